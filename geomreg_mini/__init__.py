@@ -1,0 +1,7 @@
+"""Geometry regularization for multimodal learning: the two terms of DAGR (arXiv 2601.21670) for any PyTorch loop."""
+
+from geomreg_mini.regularizer import GeometryRegularizer, anchoring, dispersion
+
+__version__ = "0.1.0"
+
+__all__ = ["GeometryRegularizer", "__version__", "anchoring", "dispersion"]
