@@ -1,0 +1,372 @@
+"""The training loop: ``fit(TrainConfig(...))`` trains, selects on validation, tests once, and returns a record.
+
+On a CPU the same config gives the same record, bit for bit, also when the run was killed and resumed in between: every
+random number comes from the seed and the epoch, so a checkpoint need not carry the state of a generator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import platform
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .evaluation import accuracies, encode, knn_probe, robustness
+from .geometry import geometry_report
+from .models import MultimodalClassifier, build_model
+from .paradigms import PARADIGMS, Paradigm
+from .records import Record, config_key, rounded, write_atomically
+from .regularizer import GeometryRegularizer
+
+REGULARIZERS = {"GeometryRegularizer": GeometryRegularizer}
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "step": lambda done: 1.0 if done < 0.7 else 0.1,
+    "cosine": lambda done: 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item()),
+}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy and torch; where there is no GPU, also fix torch to one thread, so that results are stable."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainConfig:
+    """Everything that decides a run; equal configs give equal records.
+
+    Attributes:
+        dataset: a name that ``geomreg_mini.data.load`` knows, with ``dataset_options`` for it; ``seed`` is passed on.
+        paradigm: a name in ``PARADIGMS``, with ``paradigm_options``.
+        regularizer: a ``GeometryRegularizer`` (or None): its total is added to what the encoders are trained on.
+        fusion, embedding_dim, encoder, encoder_options: see ``build_model``.
+        epochs, batch_size: length of training; the last batch of an epoch is dropped where it is not full.
+        learning_rate, momentum, weight_decay: of SGD.
+        schedule: "step" (a tenth after 70 % of the epochs), "cosine" or "constant".
+        clip_norm: largest norm of the whole gradient, or None.
+        precision: "auto" (float32 on a CPU; on a GPU bfloat16 where it has it, else float16), or one of these names.
+        evaluate_every: epochs between looks at the validation split; the last epoch is always looked at.
+        seed: of initialization, data order and splits.
+    """
+
+    dataset: str
+    dataset_options: dict[str, Any] = field(default_factory=dict)
+    paradigm: str = "joint"
+    paradigm_options: dict[str, Any] = field(default_factory=dict)
+    regularizer: nn.Module | None = None
+    fusion: str = "concat"
+    embedding_dim: int = 128
+    encoder: str = "auto"
+    encoder_options: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 12
+    batch_size: int = 64
+    learning_rate: float = 0.02
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "step"
+    clip_norm: float | None = None
+    precision: str = "auto"
+    evaluate_every: int = 1
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, known in [("paradigm", PARADIGMS), ("schedule", SCHEDULES), ("precision", ("auto", *PRECISIONS))]:
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(known)}.")
+        for name in ("epochs", "batch_size", "evaluate_every", "embedding_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: give a whole number of at least 1.")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate={self.learning_rate!r}: give a positive number.")
+        if self.regularizer is not None and type(self.regularizer).__name__ not in REGULARIZERS:
+            known = ", ".join(REGULARIZERS)
+            raise ValueError(f"regularizer={self.regularizer!r}: give None or one of {known}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it; the regularizer becomes its class name and constructor arguments."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if self.regularizer is not None:
+            name = type(self.regularizer).__name__
+            values["regularizer"] = {"class": name, **self.regularizer.hyperparameters()}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"a config has no {', '.join(sorted(unknown))}: it was written by another version.")
+        values = dict(values)
+        if values.get("regularizer") is not None:
+            options = dict(values["regularizer"])
+            values["regularizer"] = REGULARIZERS[options.pop("class")](**options)
+        return cls(**values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TrainConfig) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def key(self) -> str:
+        """A short name made from the contents, for files."""
+        return config_key(self.to_dict())
+
+
+def fit(
+    config: TrainConfig,
+    *,
+    data=None,
+    model: MultimodalClassifier | None = None,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    on_epoch: Callable[[int, MultimodalClassifier], None] | None = None,
+) -> Record:
+    """Train, select the epoch with the best fused validation accuracy, evaluate that one on test, return the record.
+
+    Args:
+        config: what to run.
+        data: the data set, if it is loaded already; it must be what ``config`` names.
+        model: trained in place and left with the selected weights; built from ``config`` by default.
+        checkpoint: a file to save to after every evaluated epoch and to resume from where it exists.
+        device: "cpu", "cuda", ...; by default a GPU where there is one.
+        progress: whether to show a bar and say the device.
+        on_epoch: called with the epoch (0 before training) and the model.
+
+    Raises:
+        ValueError: if the checkpoint belongs to another config or cannot be read.
+        FloatingPointError: if a loss is not finite; the last good checkpoint stays.
+    """
+    started = time.perf_counter()
+    set_seed(config.seed)
+    if data is None:
+        from .data import load
+
+        data = load(config.dataset, seed=config.seed, **config.dataset_options)
+        set_seed(config.seed)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if model is None:
+        model = build_model(
+            data,
+            fusion=config.fusion,
+            embedding_dim=config.embedding_dim,
+            heads=PARADIGMS[config.paradigm].needs_heads,
+            encoder=config.encoder,
+            encoder_options=config.encoder_options,
+        )
+    model.to(device)
+    run = _Run(config, data, model, device)
+    if checkpoint is not None and Path(checkpoint).exists():
+        run.restore(Path(checkpoint))
+    if on_epoch is not None:
+        on_epoch(run.epoch, model)
+    earlier = run.wall_time
+    for epoch in _bar(range(run.epoch + 1, config.epochs + 1), config, data, device, progress):
+        run.train_epoch(epoch)
+        if epoch % config.evaluate_every == 0 or epoch == config.epochs:
+            run.evaluate(epoch)
+            run.wall_time = earlier + time.perf_counter() - started
+            if checkpoint is not None:
+                run.save(Path(checkpoint))
+        if on_epoch is not None:
+            on_epoch(epoch, model)
+    return run.finish(lambda: earlier + time.perf_counter() - started)
+
+
+def _bar(epochs: range, config: TrainConfig, data, device: torch.device, progress: bool):
+    """A tqdm bar for a terminal or a notebook; a log, which cannot redraw a line, gets one line a half minute."""
+    if not progress:
+        return epochs
+    import sys
+
+    from tqdm.auto import tqdm
+
+    tqdm.write(f"{data.name}: training on {device_name(device)}")
+    interval = 0.1 if sys.stderr.isatty() or "ipykernel" in sys.modules else 30.0
+    done = config.epochs - len(epochs)
+    return tqdm(epochs, desc=config.paradigm, unit="epoch", mininterval=interval, initial=done, total=config.epochs)
+
+
+def device_name(device: torch.device) -> str:
+    """The card's name, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+class _Run:
+    """The state of one run between epochs: what a checkpoint holds."""
+
+    def __init__(self, config: TrainConfig, data, model: MultimodalClassifier, device: torch.device):
+        self.config, self.data, self.model, self.device = config, data, model, device
+        self.paradigm: Paradigm = PARADIGMS[config.paradigm](model, **config.paradigm_options)
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
+        )
+        self.precision = self._precision()
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
+        self.epoch, self.wall_time = 0, 0.0
+        self.series: dict[str, list[float]] = {"epoch": []}
+        self.best_epoch, self.best_accuracy, self.best_weights = 0, -1.0, None
+
+    def _precision(self) -> torch.dtype:
+        name, on_gpu = self.config.precision, self.device.type == "cuda"
+        if name == "auto":
+            name = "float32" if not on_gpu else "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        if name == "float16" and not on_gpu:
+            raise ValueError("precision='float16' needs a GPU: choose 'float32', 'bfloat16' or 'auto' on a CPU.")
+        return PRECISIONS[name]
+
+    def _geometry(self, embeddings):
+        return self.config.regularizer(embeddings).total
+
+    def _autocast(self):
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.precision)
+
+    def train_epoch(self, epoch: int) -> None:
+        """One pass over the training split, in an order that the seed and the epoch decide."""
+        config, train = self.config, self.data.train
+        torch.manual_seed(config.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(train))
+        size = min(config.batch_size, len(train))
+        rate = config.learning_rate * SCHEDULES[config.schedule]((epoch - 1) / config.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        geometry = None if config.regularizer is None else self._geometry
+        sums: dict[str, float] = {}
+        self.model.train()
+        steps = len(train) // size
+        for step in range(steps):
+            batch = train.batch(order[step * size : (step + 1) * size])
+            inputs = {m: x.to(self.device) for m, x in batch["inputs"].items()}
+            batch = {**batch, "inputs": inputs, "label": batch["label"].to(self.device)}
+            self.optimizer.zero_grad(set_to_none=True)
+            with self._autocast():
+                losses = self.paradigm.step(batch, geometry, lambda loss: self.scaler.scale(loss).backward())
+            self._check(losses, epoch, step)
+            if config.clip_norm is not None:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + loss.item()
+        self.epoch = epoch
+        self.losses = {f"train/loss/{name}": total / steps for name, total in sums.items()}
+
+    @staticmethod
+    def _check(losses: Mapping[str, torch.Tensor], epoch: int, step: int) -> None:
+        for name, loss in losses.items():
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss {name!r} is {loss.item()} in epoch {epoch}, step {step + 1}: lower the learning rate or "
+                    "set clip_norm; the last checkpoint holds the epoch before."
+                )
+
+    def _diagnostics(self, encoded) -> dict[str, float]:
+        radius = getattr(self.config.regularizer, "radius", None)
+        return geometry_report(encoded.embeddings, encoded.labels, radius=radius)
+
+    def evaluate(self, epoch: int) -> None:
+        """Accuracy and geometry on validation; keep the weights where the fused accuracy is the best so far."""
+        encoded = encode(self.model, self.data.validation)
+        measured = {**accuracies(self.paradigm, encoded), **self._diagnostics(encoded)}
+        self.series["epoch"].append(epoch)
+        for name, value in {**self.losses, **{f"validation/{k}": v for k, v in measured.items()}}.items():
+            self.series.setdefault(name, []).append(value)
+        if measured["accuracy/fused"] > self.best_accuracy:
+            self.best_epoch, self.best_accuracy = epoch, measured["accuracy/fused"]
+            self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+
+    def finish(self, wall_time: Callable[[], float]) -> Record:
+        """Put the selected weights into the model, look at the test split once, and write it all down."""
+        self.model.load_state_dict(self.best_weights)
+        train, validation, test = (
+            encode(self.model, split) for split in (self.data.train, self.data.validation, self.data.test)
+        )
+        parts = {
+            "train": accuracies(self.paradigm, train),
+            "validation": {**accuracies(self.paradigm, validation), **self._diagnostics(validation)},
+            "test": {
+                **accuracies(self.paradigm, test),
+                **robustness(self.paradigm, self.data.test, test),
+                **knn_probe(train, test),
+                **self._diagnostics(test),
+            },
+        }
+        metrics = {f"{split}/{name}": value for split, part in parts.items() for name, value in part.items()}
+        return Record(
+            config=self.config.to_dict(),
+            seed=self.config.seed,
+            versions=versions(),
+            device=device_name(self.device),
+            data_fingerprint=self.data.fingerprint,
+            data_note=self.data.note,
+            split_sizes={split: len(getattr(self.data, split)) for split in ("train", "validation", "test")},
+            series=rounded(self.series),
+            selected_epoch=self.best_epoch,
+            metrics=rounded(metrics),
+            wall_time=round(wall_time(), 2),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint whole or not at all."""
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "config": self.config.to_dict(),
+                "data_fingerprint": self.data.fingerprint,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "progress": [self.epoch, self.wall_time, self.series],
+                "best": [self.best_epoch, self.best_accuracy, self.best_weights],
+            },
+            buffer,
+        )
+        write_atomically(path, buffer.getvalue())
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint of the same config and data."""
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise ValueError(f"the checkpoint {path} cannot be read ({error}): delete it to start again.") from error
+        if state["config"] != self.config.to_dict() or state["data_fingerprint"] != self.data.fingerprint:
+            raise ValueError(f"the checkpoint {path} belongs to another config or data: name another file or delete it.")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.wall_time, self.series = state["progress"]
+        self.best_epoch, self.best_accuracy, self.best_weights = state["best"]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers."""
+    import numpy as np
+
+    from . import __version__
+
+    return {
+        "geomreg_mini": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
