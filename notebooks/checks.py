@@ -29,9 +29,9 @@ def first_problem(answer, cases) -> str | None:
     """The first sentence that ``cases(answer)`` yields; an open answer or an exception is a problem in words too."""
     try:
         return next(iter(cases(answer)), None)
-    except Exception as error:
-        if type(error) is Open:
-            return "the function returned None or `...`: put your own code there."
+    except Open:
+        return "the function returned None or `...`: put your own code there."
+    except Exception as error:  # whatever a reader's code does, the notebook goes on
         return f"the function stopped with {type(error).__name__}: {error}"
 
 

@@ -1,0 +1,168 @@
+"""Figures: palette, alt text, and that what is drawn is what was given."""
+
+import base64
+import re
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from geomreg_mini import plots
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left_over():
+    yield
+    plt.close("all")
+
+
+def cloud(n=40, d=2, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def lines(fig):
+    return fig.axes[0].get_lines()
+
+
+def legend_texts(fig):
+    return [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
+
+
+def test_colors_are_distinct_hex_and_stay_apart_in_gray():
+    assert len(set(plots.COLORS)) == 8 and all(re.fullmatch(r"#[0-9A-F]{6}", c) for c in plots.COLORS)
+    gray = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in map(matplotlib.colors.to_rgb, plots.COLORS[:2])]
+    assert abs(gray[0] - gray[1]) > 0.2  # the two modalities of almost every figure, also on a black-and-white print
+
+
+def test_modalities_differ_in_color_marker_and_line_at_once():
+    styles = plots.modality_style(["audio", "image", "text", "depth", "fused"])
+    for key in ("color", "marker", "linestyle"):
+        first_four = [str(styles[m][key]) for m in ("audio", "image", "text", "depth")]
+        assert len(set(first_four)) == 4
+    assert styles["fused"]["color"] == "#000000"
+
+
+def test_fused_takes_no_position_from_the_modalities():
+    assert plots.modality_style(["fused", "a", "b"])["a"] == plots.modality_style(["a", "b"])["a"]
+
+
+def test_more_names_than_colors_still_get_a_style():
+    assert len(plots.modality_style([f"m{k}" for k in range(20)])) == 20
+
+
+def test_show_prints_the_text_outside_a_notebook_and_closes_the_figure(capsys):
+    fig, _ = plt.subplots()
+    plots.show(fig, "Two curves\n   that cross.")
+    assert capsys.readouterr().out == "Two curves that cross.\n"
+    assert not plt.fignum_exists(fig.number)
+
+
+def test_show_puts_alt_text_into_the_output_metadata_of_a_notebook(monkeypatch):
+    import IPython
+    import IPython.display
+
+    shown = []
+    monkeypatch.setattr(IPython, "get_ipython", lambda: object())
+    monkeypatch.setattr(IPython.display, "display", lambda *a, **k: shown.append((a[0], k)))
+    fig, _ = plt.subplots()
+    plots.show(fig, "A cloud.")
+    (data, options), (text, _) = shown
+    assert options == {"metadata": {"image/png": {"alt": "A cloud."}}, "raw": True}
+    picture = data["image/png"]
+    picture = base64.b64decode(picture) if isinstance(picture, str) else picture
+    assert picture.startswith(b"\x89PNG")
+    assert text.data == "*A cloud.*"
+
+
+@pytest.mark.parametrize("alt", ["", "  ", None])
+def test_show_refuses_a_figure_without_alt_text(alt):
+    with pytest.raises(ValueError, match="alt is"):
+        plots.show(plt.figure(), alt)
+
+
+def test_circle_puts_every_embedding_on_its_ring_whatever_its_length():
+    fig = plots.embeddings_on_circle({"audio": 7 * cloud(), "image": cloud(seed=1)})
+    lengths = [np.linalg.norm(c.get_offsets(), axis=1) for c in fig.axes[0].collections]
+    assert np.allclose(lengths[0], 1.0) and np.allclose(lengths[1], 0.72)
+
+
+def test_circle_marks_exactly_the_pairs_outside_the_band():
+    a = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    b = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
+    fig = plots.embeddings_on_circle({"a": a, "b": b}, radius=0.6)
+    assert sum(line.get_color() == plots.VERMILION for line in lines(fig)) == 1
+
+
+def test_sphere_draws_unit_vectors():
+    fig = plots.embeddings_on_sphere({"a": 3 * cloud(d=3), "b": cloud(d=3, seed=1)}, labels=torch.arange(40) % 3)
+    x, y, z = fig.axes[0].collections[1]._offsets3d
+    assert np.allclose(np.square(x) + np.square(y) + np.square(z), 1)
+
+
+def test_wrong_width_is_named_with_the_modality():
+    with pytest.raises(ValueError, match=r"'audio'.*\(40, 5\).*\(N, 3\)"):
+        plots.embeddings_on_sphere({"audio": cloud(d=5)})
+
+
+def test_spectrum_of_equal_directions_is_flat_and_of_one_direction_is_a_single_share():
+    signs = torch.cat([torch.eye(4), -torch.eye(4)])
+    fig = plots.spectrum({"flat": signs, "line": torch.tensor([[1.0, 0, 0, 0], [-1, 0, 0, 0]]).repeat(4, 1)})
+    flat, line = (drawn.get_ydata() for drawn in lines(fig))
+    assert np.allclose(flat, 0.25)
+    assert np.allclose(line, [1, 0, 0, 0], atol=1e-9)
+    assert legend_texts(fig) == ["flat (effective rank 4.0)", "line (effective rank 1.0)"]
+
+
+def test_drift_histogram_draws_the_band_and_counts_the_pairs_outside():
+    a = torch.tensor([[1.0, 0.0]]).repeat(4, 1)
+    b = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [1.0, 0.2]])
+    fig = plots.drift_histogram({"toy": (a, b)}, radius=0.6)
+    assert legend_texts(fig) == ["agreement band (radius 0.6)", "toy: 50 % outside"]
+
+
+def history():
+    rows = [
+        {"epoch": e, "split": s, "quantity": "accuracy", "modality": m, "value": e / 10 + k}
+        for e in (2, 0, 1)
+        for s in ("train", "validation")
+        for k, m in enumerate(("audio", "image"))
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_training_curves_are_drawn_in_the_order_of_epochs():
+    fig = plots.training_curves(history(), "accuracy", splits=["validation"])
+    assert [list(line.get_xdata()) for line in lines(fig)] == [[0, 1, 2]] * 2
+    assert list(lines(fig)[1].get_ydata()) == [1.0, 1.1, 1.2]
+    assert legend_texts(fig) == ["audio", "image"]
+
+
+def test_training_curves_name_split_where_there_are_several():
+    assert "audio, train" in legend_texts(plots.training_curves(history(), "accuracy"))
+
+
+def test_unknown_quantity_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match="'accurcy' is not in this history: choose one of accuracy"):
+        plots.training_curves(history(), "accurcy")
+
+
+def test_forest_fills_a_marker_only_where_the_interval_leaves_zero_out():
+    table = pd.DataFrame({"label": ["helps", "unclear", "hurts"], "gain": [2.0, 0.5, -3.0]})
+    table = table.assign(low=table["gain"] - 1, high=table["gain"] + 1)
+    fig = plots.gain_forest(table)
+    markers = [line for line in lines(fig) if line.get_marker() == "o"]
+    assert [m.get_markerfacecolor() == "white" for m in markers] == [False, True, False]
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["helps", "unclear", "hurts"]
+
+
+def test_every_figure_draws_into_the_axes_it_is_given():
+    fig, axes = plt.subplots(1, 2)
+    pair = {"a": cloud(), "b": cloud(seed=1)}
+    assert plots.embeddings_on_circle(pair, ax=axes[0]) is fig
+    assert plots.drift_histogram({"p": (pair["a"], pair["b"])}, ax=axes[1]) is fig
