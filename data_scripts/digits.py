@@ -1,0 +1,134 @@
+"""Prepare the spoken and the written digits: log-magnitude spectrograms of every recording, and MNIST's test images.
+
+The Free Spoken Digit Dataset has 3,000 recordings (8 kHz) of ten digits by six speakers, fifty each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import wave
+from pathlib import Path
+
+import numpy as np
+
+from .fetch import (
+    DataError,
+    DatasetInfo,
+    Source,
+    atomic_file,
+    check_sha256,
+    content_sha256,
+    data_root,
+    fetched,
+    mirror_folder,
+    read_gzip,
+    read_zip,
+    save_arrays,
+)
+
+INFO = DatasetInfo(
+    name="digits",
+    size="18 MB download, 33 MB prepared",
+    licence="recordings CC BY-SA 4.0, images CC BY-SA 3.0",
+    source="Free Spoken Digit Dataset v1.0.10 (github.com/Jakobovski/free-spoken-digit-dataset) and "
+    "MNIST's test set (yann.lecun.com/exdb/mnist)",
+    prepared="digits/prepared-v1.npz",  # the number changes with anything below that changes the arrays
+)
+
+RECORDINGS = Source(
+    "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip",
+    "fsdd/free-spoken-digit-dataset-1.0.10.zip",
+)
+IMAGES = Source(
+    "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz", "mnist/t10k-images-idx3-ubyte.gz"
+)
+LABELS = Source(
+    "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-idx1-ubyte.gz", "mnist/t10k-labels-idx1-ubyte.gz"
+)
+# Over contents, because GitHub's archive and a mirror's are packed differently.
+RECORDINGS_SHA256 = "997e451901d158bdf09dde66b240f3f19310fdbf4d9c056ebd806254df4a672c"
+IMAGES_SHA256 = "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+LABELS_SHA256 = "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+
+SAMPLE_RATE = 8000  # Hz
+WINDOW, HOP, FRAMES = 256, 128, 64  # samples, samples, count: 32 ms windows every 16 ms
+LENGTH = WINDOW + HOP * (FRAMES - 1)  # 8,320 samples, 1.04 s: longer than 99 % of the recordings
+FLOOR = 1e-2  # added to the magnitude: sound below it is background of the microphone rather than speech
+
+
+def spectrogram(samples: np.ndarray) -> np.ndarray:
+    """Log-magnitude short-time Fourier transform of one recording.
+
+    samples: (n,) in [-1, 1], centred in 1.04 s by zeros or cut to its middle. Returns (64, 64) float16, frequency
+    (up to 4 kHz, pairs of neighbouring bins averaged) by time. Float64 inside, so that rounding to float16 gives the
+    same bits on every machine.
+    """
+    surplus = len(samples) - LENGTH
+    if surplus > 0:
+        samples = samples[surplus // 2 : surplus // 2 + LENGTH]
+    else:
+        samples = np.pad(samples, (-surplus // 2, -surplus - (-surplus // 2)))
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), WINDOW)[::HOP] * window
+    magnitude = np.abs(np.fft.rfft(frames, axis=1))[:, 1:]  # without the constant part: 128 bins
+    magnitude = magnitude.reshape(FRAMES, 64, 2).mean(axis=2)
+    return np.log(magnitude + FLOOR).T.astype(np.float16)
+
+
+def read_wav(name: str, content: bytes) -> np.ndarray:
+    """The samples of a mono 16-bit 8 kHz recording, in [-1, 1]."""
+    try:
+        with wave.open(io.BytesIO(content)) as file:
+            form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    except (wave.Error, EOFError, ValueError) as error:
+        raise DataError(f"The recording {name} cannot be decoded; get the archive again.", "a recording is damaged") from error
+    if form != (SAMPLE_RATE, 1, 2):
+        raise DataError(
+            f"The recording {name} is not mono 16-bit sound at {SAMPLE_RATE} Hz; get the archive again.",
+            "a recording has an unexpected format",
+        )
+    return samples / 32768
+
+
+def prepare(root=None, mirror=None, *, progress: bool = True) -> Path:
+    """Fetch, verify and store the arrays; returns the prepared file. See :mod:`data_scripts.fetch` for the folders.
+
+    Arrays: ``spectrograms`` (3000, 64, 64) float16; ``labels``, ``speakers``, ``recordings`` (3000,) uint8, the last
+    being the index 0-49 of a speaker's recording; ``speaker_names`` (6,); ``images`` (10000, 28, 28) uint8 and
+    ``image_labels`` (10000,) uint8; ``fingerprint``, the SHA-256 of all of them.
+    """
+    path, mirror = data_root(root) / INFO.prepared, mirror_folder(mirror)
+    with atomic_file(path) as handle:  # opened first: an unwritable folder is known before anything is downloaded
+        with fetched(RECORDINGS, mirror=mirror, progress=progress) as archive:
+            recordings = read_zip(archive, lambda name: "/recordings/" in name and name.endswith(".wav"))
+        check_sha256("the recordings", content_sha256(recordings), RECORDINGS_SHA256)
+        with fetched(IMAGES, mirror=mirror, progress=progress) as file:
+            images = read_gzip(file)
+        check_sha256("the MNIST images", hashlib.sha256(images).hexdigest(), IMAGES_SHA256)
+        with fetched(LABELS, mirror=mirror, progress=progress) as file:
+            image_labels = read_gzip(file)
+        check_sha256("the MNIST labels", hashlib.sha256(image_labels).hexdigest(), LABELS_SHA256)
+        arrays = _arrays(recordings, images, image_labels)
+        contents = {name: array.tobytes() for name, array in arrays.items()}
+        save_arrays(handle, arrays | {"fingerprint": np.array(content_sha256(contents))})
+    return path
+
+
+def _arrays(recordings: dict[str, bytes], images: bytes, image_labels: bytes) -> dict[str, np.ndarray]:
+    """The stored arrays. Recordings are named ``{digit}_{speaker}_{index}.wav`` and sorted by these three."""
+    names = [(int(digit), speaker, int(index)) for digit, speaker, index in (name[:-4].split("_") for name in recordings)]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    contents = list(recordings.items())
+    speakers = sorted({speaker for _, speaker, _ in names})
+    return {
+        "spectrograms": np.stack([spectrogram(read_wav(*contents[i])) for i in order]),
+        "labels": np.array([names[i][0] for i in order], np.uint8),
+        "speakers": np.array([speakers.index(names[i][1]) for i in order], np.uint8),
+        "recordings": np.array([names[i][2] for i in order], np.uint8),
+        "speaker_names": np.array(speakers),
+        # IDX files: a header of 16 bytes (images) or 8 (labels), then the values
+        "images": np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28),
+        "image_labels": np.frombuffer(image_labels, np.uint8, offset=8),
+    }

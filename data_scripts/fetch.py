@@ -1,0 +1,211 @@
+"""The one downloader: from a mirror folder or the internet to verified bytes, and from arrays to an atomic file.
+
+Every failure is a :class:`DataError` of one sentence that says what was wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60  # seconds; the first is short so that a machine without internet knows soon
+MEMBER_LIMIT = 64 * 2**20  # bytes; no file of these data sets comes near, an archive bomb would
+
+
+class DataError(Exception):
+    """A data set could not be fetched, verified or stored.
+
+    ``brief`` is the same reason without paths, for texts that travel to other machines (notebooks, records).
+    """
+
+    def __init__(self, message: str, brief: str):
+        super().__init__(message)
+        self.brief = brief
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published file: where its official copy is and where a mirror folder keeps it."""
+
+    url: str
+    mirror_path: str
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What ``python -m data_scripts list`` says about a data set; ``prepared`` is the file below the data folder."""
+
+    name: str
+    size: str
+    licence: str
+    source: str
+    prepared: str
+
+
+def data_root(root: str | os.PathLike | None = None) -> Path:
+    """The data folder: ``root``, else ``GEOMREG_DATA``, else the user's cache folder."""
+    chosen = root or os.environ.get("GEOMREG_DATA")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("geomreg_mini", appauthor=False)
+
+
+def mirror_folder(mirror: str | os.PathLike | None = None) -> Path | None:
+    """The mirror: ``mirror``, else ``GEOMREG_MIRROR``, else None (the internet)."""
+    chosen = mirror or os.environ.get("GEOMREG_MIRROR")
+    return Path(chosen).expanduser().absolute() if chosen else None
+
+
+@contextmanager
+def fetched(source: Source, *, mirror: Path | None, progress: bool) -> Iterator[Path]:
+    """The path of ``source``'s file: in the mirror where one is given, otherwise downloaded and removed afterwards."""
+    if mirror is not None:
+        path = mirror / source.mirror_path
+        if not path.is_file():
+            raise DataError(
+                f"The mirror {mirror} has no file {source.mirror_path}; complete the mirror or unset GEOMREG_MIRROR.",
+                f"the mirror has no file {source.mirror_path}",
+            )
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="geomreg-") as folder:
+        yield download(source.url, Path(folder), progress=progress)
+
+
+def download(url: str, folder: Path, *, progress: bool) -> Path:
+    """Download ``url`` into ``folder`` with pooch; the caller verifies the content."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+    try:
+        return Path(pooch.retrieve(url, known_hash=None, path=folder, downloader=downloader))
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        raise DataError(
+            f"Could not download {url} ({type(error).__name__}); check the connection or name a mirror folder "
+            "with --mirror or GEOMREG_MIRROR.",
+            "the download failed",
+        ) from error
+
+
+def read_gzip(path: Path) -> bytes:
+    """The decompressed bytes of a gzip file."""
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(path) from error
+
+
+def read_zip(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """The members whose name ``wanted`` accepts, by file name; refuses an archive with any member that points outside.
+
+    Members are read into memory and never extracted, so no path or link of the archive ever reaches the disk.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if points_outside(name):
+                    raise DataError(
+                        f"The archive {path} has a member {name!r} that points outside its folder; "
+                        "do not use this copy, get it again from its official source.",
+                        "the archive has a member that points outside its folder",
+                    )
+            members = [member for member in archive.infolist() if wanted(member.filename)]
+            if any(member.file_size > MEMBER_LIMIT for member in members):
+                raise damaged(path)
+            return {PurePosixPath(member.filename).name: archive.read(member) for member in members}
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise damaged(path) from error
+
+
+def points_outside(name: str) -> bool:
+    """Whether an archive member's name leaves the folder that it would be extracted to, on any system."""
+    windows = PureWindowsPath(name)
+    return bool(windows.anchor) or name.startswith("/") or ".." in windows.parts
+
+
+def damaged(path: Path) -> DataError:
+    """The error for a file that is not a whole archive."""
+    return DataError(f"The archive {path} is damaged or cut short; get it again.", "the archive is damaged or cut short")
+
+
+def content_sha256(files: Mapping[str, bytes]) -> str:
+    """SHA-256 over the files' names and contents in sorted order: what an archive holds, however it was packed."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode())
+        digest.update(files[name])
+    return digest.hexdigest()
+
+
+def check_sha256(what: str, found: str, expected: str) -> None:
+    """Raise a :class:`DataError` when two checksums differ."""
+    if found != expected:
+        raise DataError(
+            f"The checksum of {what} differs: expected sha256 {expected}, found {found}; "
+            "get the file again from its official source.",
+            f"the checksum of {what} differs",
+        )
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator:
+    """A binary file that appears under ``path`` only when the block ends well; otherwise nothing is left.
+
+    Safe for several processes at once: each writes its own temporary file and the last one to finish stays.
+    """
+    made = []
+    temporary = None
+    try:
+        for folder in reversed([path.parent, *path.parent.parents]):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                made.append(folder)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
+            temporary = Path(handle.name)
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.chmod(0o644)  # temporary files are private; a data folder may be shared
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        for folder in reversed(made):
+            try:
+                folder.rmdir()
+            except OSError:
+                break  # another process put something there
+        if isinstance(error, OSError):
+            raise DataError(
+                f"Could not write {path} ({error.strerror or error}); free space there or choose another folder with "
+                "--root or GEOMREG_DATA.",
+                "the data folder cannot be written",
+            ) from error
+        raise
+
+
+def save_arrays(handle, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as an uncompressed ``.npz``; its own CRC shows later damage."""
+    np.savez(handle, **arrays)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a prepared file, or None where it is missing or damaged and has to be prepared again."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None

@@ -1,0 +1,108 @@
+"""One shape for every data set: splits of paired modalities with labels, and a fingerprint of their contents."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """N samples, each seen by every modality.
+
+    ``inputs``: modality -> float32 (N, ...), images and spectrograms (N, 1, H, W), vectors (N, D).
+    ``labels``: int64 (N,).
+    ``factors``: what else is known of each sample (speaker, true latent factor), name -> tensor (N, ...).
+    """
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    factors: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Tensor) -> dict:
+        """The samples at ``index`` (B,) as ``{"inputs": {modality: (B, ...)}, "label": (B,), "index": (B,)}``."""
+        inputs = {modality: values[index] for modality, values in self.inputs.items()}
+        return {"inputs": inputs, "label": self.labels[index], "index": index}
+
+    def subset(self, index: Tensor) -> Split:
+        """The split that holds only the samples at ``index`` (B,)."""
+        return Split(
+            {modality: values[index] for modality, values in self.inputs.items()},
+            self.labels[index],
+            {name: values[index] for name, values in self.factors.items()},
+        )
+
+
+@dataclass(frozen=True)
+class MultimodalDataset:
+    """A data set with its three splits and what a reader must know about it.
+
+    ``shapes``: modality -> shape of one sample. ``note``: one sentence that every use has to show, for example that
+    embedded data stand in, or "". ``fingerprint``: see :func:`fingerprint`.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    num_classes: int
+    shapes: dict[str, tuple[int, ...]]
+    train: Split
+    validation: Split
+    test: Split
+    licence: str
+    source: str
+    note: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+
+
+def fingerprint(train: Split, validation: Split, test: Split) -> str:
+    """SHA-256 (hex) over the contents of the splits: inputs, labels and factors, with names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, split in (("train", train), ("validation", validation), ("test", test)):
+        tensors = {f"inputs/{modality}": values for modality, values in split.inputs.items()}
+        tensors |= {f"factors/{factor}": values for factor, values in split.factors.items()} | {"labels": split.labels}
+        for key in sorted(tensors):
+            array = np.ascontiguousarray(tensors[key].numpy())
+            digest.update(f"{name}/{key}/{array.dtype.str}/{array.shape}\0".encode())
+            digest.update(array)
+    return digest.hexdigest()
+
+
+def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random permutation of ``range(len(labels))`` of which every beginning holds the classes in proportion.
+
+    So a subset of 300 is part of the subset of 600 drawn with the same generator.
+    """
+    position = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        position[members] = (rng.permutation(len(members)) + 0.5) / len(members)
+    return np.lexsort((rng.random(len(labels)), position))
+
+
+def check_labels(labels: int | None, num_classes: int, available: int) -> int:
+    """The number of labelled training samples to keep; raises ``ValueError`` when ``labels`` asks for another range."""
+    if labels is None:
+        return available
+    if isinstance(labels, bool) or not isinstance(labels, int) or not num_classes <= labels <= available:
+        raise ValueError(f"labels must be None or an integer in [{num_classes}, {available}], got {labels!r}.")
+    return labels
+
+
+def check_noise(image_noise: float) -> float:
+    """``image_noise`` as a finite float >= 0; raises ``ValueError`` otherwise."""
+    if not isinstance(image_noise, (int, float)) or not 0 <= image_noise < float("inf"):
+        raise ValueError(f"image_noise must be a finite number >= 0, got {image_noise!r}.")
+    return float(image_noise)
+
+
+def tensor(array: np.ndarray) -> Tensor:
+    """A float32 tensor that owns its memory."""
+    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))

@@ -1,0 +1,154 @@
+"""Spoken and written digits: each recording of a spoken digit is paired with an image of the same digit.
+
+Recordings come from the Free Spoken Digit Dataset, images from MNIST's test set. Nothing but the digit connects the
+two, so whatever the modalities share is the class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .dataset import MultimodalDataset, Split, check_labels, check_noise, fingerprint, stratified_order, tensor
+
+PROTOCOLS = ("unseen_speakers", "official")
+SOURCES = ("auto", "spoken", "embedded")
+TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validation and test
+# Fixed, so that noise of one strength means the same to a network whatever the split: MNIST's usual constants.
+IMAGE_MEAN, IMAGE_STD = 0.1307, 0.3081
+COMMAND = "python -m data_scripts digits"
+
+_unavailable: dict[tuple, str] = {}  # (data folder, mirror) -> why; a process asks the internet once
+
+
+def load(
+    seed: int = 0,
+    *,
+    source: str = "auto",
+    protocol: str = "unseen_speakers",
+    labels: int | None = None,
+    image_noise: float = 0.8,
+) -> MultimodalDataset:
+    """The digits with modalities ``audio`` (1, 64, 64) and ``image`` (1, 28, 28) and ten classes.
+
+    Args:
+        seed: fixes the pairing, the image noise, the labelled subset, and which speaker is tested.
+        source: ``"spoken"``; ``"embedded"``, scikit-learn's handwritten digits as two views
+            (see :mod:`geomreg_mini.data.embedded_digits`); or ``"auto"``: spoken where the files are prepared or can
+            be fetched, otherwise embedded, said in ``note`` and once on the console.
+        protocol: ``"unseen_speakers"``: four speakers train, one validates, one tests; speaker number ``seed % 6``
+            (in alphabetical order) is the tested one and the next one validates. ``"official"``: recordings 0-4 of each speaker and digit
+            test, as the data set's authors say; of the others, 5-9 validate and 10-49 train.
+        labels: None for the whole training split, or the number of training samples to keep, in equal shares of the
+            classes. A smaller subset is part of a larger one of the same seed.
+        image_noise: standard deviation of Gaussian noise added to images on their [0, 1] scale. Fixed for
+            each sample: it depends on ``seed`` and the image only, and strengths differ by a factor. Not clipped.
+
+    Audio is standardized by mean and standard deviation of the whole training split (before ``labels``), images by
+    MNIST's constants 0.1307 and 0.3081. ``factors`` holds ``speaker``, ``recording`` and ``image_index``.
+
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when ``source="spoken"`` cannot be had.
+    """
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}.")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
+    check_noise(image_noise)
+    arrays, why_not = (None, "they were asked for") if source == "embedded" else _prepared(source)
+    if arrays is None:
+        from . import embedded_digits
+
+        return embedded_digits.load(seed, labels=labels, image_noise=image_noise, why=why_not)
+    return _spoken(arrays, seed, protocol, labels, image_noise)
+
+
+def _prepared(source: str) -> tuple[dict | None, str]:
+    """The prepared arrays, fetched first where needed, or None and the reason."""
+    from data_scripts import digits
+    from data_scripts.fetch import DataError, data_root, load_arrays, mirror_folder
+
+    path, mirror = data_root() / digits.INFO.prepared, mirror_folder()
+    arrays = load_arrays(path)
+    if arrays is not None:
+        return arrays, ""
+    if source == "auto" and (path, mirror) in _unavailable:
+        return None, _unavailable[path, mirror]
+    try:
+        return load_arrays(digits.prepare(progress=False)), ""
+    except DataError as error:
+        if source == "spoken":
+            raise DataError(f"The spoken digits are not available: run `{COMMAND}`. ({error})", error.brief) from error
+        _unavailable[path, mirror] = error.brief
+        return None, error.brief
+
+
+def _spoken(arrays: dict, seed: int, protocol: str, labels: int | None, image_noise: float) -> MultimodalDataset:
+    parts = _recordings_of(arrays, seed, protocol)
+    images_of = _pair(arrays, parts, seed)
+    spectrograms = arrays["spectrograms"]
+    training = spectrograms[parts["train"]].astype(np.float64)
+    mean, std = np.float32(training.mean()), np.float32(training.std())
+    unit_noise = np.random.default_rng([seed, 1]).standard_normal(arrays["images"].shape, dtype=np.float32)
+
+    splits = {}
+    for name, index in parts.items():
+        image_index = images_of[name]
+        images = arrays["images"][image_index] / np.float32(255) + np.float32(image_noise) * unit_noise[image_index]
+        splits[name] = Split(
+            inputs={
+                "audio": tensor((spectrograms[index].astype(np.float32) - mean) / std)[:, None],
+                "image": tensor((images - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD))[:, None],
+            },
+            labels=torch.from_numpy(arrays["labels"][index].astype(np.int64)),
+            factors={
+                "speaker": torch.from_numpy(arrays["speakers"][index].astype(np.int64)),
+                "recording": torch.from_numpy(arrays["recordings"][index].astype(np.int64)),
+                "image_index": torch.from_numpy(image_index),
+            },
+        )
+    keep = check_labels(labels, 10, len(splits["train"]))
+    if labels is not None:
+        order = stratified_order(splits["train"].labels.numpy(), np.random.default_rng([seed, 2]))
+        splits["train"] = splits["train"].subset(torch.from_numpy(np.sort(order[:keep])))
+    return MultimodalDataset(
+        name="digits",
+        modalities=("audio", "image"),
+        num_classes=10,
+        shapes={"audio": (1, 64, 64), "image": (1, 28, 28)},
+        **splits,
+        licence="CC BY-SA 4.0 (recordings), CC BY-SA 3.0 (images)",
+        source="Free Spoken Digit Dataset v1.0.10 and MNIST test images",
+        note="",
+        fingerprint=fingerprint(**splits),
+        class_names=tuple(str(digit) for digit in range(10)),
+    )
+
+
+def _recordings_of(arrays: dict, seed: int, protocol: str) -> dict[str, np.ndarray]:
+    """Which recordings are in which split."""
+    if protocol == "official":
+        recording = arrays["recordings"]
+        part = np.where(recording < 5, "test", np.where(recording < 10, "validation", "train"))
+    else:
+        count = len(arrays["speaker_names"])
+        role = (arrays["speakers"].astype(int) - seed) % count
+        part = np.where(role == 0, "test", np.where(role == 1, "validation", "train"))
+    return {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
+
+
+def _pair(arrays: dict, parts: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """For each recording of each split an MNIST image of the same digit; no image twice."""
+    rng = np.random.default_rng([seed, 0])
+    index = np.arange(len(arrays["image_labels"]))
+    pairs = {name: np.empty(len(recordings), np.int64) for name, recordings in parts.items()}
+    for digit in range(10):
+        of_digit = arrays["image_labels"] == digit
+        pools = {
+            "train": rng.permutation(index[of_digit & (index < TRAIN_IMAGES)]),
+            "held out": rng.permutation(index[of_digit & (index >= TRAIN_IMAGES)]),
+        }
+        for name, recordings in parts.items():
+            members = np.flatnonzero(arrays["labels"][recordings] == digit)
+            pool = "train" if name == "train" else "held out"
+            pairs[name][members], pools[pool] = pools[pool][: len(members)], pools[pool][len(members) :]
+    return pairs
