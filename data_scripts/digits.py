@@ -1,4 +1,4 @@
-"""Prepare the spoken and the written digits: log-magnitude spectrograms of every recording, and MNIST's test images.
+"""Prepare the spoken and the written digits: spectrograms of all recordings, and MNIST's test images.
 
 The Free Spoken Digit Dataset has 3,000 recordings (8 kHz) of ten digits by six speakers, fifty each.
 """
@@ -21,7 +21,6 @@ from .fetch import (
     content_sha256,
     data_root,
     fetched,
-    mirror_folder,
     read_gzip,
     read_zip,
     save_arrays,
@@ -29,10 +28,10 @@ from .fetch import (
 
 INFO = DatasetInfo(
     name="digits",
-    size="18 MB download, 33 MB prepared",
+    size="18 MB download, 32 MB prepared",
     licence="recordings CC BY-SA 4.0, images CC BY-SA 3.0",
     source="Free Spoken Digit Dataset v1.0.10 (github.com/Jakobovski/free-spoken-digit-dataset) and "
-    "MNIST's test set (yann.lecun.com/exdb/mnist)",
+    "MNIST's test set (ossci-datasets.s3.amazonaws.com/mnist)",
     prepared="digits/prepared-v1.npz",  # the number changes with anything below that changes the arrays
 )
 
@@ -41,10 +40,12 @@ RECORDINGS = Source(
     "fsdd/free-spoken-digit-dataset-1.0.10.zip",
 )
 IMAGES = Source(
-    "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz", "mnist/t10k-images-idx3-ubyte.gz"
+    "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz",
+    "mnist/t10k-images-idx3-ubyte.gz",
 )
 LABELS = Source(
-    "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-idx1-ubyte.gz", "mnist/t10k-labels-idx1-ubyte.gz"
+    "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-idx1-ubyte.gz",
+    "mnist/t10k-labels-idx1-ubyte.gz",
 )
 # Over contents, because GitHub's archive and a mirror's are packed differently.
 RECORDINGS_SHA256 = "997e451901d158bdf09dde66b240f3f19310fdbf4d9c056ebd806254df4a672c"
@@ -60,9 +61,9 @@ FLOOR = 1e-2  # added to the magnitude: sound below it is background of the micr
 def spectrogram(samples: np.ndarray) -> np.ndarray:
     """Log-magnitude short-time Fourier transform of one recording.
 
-    samples: (n,) in [-1, 1], centred in 1.04 s by zeros or cut to its middle. Returns (64, 64) float16, frequency
-    (up to 4 kHz, pairs of neighbouring bins averaged) by time. Float64 inside, so that rounding to float16 gives the
-    same bits on every machine.
+    samples: (n,) in [-1, 1], centred in 1.04 s by zeros or cut to its middle. Returns (64, 64) float16,
+    frequency (up to 4 kHz, pairs of neighbouring bins averaged) by time. Float64 inside, so that rounding to
+    float16 gives the same bits on every machine.
     """
     surplus = len(samples) - LENGTH
     if surplus > 0:
@@ -83,7 +84,9 @@ def read_wav(name: str, content: bytes) -> np.ndarray:
             form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     except (wave.Error, EOFError, ValueError) as error:
-        raise DataError(f"The recording {name} cannot be decoded; get the archive again.", "a recording is damaged") from error
+        raise DataError(
+            f"The recording {name} cannot be decoded; get the archive again.", "a recording is damaged"
+        ) from error
     if form != (SAMPLE_RATE, 1, 2):
         raise DataError(
             f"The recording {name} is not mono 16-bit sound at {SAMPLE_RATE} Hz; get the archive again.",
@@ -93,21 +96,25 @@ def read_wav(name: str, content: bytes) -> np.ndarray:
 
 
 def prepare(root=None, mirror=None, *, progress: bool = True) -> Path:
-    """Fetch, verify and store the arrays; returns the prepared file. See :mod:`data_scripts.fetch` for the folders.
+    """Fetch, verify and store the arrays in the data folder ``root``; returns the prepared file.
 
-    Arrays: ``spectrograms`` (3000, 64, 64) float16; ``labels``, ``speakers``, ``recordings`` (3000,) uint8, the last
-    being the index 0-49 of a speaker's recording; ``speaker_names`` (6,); ``images`` (10000, 28, 28) uint8 and
-    ``image_labels`` (10000,) uint8; ``fingerprint``, the SHA-256 of all of them.
+    ``mirror`` must hold the published files; without it see :func:`data_scripts.fetch.fetched`.
+
+    Arrays: ``spectrograms`` (3000, 64, 64) float16; ``labels``, ``speakers``, ``recordings`` (3000,) uint8,
+    the last being the index 0-49 of a speaker's recording; ``speaker_names`` (6,); ``images`` (10000, 28, 28)
+    uint8 and ``image_labels`` (10000,) uint8; ``fingerprint``, the SHA-256 of all of them.
     """
-    path, mirror = data_root(root) / INFO.prepared, mirror_folder(mirror)
-    with atomic_file(path) as handle:  # opened first: an unwritable folder is known before anything is downloaded
-        with fetched(RECORDINGS, mirror=mirror, progress=progress) as archive:
+    path = data_root(root) / INFO.prepared
+    with atomic_file(
+        path
+    ) as handle:  # opened first: an unwritable folder is known before anything is downloaded
+        with fetched(RECORDINGS, mirror, progress=progress) as archive:
             recordings = read_zip(archive, lambda name: "/recordings/" in name and name.endswith(".wav"))
         check_sha256("the recordings", content_sha256(recordings), RECORDINGS_SHA256)
-        with fetched(IMAGES, mirror=mirror, progress=progress) as file:
+        with fetched(IMAGES, mirror, progress=progress) as file:
             images = read_gzip(file)
         check_sha256("the MNIST images", hashlib.sha256(images).hexdigest(), IMAGES_SHA256)
-        with fetched(LABELS, mirror=mirror, progress=progress) as file:
+        with fetched(LABELS, mirror, progress=progress) as file:
             image_labels = read_gzip(file)
         check_sha256("the MNIST labels", hashlib.sha256(image_labels).hexdigest(), LABELS_SHA256)
         arrays = _arrays(recordings, images, image_labels)
@@ -118,7 +125,8 @@ def prepare(root=None, mirror=None, *, progress: bool = True) -> Path:
 
 def _arrays(recordings: dict[str, bytes], images: bytes, image_labels: bytes) -> dict[str, np.ndarray]:
     """The stored arrays. Recordings are named ``{digit}_{speaker}_{index}.wav`` and sorted by these three."""
-    names = [(int(digit), speaker, int(index)) for digit, speaker, index in (name[:-4].split("_") for name in recordings)]
+    parts = [name.removesuffix(".wav").split("_") for name in recordings]
+    names = [(int(digit), speaker, int(index)) for digit, speaker, index in parts]
     order = sorted(range(len(names)), key=names.__getitem__)
     contents = list(recordings.items())
     speakers = sorted({speaker for _, speaker, _ in names})

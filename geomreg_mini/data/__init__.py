@@ -1,4 +1,4 @@
-"""The data sets behind one call: ``load("digits", seed=0)`` gives paired train, validation and test splits."""
+"""The data sets behind one call: ``load("digits", seed=0)`` gives paired splits."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .dataset import MultimodalDataset, Split, fingerprint
 
 __all__ = ["DATASETS", "MultimodalDataset", "Split", "fingerprint", "load"]
 
-# name -> the module with its load(seed, **options); imported when asked for, so that each brings only what it needs
+# name -> the module with its load(seed, **options), imported when asked for
 DATASETS = {"toy": "toy", "digits": "digits", "multiview_digits": "multiview_digits"}
 
 
 def load(name: str, *, seed: int = 0, **options) -> MultimodalDataset:
     """Load a data set by name; ``options`` are the keywords of that data set's own ``load``.
 
-    ``seed`` (an integer >= 0) fixes everything that is random: splits, pairing, noise. The same call gives the same
-    tensors, bit for bit. Raises ``ValueError`` for an unknown name, option or value, and
+    ``seed`` (an integer >= 0) fixes everything that is random: splits, pairing, noise. The same call gives
+    the same tensors, bit for bit. Raises ``ValueError`` for an unknown name, option or value, and
     ``data_scripts.fetch.DataError`` where the files cannot be had.
     """
     if name not in DATASETS:
@@ -28,5 +28,7 @@ def load(name: str, *, seed: int = 0, **options) -> MultimodalDataset:
     known = [option for option in inspect.signature(loader).parameters if option != "seed"]
     for option in options:
         if option not in known:
-            raise ValueError(f"The data set {name!r} has no option {option!r}; its options are {', '.join(known)}.")
+            raise ValueError(
+                f"The data set {name!r} has no option {option!r}; its options are {', '.join(known)}."
+            )
     return loader(seed, **options)

@@ -1,4 +1,4 @@
-"""One shape for every data set: splits of paired modalities with labels, and a fingerprint of their contents."""
+"""One shape for every data set: splits of paired modalities, and a fingerprint of their contents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Split:
         return len(self.labels)
 
     def batch(self, index: Tensor) -> dict:
-        """The samples at ``index`` (B,) as ``{"inputs": {modality: (B, ...)}, "label": (B,), "index": (B,)}``."""
+        """The samples at ``index`` (B,), as ``{"inputs": {modality: (B, ...)}, "label", "index"}``."""
         inputs = {modality: values[index] for modality, values in self.inputs.items()}
         return {"inputs": inputs, "label": self.labels[index], "index": index}
 
@@ -44,8 +44,8 @@ class Split:
 class MultimodalDataset:
     """A data set with its three splits and what a reader must know about it.
 
-    ``shapes``: modality -> shape of one sample. ``note``: one sentence that every use has to show, for example that
-    embedded data stand in, or "". ``fingerprint``: see :func:`fingerprint`.
+    ``shapes``: modality -> shape of one sample. ``note``: one sentence that every use has to show, for
+    example that embedded data stand in, or "". ``fingerprint``: see :func:`fingerprint`.
     """
 
     name: str
@@ -63,11 +63,12 @@ class MultimodalDataset:
 
 
 def fingerprint(train: Split, validation: Split, test: Split) -> str:
-    """SHA-256 (hex) over the contents of the splits: inputs, labels and factors, with names, types and shapes."""
+    """SHA-256 (hex) over the splits' inputs, labels and factors, with their names, types and shapes."""
     digest = hashlib.sha256()
     for name, split in (("train", train), ("validation", validation), ("test", test)):
         tensors = {f"inputs/{modality}": values for modality, values in split.inputs.items()}
-        tensors |= {f"factors/{factor}": values for factor, values in split.factors.items()} | {"labels": split.labels}
+        tensors |= {f"factors/{factor}": values for factor, values in split.factors.items()}
+        tensors["labels"] = split.labels
         for key in sorted(tensors):
             array = np.ascontiguousarray(tensors[key].numpy())
             digest.update(f"{name}/{key}/{array.dtype.str}/{array.shape}\0".encode())
@@ -76,7 +77,7 @@ def fingerprint(train: Split, validation: Split, test: Split) -> str:
 
 
 def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random permutation of ``range(len(labels))`` of which every beginning holds the classes in proportion.
+    """A random order of the samples of which every beginning holds the classes in proportion.
 
     So a subset of 300 is part of the subset of 600 drawn with the same generator.
     """
@@ -88,11 +89,13 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def check_labels(labels: int | None, num_classes: int, available: int) -> int:
-    """The number of labelled training samples to keep; raises ``ValueError`` when ``labels`` asks for another range."""
+    """How many of ``available`` training samples to keep; ``ValueError`` where ``labels`` cannot be met."""
     if labels is None:
         return available
     if isinstance(labels, bool) or not isinstance(labels, int) or not num_classes <= labels <= available:
-        raise ValueError(f"labels must be None or an integer in [{num_classes}, {available}], got {labels!r}.")
+        raise ValueError(
+            f"labels must be None or an integer in [{num_classes}, {available}], got {labels!r}."
+        )
     return labels
 
 

@@ -1,24 +1,36 @@
 """Spoken and written digits: each recording of a spoken digit is paired with an image of the same digit.
 
-Recordings come from the Free Spoken Digit Dataset, images from MNIST's test set. Nothing but the digit connects the
-two, so whatever the modalities share is the class.
+Recordings come from the Free Spoken Digit Dataset, images from MNIST's test set. Nothing but the digit
+connects the two, so whatever the modalities share is the class.
 """
 
 from __future__ import annotations
 
+import os
+from functools import cache
+
 import numpy as np
 import torch
 
-from .dataset import MultimodalDataset, Split, check_labels, check_noise, fingerprint, stratified_order, tensor
+from .dataset import (
+    MultimodalDataset,
+    Split,
+    check_labels,
+    check_noise,
+    fingerprint,
+    stratified_order,
+    tensor,
+)
 
 PROTOCOLS = ("unseen_speakers", "official")
 SOURCES = ("auto", "spoken", "embedded")
 TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validation and test
-# Fixed, so that noise of one strength means the same to a network whatever the split: MNIST's usual constants.
+# Fixed, so that noise of one strength means the same to a network whatever the split: MNIST's usual
+# constants.
 IMAGE_MEAN, IMAGE_STD = 0.1307, 0.3081
 COMMAND = "python -m data_scripts digits"
 
-_unavailable: dict[tuple, str] = {}  # (data folder, mirror) -> why; a process asks the internet once
+_unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
 
 
 def load(
@@ -34,20 +46,23 @@ def load(
     Args:
         seed: fixes the pairing, the image noise, the labelled subset, and which speaker is tested.
         source: ``"spoken"``; ``"embedded"``, scikit-learn's handwritten digits as two views
-            (see :mod:`geomreg_mini.data.embedded_digits`); or ``"auto"``: spoken where the files are prepared or can
-            be fetched, otherwise embedded, said in ``note`` and once on the console.
-        protocol: ``"unseen_speakers"``: four speakers train, one validates, one tests; speaker number ``seed % 6``
-            (in alphabetical order) is the tested one and the next one validates. ``"official"``: recordings 0-4 of each speaker and digit
-            test, as the data set's authors say; of the others, 5-9 validate and 10-49 train.
-        labels: None for the whole training split, or the number of training samples to keep, in equal shares of the
-            classes. A smaller subset is part of a larger one of the same seed.
+            (see :mod:`geomreg_mini.data.embedded_digits`); or ``"auto"``: spoken where the files are prepared
+            or can be fetched, otherwise embedded, said in ``note`` and once on the console.
+        protocol: ``"unseen_speakers"``: four speakers train, one validates, one tests; in alphabetical order,
+            speaker number ``seed % 6`` is the tested one and the next one validates. ``"official"``: of each
+            speaker and digit, recordings 0-4 test, as the data set's authors say, 5-9 validate, 10-49 train.
+        labels: None for the whole training split, or the number of training samples to keep, in equal
+            shares of the classes. A smaller subset is part of a larger one of the same seed.
         image_noise: standard deviation of Gaussian noise added to images on their [0, 1] scale. Fixed for
-            each sample: it depends on ``seed`` and the image only, and strengths differ by a factor. Not clipped.
+            each sample: it depends on ``seed`` and the image only, and strengths differ by a factor. Never
+            clipped.
 
-    Audio is standardized by mean and standard deviation of the whole training split (before ``labels``), images by
-    MNIST's constants 0.1307 and 0.3081. ``factors`` holds ``speaker``, ``recording`` and ``image_index``.
+    Audio is standardized by mean and standard deviation of the whole training split (before ``labels``),
+    images by MNIST's constants 0.1307 and 0.3081. ``factors`` holds ``speaker``, ``recording`` and
+    ``image_index``.
 
-    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when ``source="spoken"`` cannot be had.
+    Raises ``ValueError`` for a bad argument and, with ``source="spoken"``, ``data_scripts.fetch.DataError``
+    when the spoken digits cannot be had.
     """
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}.")
@@ -58,16 +73,25 @@ def load(
     if arrays is None:
         from . import embedded_digits
 
-        return embedded_digits.load(seed, labels=labels, image_noise=image_noise, why=why_not)
+        embedded = embedded_digits.load(seed, labels=labels, image_noise=image_noise, why=why_not)
+        if source == "auto":
+            _say_once(embedded.note)
+        return embedded
     return _spoken(arrays, seed, protocol, labels, image_noise)
+
+
+@cache
+def _say_once(note: str) -> None:
+    """Print a note the first time that a process meets it."""
+    print(note)
 
 
 def _prepared(source: str) -> tuple[dict | None, str]:
     """The prepared arrays, fetched first where needed, or None and the reason."""
     from data_scripts import digits
-    from data_scripts.fetch import DataError, data_root, load_arrays, mirror_folder
+    from data_scripts.fetch import DataError, data_root, load_arrays
 
-    path, mirror = data_root() / digits.INFO.prepared, mirror_folder()
+    path, mirror = data_root() / digits.INFO.prepared, os.environ.get("GEOMREG_MIRROR")
     arrays = load_arrays(path)
     if arrays is not None:
         return arrays, ""
@@ -77,12 +101,16 @@ def _prepared(source: str) -> tuple[dict | None, str]:
         return load_arrays(digits.prepare(progress=False)), ""
     except DataError as error:
         if source == "spoken":
-            raise DataError(f"The spoken digits are not available: run `{COMMAND}`. ({error})", error.brief) from error
+            raise DataError(
+                f"The spoken digits are not prepared in {path.parent} and {error.brief}; run `{COMMAND}`, "
+                "which says more and gets them.",
+                error.brief,
+            ) from error
         _unavailable[path, mirror] = error.brief
         return None, error.brief
 
 
-def _spoken(arrays: dict, seed: int, protocol: str, labels: int | None, image_noise: float) -> MultimodalDataset:
+def _spoken(arrays, seed: int, protocol: str, labels: int | None, image_noise: float) -> MultimodalDataset:
     parts = _recordings_of(arrays, seed, protocol)
     images_of = _pair(arrays, parts, seed)
     spectrograms = arrays["spectrograms"]
@@ -93,7 +121,8 @@ def _spoken(arrays: dict, seed: int, protocol: str, labels: int | None, image_no
     splits = {}
     for name, index in parts.items():
         image_index = images_of[name]
-        images = arrays["images"][image_index] / np.float32(255) + np.float32(image_noise) * unit_noise[image_index]
+        images = arrays["images"][image_index].astype(np.float32) / np.float32(255)
+        images += np.float32(image_noise) * unit_noise[image_index]
         splits[name] = Split(
             inputs={
                 "audio": tensor((spectrograms[index].astype(np.float32) - mean) / std)[:, None],

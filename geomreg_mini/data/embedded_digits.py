@@ -1,7 +1,7 @@
 """Real digits without any download: scikit-learn's handwritten digits, cut into a left and a right half.
 
-Stands in for the spoken digits on machines that have neither the files nor the internet. The 1,797 images are UCI's
-"Optical recognition of handwritten digits"; the halves of one image are two views of one event.
+Stands in for the spoken digits on machines that have neither the files nor the internet. The 1,797 images are
+UCI's "Optical recognition of handwritten digits"; the halves of one image are two views of one event.
 """
 
 from __future__ import annotations
@@ -9,7 +9,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .dataset import MultimodalDataset, Split, check_labels, check_noise, fingerprint, stratified_order, tensor
+from .dataset import (
+    MultimodalDataset,
+    Split,
+    check_labels,
+    check_noise,
+    fingerprint,
+    stratified_order,
+    tensor,
+)
 
 TRAIN, VALIDATION = 1197, 300  # of 1,797; the remaining 300 test
 
@@ -19,10 +27,11 @@ def load(
 ) -> MultimodalDataset:
     """The embedded digits with modalities ``left`` and ``right``, each (1, 8, 4), and ten classes.
 
-    ``seed`` fixes the stratified splits, the noise and the labelled subset. ``image_noise`` is the standard deviation of
-    Gaussian noise on the [0, 1] scale, added to ``right`` only (so that one view is clean, as sound is in the spoken
-    digits), fixed for each image, not clipped. Both views are standardized by the clean pixels of the training split.
-    ``why``: the reason that ``note`` gives. ``factors`` holds ``image_index``.
+    ``seed`` fixes the stratified splits, the noise and the labelled subset. ``image_noise`` is the standard
+    deviation of Gaussian noise on the [0, 1] scale, added to ``right`` only (so that one view is clean, as
+    the audio of the spoken digits is), fixed for each image, not clipped. Both views are standardized by the
+    clean pixels of the whole training split. ``why``: the reason that ``note`` gives. ``factors`` holds
+    ``image_index``.
     """
     from sklearn.datasets import load_digits
 
@@ -30,7 +39,9 @@ def load(
     bunch = load_digits()
     pixels, digit = (bunch.images / 16).astype(np.float32), bunch.target.astype(np.int64)
     order = stratified_order(digit, np.random.default_rng([seed, 0]))
-    parts = dict(zip(("train", "validation", "test"), np.split(order, [TRAIN, TRAIN + VALIDATION]), strict=True))
+    parts = dict(
+        zip(("train", "validation", "test"), np.split(order, [TRAIN, TRAIN + VALIDATION]), strict=True)
+    )
     keep = check_labels(labels, 10, TRAIN)
     training = pixels[parts["train"]].astype(np.float64)
     mean, std = np.float32(training.mean()), np.float32(training.std())
@@ -57,8 +68,9 @@ def load(
         licence="CC BY 4.0",
         source="Optical recognition of handwritten digits (UCI), as scikit-learn carries it",
         note=(
-            "These are embedded data, the left and right halves of scikit-learn's handwritten digits, for which "
-            f"speakers and protocols have no meaning, because {why}; `python -m data_scripts digits` gets the spoken ones."
+            "Embedded data are used, the left and right halves of scikit-learn's handwritten digits (for "
+            f"which the option protocol has no meaning), because {why}; `python -m data_scripts digits` gets "
+            "the spoken ones."
         ),
         fingerprint=fingerprint(**splits),
         class_names=tuple(str(digit) for digit in range(10)),
