@@ -1,0 +1,235 @@
+"""The regime map: on spoken and written digits, when does geometry regularization pay?
+
+    python -m geomreg_mini.regimes --jobs 2        # resumable; skips what is recorded
+
+The protocol, fixed before any test number was looked at. A *regime* is a protocol (whose voices are tested), a number of
+labels, a strength of image noise and a training paradigm: 2 x 2 x 3 x 2 = 24 of them, six seeds each. For every regime
+and seed, the *baseline* arm trains the five settings of learning rate and weight decay in ``BASELINES``, and fused
+validation accuracy picks one. The *regularized* arm trains the five settings in ``REGULARIZERS``, with the learning rate
+and weight decay that the baseline picked, and fused validation accuracy picks one; "no regularizer" is not among them,
+so that the comparison can come out negative. The test split is read only from the two picked runs. Selection is nested
+in the seed because the speaker on whom one seed tests is another seed's validation speaker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .records import Record
+from .regularizer import GeometryRegularizer
+from .training import TrainConfig, fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEEDS = tuple(range(6))
+BASELINES: dict[str, dict[str, float]] = {
+    f"lr{rate}-wd{decay}": {"learning_rate": rate, "weight_decay": decay}
+    for rate, decay in [(0.02, 0.0001), (0.05, 0.0001), (0.01, 0.0001), (0.02, 0.005), (0.05, 0.005)]
+}
+REGULARIZERS: dict[str, dict[str, float]] = {
+    "default": {"dispersion_weight": 0.1, "anchoring_weight": 0.5, "temperature": 0.5, "radius": 0.6},
+    "gentle": {"dispersion_weight": 0.02, "anchoring_weight": 0.5, "temperature": 0.5, "radius": 0.6},
+    "tight": {"dispersion_weight": 0.02, "anchoring_weight": 5.0, "temperature": 1.0, "radius": 0.3},
+    "dispersion_only": {"dispersion_weight": 0.02, "anchoring_weight": 0.0, "temperature": 0.5, "radius": 0.6},
+    "anchoring_only": {"dispersion_weight": 0.0, "anchoring_weight": 2.0, "temperature": 0.5, "radius": 0.3},
+}
+SELECTION = "validation/accuracy/fused"
+
+
+@dataclass(frozen=True)
+class Regime:
+    """One cell of the map: ``labels`` None means every training label."""
+
+    protocol: str
+    labels: int | None
+    image_noise: float
+    paradigm: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.protocol}-{self.labels or 'all'}-noise{self.image_noise}-{self.paradigm}"
+
+    def config(self, seed: int, setting: Mapping[str, float], regularizer: Mapping[str, float] | None) -> TrainConfig:
+        """The run of one setting. Few labels get more epochs, so that training ends near convergence in both cases."""
+        few = self.labels is not None
+        return TrainConfig(
+            dataset="digits",
+            dataset_options={
+                "source": "spoken",
+                "protocol": self.protocol,
+                "labels": self.labels,
+                "image_noise": self.image_noise,
+            },
+            paradigm=self.paradigm,
+            regularizer=None if regularizer is None else GeometryRegularizer(**regularizer),
+            epochs=60 if few else 12,
+            evaluate_every=10 if few else 2,
+            seed=seed,
+            **setting,
+        )
+
+
+REGIMES = tuple(
+    Regime(*cell)
+    for cell in product(("official", "unseen_speakers"), (300, None), (0.4, 0.8, 1.2), ("joint", "dgl"))
+)
+
+
+def best(records: Mapping[str, Record]) -> str:
+    """The setting with the highest fused validation accuracy, the first of equals in the order of the table."""
+    return max(records, key=lambda name: records[name].metrics[SELECTION])
+
+
+def _recorded(path: Path, config: TrainConfig, data) -> Record:
+    """The record at ``path``; trained first where there is none."""
+    if path.exists():
+        record = Record.load(path)
+        if TrainConfig.from_dict(record.config) != config:
+            raise ValueError(f"{path} was made by another config: move the folder away and run again.")
+        return record
+    record = fit(config, data=data, device="cpu", progress=False)
+    record.save(path)
+    return record
+
+
+def run_cell(regime: Regime, seed: int, folder: Path) -> int:
+    """All runs of one regime and seed, in the order that the protocol needs; returns how many there are."""
+    from .data import load
+
+    first = regime.config(seed, {}, None)
+    data = load(first.dataset, seed=seed, **first.dataset_options)
+    here = folder / regime.name / f"seed{seed}"
+    baselines = {
+        name: _recorded(here / f"baseline-{name}.json", regime.config(seed, setting, None), data)
+        for name, setting in BASELINES.items()
+    }
+    setting = BASELINES[best(baselines)]
+    for name, weights in REGULARIZERS.items():
+        _recorded(here / f"regularized-{name}.json", regime.config(seed, setting, weights), data)
+    return len(BASELINES) + len(REGULARIZERS)
+
+
+def run_map(folder: str | Path, *, jobs: int = 2, seeds=SEEDS, progress: bool = True) -> None:
+    """Train what is not recorded below ``folder``, ``jobs`` processes of one thread each."""
+    from tqdm.auto import tqdm
+
+    folder = Path(folder)
+    cells = [(regime, seed) for seed in seeds for regime in REGIMES]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    total = len(cells) * (len(BASELINES) + len(REGULARIZERS))
+    with (
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+        tqdm(total=total, unit="run", disable=not progress, mininterval=5) as bar,
+    ):
+        futures = [pool.submit(run_cell, regime, seed, folder) for regime, seed in cells]
+        try:
+            for future in as_completed(futures):
+                bar.update(future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for regime, seed in product(REGIMES, SEEDS):
+        here = folder / regime.name / f"seed{seed}"
+        arms = {}
+        for arm, settings in (("baseline", BASELINES), ("regularized", REGULARIZERS)):
+            paths = {name: here / f"{arm}-{name}.json" for name in settings}
+            arms[arm] = {name: Record.load(path) for name, path in paths.items() if path.exists()}
+            if len(arms[arm]) < len(settings):
+                break  # A half-recorded arm must not be selected from.
+        else:
+            for arm, records in arms.items():
+                chosen = best(records)
+                for name, record in records.items():
+                    yield {
+                        "regime": regime.name,
+                        "protocol": regime.protocol,
+                        "labels": regime.labels or "all",
+                        "image_noise": regime.image_noise,
+                        "paradigm": regime.paradigm,
+                        "seed": seed,
+                        "arm": arm,
+                        "setting": name,
+                        "selected": name == chosen,
+                        **record.metrics,
+                    }
+
+
+def load_map(folder: str | Path) -> pd.DataFrame:
+    """One row a run: the regime's columns, ``seed``, ``arm``, ``setting``, ``selected``, and every metric as a column.
+
+    Raises:
+        FileNotFoundError: if no regime and seed is fully recorded below ``folder``.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(_rows(Path(folder)))
+    if frame.empty:
+        raise FileNotFoundError(f"no complete records below {folder}: run 'python -m geomreg_mini.regimes' first.")
+    return frame
+
+
+def gains(frame: pd.DataFrame, metric: str, setting: str | None = None) -> pd.DataFrame:
+    """Paired gain of the regularized over the selected baseline run, regime by regime, with its 95 % interval over seeds.
+
+    Args:
+        frame: what ``load_map`` gave.
+        metric: a metric column, such as "test/accuracy/fused".
+        setting: one regularizer setting for all seeds, or None for the one that validation picked in each seed.
+
+    Returns:
+        One row a regime: its columns, ``mean``, ``low``, ``high`` (in the metric's unit), ``seeds``, ``baseline`` (mean).
+    """
+    import pandas as pd
+
+    from .evaluation import paired_interval
+
+    regularized = frame[frame["arm"] == "regularized"]
+    regularized = regularized[regularized["selected"] if setting is None else regularized["setting"] == setting]
+    baseline = frame[(frame["arm"] == "baseline") & frame["selected"]]
+    keys = ["regime", "protocol", "labels", "image_noise", "paradigm"]
+    rows = []
+    for key, part in baseline.groupby(keys, sort=False):
+        values = part.set_index("seed")[metric].to_dict()
+        treated = regularized[regularized["regime"] == key[0]].set_index("seed")[metric].to_dict()
+        interval = paired_interval(treated, values)
+        rows.append(
+            {
+                **dict(zip(keys, key, strict=True)),
+                "mean": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "seeds": interval.n,
+                "baseline": part[metric].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m geomreg_mini.regimes", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", default="results/digits", help="folder of the records (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one thread each (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        run_map(options.out, jobs=options.jobs)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"regimes: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
