@@ -1,7 +1,8 @@
 """Figures: one palette, one style, and alt text for every picture.
 
-Every figure function draws into ``ax`` (or a new figure where it is None) and returns the Figure, so that a cell reads
-``plots.show(plots.spectrum(embeddings), alt="...")``. Embeddings are ``{modality: tensor (N, D)}`` everywhere.
+Every figure function draws into ``ax`` (or a new figure where it is None) and returns the Figure, so that a
+cell reads ``plots.show(plots.spectrum(embeddings), alt="...")``. Embeddings are
+``{modality: tensor (N, D)}``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 
-# Okabe & Ito (2008), distinct under the common colour vision deficiencies; yellow comes late, it is faint on white.
+# Okabe & Ito (2008): distinct under the common color vision deficiencies. Yellow comes late, faint on white.
 COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
 BLUE, ORANGE, GREEN, VERMILION, PINK, SKY, YELLOW, BLACK = COLORS
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
@@ -68,7 +70,7 @@ def use_style() -> None:
 
 
 def show(fig, alt: str) -> None:
-    """Display ``fig`` as a PNG whose output metadata carries ``alt``, print ``alt`` below it, close the figure.
+    """Display ``fig`` as a PNG whose output metadata carries ``alt``, print ``alt`` below it, close it.
 
     The text stands below the picture as well because most notebook viewers drop the alt text of an output.
     Outside a notebook only the text is printed.
@@ -93,50 +95,82 @@ def show(fig, alt: str) -> None:
     plt.close(fig)
 
 
-def embeddings_on_circle(embeddings, labels=None, *, radius=None, links=80, class_names=None, title=None, ax=None):
+def embeddings_on_circle(
+    embeddings, labels=None, *, radius=None, links=80, class_names=None, title=None, ax=None
+):
     """Two-dimensional embeddings, one ring a modality, with lines between paired samples.
 
-    Every embedding is normalized; the rings differ in size only so that they can be told apart. A radial line is a
-    pair that agrees, a slanted one has drifted; with ``radius`` the pairs outside the agreement band are vermilion.
+    Every embedding is normalized; the rings differ in size only so that they can be told apart. A radial line
+    is a pair that agrees, a slanted one has drifted; with ``radius`` the pairs outside the agreement band are
+    vermilion.
 
-    embeddings : {modality: (N, 2)}.  labels : (N,) class of each sample, the color.  links : pairs drawn at most.
+    embeddings: {modality: (N, 2)}. labels: (N,), the color of each sample. links: pairs drawn at most.
     """
     points = _normalized(embeddings, dimensions=2)
     fig, ax = _figure(ax, figsize=(4.6, 4.4))
     styles = modality_style(points)
-    rings = {name: 1 - 0.28 * k for k, name in enumerate(points)}
-    angle = np.linspace(0, 2 * np.pi, 200)
-    for name, ring in rings.items():
-        ax.plot(ring * np.cos(angle), ring * np.sin(angle), color="#C8C8C8", lw=1, zorder=0)
-    names = list(points)
-    for a, b in pairwise(names):
+    rings = _ring_sizes(points)
+    _rings(ax, points)
+    for a, b in pairwise(points):
         _link(ax, points[a], points[b], rings[a], rings[b], radius, links)
     for name, z in points.items():
         color = styles[name]["color"] if labels is None else _class_colors(labels)
-        ax.scatter(*(rings[name] * z.T), c=color, marker=styles[name]["marker"], s=22, lw=0.3, edgecolor="white")
+        marker = styles[name]["marker"]
+        ax.scatter(*(rings[name] * z.T), c=color, marker=marker, s=22, lw=0.3, edgecolor="white")
     _legend(ax, styles, labels, class_names)
-    ax.set(aspect="equal", xticks=[], yticks=[], title=title or "")
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
+    ax.set(title=title or "")
+    _bare(ax)
     return fig
 
 
-def embeddings_on_sphere(embeddings, labels=None, *, radius=None, links=60, class_names=None, title=None, ax=None):
+def pull_on_circle(embeddings, loss, *, title=None, ax=None):
+    """Where a small step against the gradient of ``loss`` moves each two-dimensional embedding, as arrows.
+
+    embeddings: {modality: (N, 2)}, one ring a modality as in ``embeddings_on_circle``. loss: maps such a dict
+    to a scalar tensor. The longest arrow has a fixed length; a sample without an arrow is not moved. Thin
+    lines join pairs.
+    """
+    points = _normalized(embeddings, dimensions=2)
+    fig, ax = _figure(ax, figsize=(4.2, 4.4))
+    leaves = {name: torch.tensor(z, requires_grad=True) for name, z in points.items()}
+    loss({name: torch.nn.functional.normalize(z, dim=1) for name, z in leaves.items()}).backward()
+    steps = {name: -z.grad.numpy() for name, z in leaves.items() if z.grad is not None}
+    longest = max([1e-300, *(np.linalg.norm(step, axis=1).max() for step in steps.values())])
+    styles, rings = modality_style(points), _ring_sizes(points)
+    _rings(ax, points)
+    for name, step in steps.items():
+        moved = np.linalg.norm(step, axis=1) > 1e-9 * longest
+        arrows = 0.42 * step[moved] / longest
+        look = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.009}
+        ax.quiver(*(rings[name] * points[name][moved]).T, *arrows.T, color=styles[name]["color"], **look)
+    for name, z in points.items():
+        color, marker = styles[name]["color"], styles[name]["marker"]
+        ax.scatter(*(rings[name] * z).T, color=color, marker=marker, s=42, label=name, zorder=3)
+    for a, b in pairwise(points):
+        _link(ax, points[a], points[b], rings[a], rings[b], None, len(points[a]))
+    ax.set(xlim=(-1.45, 1.45), ylim=(-1.45, 1.45), title=title or "")
+    _bare(ax)
+    return fig
+
+
+def embeddings_on_sphere(
+    embeddings, labels=None, *, radius=None, links=60, class_names=None, title=None, ax=None
+):
     """Three-dimensional embeddings on the unit sphere, with lines between paired samples as on the circle.
 
-    embeddings : {modality: (N, 3)}.  ax : a 3-d axes (``subplot_kw={"projection": "3d"}``) or None.
+    embeddings: {modality: (N, 3)}. ax: a 3-d axes (``subplot_kw={"projection": "3d"}``) or None.
     """
     points = _normalized(embeddings, dimensions=3)
     fig, ax = _figure(ax, figsize=(5, 4.6), subplot_kw={"projection": "3d"})
     styles = modality_style(points)
     u, v = np.mgrid[0 : 2 * np.pi : 25j, 0 : np.pi : 13j]
     ax.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#DDDDDD", lw=0.5)
-    names = list(points)
-    for a, b in pairwise(names):
+    for a, b in pairwise(points):
         _link(ax, points[a], points[b], 1, 1, radius, links)
     for name, z in points.items():
         color = styles[name]["color"] if labels is None else _class_colors(labels)
-        ax.scatter(*z.T, c=color, marker=styles[name]["marker"], s=20, lw=0.3, edgecolor="white", depthshade=False)
+        look = {"s": 20, "lw": 0.3, "edgecolor": "white", "depthshade": False}
+        ax.scatter(*z.T, c=color, marker=styles[name]["marker"], **look)
     _legend(ax, styles, labels, class_names)
     ax.set(title=title or "")
     ax.set_box_aspect((1, 1, 1))
@@ -145,21 +179,24 @@ def embeddings_on_sphere(embeddings, labels=None, *, radius=None, links=60, clas
 
 
 def spectrum(embeddings, *, title=None, ax=None):
-    """Share of each singular value of the normalized, centered embeddings; the legend gives the effective rank.
+    """Share of each singular value of the normalized, centered embeddings; the legend has the effective rank.
 
-    A steep line is a collapsed modality: few directions carry everything. embeddings : {name: (N, D)}, and names may be
-    anything to compare, such as ``{"plain": z0, "regularized": z1}``; compare equal N only, since N caps the rank.
+    A steep line is a collapsed modality: few directions carry everything. embeddings: {name: (N, D)}, where
+    the names may be anything to compare, such as ``{"plain": z0, "regularized": z1}``; compare equal N only,
+    since N caps the rank.
     """
     from geomreg_mini.geometry import effective_rank
 
     fig, ax = _figure(ax)
-    for (name, z), style in zip(_normalized(embeddings).items(), modality_style(embeddings).values()):
+    styles = modality_style(embeddings)
+    for name, z in _normalized(embeddings).items():
         values = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
         share = values / max(values.sum(), np.finfo(float).tiny)
         rank = effective_rank(embeddings[name])
-        ax.plot(np.arange(1, len(share) + 1), share, label=f"{name} (effective rank {rank:.1f})", ms=3.5, **_open(style))
+        label, index = f"{name} (effective rank {rank:.1f})", np.arange(1, len(share) + 1)
+        ax.plot(index, share, label=label, ms=3.5, mfc="white", **styles[name])
     ax.set(xlabel="index of the singular value", ylabel="share of the sum", yscale="log", title=title or "")
-    ax.set_ylim(bottom=1e-5)
+    ax.set_ylim(bottom=max(1e-5, ax.get_ylim()[0]))
     ax.legend()
     return fig
 
@@ -167,20 +204,22 @@ def spectrum(embeddings, *, title=None, ax=None):
 def drift_histogram(pairs, radius=None, *, title=None, ax=None):
     """Distances of paired normalized embeddings, with the agreement band shaded.
 
-    pairs : {name: (a, b)} with a, b (N, D).  radius : outer edge of the band, in [0, 2]; None draws no band.
+    pairs: {name: (a, b)} with a, b (N, D). radius: outer edge of the band, in [0, 2]; None draws no band.
     """
     fig, ax = _figure(ax)
     bins = np.linspace(0, 2, 51)
     if radius is not None:
         ax.axvspan(0, radius, color=GREEN, alpha=0.13, lw=0, label=f"agreement band (radius {radius:g})")
-    for (name, (a, b)), style in zip(pairs.items(), modality_style(pairs).values()):
+    styles = modality_style(pairs)
+    for name, (a, b) in pairs.items():
         z = _normalized({"a": a, "b": b})
         distance = np.linalg.norm(z["a"] - z["b"], axis=1)
         label = name if radius is None else f"{name}: {100 * (distance > radius).mean():.0f} % outside"
-        color, line = style["color"], style["linestyle"]
+        color, line = styles[name]["color"], styles[name]["linestyle"]
         ax.hist(distance, bins=bins, color=color, alpha=0.25)
         ax.hist(distance, bins=bins, color=color, histtype="step", lw=1.6, linestyle=line, label=label)
-    ax.set(xlabel="distance of the pair on the unit sphere (0 to 2)", ylabel="pairs", xlim=(0, 2), title=title or "")
+    ax.set(xlabel="distance of the pair on the unit sphere (0 to 2)", ylabel="pairs", xlim=(0, 2))
+    ax.set_title(title or "")
     ax.legend()
     return fig
 
@@ -188,7 +227,7 @@ def drift_histogram(pairs, radius=None, *, title=None, ax=None):
 def training_curves(history, quantity, *, splits=None, modalities=None, ylabel=None, title=None, ax=None):
     """One quantity over epochs: a color a modality; the last split is drawn strong, earlier ones thin.
 
-    history : tidy DataFrame with the columns epoch, split, quantity, modality, value (``record.history``).
+    history: tidy DataFrame with the columns epoch, split, quantity, modality, value (``record.history``).
     """
     rows = history[history["quantity"] == quantity]
     if rows.empty:
@@ -215,7 +254,7 @@ def training_curves(history, quantity, *, splits=None, modalities=None, ylabel=N
 def gain_forest(table, *, unit="points", xlabel=None, title=None, ax=None):
     """Gains with their intervals, one row each; a filled marker means that the interval leaves zero out.
 
-    table : DataFrame with the columns label, gain, low, high and, where it has groups to color, group.
+    table: DataFrame with the columns label, gain, low, high and, where it has groups to color, group.
     """
     groups = list(dict.fromkeys(table["group"])) if "group" in table else [None]
     styles = modality_style(groups)
@@ -261,10 +300,28 @@ def _normalized(embeddings, dimensions=None) -> dict[str, np.ndarray]:
     return out
 
 
+def _ring_sizes(points) -> dict[str, float]:
+    """Size of each modality's ring. Embeddings have length one; different rings tell modalities apart."""
+    return {name: 1 - 0.28 * k for k, name in enumerate(points)}
+
+
+def _rings(ax, points) -> None:
+    angle = np.linspace(0, 2 * np.pi, 200)
+    for ring in _ring_sizes(points).values():
+        ax.plot(ring * np.cos(angle), ring * np.sin(angle), color="#C8C8C8", lw=1, zorder=0)
+
+
+def _bare(ax) -> None:
+    """Equal scales and no frame: positions on a circle need no axes."""
+    ax.set(aspect="equal", xticks=[], yticks=[])
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+
+
 def _link(ax, a, b, ring_a, ring_b, radius, links) -> None:
     """Thin lines between the first ``links`` pairs, vermilion where the pair lies outside the band."""
     outside = np.linalg.norm(a - b, axis=1) > (2 if radius is None else radius)
-    for za, zb, out in zip(a[:links], b[:links], outside[:links]):
+    for za, zb, out in zip(a[:links], b[:links], outside[:links], strict=True):
         line = np.stack([ring_a * za, ring_b * zb])
         ax.plot(*line.T, color=VERMILION if out else "#9A9A9A", lw=0.7, alpha=0.7, zorder=1)
 
@@ -272,13 +329,10 @@ def _link(ax, a, b, ring_a, ring_b, radius, links) -> None:
 def _class_colors(labels) -> list:
     labels = np.asarray(labels)
     classes = sorted(set(labels.tolist()))
-    colors = COLORS if len(classes) <= len(COLORS) else [plt.cm.viridis(x) for x in np.linspace(0, 1, len(classes))]
+    colors = COLORS
+    if len(classes) > len(COLORS):
+        colors = plt.cm.viridis(np.linspace(0, 1, len(classes)))
     return [colors[classes.index(label)] for label in labels.tolist()]
-
-
-def _open(style) -> dict:
-    """The style with hollow markers, for lines whose points lie close together."""
-    return {**style, "markerfacecolor": "white"}
 
 
 def _legend(ax, styles, labels, class_names) -> None:
@@ -288,6 +342,6 @@ def _legend(ax, styles, labels, class_names) -> None:
         ax.plot([], [], linestyle="", marker=style["marker"], color=color, label=name)
     if labels is not None and class_names is not None:
         kinds = sorted(set(np.asarray(labels).tolist()))
-        for kind, color in dict(zip(kinds, _class_colors(kinds))).items():
+        for kind, color in zip(kinds, _class_colors(kinds), strict=True):
             ax.plot([], [], linestyle="", marker="o", color=color, label=str(class_names[kind]))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -1,7 +1,7 @@
-"""Automatic checks of the exercises: each says in one sentence what is wrong, or that it is right, and returns a bool.
+"""Automatic checks of the exercises: each says in one sentence what is wrong, or that it is right.
 
-A check tries an answer on cases whose result is known in advance. It never raises on a wrong answer, so that a notebook
-with open exercises still runs to its end.
+A check tries an answer on cases whose result is known in advance and returns a bool. It never raises on a
+wrong answer, so that a notebook with open exercises still runs to its end.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import torch
 
 
-def predicted(guess, answer, because: str) -> bool:
-    """Compare a prediction made before running with what happened; ``guess`` None means that none was made."""
+def predicted(guess, answer, because: str) -> None:
+    """Compare a prediction made before running to what happened; ``guess`` None means that there is none."""
     if guess is None:
-        print(f"No prediction stored. What happened: {answer}, because {because}")
-        return False
-    right = str(guess).strip().lower() == str(answer).strip().lower()
-    print(f"{'As you predicted' if right else f'You predicted {guess}; what happened'}: {answer}, because {because}")
-    return right
+        opening = "No prediction stored; what happened"
+    elif str(guess).strip().lower() == str(answer).strip().lower():
+        opening = "As you predicted"
+    else:
+        opening = f"You predicted {guess}; what happened"
+    print(f"{opening}: {answer}, because {because}")
 
 
 def verdict(problem: str | None, praise: str) -> bool:
@@ -26,7 +27,7 @@ def verdict(problem: str | None, praise: str) -> bool:
 
 
 def first_problem(answer, cases) -> str | None:
-    """The first sentence that ``cases(answer)`` yields; an open answer or an exception is a problem in words too."""
+    """The first sentence that ``cases(answer)`` yields; open answers and exceptions are put in words too."""
     try:
         return next(iter(cases(answer)), None)
     except Open:
@@ -44,13 +45,13 @@ def scalar(value) -> torch.Tensor:
     if value is None or value is ...:
         raise Open
     if not torch.is_tensor(value):
-        raise TypeError(f"it returned a {type(value).__name__}, and a loss must be a tensor to have a gradient")
+        raise TypeError(f"it returned a {type(value).__name__}, and only a tensor carries a gradient")
     if value.numel() != 1:
         raise ValueError(f"it returned shape {tuple(value.shape)}, and a loss is one number: take the mean")
     return value
 
 
-# Notebook 05 ---------------------------------------------------------------------------------------------------------
+# Notebook 05
 
 
 def squared_band(answer) -> bool:
@@ -61,27 +62,27 @@ def squared_band(answer) -> bool:
         b = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # distances 0, sqrt(2), 2
         value = scalar(f(a, b, 1.0)).item()
         wanted = (0 + 1 + 3) / 3
-        if abs(3 * value - 4) < 1e-5:
+        if abs(value - wanted) < 1e-5:
             pass
         elif abs(value - 4 / 2) < 1e-5:
-            yield "the mean runs over the pairs outside the band only; divide by all pairs, or the loss jumps as pairs enter."
+            yield "the mean runs over active pairs only; divide by all pairs, or the loss jumps."
         elif abs(value - 4) < 1e-5:
             yield "this is the sum over pairs; take the mean, or the loss grows with the batch."
         else:
-            yield f"three pairs at distances 0, sqrt(2) and 2 with radius 1 must give {wanted:.3f}, and yours gives {value:.3f}."
+            yield f"distances 0, sqrt(2) and 2 with radius 1 must give {wanted:.3f}, not {value:.3f}."
         if abs(scalar(f(10 * a, b, 1.0)).item() - wanted) > 1e-4:
             yield "the value changes when one modality is multiplied by 10: normalize both first."
         close = torch.tensor([[1.0, 0.1], [1.0, 0.0]], requires_grad=True)
         loss = scalar(f(close, torch.tensor([[1.0, 0.0], [1.0, 0.0]]), 1.0))
         if not loss.requires_grad:
-            yield "the result carries no gradient: stay with torch operations and avoid .item(), .detach() and numpy."
+            yield "the result carries no gradient: stay with torch and avoid .item(), .detach() and numpy."
         loss.backward()
         if not close.grad.isfinite().all():
-            yield "the gradient of a pair at distance 0 is not finite: a square root has infinite slope at 0, so avoid it."
+            yield "the gradient at distance 0 is not finite: a square root has infinite slope there."
         if close.grad.abs().max() > 0:
             yield "pairs inside the band still receive a gradient: clamp the excess at 0."
 
-    return verdict(first_problem(answer, cases), "zero inside the band, finite at distance 0, blind to scale.")
+    return verdict(first_problem(answer, cases), "zero in the band, finite at distance 0, blind to scale.")
 
 
 def masked_dispersion(answer) -> bool:
@@ -99,17 +100,17 @@ def masked_dispersion(answer) -> bool:
             yield "absent samples still take part: the value is that of all eight samples."
         zeroed = dispersion(z * present[:, None]).item()
         if abs(value - zeroed) < 1e-5:
-            yield "setting absent samples to zero leaves them in the mean as points at the origin: drop the rows."
+            yield "absent samples set to zero stay in the mean as points at the origin: drop the rows."
         if abs(value - wanted) > 1e-5:
             yield f"the six present samples must give {wanted:.4f}, and yours gives {value:.4f}."
         for count in (0, 1):
             few = torch.arange(8) < count
             value = scalar(f(z, few)).item()
             if value != 0:
-                yield f"with {count} present sample(s) there is no pair: the value must be 0, and yours is {value}."
+                yield f"with {count} present samples there is no pair: the value must be 0, not {value}."
         x = z.clone().requires_grad_(True)
         (scalar(f(x, torch.arange(8) < 1)) + scalar(f(x, present))).backward()
         if not x.grad.isfinite().all() or x.grad[~present].abs().max() > 0:
             yield "absent samples must receive a zero, finite gradient."
 
-    return verdict(first_problem(answer, cases), "absent samples are neither seen nor moved, and no pair means 0.")
+    return verdict(first_problem(answer, cases), "absent samples are neither seen nor moved.")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from geomreg_mini import plots
+from geomreg_mini import anchoring, plots
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +36,9 @@ def legend_texts(fig):
 
 def test_colors_are_distinct_hex_and_stay_apart_in_gray():
     assert len(set(plots.COLORS)) == 8 and all(re.fullmatch(r"#[0-9A-F]{6}", c) for c in plots.COLORS)
-    gray = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in map(matplotlib.colors.to_rgb, plots.COLORS[:2])]
-    assert abs(gray[0] - gray[1]) > 0.2  # the two modalities of almost every figure, also on a black-and-white print
+    rgb = np.array([matplotlib.colors.to_rgb(color) for color in plots.COLORS[:2]])
+    gray = rgb @ [0.2126, 0.7152, 0.0722]
+    assert abs(gray[0] - gray[1]) > 0.2  # the two modalities of almost every figure, on a gray print too
 
 
 def test_modalities_differ_in_color_marker_and_line_at_once():
@@ -99,8 +100,17 @@ def test_circle_marks_exactly_the_pairs_outside_the_band():
     assert sum(line.get_color() == plots.VERMILION for line in lines(fig)) == 1
 
 
+def test_arrows_follow_the_negative_gradient_and_samples_inside_the_band_have_none():
+    pair = {"a": torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "b": torch.tensor([[1.0, 0.1], [1.0, 0.0]])}
+    fig = plots.pull_on_circle(pair, lambda z: anchoring(z["a"], z["b"], radius=0.6))
+    arrows = [c for c in fig.axes[0].collections if hasattr(c, "U")]
+    assert [len(arrow.U) for arrow in arrows] == [1, 1]  # the first pair agrees, only the second is moved
+    assert arrows[0].U[0] > 0 and abs(arrows[0].V[0]) < 1e-9  # along the circle, from (0, 1) towards (1, 0)
+
+
 def test_sphere_draws_unit_vectors():
-    fig = plots.embeddings_on_sphere({"a": 3 * cloud(d=3), "b": cloud(d=3, seed=1)}, labels=torch.arange(40) % 3)
+    pair = {"a": 3 * cloud(d=3), "b": cloud(d=3, seed=1)}
+    fig = plots.embeddings_on_sphere(pair, labels=torch.arange(40) % 3)
     x, y, z = fig.axes[0].collections[1]._offsets3d
     assert np.allclose(np.square(x) + np.square(y) + np.square(z), 1)
 
