@@ -1,0 +1,75 @@
+# Everything runs in .venv, which these targets create; no activated environment is needed.
+#   make run     the whole course in quick mode, into build/course/
+#   make test    lint, tests, and every notebook executed and held to its stored outputs
+#   make lab     JupyterLab in notebooks/
+#   make bench   measurements (nothing is asserted)
+#   make format  format modules and notebooks
+#   make clean   remove build/ and caches;  make distclean  also removes .venv
+# Another Python than python3:  make run PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+COURSE := build/course/.done
+NBVAL := build/.nbval-done
+
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+SOURCES := $(NOTEBOOKS) $(shell find geomreg_mini data_scripts notebooks results -type f \
+	\( -name '*.py' -o -name '*.json' -o -name '*.csv' \) -not -path '*/.*' 2>/dev/null)
+
+# One thread a process: two notebooks run side by side, and results do not depend on the number of cores.
+export OMP_NUM_THREADS := 1
+
+.PHONY: run test lint unit notebooks lab bench format clean distclean
+
+run: $(COURSE)
+	@echo "The course is in build/course/: open its .html files, or read summary.md."
+
+test: lint unit notebooks
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: $(INSTALLED)
+	$(BIN)/python -m pytest tests
+
+# Papermill proves that every notebook runs; nbval that its marked outputs are still what is stored.
+notebooks: $(COURSE) $(NBVAL)
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only \
+		--benchmark-disable-gc --benchmark-columns=median,iqr,rounds
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) *.egg-info
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		echo "geomreg-mini needs Python 3.10 or newer, and '$(PYTHON)' is not: name one, for example" \
+			"make run PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e ".[benchmarks,scale,dev]"
+	@touch $@
+
+$(COURSE): $(INSTALLED) $(SOURCES)
+	$(BIN)/geomreg-course run --mode quick --out build/course --jobs 2
+	@touch $@
+
+$(NBVAL): $(INSTALLED) $(SOURCES)
+	@mkdir -p build
+	printf '%s\n' $(NOTEBOOKS) | xargs -n 1 -P 2 $(BIN)/python -m pytest -p no:cacheprovider \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=600
+	@touch $@

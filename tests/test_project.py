@@ -1,0 +1,139 @@
+"""The frame holds: one list of dependencies, one direction of imports, one version, no machine paths."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "geomreg_mini"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "soundfile": "pysoundfile",
+    "playwright": "playwright-python",
+    "jupyter-client": "jupyter_client",
+}
+
+
+def requirements(lines):
+    """name -> version range, environment markers left out."""
+    pairs = (re.fullmatch(r"([\w.-]+)\s*([^;]*?)\s*(?:;.*)?", line).groups() for line in lines)
+    return {name: set(filter(None, version.split(","))) for name, version in pairs}
+
+
+def test_conda_and_pip_users_get_the_same_packages_in_the_same_ranges():
+    project = PYPROJECT["project"]
+    pip = requirements(sum(project["optional-dependencies"].values(), project["dependencies"]))
+    from_conda = requirements(line for line in ENVIRONMENT["dependencies"] if isinstance(line, str))
+    (nested,) = (line["pip"] for line in ENVIRONMENT["dependencies"] if isinstance(line, dict))
+    from_pip = requirements(line for line in nested if line != "-e .")
+
+    assert from_conda.pop("python") == {project["requires-python"]}
+    assert from_conda.pop("pip") == set()
+    assert "-e ." in nested
+    assert {CONDA_NAMES.get(name, name) if name not in from_pip else name: v for name, v in pip.items()} == {
+        **from_conda,
+        **from_pip,
+    }
+
+
+def test_no_dependency_is_pinned_exactly():
+    project = PYPROJECT["project"]
+    for line in sum(project["optional-dependencies"].values(), project["dependencies"]):
+        assert "==" not in line and ">=" in line, line
+
+
+def test_version_is_the_same_in_the_package_and_the_citation():
+    source = (PACKAGE / "__init__.py").read_text()
+    (version,) = re.findall(r'^__version__ = "(.+)"$', source, re.MULTILINE)
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+
+
+def test_every_folder_with_code_is_installed():
+    packages = {str(p.parent.relative_to(ROOT)).replace("/", ".") for p in PACKAGE.rglob("__init__.py")}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"data_scripts"}
+
+
+def modules_after(statement):
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+
+
+def test_importing_the_module_loads_nothing_heavy_beyond_torch():
+    heavy = {
+        "matplotlib",
+        "seaborn",
+        "ipywidgets",
+        "IPython",
+        "torchvision",
+        "papermill",
+        "nbformat",
+        "pandas",
+    }
+    heavy |= {"sklearn", "scipy", "pooch", "gdown", "open_clip", "optuna", "PIL"}
+    added = modules_after("import geomreg_mini") - modules_after("import torch")
+    assert "geomreg_mini" in added
+    assert not heavy & {name.partition(".")[0] for name in added}
+
+
+# Which modules a module may import. `training` and what is above it may use everything that stands before it.
+FOUNDATIONS = {"regularizer", "controls", "geometry"}  # import nothing of the project
+ORDER = [FOUNDATIONS, {"models"}, {"paradigms"}, {"records", "data"}, {"evaluation"}, {"training"},
+         {"plots"}, {"labs", "regimes"}, {"course"}]  # fmt: skip
+
+
+def imported_modules(path):
+    """First-level names inside geomreg_mini that a file of it imports, wherever in the file."""
+    inside = path.relative_to(PACKAGE).parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("geomreg_mini."))
+        elif isinstance(node, ast.ImportFrom):
+            base = (node.module or "").split(".") if node.module else []
+            if node.level:
+                base = [*inside[: len(inside) - node.level], *base]
+            elif base[:1] == ["geomreg_mini"]:
+                base = base[1:]
+            else:
+                continue
+            yield from [base[0]] if base else (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_imports_point_one_way(path):
+    module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if module == "__init__":
+        assert set(imported_modules(path)) <= FOUNDATIONS
+        return
+    rank = {name: position for position, names in enumerate(ORDER) for name in names}
+    assert module in rank, f"say in ORDER where {module} stands"
+    for other in set(imported_modules(path)) - {module, "__version__"}:
+        assert rank[other] < rank[module], f"{module} imports {other}, which stands above or beside it"
+
+
+READ_BY_PEOPLE = [*ROOT.glob("*.md"), *ROOT.glob("notebooks/**/*.ipynb"), *ROOT.glob("notebooks/**/*.md"),
+                  *ROOT.glob("results/**/*.json"), *ROOT.glob("results/**/*.md")]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", READ_BY_PEOPLE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_path_of_somebodys_machine_is_committed(path):
+    text = re.sub(r'"image/\w+": "[^"]*"', "", path.read_text())
+    assert re.findall(r"(?<![\w.~])/(?:root|home|tmp|Users)/[^\s\"']*", text) == []
