@@ -1,4 +1,4 @@
-"""Geometry regularization for multimodal learning: the two terms of DAGR (arXiv 2601.21670) for any PyTorch loop."""
+"""Geometry regularization for multimodal learning: the two terms of DAGR for any PyTorch training loop."""
 
 from geomreg_mini.regularizer import GeometryRegularizer, anchoring, dispersion
 

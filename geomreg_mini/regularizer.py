@@ -6,9 +6,10 @@ With unit vectors u = z / ||z||, modalities m, pairs (a, b) of modalities and sa
     anchoring_ab  = mean_i max(0, ||u_i^a - u_i^b|| - radius)^power
     total         = dispersion_weight * mean_m dispersion_m + anchoring_weight * mean_ab anchoring_ab
 
-The paper (DAGR, arXiv 2601.21670) states in words that dispersion acts on normalized embeddings within a modality and
-that anchoring penalizes a paired distance only where it exceeds a tolerance radius. The formulas above, the power 2 and
-every default value are this project's reading: no formula, weight or released code was found in public text.
+The paper (DAGR, arXiv 2601.21670) says in words that dispersion spreads the normalized embeddings of a
+modality and that anchoring penalizes a paired distance only where it exceeds a tolerance radius. The formulas
+above, the power 2 and every default value are this project's reading: no formula, weight or code was found in
+public text.
 
     reg = GeometryRegularizer()
     out = reg({"audio": za, "image": zv})
@@ -23,13 +24,11 @@ from itertools import combinations
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 FORMS = ("rbf", "cosine", "hinge", "covariance")
-HINGE_MARGIN = (
-    1.0  # squared distance of a pair at 60 degrees; independent directions in high dimension have 2
-)
-SMALLEST_SCALE = 1e-12  # an embedding whose largest entry is smaller has no direction
+HINGE_MARGIN = 1.0  # squared distance at 60 degrees; independent directions in high dimension are at 2
+SMALLEST_SCALE = 1e-12  # an embedding whose largest entry is no larger has no direction
 
 
 def dispersion(
@@ -38,56 +37,59 @@ def dispersion(
     """How crowded one modality is on the unit sphere; minimizing it spreads the samples.
 
     Args:
-        z: embeddings (B, D), any floating dtype. Only directions count. A zero vector stays zero and gets no gradient.
-        temperature: scale of the squared distance in "rbf" and of 1 - cosine in "cosine"; the others do not use it.
-        form: one of the four, with d^2 = ||u_i - u_j||^2 and means over the B(B-1) ordered pairs i != j:
+        z: embeddings (B, D) of a floating dtype. Only directions count. A zero vector has none: it stays at
+            the origin and gets no gradient.
+        temperature: the scale on which closeness counts, > 0; "hinge" and "covariance" do not use it.
+        form: one of four, with d^2 = ||u_i - u_j||^2 and means over the B (B - 1) ordered pairs i != j:
 
-            "rbf"         log mean exp(-d^2 / temperature). In [-4 / temperature, 0], 0 when collapsed, at least
-                          -2B / ((B-1) temperature) (a regular simplex). Uniformity (Wang & Isola 2020, arXiv
-                          2005.10242) with t = 1 / temperature.
-            "cosine"      log mean exp(-(1 - cos) / temperature). In [-2 / temperature, 0], 0 when collapsed. It is
-                          InfoNCE-cos, log mean exp(cos / temperature), shifted by -1 / temperature so that collapse is
-                          0; hence rbf at temperature equals cosine at temperature / 2.
-            "hinge"       mean max(0, HINGE_MARGIN - d^2)^2. In [0, 1], 1 when collapsed. The margin 1 is our choice.
-            "covariance"  sum_{m != n} Cov_mn^2 over feature dimensions, Cov centered and divided by B - 1. At least
-                          0. Blind to full collapse: constant embeddings have no covariance and also give 0.
-        chunk_size: rows of the pair matrix held at once; memory O(B chunk_size) instead of O(B^2), the same value and
-            gradient, one more matrix product in the backward pass. "covariance" holds no pair matrix and ignores it.
+            "rbf"         log mean exp(-d^2 / temperature), from 0 when collapsed down to
+                          -2B / ((B - 1) temperature) on a regular simplex. It is the uniformity of Wang &
+                          Isola (arXiv 2005.10242) with t = 1 / temperature.
+            "cosine"      log mean exp(-(1 - cos) / temperature): InfoNCE with cosines, shifted by
+                          -1 / temperature so that collapse is 0. As 1 - cos = d^2 / 2 for unit vectors, it is
+                          "rbf" at twice the temperature.
+            "hinge"       mean max(0, margin - d^2)^2, in [0, 1], 1 when collapsed. The source gives no
+                          margin; ours is 1, a pair at 60 degrees.
+            "covariance"  sum over feature dimensions m != n of Cov_mn^2, Cov centered and divided by B - 1.
+                          Blind to full collapse: constant embeddings have no covariance, which gives 0.
+        chunk_size: rows of the pair matrix held at a time. Memory is O(B chunk_size) instead of O(B^2); value
+            and gradient are the same. "covariance" holds D x D numbers and ignores it.
 
-    The last three follow the variants of dispersive losses (arXiv 2506.09027). Unlike its released code we neither
-    divide d^2 by D (on unit vectors that makes the gradient vanish) nor keep the pairs i = i (they saturate the loss
-    at low temperature).
+    The forms follow dispersive losses (arXiv 2506.09027). Their released code divides d^2 by D, which on unit
+    vectors leaves almost no gradient, and keeps the pairs i = i, which saturate the loss at low temperature:
+    we do neither.
 
     Returns:
-        A scalar, float64 for float64 input and float32 otherwise, also under autocast. Fewer than two samples give 0.
+        A scalar, differentiable once; float64 for float64 input, else float32, also under autocast. Fewer
+        than two samples give 0.
 
     Raises:
-        ValueError: wrong shape or dtype, NaN or infinity in z, unknown form, temperature <= 0, chunk_size < 1.
+        ValueError: wrong shape or dtype, NaN or infinity, unknown form, temperature <= 0, chunk_size < 1.
     """
     _check_dispersion_arguments(temperature, form, chunk_size)
     _check_embeddings({"z": z}, "argument")
-    with _full_precision(z):
+    with torch.autocast(z.device.type, enabled=False):
         return _dispersion(_unit_vectors({"z": z}, "argument")["z"], temperature, form, chunk_size)
 
 
 def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) -> Tensor:
-    """How far paired samples drift beyond the agreement band: mean_i max(0, ||u_i^a - u_i^b|| - radius)^power.
+    """How far pairs drift beyond the agreement band: mean_i max(0, ||u_i^a - u_i^b|| - radius)^power.
 
     Args:
         a, b: embeddings (B, D) of the same samples in two modalities.
-        radius: half-width of the band in [0, 2]: a distance on the unit sphere (0.6 is an angle of 35 degrees). Inside
+        radius: tolerance in [0, 2], a distance between unit vectors (0.6 is an angle of 35 degrees). Within
             it value and gradient are exactly zero. 0 is always-on alignment.
         power: at least 1; 2 makes the pull start softly at the edge of the band.
 
     Returns:
-        A scalar in [0, (2 - radius)^power], float64 if an input is float64 and float32 otherwise.
+        A scalar in [0, (2 - radius)^power], of the same dtypes as `dispersion`.
 
     Raises:
-        ValueError: wrong or unequal shapes, NaN or infinity, radius outside [0, 2], power < 1.
+        ValueError: wrong dtype, wrong or unequal shapes, NaN or infinity, radius outside [0, 2], power < 1.
     """
     _check_anchoring_arguments(radius, power)
     _check_embeddings({"a": a, "b": b}, "argument", equal_widths=True)
-    with _full_precision(a):
+    with torch.autocast(a.device.type, enabled=False):
         units = _unit_vectors({"a": a, "b": b}, "argument")
         return _anchoring(units["a"], units["b"], radius, power)[0]
 
@@ -100,8 +102,8 @@ class RegularizerOutput:
         total: weighted scalar to add to the task loss.
         dispersion: modality -> unweighted term; empty when dispersion is switched off (weight 0).
         anchoring: (modality, modality) -> unweighted term; empty when anchoring is switched off.
-        active: (modality, modality) -> share of the paired samples outside the band, in [0, 1]. It tells an anchoring
-            term that is 0 because all pairs agree from one that never saw a pair in its reach.
+        active: (modality, modality) -> share of the paired samples outside the band, in [0, 1]; 0 says that
+            anchoring had nothing to pull on.
     """
 
     total: Tensor
@@ -117,10 +119,10 @@ class GeometryRegularizer(nn.Module):
         dispersion_weight, anchoring_weight: at least 0; a term with weight 0 is not computed.
         temperature, form, chunk_size: see `dispersion`.
         radius, power: see `anchoring`.
-        gather: under torch.distributed, compute both terms on the global batch. Each process then receives the gradient
-            for its own samples times the number of processes, so that the *mean* over processes, which
-            DistributedDataParallel takes, is the gradient of one process with the global batch. Local batch sizes may
-            differ; modalities and the use of masks may not. Without an initialized process group it does nothing.
+        gather: under torch.distributed, compute both terms on the global batch. Each process gets the
+            gradient for its own samples times the number of processes, so that the mean over processes, which
+            DistributedDataParallel takes, is the gradient of one process with the global batch. Local batch
+            sizes may differ; modalities and masked modalities may not. Does nothing without a process group.
 
     Raises:
         ValueError: an argument out of range; the message names it and its value.
@@ -138,12 +140,9 @@ class GeometryRegularizer(nn.Module):
         gather: bool = False,
     ):
         super().__init__()
-        for name, weight in {
-            "dispersion_weight": dispersion_weight,
-            "anchoring_weight": anchoring_weight,
-        }.items():
+        for name, weight in {"dispersion": dispersion_weight, "anchoring": anchoring_weight}.items():
             if not (weight >= 0 and math.isfinite(weight)):
-                raise ValueError(f"{name} must be a finite number >= 0, got {weight}.")
+                raise ValueError(f"{name}_weight must be a finite number >= 0, got {weight}.")
         _check_dispersion_arguments(temperature, form, chunk_size)
         _check_anchoring_arguments(radius, power)
         self.dispersion_weight = dispersion_weight
@@ -162,24 +161,25 @@ class GeometryRegularizer(nn.Module):
 
         Args:
             embeddings: modality -> (B, D_m), at least two; equal D_m where anchoring is on.
-            mask: modality -> boolean (B,), true where the sample has this modality; a modality left out is complete.
-                Absent samples take no part, whatever their embeddings hold. A modality with fewer than two present
-                samples has dispersion 0; a pair that no sample has both of has anchoring 0.
+            mask: modality -> boolean (B,), true where a sample has this modality; a modality left out is
+                complete. Absent samples take no part, whatever their embeddings hold. A modality with fewer
+                than two present samples has dispersion 0; a pair of modalities that no sample has both of,
+                anchoring 0.
 
         Raises:
-            ValueError: naming the modality, for fewer than two modalities, wrong shape or dtype, unequal batch sizes,
-                unequal widths, NaN or infinity in a present sample, or a mask that does not fit.
+            ValueError: fewer than two modalities, or, naming the modality, wrong shape or dtype, unequal
+                batch sizes or widths, NaN or infinity in a present sample, a mask that does not fit.
         """
+        mask = mask or {}
         if len(embeddings) < 2:
             raise ValueError(f"embeddings must hold at least 2 modalities, got {list(embeddings)}.")
         _check_embeddings(embeddings, "modality", equal_widths=self.anchoring_weight > 0)
         _check_mask(mask, embeddings)
         if self.gather and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             embeddings, mask = _global_batch(embeddings, mask)
-        any_embedding = next(iter(embeddings.values()))
-        with _full_precision(any_embedding):
-            units = _unit_vectors(embeddings, "modality", mask or {})
-            return self._terms(units, mask or {})
+        device = next(iter(embeddings.values())).device
+        with torch.autocast(device.type, enabled=False):
+            return self._terms(_unit_vectors(embeddings, "modality", mask), mask)
 
     def _terms(self, units: dict[str, Tensor], mask: dict[str, Tensor]) -> RegularizerOutput:
         dispersions, anchorings, active = {}, {}, {}
@@ -191,10 +191,9 @@ class GeometryRegularizer(nn.Module):
             total = total + self.dispersion_weight * sum(dispersions.values()) / len(dispersions)
         if self.anchoring_weight > 0:
             for a, b in combinations(units, 2):
-                paired = [mask[name] for name in (a, b) if name in mask]
-                anchorings[a, b], active[a, b] = _anchoring(
-                    units[a], units[b], self.radius, self.power, paired
-                )
+                masks = [mask[name] for name in (a, b) if name in mask]
+                terms = _anchoring(units[a], units[b], self.radius, self.power, masks)
+                anchorings[a, b], active[a, b] = terms
             total = total + self.anchoring_weight * sum(anchorings.values()) / len(anchorings)
         return RegularizerOutput(total, dispersions, anchorings, active)
 
@@ -206,66 +205,75 @@ class GeometryRegularizer(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value in self.hyperparameters().items())
 
 
-def _unit_vectors(
-    embeddings: dict[str, Tensor], kind: str, mask: dict[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """Normalize in at least float32, absent and zero vectors to zero, and refuse NaN and infinity."""
+def _unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = None) -> dict[str, Tensor]:
+    """Normalize in at least float32, take absent and zero vectors to zero, refuse NaN and infinity."""
     units, scales = {}, {}
     for name, z in embeddings.items():
         z = z if z.dtype == torch.float64 else z.float()
         if mask and name in mask:
             z = z.masked_fill(~mask[name][:, None], 0.0)
-        # Dividing by the largest entry first keeps the squares from over- and underflowing; u does not depend on it.
+        # Dividing by the largest entry first keeps squares from over- and underflowing; u is the same.
         scale = scales[name] = z.detach().abs().amax(dim=1, keepdim=True)
-        has_direction = scale > SMALLEST_SCALE
-        z = torch.where(has_direction, z / torch.where(has_direction, scale, 1.0), 0.0)
-        units[name] = z / (torch.linalg.vector_norm(z, dim=1, keepdim=True) + ~has_direction)
-    # One look at the device for all modalities: each look makes a GPU wait.
-    if not torch.stack([scale.isfinite().all() for scale in scales.values()]).all():
-        name = next(name for name, scale in scales.items() if not scale.isfinite().all())
-        bad = ~scales[name].isfinite()
-        value = "NaN" if scales[name][bad].isnan().any() else "infinity"
-        raise ValueError(
-            f"{kind} {name!r} holds {value} in {int(bad.sum())} of {len(bad)} samples; check what produced it, for "
-            "example the learning rate or an overflow in half precision."
-        )
+        no_direction = scale <= SMALLEST_SCALE
+        z = z / scale.masked_fill(no_direction, math.inf)
+        units[name] = z / (torch.linalg.vector_norm(z, dim=1, keepdim=True) + no_direction)
+    _check_finite(scales, kind)
     return units
 
 
 def _dispersion(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> Tensor:
-    size = len(u)
-    if size < 2:
+    if len(u) < 2:
         return 0.0 * u.sum()  # keeps the graph, so that backward() works on any batch
     if form == "covariance":
         return _squared_covariances(u)
-    if chunk_size is None or chunk_size >= size:
-        blocks = [_block_sum(u, 0, size, temperature, form)]
-    else:
-        blocks = [
-            checkpoint(
-                _block_sum, u, i, min(i + chunk_size, size), temperature, form,
-                use_reentrant=False, preserve_rng_state=False,
-            )
-            for i in range(0, size, chunk_size)
-        ]  # fmt: skip
-    blocks, pairs = torch.stack(blocks), size * (size - 1)
-    return blocks.sum() / pairs if form == "hinge" else blocks.logsumexp(0) - math.log(pairs)
-
-
-def _block_sum(u: Tensor, start: int, stop: int, temperature: float, form: str) -> Tensor:
-    """Sum over the pairs (i, j) with start <= i < stop and j != i; its logarithm in the forms with a logarithm."""
-    rows = u[start:stop]
     if form == "cosine":
-        distance = 1.0 - rows @ u.T
-    else:  # from the Gram product; the squared norms differ from 1 for zero vectors only
-        squares = u.square().sum(1)
-        distance = torch.addmm(squares[start:stop, None] + squares, rows, u.T, alpha=-2)
-    distance = distance.clamp(min=0.0)  # rounding
-    itself = torch.arange(start, stop, device=u.device)[:, None] == torch.arange(len(u), device=u.device)
-    distance = distance.masked_fill(itself, math.inf)  # a pair i = i is infinitely far: exp and hinge give 0
+        form, temperature = "rbf", 2 * temperature
+    return _PairTerm.apply(u, temperature, form, chunk_size or len(u))
+
+
+class _PairTerm(torch.autograd.Function):
+    """The terms over pairs; each block of distances becomes its part of the gradient before it is dropped.
+
+    With w_ij = d term / d d_ij^2, which is symmetric, d term / d u_i = 4 sum_j w_ij (u_i - u_j). Autograd
+    would take one more matrix product and keep the blocks.
+    """
+
+    @staticmethod
+    def forward(ctx, u: Tensor, temperature: float, form: str, chunk_size: int) -> Tensor:
+        pairs = len(u) * (len(u) - 1)
+        starts = range(0, len(u), chunk_size)
+        blocks = [_block(u, i, min(i + chunk_size, len(u)), temperature, form) for i in starts]
+        values = torch.stack([value for value, _ in blocks])
+        if form == "hinge":
+            total, shares = values.sum() / pairs, torch.full_like(values, 1 / pairs)
+        else:
+            log_sum = values.logsumexp(0)
+            total, shares = log_sum - math.log(pairs), (values - log_sum).exp()
+        gradient = torch.cat([share * part for share, (_, part) in zip(shares, blocks, strict=True)])
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        return grad * ctx.saved_tensors[0], None, None, None
+
+
+def _block(u: Tensor, start: int, stop: int, temperature: float, form: str) -> tuple[Tensor, Tensor]:
+    """Sum over pairs (i, j), start <= i < stop, j != i (its log in "rbf"), and its gradient for these u_i."""
+    rows, squares = u[start:stop], u.square().sum(1)  # squared norms differ from 1 for zero vectors only
+    distance = (squares[start:stop, None] + squares).addmm_(rows, u.T, alpha=-2).clamp_(min=0.0)
+    distance.diagonal(start).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
     if form == "hinge":
-        return (HINGE_MARGIN - distance).relu().square().sum()
-    return (distance / -temperature).flatten().logsumexp(0)
+        weight = distance.neg_().add_(HINGE_MARGIN).clamp_(min=0.0)
+        value, slope = weight.square().sum(), -2.0
+    else:
+        weight = distance.div_(-temperature)
+        largest = weight.max()
+        weight.sub_(largest).exp_()
+        value, slope = largest + weight.sum().log(), -1 / (temperature * weight.sum())
+    gradient = torch.addmm(weight.sum(1, keepdim=True) * rows, weight, u, alpha=-1)
+    return value, gradient.mul_(4 * slope)
 
 
 def _squared_covariances(u: Tensor) -> Tensor:
@@ -274,22 +282,21 @@ def _squared_covariances(u: Tensor) -> Tensor:
     return covariance.square().sum() - covariance.diagonal().square().sum()
 
 
-def _anchoring(ua: Tensor, ub: Tensor, radius: float, power: float, paired=()) -> tuple[Tensor, Tensor]:
-    """The term and the share of active pairs; `paired` holds boolean masks that must all be true."""
-    excess = (
-        torch.linalg.vector_norm(ua - ub, dim=1) - radius
-    ).relu()  # this norm has gradient 0, not NaN, at 0
+def _anchoring(ua: Tensor, ub: Tensor, radius: float, power: float, masks=()) -> tuple[Tensor, Tensor]:
+    """The term and the share of active pairs, over the samples for which all masks are true."""
+    distance = torch.linalg.vector_norm(ua - ub, dim=1)  # has gradient 0, not NaN, where it is 0
+    excess = (distance - radius).relu()
     penalty, active = excess.pow(power), (excess > 0).to(excess)
     count = excess.new_tensor(float(len(excess)))
-    if paired:
-        both = torch.stack(list(paired)).all(0).to(excess)
-        penalty, active, count = penalty * both, active * both, both.sum()
+    if masks:
+        paired = torch.stack(list(masks)).all(0).to(excess)
+        penalty, active, count = penalty * paired, active * paired, paired.sum()
     count = count.clamp(min=1.0)
     return penalty.sum() / count, active.sum() / count
 
 
 class _AllGather(torch.autograd.Function):
-    """Stack equal tensors of all processes; backward needs no communication since all compute the same loss."""
+    """Stack the tensors of all processes; as all compute the same loss, backward needs no communication."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -299,27 +306,20 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
-        return (
-            grad[dist.get_rank()] * dist.get_world_size()
-        )  # undoes the mean that DistributedDataParallel takes
+        return grad[dist.get_rank()] * dist.get_world_size()  # DistributedDataParallel takes the mean
 
 
-def _global_batch(embeddings: dict[str, Tensor], mask: dict[str, Tensor] | None):
-    """Embeddings and mask of all processes, in the order of their ranks."""
+def _global_batch(embeddings: dict[str, Tensor], mask: dict[str, Tensor]) -> tuple[dict, dict]:
+    """Embeddings and masks of all processes, in the order of their ranks."""
     first = next(iter(embeddings.values()))
     sizes = _AllGather.apply(torch.tensor(len(first), device=first.device)).tolist()
 
     def gathered(x: Tensor) -> Tensor:
         padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
         parts = _AllGather.apply(torch.cat([x, padding]))
-        return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
-    mask = mask and {name: gathered(present) for name, present in mask.items()}
-    return {name: gathered(z) for name, z in embeddings.items()}, mask
-
-
-def _full_precision(z: Tensor):
-    return torch.autocast(z.device.type, enabled=False)
+    return {m: gathered(z) for m, z in embeddings.items()}, {m: gathered(x) for m, x in mask.items()}
 
 
 def _check_dispersion_arguments(temperature: float, form: str, chunk_size: int | None) -> None:
@@ -333,15 +333,13 @@ def _check_dispersion_arguments(temperature: float, form: str, chunk_size: int |
 
 def _check_anchoring_arguments(radius: float, power: float) -> None:
     if not 0 <= radius <= 2:
-        raise ValueError(
-            f"radius must be in [0, 2], the distances possible on the unit sphere, got {radius}."
-        )
+        raise ValueError(f"radius must be in [0, 2], the distances on the unit sphere, got {radius}.")
     if not (power >= 1 and math.isfinite(power)):
         raise ValueError(f"power must be a finite number >= 1, got {power}.")
 
 
 def _check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: bool = False) -> None:
-    (first, reference), *_ = embeddings.items()
+    first, reference = next(iter(embeddings.items()))
     for name, z in embeddings.items():
         if z.ndim != 2 or z.shape[1] == 0:
             raise ValueError(f"{kind} {name!r} must have shape (batch, features), got {tuple(z.shape)}.")
@@ -351,18 +349,33 @@ def _check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: bo
             raise ValueError(f"{kind} {name!r} has batch size {len(z)}, but {first!r} has {len(reference)}.")
         if equal_widths and z.shape[1] != reference.shape[1]:
             raise ValueError(
-                f"{kind} {name!r} has width {z.shape[1]}, but {first!r} has {reference.shape[1]}: anchoring compares "
-                "embeddings of equal width, so project them to one width or switch anchoring off (weight 0)."
+                f"{kind} {name!r} has width {z.shape[1]}, but {first!r} has {reference.shape[1]}: anchoring "
+                "needs equal widths, so project to one width or set anchoring_weight to 0."
             )
 
 
-def _check_mask(mask: dict[str, Tensor] | None, embeddings: dict[str, Tensor]) -> None:
-    for name, present in (mask or {}).items():
+def _check_mask(mask: dict[str, Tensor], embeddings: dict[str, Tensor]) -> None:
+    for name, present in mask.items():
         if name not in embeddings:
             raise ValueError(f"mask names modality {name!r}, but the embeddings are {list(embeddings)}.")
-        expected = (len(embeddings[name]),)
-        if present.dtype != torch.bool or tuple(present.shape) != expected:
+        expected, got = (len(embeddings[name]),), tuple(present.shape)
+        if present.dtype != torch.bool or got != expected:
             raise ValueError(
-                f"mask of modality {name!r} must be boolean of shape {expected}, got {present.dtype} of shape "
-                f"{tuple(present.shape)}."
+                f"mask of modality {name!r} must be torch.bool of shape {expected}, got {present.dtype} "
+                f"of shape {got}."
+            )
+
+
+def _check_finite(scales: dict[str, Tensor], kind: str) -> None:
+    """`scales` holds the largest absolute value of each sample, which is NaN or infinite if any value is."""
+    # One question to the device for all modalities, because each makes a GPU wait.
+    if torch.stack([scale.isfinite().all() for scale in scales.values()]).all():
+        return
+    for name, scale in scales.items():
+        bad = scale[~scale.isfinite()]
+        if len(bad):
+            value = "NaN" if bad.isnan().any() else "infinity"
+            raise ValueError(
+                f"{kind} {name!r} holds {value} in {len(bad)} of {len(scale)} samples; look for too high a "
+                "learning rate or an overflow in half precision."
             )
