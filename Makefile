@@ -60,6 +60,7 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 		echo "geomreg-mini needs Python 3.10 or newer, and '$(PYTHON)' is not: name one, for example" \
 			"make run PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up $(VENV), which takes a few minutes the first time ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e ".[benchmarks,scale,dev]"
 	@touch $@
