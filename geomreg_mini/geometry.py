@@ -1,203 +1,179 @@
-"""Diagnostics: what is the shape of a set of embeddings, and how do two modalities lie to each other?
+"""Diagnostics: what shape has a set of embeddings, and how do two modalities lie to each other?
 
-Every function takes embeddings as (N, D) tensors of any floating type, works on a detached float64 copy and returns a
-Python float. The same row of two modalities is the same sample. A bad input raises a `ValueError` that names it.
+Every function takes embeddings as (N, D) tensors of any real type and works on a detached float64 copy. Row
+i of two modalities is the same sample. A wrong shape, NaN or infinity is a `ValueError` that names the input.
 
-Two choices change most of these numbers, so each docstring states them: *normalized* means that each row is divided by
-its length first (`u = z / ||z||`, a zero row stays zero), *raw* that it is not; *centered* means that the mean row is
-subtracted afterwards. Ranks and the spectrum also grow with N as long as N is not much larger than D (64 Gaussian points in 512
-dimensions have effective rank 62), so compare them at equal N only.
+Two choices change most of these numbers, so each docstring states them. *Normalized*: each row is divided
+by its length first, u = z / ||z|| (a zero row stays zero); *raw*: it is not. *Centered*: the mean row is
+then subtracted. Ranks are capped by N as well as D (64 Gaussian points in 512 dimensions have effective
+rank 62), so compare them at equal N only.
 """
 
 import math
 from contextlib import suppress
 from itertools import combinations, permutations
 
+import numpy as np
 import torch
 
 EPS = torch.finfo(torch.float64).eps
-TIE = 1e-12  # cosines this close are a tie: equal rows differ by rounding alone
-BLOCK_ELEMENTS = (
-    2**24
-)  # cosine matrices are formed in blocks of rows with at most this many entries (128 MiB)
+TINY = torch.finfo(torch.float64).tiny
+TIE = 1e-12  # cosines this close are a tie: those of equal rows differ by rounding alone
+BLOCK_ELEMENTS = 2**24  # a cosine matrix is formed in blocks of rows of at most this many entries (128 MiB)
 
 
 def _matrix(z, name="z", *, normalize=False, min_samples=1):
     z = torch.as_tensor(z).detach()
     if z.ndim != 2 or z.shape[0] < min_samples or z.shape[1] < 1:
-        raise ValueError(
-            f"{name} has shape {tuple(z.shape)}; pass (N, D) embeddings with N >= {min_samples} and D >= 1."
-        )
+        raise ValueError(f"{name} has shape {tuple(z.shape)}; pass (N, D), N >= {min_samples} and D >= 1.")
     z = (z.cpu() if z.device.type == "mps" else z).double()  # MPS has no float64
-    if not torch.isfinite(z).all():
-        count = int((~torch.isfinite(z)).sum())
+    peak = z.abs().amax(dim=1, keepdim=True)
+    bad = int((~torch.isfinite(peak)).sum())
+    if bad:
         raise ValueError(
-            f"{name} holds {count} NaN or infinite values; find where they arise before measuring."
+            f"{name} has NaN or infinity in {bad} of {len(z)} rows; find where they arise first."
         )
-    if not normalize:
-        return z
-    z = z / z.abs().amax(dim=1, keepdim=True).clamp_min(
-        torch.finfo(z.dtype).tiny
-    )  # no overflow in the square
-    return z / z.norm(dim=1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
+    if normalize:
+        z = z / peak.clamp_min(TINY)  # so that the squares inside the norm neither overflow nor underflow
+        z = z / z.norm(dim=1, keepdim=True).clamp_min(TINY)
+    return z
 
 
 def _pair(a, b, *, normalize=True, equal_widths=True, min_samples=1):
     a = _matrix(a, "a", normalize=normalize, min_samples=min_samples)
     b = _matrix(b, "b", normalize=normalize, min_samples=min_samples)
     if len(a) != len(b) or (equal_widths and a.shape[1] != b.shape[1]):
-        raise ValueError(
-            f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}; pass paired rows"
-            + (" of one width." if equal_widths else ".")
-        )
+        what = "rows paired and of equal width" if equal_widths else "paired rows"
+        raise ValueError(f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}; pass {what}.")
     return a, b
 
 
-def _class_index(labels, n, device):
-    """Labels (N,) of any values -> (class index (N,), class sizes (C,)); every class so formed has a member."""
-    labels = torch.as_tensor(labels).detach().to(device)
-    if labels.shape != (n,):
-        raise ValueError(
-            f"labels has shape {tuple(labels.shape)}; pass one label for each of the {n} samples."
-        )
+def _classes(z, labels):
+    """Labels (N,) -> class index (N,), sizes (C,) and sums of z (C, D); no class is empty, C >= 2."""
+    labels = torch.as_tensor(labels).detach().to(z.device)
+    if labels.shape != z.shape[:1]:
+        raise ValueError(f"labels has shape {tuple(labels.shape)}; pass one for each of {len(z)} samples.")
     classes, index, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise ValueError(f"labels holds {len(classes)} class; at least two are needed to compare classes.")
-    return index, sizes.double()
-
-
-def _class_sums(z, index, sizes):
-    return z.new_zeros(len(sizes), z.shape[1]).index_add_(0, index, z)
+    return index, sizes.double(), z.new_zeros(len(classes), z.shape[1]).index_add_(0, index, z)
 
 
 def _center(z):
     centered = z - z.mean(dim=0)
-    # Equal rows leave rounding noise, which has full rank: return what is meant.
-    is_noise = centered.norm() <= max(z.shape) * EPS * z.norm()
-    return torch.zeros_like(z) if is_noise else centered
+    # Equal rows leave rounding noise, whose rank is full and means nothing.
+    return centered * (centered.norm() > max(z.shape) * EPS * z.norm())
 
 
 def _cosine_blocks(u, v):
-    """Yield (row index, u[rows] @ v.T): the cosine matrix in pieces, one piece up to N = 4096."""
+    """Yield (start, u[start:stop] @ v.T): one block up to N = 4096. The pairs are diagonal(start)."""
     step = max(1, BLOCK_ELEMENTS // len(v))
-    for rows in torch.arange(len(u), device=u.device).split(step):
-        yield rows, u[rows] @ v.T
+    for start in range(0, len(u), step):
+        yield start, u[start : start + step] @ v.T
 
 
-# One modality -------------------------------------------------------------------------------------------------------
+# One modality
 
 
 def spectrum(z, *, normalize=True, center=True):
-    """Eigenvalues lambda_k = sigma_k^2 / (N - 1) of the (by default normalized, centered) z, as a descending tensor
-    of min(N, D) float64 values. N = 1 divides by one.
+    """Eigenvalues lambda_k = sigma_k^2 / (N - 1) of z (N, D), descending, as a float64 tensor (min(N, D),).
+
+    By default normalized and centered, so that they are those of the covariance. N = 1 divides by 1.
     """
     z = _matrix(z, normalize=normalize)
     return torch.linalg.svdvals(_center(z) if center else z).square() / max(len(z) - 1, 1)
 
 
-def _entropy_rank(values):
-    total = values.sum()
-    return torch.special.entr(values / total).sum().exp().item() if total > 0 else 1.0
-
-
 def spectrum_summary(z, *, normalize=True, center=True):
-    """Six numbers from one singular value decomposition of z (N, D), as a dict of floats.
+    """Six numbers of z (N, D) from one singular value decomposition, as a dict of floats.
 
-    effective_rank, eigenvalue_rank, participation_ratio: see the functions of these names. numerical_rank: r, the
-    number of eigenvalues above max(N, D) * eps * lambda_1. condition_number: lambda_1 / lambda_r, never infinite.
-    top1_share: lambda_1 / sum lambda, in (0, 1]. Where nothing varies (one sample, or all rows equal) numerical_rank
-    is 0 and the other five are 1.
+    effective_rank, participation_ratio: see there. eigenvalue_rank: as effective_rank with lambda / sum
+    lambda in place of sigma / sum sigma, so at most as large; some released code gives this number the
+    other's name. numerical_rank: r, the number of eigenvalues above max(N, D) * eps * lambda_1.
+    condition_number: lambda_1 / lambda_r, so never infinite. top1_share: lambda_1 / sum lambda, in (0, 1].
+    Where nothing varies (one sample, or all rows equal), numerical_rank is 0 and the others are 1.
     """
-    eigenvalues = spectrum(z, normalize=normalize, center=center)
-    largest, total = eigenvalues[0].item(), eigenvalues.sum()
-    rank = int((eigenvalues > max(z.shape) * EPS * largest).sum())
+    values = spectrum(z, normalize=normalize, center=center)
+    rank = int((values > max(z.shape) * EPS * values[0]).sum())
+    values = values if rank else torch.eye(1, len(values)).double()[0]
+    shares = values / values.sum()
     return {
-        "effective_rank": _entropy_rank(eigenvalues.sqrt()),
-        "eigenvalue_rank": _entropy_rank(eigenvalues),
-        "participation_ratio": (1 / (eigenvalues / total).square().sum()).item() if rank else 1.0,
+        "effective_rank": torch.special.entr(values.sqrt() / values.sqrt().sum()).sum().exp().item(),
+        "eigenvalue_rank": torch.special.entr(shares).sum().exp().item(),
+        "participation_ratio": 1 / shares.square().sum().item(),
         "numerical_rank": float(rank),
-        "condition_number": largest / eigenvalues[rank - 1].item() if rank else 1.0,
-        "top1_share": (largest / total).item() if rank else 1.0,
+        "condition_number": (values[0] / values[max(rank, 1) - 1]).item(),
+        "top1_share": shares[0].item(),
     }
 
 
 def effective_rank(z, *, normalize=True, center=True):
-    """exp of the entropy of the singular values sigma / sum sigma of z (N, D); by default normalized and centered.
+    """exp of the entropy of z's singular values, sigma / sum sigma; z (N, D) normalized, centered by default.
 
-    1 .. min(N, D); k equal singular values give k. 1 where nothing varies. Roy & Vetterli, EUSIPCO 2007.
+    1 .. min(N, D); k equal singular values give k, no variation gives 1. Roy & Vetterli, EUSIPCO 2007.
     """
     return spectrum_summary(z, normalize=normalize, center=center)["effective_rank"]
 
 
-def eigenvalue_rank(z, *, normalize=True, center=True):
-    """As `effective_rank`, with the entropy of the eigenvalues lambda / sum lambda: never larger, often much smaller.
-
-    Some published code calls this number RankMe or effective rank; the two must not be compared.
-    """
-    return spectrum_summary(z, normalize=normalize, center=center)["eigenvalue_rank"]
-
-
 def participation_ratio(z, *, normalize=True, center=True):
-    """(sum lambda)^2 / sum lambda^2 of z (N, D), by default normalized and centered: exp of the Renyi-2 entropy.
+    """(sum lambda)^2 / sum lambda^2 of z (N, D), by default normalized, centered; exp of the Renyi-2 entropy.
 
-    1 .. rank; about D / (1 + D / N) for N isotropic Gaussian samples. 1 where nothing varies.
+    1 .. min(N, D); about D / (1 + D / N) for isotropic samples, no variation gives 1.
     """
     return spectrum_summary(z, normalize=normalize, center=center)["participation_ratio"]
 
 
 def rankme(z, *, normalize=False, eps=1e-7):
-    """exp(-sum p log p), p = sigma / sum sigma + eps, of the uncentered and by default raw z (N, D).
+    """exp(-sum p log p) with p = sigma / sum sigma + eps of z (N, D), by default raw, always uncentered.
 
-    About 1 .. min(N, D), at least 1. Garrido et al., ICML 2023, arXiv 2210.02885; the paper uses N = 25,600.
+    About 1 .. min(N, D). Garrido et al., ICML 2023, arXiv 2210.02885.
     """
     sigma = torch.linalg.svdvals(_matrix(z, normalize=normalize))
-    p = sigma / sigma.sum().clamp_min(torch.finfo(sigma.dtype).tiny) + eps
-    return max(1.0, torch.special.entr(p).sum().exp().item())
+    return torch.special.entr(sigma / sigma.sum().clamp_min(TINY) + eps).sum().exp().item()
 
 
 def uniformity(z, *, t=2.0):
-    """log mean_{i != j} exp(-t ||u_i - u_j||^2) of the normalized, uncentered z (N, D), N >= 2.
+    """log mean_{i != j} exp(-t ||u_i - u_j||^2) of z (N, D), N >= 2; normalized, uncentered.
 
-    0 where all rows point one way, down to about -2 t where they spread. Equals `dispersion` with temperature 1 / t.
-    Wang & Isola, ICML 2020, arXiv 2005.10242.
+    0 when all rows point one way, down to about -2 t; `dispersion` with temperature 1 / t is the same
+    number. Wang & Isola, ICML 2020, arXiv 2005.10242.
     """
     if not t > 0:
         raise ValueError(f"t is {t}; pass a positive number.")
     u = _matrix(z, normalize=True, min_samples=2)
     square, sums = u.square().sum(dim=1), []
-    for rows, cosine in _cosine_blocks(u, u):
-        exponent = (square[rows, None] + square - 2 * cosine).clamp_min(0).mul_(-t)
-        exponent[torch.arange(len(rows)), rows] = -math.inf
-        sums.append(torch.logsumexp(exponent.flatten(), dim=0))
-    return torch.logsumexp(torch.stack(sums), dim=0).item() - math.log(len(u) * (len(u) - 1))
+    for start, block in _cosine_blocks(u, u):
+        block.mul_(-2).add_(square).add_(square[start : start + len(block), None]).clamp_min_(0).mul_(-t)
+        block.diagonal(offset=start).fill_(-math.inf)
+        sums.append(block.flatten().logsumexp(dim=0))
+    return torch.stack(sums).logsumexp(dim=0).item() - math.log(len(u) * (len(u) - 1))
 
 
 def collapse_std(z):
-    """Mean over dimensions of the standard deviation of the normalized z (N, D), N >= 2; depends on the axes.
+    """Mean over dimensions of the standard deviation of z (N, D), N >= 2; normalized; it depends on the axes.
 
-    0 (all rows equal) .. about 1 / sqrt(D) (isotropic). As in lightly's `std_of_l2_normalized`.
+    0 (all rows equal) .. about 1 / sqrt(D) (isotropic). As lightly's `std_of_l2_normalized`.
     """
     return _matrix(z, normalize=True, min_samples=2).std(dim=0).mean().item()
 
 
 def mean_cosine(z):
-    """Mean cosine of two different rows of z (N, D), N >= 2, uncentered: near 1 in a narrow cone, at least -1/(N-1)."""
+    """Mean cosine of two different rows of z (N, D), N >= 2, uncentered: -1 / (N - 1) .. 1 (narrow cone)."""
     u = _matrix(z, normalize=True, min_samples=2)
     return ((u.sum(dim=0).square().sum() - u.square().sum()) / (len(u) * (len(u) - 1))).item()
 
 
-# One modality and labels --------------------------------------------------------------------------------------------
+# One modality with labels (N,) of at least two classes
 
 
 def class_mean_margin(z, labels):
-    """This project's own separation measure: mean over i of cos(u_i, own class mean) - max cos(u_i, other class mean).
+    """mean_i cos(u_i, own class mean) - max cos(u_i, other class mean), -2 .. 2; normalized, uncentered.
 
-    Normalized, uncentered z (N, D), labels (N,). The own mean leaves i out; samples alone in their class are skipped, and
-    it is a `ValueError` when all are. -2 .. 2. It is not the paper's semantic margin (`semantic_margin`).
+    This project's own measure, not the paper's `semantic_margin`. The own mean leaves i out; a sample alone
+    in its class is skipped, and a `ValueError` says when all are.
     """
     u = _matrix(z, normalize=True)
-    index, sizes = _class_index(labels, len(u), u.device)
-    sums = _class_sums(u, index, sizes)
+    index, sizes, sums = _classes(u, labels)
     keep = sizes[index] > 1
     if not keep.any():
         raise ValueError("labels has no class with two samples; the leave-one-out class mean needs one.")
@@ -207,32 +183,32 @@ def class_mean_margin(z, labels):
 
 
 def cdnv(z, labels, *, normalize=False):
-    """Class-distance normalized variance, mean_{c != c'} (var_c + var_c') / (2 ||mu_c - mu_c'||^2), of the raw z (N, D).
+    """Class-distance normalized variance mean_{c != c'} (var_c + var_c') / (2 ||mu_c - mu_c'||^2).
 
-    0 (every class is a point) and up; needs no inverse. `ValueError` where two class means coincide.
-    Galanti et al., ICLR 2022, arXiv 2112.15121.
+    Raw by default; 0 (each class is a point) and up, without a matrix inverse. `ValueError` where two class
+    means coincide. Galanti et al., ICLR 2022, arXiv 2112.15121.
     """
     z = _matrix(z, normalize=normalize)
-    index, sizes = _class_index(labels, len(z), z.device)
-    means = _class_sums(z, index, sizes) / sizes[:, None]
-    variance = z.new_zeros(len(sizes)).index_add_(0, index, (z - means[index]).square().sum(dim=1)) / sizes
-    square = (means[:, None] - means).square().sum(dim=2)
-    apart = ~torch.eye(len(sizes), dtype=torch.bool, device=z.device)
-    if (square[apart] <= (len(z) * EPS) ** 2 * z.square().sum(dim=1).max()).any():
-        raise ValueError("z has two classes with the same mean; the variance to distance ratio is undefined.")
-    return ((variance[:, None] + variance)[apart] / (2 * square[apart])).mean().item()
+    index, sizes, sums = _classes(z, labels)
+    means = sums / sizes[:, None]
+    variance = torch.zeros_like(sizes).index_add_(0, index, (z - means[index]).square().sum(dim=1)) / sizes
+    first, second = torch.triu_indices(len(sizes), len(sizes), offset=1, device=z.device)
+    distance = (means[first] - means[second]).norm(dim=1)
+    if (distance <= len(z) * EPS * z.norm(dim=1).max()).any():
+        raise ValueError("z has two classes with the same mean; variance over distance is undefined there.")
+    return ((variance[first] + variance[second]) / (2 * distance.square())).mean().item()
 
 
 def nc1(z, labels, *, normalize=False):
-    """Within-class collapse tr(Sigma_W pinv(Sigma_B)) / C of the raw z (N, D): 0 where every class is a point.
+    """Within-class collapse tr(Sigma_W pinv(Sigma_B)) / C, raw by default; 0 where each class is a point.
 
-    Sigma_W is the mean within-class covariance, Sigma_B that of the C class means about the mean of all samples; its
-    pseudo-inverse keeps the at most C - 1 eigenvalues above rounding. `ValueError` where all class means coincide.
-    Papyan, Han & Donoho, PNAS 2020, arXiv 2008.08186.
+    Sigma_W is the mean within-class covariance, Sigma_B that of the C class means about the mean of all
+    samples; pinv keeps its at most C - 1 eigenvalues above rounding. `ValueError` where all class means
+    coincide. Papyan, Han & Donoho, PNAS 2020, arXiv 2008.08186.
     """
     z = _matrix(z, normalize=normalize)
-    index, sizes = _class_index(labels, len(z), z.device)
-    means = _class_sums(z, index, sizes) / sizes[:, None]
+    index, sizes, sums = _classes(z, labels)
+    means = sums / sizes[:, None]
     between = (means - z.mean(dim=0)) / math.sqrt(len(sizes))
     _, sigma, axes = torch.linalg.svd(between, full_matrices=False)
     keep = sigma > max(max(between.shape) * EPS * sigma[0], len(z) * EPS * z.norm(dim=1).max())
@@ -243,180 +219,185 @@ def nc1(z, labels, *, normalize=False):
 
 
 def silhouette(z, labels, *, normalize=True, max_samples=2000, seed=0):
-    """Mean silhouette (Euclidean, by default normalized) of at most max_samples seeded rows of z (N, D): -1 .. 1.
+    """Mean Euclidean silhouette of at most max_samples seeded rows of z, -1 .. 1; normalized by default.
 
-    Singleton classes count 0. `ValueError` unless the rows hold 2 .. N - 1 classes. Rousseeuw 1987, by scikit-learn.
+    Singleton classes count 0. `ValueError` unless those rows hold 2 .. N - 1 classes. Rousseeuw 1987.
     """
     from sklearn.metrics import silhouette_score
 
     z = _matrix(z, normalize=normalize, min_samples=3)
-    index, _ = _class_index(labels, len(z), z.device)
+    index = _classes(z, labels)[0].cpu()
     rows = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:max_samples]
-    return float(silhouette_score(z.cpu()[rows].numpy(), index.cpu()[rows].numpy()))
+    return float(silhouette_score(z.cpu()[rows].numpy(), index[rows].numpy()))
 
 
 def knn_accuracy(z, labels, bank=None, bank_labels=None, *, k=200, temperature=0.1):
-    """Share of z (N, D) whose label wins the vote of the k nearest rows of bank by cosine, weights exp(cos / temperature).
+    """Share (0 .. 1) of z whose label wins the vote of its k nearest rows of bank.
 
-    Normalized, uncentered. Without a bank, z itself serves and each row leaves itself out; k is capped at what there
-    is. 0 .. 1; a tied vote goes to the smallest label. Wu et al., CVPR 2018, arXiv 1805.01978; defaults as in lightly.
+    The weights are exp(cosine / temperature). Normalized, uncentered. Without a bank, z is it and each row
+    leaves itself out. k is capped at the size of the bank, a tied vote goes to the smallest label. Wu et
+    al., CVPR 2018, arXiv 1805.01978; defaults as in lightly.
     """
-    if k < 1 or not temperature > 0:
-        raise ValueError(f"k is {k} and temperature {temperature}; pass k >= 1 and a positive temperature.")
-    if (bank is None) != (bank_labels is None):
-        raise ValueError("bank and bank_labels belong together; pass both or neither.")
-    leave_out = bank is None
-    u = _matrix(z, normalize=True, min_samples=2 if leave_out else 1)
-    bank = u if leave_out else _matrix(bank, "bank", normalize=True)
+    if k < 1 or not temperature > 0 or (bank is None) != (bank_labels is None):
+        raise ValueError(f"k={k} and temperature={temperature} must be positive, bank come with bank_labels.")
+    alone = bank is None
+    u = _matrix(z, normalize=True, min_samples=1 + alone)
+    bank = u if alone else _matrix(bank, "bank", normalize=True)
     labels = torch.as_tensor(labels).to(u.device)
-    bank_labels = labels if leave_out else torch.as_tensor(bank_labels).to(u.device)
-    if len(labels) != len(u) or len(bank_labels) != len(bank) or bank.shape[1] != u.shape[1]:
-        raise ValueError(
-            f"z {tuple(u.shape)} with {len(labels)} labels and bank {tuple(bank.shape)} with {len(bank_labels)} do not fit."
-        )
+    bank_labels = labels if alone else torch.as_tensor(bank_labels).to(u.device)
+    shapes = [tuple(x.shape) for x in (u, labels, bank, bank_labels)]
+    if shapes != [u.shape, (len(u),), (len(bank), u.shape[1]), (len(bank),)]:
+        raise ValueError(f"z, labels, bank, bank_labels are {shapes}; pass (N, D), (N,), (M, D), (M,).")
     classes, bank_index = torch.unique(bank_labels, return_inverse=True)
     hits = 0
-    for rows, cosine in _cosine_blocks(u, bank):
-        if leave_out:
-            cosine[torch.arange(len(rows)), rows] = -math.inf
-        near, neighbor = cosine.topk(min(k, len(bank) - leave_out), dim=1)
-        weight = ((near - near[:, :1]) / temperature).exp()  # the shift avoids overflow and changes no vote
-        votes = u.new_zeros(len(rows), len(classes)).scatter_add_(1, bank_index[neighbor], weight)
-        hits += int((classes[votes.argmax(dim=1)] == labels[rows]).sum())
+    for start, block in _cosine_blocks(u, bank):
+        if alone:
+            block.diagonal(offset=start).fill_(-math.inf)
+        near, neighbor = block.topk(min(k, len(bank) - alone), dim=1)
+        weight = ((near - near[:, :1]) / temperature).exp()  # the shift changes no vote and cannot overflow
+        votes = u.new_zeros(len(block), len(classes)).scatter_add_(1, bank_index[neighbor], weight)
+        hits += int((classes[votes.argmax(dim=1)] == labels[start : start + len(block)]).sum())
     return hits / len(u)
 
 
-# Two modalities -----------------------------------------------------------------------------------------------------
+# Two modalities a, b (N, D), paired row by row
 
 
 def paired_distances(a, b):
-    """||u_i^a - u_i^b|| of the normalized a, b (N, D), as a tensor (N,) in 0 .. 2."""
+    """||u_i^a - u_i^b||, normalized, as a float64 tensor (N,) in 0 .. 2."""
     a, b = _pair(a, b)
     return (a - b).norm(dim=1)
 
 
 def alignment(a, b, *, alpha=2):
-    """mean_i ||u_i^a - u_i^b||^alpha of the normalized a, b (N, D), in 0 .. 2^alpha. Wang & Isola, arXiv 2005.10242."""
+    """mean_i ||u_i^a - u_i^b||^alpha, normalized, 0 .. 2^alpha. Wang & Isola, ICML 2020, arXiv 2005.10242."""
     return paired_distances(a, b).pow(alpha).mean().item()
 
 
+def drift_summary(a, b):
+    """How far apart pairs are, as a dict of floats from one pass; normalized.
+
+    paired_drift: see there. paired_distance: mean ||u_i^a - u_i^b||, with quantiles paired_distance_q05,
+    q50, q95; 0 .. 2, about sqrt 2 for unrelated directions. modality_gap: see there. drift_gap_part and
+    drift_sample_part: the two terms of paired_drift = modality_gap^2 + tr Cov(u^a - u^b), exact as the
+    covariance divides by N. The gap moves whole modalities; only the sample part concerns pairs.
+    """
+    a, b = _pair(a, b)
+    difference = a - b
+    distance, gap = difference.norm(dim=1), difference.mean(dim=0)
+    q05, q50, q95 = torch.quantile(distance, distance.new_tensor([0.05, 0.5, 0.95])).tolist()
+    return {
+        "paired_drift": distance.square().mean().item(),
+        "paired_distance": distance.mean().item(),
+        "paired_distance_q05": q05,
+        "paired_distance_q50": q50,
+        "paired_distance_q95": q95,
+        "modality_gap": gap.norm().item(),
+        "drift_gap_part": gap.square().sum().item(),
+        "drift_sample_part": (difference - gap).square().sum(dim=1).mean().item(),
+    }
+
+
 def paired_drift(a, b):
-    """mean_i ||u_i^a - u_i^b||^2 of the normalized a, b (N, D): 0 .. 4, and 2 for unrelated directions.
+    """mean_i ||u_i^a - u_i^b||^2, normalized: 0 .. 4, and 2 for unrelated directions.
 
     The paper's cross-modal deviation E||z_a - z_v||^2 (arXiv 2601.21670, Figure 2c).
     """
-    return alignment(a, b, alpha=2)
+    return drift_summary(a, b)["paired_drift"]
 
 
-def drift_quantile(a, b, q):
-    """The q-quantile (0 .. 1) of the paired distances ||u_i^a - u_i^b||, in 0 .. 2."""
-    return torch.quantile(paired_distances(a, b), q).item()
+def modality_gap(a, b):
+    """||mean u^a - mean u^b||, normalized, in 0 .. 2. Liang et al., NeurIPS 2022, arXiv 2203.02053."""
+    return drift_summary(a, b)["modality_gap"]
 
 
 def band_violation(a, b, radius):
-    """Share of pairs (0 .. 1) farther apart than radius, the tolerance of `anchoring`: ||u_i^a - u_i^b|| > radius."""
+    """Share (0 .. 1) of the pairs that `anchoring` pulls: ||u_i^a - u_i^b|| > radius, normalized."""
     if not 0 <= radius <= 2:
         raise ValueError(f"radius is {radius}; distances of unit vectors need one in [0, 2].")
     return (paired_distances(a, b) > radius).double().mean().item()
 
 
-def modality_gap(a, b):
-    """||mean u^a - mean u^b|| of the normalized a, b (N, D), in 0 .. 2. Liang et al., NeurIPS 2022, arXiv 2203.02053."""
-    a, b = _pair(a, b)
-    return (a.mean(dim=0) - b.mean(dim=0)).norm().item()
-
-
-def drift_parts(a, b):
-    """The drift identity: paired_drift = ||gap||^2 + tr Cov(u^a - u^b), returned as that pair (gap part, sample part).
-
-    Exact (the covariance divides by N). The gap part moves whole modalities; only the sample part concerns pairs.
-    """
-    a, b = _pair(a, b)
-    difference = a - b
-    gap = difference.mean(dim=0)
-    return gap.square().sum().item(), (difference - gap).square().sum(dim=1).mean().item()
-
-
 def semantic_margin(a, b, labels):
-    """Mean cross-modal cosine of same-class pairs (i, j), i = j included, minus that of different-class pairs.
+    """Mean cross-modal cosine of same-class pairs (i, j), i = j included, minus different-class pairs.
 
-    Normalized, uncentered a, b (N, D), labels (N,) with two classes or more. -2 .. 2, and 0 where the classes mix. This
-    project's reading of the paper's Delta_sem (arXiv 2601.21670, "Eq. 45"), whose formula is not in public text.
+    Normalized, uncentered; -2 .. 2, about 0 where classes mix; labels (N,) of at least two classes. This
+    project's reading of the paper's Delta_sem (arXiv 2601.21670, "Eq. 45"), whose formula was not found in
+    public text.
     """
     a, b = _pair(a, b)
-    index, sizes = _class_index(labels, len(a), a.device)
-    same = (_class_sums(a, index, sizes) * _class_sums(b, index, sizes)).sum()
-    every, same_pairs = a.sum(dim=0) @ b.sum(dim=0), sizes.square().sum()
+    (_, sizes, a_sums), (_, _, b_sums) = _classes(a, labels), _classes(b, labels)
+    same, same_pairs = (a_sums * b_sums).sum(), sizes.square().sum()
+    every = a.sum(dim=0) @ b.sum(dim=0)
     return (same / same_pairs - (every - same) / (len(a) ** 2 - same_pairs)).item()
 
 
 def cosine_contrast(a, b):
-    """Mean cosine of the paired rows minus that of all unpaired ones (i != j): the paper's Delta mu, -2 .. 2.
+    """Mean cosine of the pairs minus that of all unpaired rows i != j, N >= 2: the paper's Delta mu, -2 .. 2.
 
-    Normalized, uncentered a, b (N, D), N >= 2. Positives are pairs, not classes (see `semantic_margin` for those).
+    Normalized, uncentered. Taking pairs and not classes for the positives is this project's reading.
     """
     a, b = _pair(a, b, min_samples=2)
-    positive = (a * b).sum()
-    return (positive / len(a) - (a.sum(dim=0) @ b.sum(dim=0) - positive) / (len(a) * (len(a) - 1))).item()
+    paired, every = (a * b).sum(), a.sum(dim=0) @ b.sum(dim=0)
+    return (paired / len(a) - (every - paired) / (len(a) * (len(a) - 1))).item()
 
 
 def ks_distance(a, b):
-    """Kolmogorov-Smirnov distance of the paired to the unpaired cosines: sup_x |F_paired(x) - F_unpaired(x)|, 0 .. 1.
+    """Kolmogorov-Smirnov distance sup_x |F(x) - G(x)| of the cosines of `cosine_contrast`'s two sets, 0 .. 1.
 
-    Normalized, uncentered a, b (N, D), N >= 2; exact, without all N^2 cosines in memory. The paper reports it.
+    Normalized, uncentered, N >= 2. Exact, with cosines closer than TIE counted as equal.
     """
     a, b = _pair(a, b, min_samples=2)
-    positive = (a * b).sum(dim=1).sort().values
-    # F_paired is a step function, so the supremum lies just below or above one of its jumps.
-    points = torch.cat([positive - TIE, positive + TIE]).sort().values
-    count = torch.zeros(len(points) + 1, dtype=torch.int64, device=a.device)
-    for rows, cosine in _cosine_blocks(a, b):
-        cosine[torch.arange(len(rows)), rows] = math.inf
-        count += torch.bincount(torch.bucketize(cosine, points).flatten(), minlength=len(count))
-    unpaired = count.cumsum(0)[:-1] / (len(a) * (len(a) - 1))
-    paired = torch.searchsorted(positive, points, right=True) / len(a)
-    return (paired - unpaired).abs().max().item()
+    paired = np.sort((a * b).sum(dim=1).cpu().numpy())
+    points = np.concatenate([paired - TIE, paired + TIE])  # F is flat between, so the supremum is at one
+    below = 0
+    for start, block in _cosine_blocks(a, b):
+        block.diagonal(offset=start).fill_(math.inf)
+        ordered = np.sort(block.cpu().numpy(), axis=None)  # several times faster than torch's sort on a CPU
+        below = below + np.searchsorted(ordered, points, side="right")
+    step = np.searchsorted(paired, points, side="right") / len(a)
+    return float(np.abs(step - below / (len(a) * (len(a) - 1))).max())
 
 
 def linear_cka(a, b, *, debiased=True, normalize=False):
-    """Linear centered kernel alignment of the raw a (N, D_a) and b (N, D_b), whose widths may differ; N > 3 if debiased.
+    """Linear centered kernel alignment of a (N, D_a) and b (N, D_b), raw by default; debiased needs N > 3.
 
-    Biased: 0 .. 1, and near 1 for *any* two sets once D >> N. Debiased (default): -1 .. 1, near 0 for unrelated sets.
-    1 for equal sets up to rotation, shift and scale; 0 where one set does not vary (or, debiased, is equidistant).
-    Kornblith et al., arXiv 1905.00414; debiased with the HSIC_1 of Song et al. 2007 as in arXiv 2010.15327.
+    Debiased: -1 .. 1, near 0 for unrelated sets. Biased: 0 .. 1, near 1 for *any* two sets once D >> N. 1
+    for sets equal up to rotation, shift and scale; 0 where one does not vary (debiased also: where it is
+    equidistant). Kornblith et al., arXiv 1905.00414; debiased with HSIC_1 of Song et al. 2007 as in arXiv
+    2010.15327.
     """
     a, b = _pair(a, b, normalize=normalize, equal_widths=False, min_samples=4 if debiased else 2)
-    a, b = _center(a), _center(b)
-    a, b = (x / x.norm().clamp_min(torch.finfo(x.dtype).tiny) for x in (a, b))
-    hsic = _hsic_1 if debiased else (lambda x, y: (x.T @ y).square().sum().item())
-    scale = math.sqrt(max(hsic(a, a), 0) * max(hsic(b, b), 0))
-    return hsic(a, b) / scale if scale > TIE / len(a) ** 2 else 0.0
+    a, b = (x / x.norm().clamp_min(TINY) for x in (_center(a), _center(b)))
 
+    def hsic(x, y):  # up to a factor that cancels
+        value, n = (x.T @ y).square().sum(), len(x)
+        if debiased:
+            # HSIC_1 leaves out the kernels' diagonals k, m; each row of a centered kernel sums to 0 with it.
+            k, m = x.square().sum(dim=1), y.square().sum(dim=1)
+            value = value - k @ m * n / (n - 2) + k.sum() * m.sum() / ((n - 1) * (n - 2))
+        return value.item()
 
-def _hsic_1(x, y):
-    """Unbiased HSIC of linear kernels K = x x^T without forming K; x and y centered (which HSIC_1 ignores)."""
-    n, k, m = len(x), x.square().sum(dim=1), y.square().sum(dim=1)
-    trace = (x.T @ y).square().sum() - k @ m
-    # The rows of K sum to zero, so without their diagonal they sum to -k.
-    return ((trace + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ m)) / (n * (n - 3))).item()
+    own_a, own_b = hsic(a, a), hsic(b, b)
+    return hsic(a, b) / math.sqrt(own_a * own_b) if min(own_a, own_b) > TIE / len(a) else 0.0
 
 
 def retrieval_ranks(a, b):
-    """Rank of b_i among all b for the query a_i by cosine, as a tensor (N,) in 1 .. N: 1 + number nearer + half the ties.
+    """Rank of b_i by cosine to a_i among all b, a tensor (N,) in 1 .. N: 1 + number closer + half the ties.
 
-    Halving the ties keeps collapsed embeddings at the middle rank (N + 1) / 2, where counting none would call each a hit.
-    Normalized, uncentered a, b (N, D). Swap a and b for the other direction.
+    Half the ties puts collapsed embeddings at the middle rank (N + 1) / 2, where counting none would make
+    each a hit. Normalized, uncentered. Swap a and b for the other direction.
     """
     a, b = _pair(a, b)
     ranks = []
-    for rows, cosine in _cosine_blocks(a, b):
-        true = cosine[torch.arange(len(rows)), rows][:, None]
-        ranks.append(((cosine > true + TIE).sum(dim=1) + (cosine >= true - TIE).sum(dim=1) + 1) / 2)
+    for start, block in _cosine_blocks(a, b):
+        own = block.diagonal(offset=start)[:, None]
+        ranks.append(((block > own + TIE).sum(dim=1) + (block >= own - TIE).sum(dim=1) + 1).double() / 2)
     return torch.cat(ranks)
 
 
 def retrieval_recall(a, b, *, k=1):
-    """R@k: share (0 .. 1) of queries a_i whose own b_i has `retrieval_ranks` at most k; chance is k / N."""
+    """R@k: the share (0 .. 1) of queries a_i whose `retrieval_ranks` is at most k; chance is k / N."""
     if k < 1:
         raise ValueError(f"k is {k}; pass a rank of 1 or more.")
     return (retrieval_ranks(a, b) <= k).double().mean().item()
@@ -424,77 +405,66 @@ def retrieval_recall(a, b, *, k=1):
 
 def median_rank(a, b):
     """Median of `retrieval_ranks`, in 1 .. N; chance is (N + 1) / 2."""
-    return torch.quantile(retrieval_ranks(a, b).double(), 0.5).item()
+    return torch.quantile(retrieval_ranks(a, b), 0.5).item()
 
 
-# All of them --------------------------------------------------------------------------------------------------------
+# All of them
 
 
 def geometry_report(embeddings, labels=None, radius=None, *, detailed=False):
-    """All diagnostics of a dict modality -> (N, D_m), N >= 2, as a flat dict `quantity/modality` -> float.
+    """The diagnostics of embeddings, a dict modality -> (N, D_m) with N >= 2, as a flat dict of floats.
 
-    Pairs are named `quantity/audio-image` in the order of the dict; retrieval also has `recall@k/image-audio`, where the
-    first is the query. Keys ending in `_raw` are of raw embeddings, as is linear_cka (debiased); rankme_raw is uncentered.
-    The spectrum is normalized and centered, all else normalized and uncentered. labels (N,) add the class measures, radius
-    band_violation, detailed the slow ones (nc1_raw, silhouette, knn_accuracy with k = 20). What is undefined for the data is left out:
-    pairs of unequal widths have linear_cka alone, a single class has no class measure. num_samples is N.
+    Keys are `quantity/modality`, `quantity/first-second` for pairs in the order of the dict, and num_samples.
+    Retrieval goes both ways, query first. Spectra are normalized and centered, all else is normalized, except
+    what ends in `_raw` and linear_cka (raw, debiased). labels (N,) add the class measures, radius adds
+    band_violation, detailed adds the slow nc1_raw, silhouette and knn_accuracy (k = 20). What the data leave
+    undefined has no key: most pair quantities at unequal widths, class measures of one class, debiased CKA of
+    fewer than 4 samples.
     """
     if not embeddings:
         raise ValueError("embeddings is empty; pass a dict modality -> (N, D) tensor.")
     raw = {m: _matrix(z, f"embeddings[{m!r}]", min_samples=2) for m, z in embeddings.items()}
     unit = {m: _matrix(z, normalize=True) for m, z in raw.items()}
-    sizes = {m: len(z) for m, z in raw.items()}
-    n = next(iter(sizes.values()))
+    sizes, n = {m: len(z) for m, z in raw.items()}, len(next(iter(raw.values())))
     if set(sizes.values()) != {n}:
-        raise ValueError(f"embeddings has {sizes} samples; modalities must be paired row by row.")
-    if labels is not None and torch.as_tensor(labels).shape != (n,):
-        raise ValueError(
-            f"labels has shape {tuple(torch.as_tensor(labels).shape)}; pass one for each of the {n} samples."
-        )
+        raise ValueError(f"embeddings has {sizes} samples; its modalities must be paired row by row.")
+    if labels is not None and len(labels) != n:
+        raise ValueError(f"labels has length {len(labels)}; pass one label for each of {n} samples.")
+    if radius is not None and not 0 <= radius <= 2:
+        raise ValueError(f"radius is {radius}; distances of unit vectors need one in [0, 2].")
     report = {"num_samples": float(n)}
+
+    def add(place, quantity, *arguments, name=None, **options):
+        with suppress(ValueError):  # inputs were checked above, so the quantity is undefined for these data
+            report[f"{name or quantity.__name__}/{place}"] = quantity(*arguments, **options)
+
     for m, u in unit.items():
         report |= {f"{name}/{m}": value for name, value in spectrum_summary(u).items()}
-        report[f"rankme_raw/{m}"] = rankme(raw[m])
+        add(m, rankme, raw[m], name="rankme_raw")
         for quantity in (uniformity, collapse_std, mean_cosine):
-            report[f"{quantity.__name__}/{m}"] = quantity(u)
+            add(m, quantity, u)
         if labels is not None:
-            _add(report, f"class_mean_margin/{m}", class_mean_margin, u, labels)
-            _add(report, f"cdnv_raw/{m}", cdnv, raw[m], labels)
+            add(m, class_mean_margin, u, labels)
+            add(m, cdnv, raw[m], labels, name="cdnv_raw")
         if labels is not None and detailed:
-            _add(report, f"nc1_raw/{m}", nc1, raw[m], labels)
-            _add(report, f"silhouette/{m}", silhouette, u, labels)
-            report[f"knn_accuracy/{m}"] = knn_accuracy(u, labels, k=20)
+            add(m, nc1, raw[m], labels, name="nc1_raw")
+            add(m, silhouette, u, labels)
+            add(m, knn_accuracy, u, labels, k=20)
     for first, second in combinations(unit, 2):
         pair, a, b = f"{first}-{second}", unit[first], unit[second]
-        _add(report, f"linear_cka/{pair}", linear_cka, raw[first], raw[second])
-        if a.shape[1] == b.shape[1]:
-            report |= {f"{name}/{pair}": value for name, value in _pair_report(a, b, radius).items()}
-            if labels is not None:
-                _add(report, f"semantic_margin/{pair}", semantic_margin, a, b, labels)
+        add(pair, linear_cka, raw[first], raw[second])
+        with suppress(ValueError):
+            report |= {f"{name}/{pair}": value for name, value in drift_summary(a, b).items()}
+        for quantity in (cosine_contrast, ks_distance):
+            add(pair, quantity, a, b)
+        if radius is not None:
+            add(pair, band_violation, a, b, radius)
+        if labels is not None:
+            add(pair, semantic_margin, a, b, labels)
     for query, gallery in permutations(unit, 2):
-        if unit[query].shape[1] == unit[gallery].shape[1]:
-            ranks = retrieval_ranks(unit[query], unit[gallery]).double()
+        with suppress(ValueError):
+            ranks = retrieval_ranks(unit[query], unit[gallery])
             for k in (1, 5, 10, 100):
                 report[f"recall@{k}/{query}-{gallery}"] = (ranks <= k).double().mean().item()
             report[f"median_rank/{query}-{gallery}"] = torch.quantile(ranks, 0.5).item()
     return report
-
-
-def _pair_report(a, b, radius):
-    distances, (gap_part, sample_part) = paired_distances(a, b), drift_parts(a, b)
-    return {
-        "paired_drift": distances.square().mean().item(),
-        "paired_distance": distances.mean().item(),
-        **{f"paired_distance_q{q:02d}": torch.quantile(distances, q / 100).item() for q in (5, 50, 95)},
-        **({} if radius is None else {"band_violation": band_violation(a, b, radius)}),
-        "modality_gap": modality_gap(a, b),
-        "drift_gap_part": gap_part,
-        "drift_sample_part": sample_part,
-        "cosine_contrast": cosine_contrast(a, b),
-        "ks_distance": ks_distance(a, b),
-    }
-
-
-def _add(report, key, quantity, *arguments):
-    with suppress(ValueError):  # the inputs were checked, so the quantity is undefined for them
-        report[key] = quantity(*arguments)
