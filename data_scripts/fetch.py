@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -208,6 +209,9 @@ def atomic_file(path: Path) -> Iterator:
             if not folder.exists():
                 folder.mkdir(exist_ok=True)
                 made.append(folder)
+        for stray in path.parent.glob(f".{path.name}.*"):
+            if time.time() - stray.stat().st_mtime > 86400:  # a killed run left it; a running one is younger
+                stray.unlink(missing_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
             temporary = Path(handle.name)
             yield handle
