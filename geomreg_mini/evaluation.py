@@ -1,6 +1,7 @@
 """What a trained model is worth: accuracies, probes, missing and corrupted modalities, intervals over seeds.
 
-Metrics come as flat dicts "quantity/modality" -> number in [0, 1] unless said; the training loop puts the split first.
+Metrics come as flat dicts "quantity/modality" -> number in [0, 1] unless said; the training loop puts the
+split first.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ CORRUPTION_STRENGTHS = (0.5, 1.0, 2.0)
 
 @dataclass(frozen=True)
 class Encoded:
-    """A split seen through a model: embeddings {modality: (N, D)} and labels (N,), both on the model's device."""
+    """A split seen through a model: embeddings {modality: (N, D)} and labels (N,), on its device."""
 
     embeddings: dict[str, Tensor]
     labels: Tensor
 
 
 @torch.no_grad()
-def encode(model, split, *, modalities: Sequence[str] | None = None, noise: float = 0.0, batch_size: int = 256) -> Encoded:
+def encode(
+    model, split, *, modalities: Sequence[str] | None = None, noise: float = 0.0, batch_size: int = 256
+) -> Encoded:
     """Embed a split in evaluation mode.
 
     Args:
@@ -36,7 +39,7 @@ def encode(model, split, *, modalities: Sequence[str] | None = None, noise: floa
         split: anything with ``len`` and ``batch(index)``.
         modalities: which to embed; all of the model's by default.
         noise: standard deviation of Gaussian noise added to the inputs, in units of each input's own standard
-            deviation over the batch's modality. The noise is fixed: it depends on the sample's position alone.
+            deviation over the batch. The noise is fixed by the sample's position and ``batch_size``.
         batch_size: samples a forward pass.
     """
     device = next(model.parameters()).device
@@ -69,8 +72,8 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 def accuracies(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
     """Fused and unimodal accuracy and the fused cross-entropy in nats.
 
-    ``accuracy/<modality>`` reads the modality's own head or its share of a linear fusion; where there is neither
-    (gated and FiLM fusion) it is left out, and the probes are the unimodal read-out.
+    ``accuracy/<modality>`` reads the modality's own head or its share of a linear fusion; where there is
+    neither (gated and FiLM fusion) it is left out, and the probes are the unimodal read-out.
     """
     logits = paradigm.fused_logits(encoded.embeddings)
     metrics = {"accuracy/fused": accuracy(logits, encoded.labels)}
@@ -86,8 +89,8 @@ def robustness(
 ) -> dict[str, float]:
     """Fused accuracy where one modality is missing, and where noise is added to its input.
 
-    ``accuracy_missing/audio`` is the fused prediction without audio; ``accuracy_corrupted_1.0/audio`` the one with
-    noise of one standard deviation on the audio input alone.
+    ``accuracy_missing/audio`` is the fused prediction without audio; ``accuracy_corrupted_1.0/audio`` the one
+    with noise of one standard deviation on the audio input alone.
     """
     metrics, embeddings = {}, encoded.embeddings
     for m in embeddings:
@@ -100,7 +103,9 @@ def robustness(
     return metrics
 
 
-def linear_probe(train: Encoded, validation: Encoded, test: Encoded, penalties=(0.01, 0.1, 1.0, 10.0)) -> dict[str, float]:
+def linear_probe(
+    train: Encoded, validation: Encoded, test: Encoded, penalties=(0.01, 0.1, 1.0, 10.0)
+) -> dict[str, float]:
     """Accuracy of an L2-regularized logistic regression on frozen, standardized embeddings of each modality.
 
     The inverse penalty C is chosen on the validation split; the test split is used once, with the chosen one.
@@ -113,7 +118,10 @@ def linear_probe(train: Encoded, validation: Encoded, test: Encoded, penalties=(
     metrics = {}
     for m in train.embeddings:
         z = [part.embeddings[m].double().cpu().numpy() for part in (train, validation, test)]
-        probes = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(z[0], labels[0]) for c in penalties]
+        probes = [
+            make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(z[0], labels[0])
+            for c in penalties
+        ]
         best = max(probes, key=lambda probe: probe.score(z[1], labels[1]))
         metrics[f"linear_probe/{m}"] = float(best.score(z[2], labels[2]))
     return metrics
@@ -121,9 +129,10 @@ def linear_probe(train: Encoded, validation: Encoded, test: Encoded, penalties=(
 
 @torch.no_grad()
 def knn_probe(train: Encoded, test: Encoded, k: int = 200, temperature: float = 0.1) -> dict[str, float]:
-    """Accuracy of weighted k nearest neighbors by cosine, weights exp(similarity / temperature) (arXiv 1805.01978).
+    """Accuracy of k nearest neighbors by cosine, weighted by exp(similarity / temperature).
 
-    k is capped at a tenth of the bank: 200 neighbors of a few hundred samples would be a vote on class frequencies.
+    As arXiv 1805.01978, but k is capped at a tenth of the bank: 200 neighbors of a few hundred samples would
+    be a vote on class frequencies.
     """
     metrics, k = {}, max(1, min(k, len(train.labels) // 10))
     votes = F.one_hot(train.labels).double()
@@ -150,7 +159,11 @@ class Interval:
 
 
 def paired_interval(
-    treated: Sequence[float] | Mapping, baseline: Sequence[float] | Mapping, *, level: float = 0.95, resamples: int = 10_000
+    treated: Sequence[float] | Mapping,
+    baseline: Sequence[float] | Mapping,
+    *,
+    level: float = 0.95,
+    resamples: int = 10_000,
 ) -> Interval:
     """Bootstrap interval of the mean of ``treated - baseline``, paired by seed.
 
@@ -159,8 +172,8 @@ def paired_interval(
         level: coverage.
         resamples: bootstrap draws, from a fixed seed, so that the same values give the same interval.
 
-    With few seeds a percentile bootstrap is too narrow (for six, by about a tenth to a quarter), so the resampled deviations
-    are widened by Student's t over the normal quantile and by sqrt(n / (n - 1)).
+    With few seeds a percentile bootstrap is too narrow (for six, by about a tenth to a quarter), so the
+    resampled deviations are widened by Student's t over the normal quantile and by sqrt(n / (n - 1)).
     """
     import numpy as np
     from scipy.stats import norm, t
@@ -173,8 +186,12 @@ def paired_interval(
         seeds = sorted(treated)
         treated, baseline = [treated[s] for s in seeds], [baseline[s] for s in seeds]
     if len(treated) != len(baseline) or len(treated) < 2:
-        raise ValueError(f"{len(treated)} and {len(baseline)} values: a paired interval needs two or more pairs.")
+        raise ValueError(
+            f"{len(treated)} and {len(baseline)} values: a paired interval needs two or more pairs."
+        )
     difference = np.asarray(treated, dtype=float) - np.asarray(baseline, dtype=float)
+    if not np.isfinite(difference).all():
+        raise ValueError(f"differences {difference.tolist()}: an interval needs finite values in both arms.")
     n = len(difference)
     draws = np.random.default_rng(0).integers(0, n, size=(resamples, n))
     deviations = difference[draws].mean(axis=1) - difference.mean()

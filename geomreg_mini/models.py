@@ -1,7 +1,7 @@
 """Encoders, fusion heads and the classifier that joins them.
 
-An encoder maps one modality to embeddings of shape (B, D); a fusion maps the embeddings of all modalities to logits;
-``MultimodalClassifier`` shows both, because the regularizer acts on the embeddings between the two.
+An encoder maps one modality to embeddings of shape (B, D); a fusion maps the embeddings of all modalities to
+logits; ``MultimodalClassifier`` shows both, because the regularizer acts on the embeddings between the two.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ from torch.nn import functional as F
 class ConvEncoder(nn.Module):
     """Four strided convolution-normalization-ReLU blocks and a global average.
 
-    Maps (B, C, H, W) to non-negative embeddings (B, D), the shape of a ResNet's and with it the narrow cone in which
-    real networks keep their embeddings. Sides of 64 and more are reduced by 4 in the first block, smaller ones by 2.
+    Maps (B, C, H, W) to non-negative embeddings (B, D), the shape of a ResNet's and with it the narrow cone
+    in which real networks keep their embeddings. Sides of 64 and more are reduced by 4 in the first block,
+    smaller ones by 2.
     """
 
     def __init__(self, shape: tuple[int, int, int], embedding_dim: int = 128, width: int = 8):
         super().__init__()
+        if len(shape) != 3:
+            raise ValueError(
+                f"shape={tuple(shape)}: the convolutional encoder takes (channels, height, width)."
+            )
         channels, *sides = shape
         first_stride = 4 if min(sides) >= 64 else 2
         kernel = first_stride + 1
@@ -44,9 +49,13 @@ class ConvEncoder(nn.Module):
 
 
 class MLPEncoder(nn.Sequential):
-    """Two hidden layers with ReLU; maps (B, features) to (B, D). ``nonnegative`` ends it with a ReLU as well."""
+    """Two hidden layers with ReLU, (B, features) to (B, D); ``nonnegative`` ends it with a ReLU as well."""
 
-    def __init__(self, shape: tuple[int], embedding_dim: int = 128, hidden: int = 128, nonnegative: bool = False):
+    def __init__(
+        self, shape: tuple[int], embedding_dim: int = 128, hidden: int = 128, nonnegative: bool = False
+    ):
+        if len(shape) != 1:
+            raise ValueError(f"shape={tuple(shape)}: the MLP encoder takes vectors, shape (features,).")
         layers = [nn.Linear(shape[0], hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
         layers.append(nn.Linear(hidden, embedding_dim))
         super().__init__(*layers, *([nn.ReLU()] if nonnegative else []))
@@ -55,8 +64,9 @@ class MLPEncoder(nn.Sequential):
 class ResNet18Encoder(nn.Module):
     """torchvision's ResNet-18 from scratch, for (B, C, H, W) or, with frames, (B, C, T, H, W); C from 1 to 3.
 
-    Frames are folded into the batch and their embeddings averaged. The embedding has 512 non-negative components.
-    Initialization follows the OGM-GE and DGL code: Kaiming (fan out) for convolutions, Xavier for linear layers.
+    Frames are folded into the batch and their embeddings averaged. The embedding has 512 non-negative
+    components. Convolutions are initialized as in the OGM-GE and DGL code, Kaiming (fan out); linear heads
+    keep PyTorch's default where that code has Xavier.
     """
 
     def __init__(self, shape: tuple[int, ...], embedding_dim: int = 512):
@@ -87,9 +97,10 @@ ENCODERS = {"conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder}
 
 
 class Fusion(nn.Module):
-    """Maps embeddings {modality: (B, D)} to logits (B, C); a modality missing from the dict is absent for all samples.
+    """Maps embeddings {modality: (B, D)} to logits (B, C).
 
-    ``present`` maps a modality to a boolean (B,): where it is False, what the encoder gave has no influence.
+    A modality missing from the dict is absent for all samples. ``present`` maps a modality to a boolean (B,):
+    where it is False, what the encoder gave has no influence.
     """
 
     def __init__(self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int):
@@ -104,17 +115,18 @@ class Fusion(nn.Module):
             )
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each modality's share of the fused logits, where the head is linear in it; an empty dict where it is not."""
+        """Each modality's share of the fused logits; an empty dict where the head is not linear."""
         return {}
 
 
 def _masked(z: Tensor, present: Tensor | None) -> Tensor:
-    # torch.where and not a product, so that a NaN of an absent sample stays out too.
+    # torch.where and not a product, and before any weight sees it, so that a NaN of an absent sample stays
+    # out of the logits and of every gradient.
     return z if present is None else torch.where(present[:, None], z, torch.zeros_like(z))
 
 
 class ConcatFusion(Fusion):
-    """logits = W [z_1; ...; z_M] + b; an absent modality enters as zeros. A modality's share is W_m z_m + b / M."""
+    """logits = W [z_1; ...; z_M] + b, absent modalities as zeros. A modality's share is W_m z_m + b / M."""
 
     def __init__(self, modalities, embedding_dim, num_classes):
         super().__init__(modalities, embedding_dim, num_classes)
@@ -143,6 +155,7 @@ class SumFusion(Fusion):
 
     def forward(self, embeddings, present=None):
         present = present or {}
+        embeddings = {m: _masked(z, present.get(m)) for m, z in embeddings.items()}
         return sum(_masked(z, present.get(m)) for m, z in self.unimodal_logits(embeddings).items())
 
     def unimodal_logits(self, embeddings):
@@ -167,23 +180,25 @@ class GatedFusion(Fusion):
     def __init__(self, modalities, embedding_dim, num_classes):
         super().__init__(modalities, embedding_dim, num_classes)
         self._pair("gated")
-        self.projections = nn.ModuleDict({m: nn.Linear(embedding_dim, embedding_dim) for m in self.modalities})
+        self.projections = nn.ModuleDict(
+            {m: nn.Linear(embedding_dim, embedding_dim) for m in self.modalities}
+        )
         self.linear = nn.Linear(embedding_dim, num_classes)
 
     def forward(self, embeddings, present=None):
         present = present or {}
         x, y = self.modalities
-        projected = {m: self.projections[m](z) for m, z in embeddings.items()}
+        projected = {m: self.projections[m](_masked(z, present.get(m))) for m, z in embeddings.items()}
         gate = _swapped(projected.get(x), projected.get(y), present.get(x))
         value = _swapped(projected.get(y), projected.get(x), present.get(y))
         return self.linear(torch.sigmoid(gate) * value)
 
 
 class FiLMFusion(Fusion):
-    """[gamma, beta] = W_f z_x; logits = W_o (gamma * z_y + beta) + b, the first modality conditions (arXiv 1709.07871).
+    """[gamma, beta] = W_f z_x; logits = W_o (gamma * z_y + beta) + b (arXiv 1709.07871).
 
-    This is FiLM as its paper has it; the class of that name in DGL's code is a bilinear outer product. Where one
-    modality is absent the other takes both places.
+    The first modality conditions. This is FiLM as its paper has it; the class of that name in DGL's code is a
+    bilinear outer product. Where one modality is absent the other takes both places.
     """
 
     def __init__(self, modalities, embedding_dim, num_classes):
@@ -195,6 +210,7 @@ class FiLMFusion(Fusion):
     def forward(self, embeddings, present=None):
         present = present or {}
         x, y = self.modalities
+        embeddings = {m: _masked(z, present.get(m)) for m, z in embeddings.items()}
         condition = _swapped(embeddings.get(x), embeddings.get(y), present.get(x))
         value = _swapped(embeddings.get(y), embeddings.get(x), present.get(y))
         gamma, beta = self.condition(condition).chunk(2, dim=1)
@@ -206,7 +222,7 @@ FUSIONS = {"concat": ConcatFusion, "sum": SumFusion, "gated": GatedFusion, "film
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """embeddings {modality: (B, D)}, fused logits (B, C), unimodal_logits {modality: (B, C)} (see ``Fusion``)."""
+    """embeddings {modality: (B, D)}, fused logits (B, C), unimodal_logits {modality: (B, C)}."""
 
     embeddings: dict[str, Tensor]
     logits: Tensor
@@ -225,7 +241,9 @@ class MultimodalClassifier(nn.Module):
     def __init__(self, encoders: Mapping[str, nn.Module], fusion: Fusion, heads: bool = False):
         super().__init__()
         if tuple(encoders) != fusion.modalities:
-            raise ValueError(f"encoders for {tuple(encoders)} and a fusion of {fusion.modalities}: name the same ones.")
+            raise ValueError(
+                f"encoders for {tuple(encoders)} and a fusion of {fusion.modalities}: name the same ones."
+            )
         self.encoders, self.fusion = nn.ModuleDict(encoders), fusion
         linear = {m: nn.Linear(fusion.embedding_dim, fusion.num_classes) for m in encoders} if heads else {}
         self.heads = nn.ModuleDict(linear)
@@ -238,7 +256,9 @@ class MultimodalClassifier(nn.Module):
         """Embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""
         unknown = set(inputs) - set(self.modalities)
         if unknown or not inputs:
-            raise ValueError(f"inputs for {sorted(inputs)}: the model has the modalities {list(self.modalities)}.")
+            raise ValueError(
+                f"inputs for {sorted(inputs)}: the model has the modalities {list(self.modalities)}."
+            )
         return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -247,8 +267,10 @@ class MultimodalClassifier(nn.Module):
             return {m: self.heads[m](z) for m, z in embeddings.items()}
         return self.fusion.unimodal_logits(embeddings)
 
-    def forward(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> ModelOutput:
-        """Run on ``inputs`` {modality: tensor}; leave a modality out, or mask samples by ``present`` {modality: (B,)}."""
+    def forward(
+        self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
+    ) -> ModelOutput:
+        """Run on ``inputs``; leave a modality out, or mask samples by ``present``, boolean (B,) each."""
         embeddings = self.encode(inputs)
         return ModelOutput(embeddings, self.fusion(embeddings, present), self.unimodal_logits(embeddings))
 
@@ -264,8 +286,9 @@ def build_model(
 ) -> MultimodalClassifier:
     """A classifier for ``data`` (its ``modalities``, ``shapes`` and ``num_classes``).
 
-    ``encoder="auto"`` takes an MLP for vectors and the small convolutional encoder for images and spectrograms.
-    Encoders are built first and heads last, so that the same seed gives the same encoders with and without heads.
+    ``encoder="auto"`` takes an MLP for vectors and the small convolutional encoder for images and
+    spectrograms. Encoders are built first and heads last, so that the same seed gives the same encoders with
+    and without heads.
     """
     for argument, value, known in [("fusion", fusion, FUSIONS), ("encoder", encoder, ("auto", *ENCODERS))]:
         if value not in known:
@@ -276,7 +299,9 @@ def build_model(
         return ENCODERS[kind](shape, embedding_dim, **(encoder_options or {}))
 
     encoders = {m: make(data.shapes[m]) for m in data.modalities}
-    return MultimodalClassifier(encoders, FUSIONS[fusion](data.modalities, embedding_dim, data.num_classes), heads)
+    return MultimodalClassifier(
+        encoders, FUSIONS[fusion](data.modalities, embedding_dim, data.num_classes), heads
+    )
 
 
 def count_parameters(module: nn.Module) -> int:

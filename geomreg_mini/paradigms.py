@@ -1,8 +1,9 @@
 """Training paradigms: how one step forms its gradients.
 
-A paradigm runs the model on a batch, combines the task losses, and calls ``backward``; the training loop clips and
-steps. The regularizer is orthogonal: ``geometry`` maps the live embeddings to one more loss and every paradigm adds it
-to what reaches the encoders. Parameters are found by module (``model.encoders[m]``, ``model.fusion``), never by name.
+A paradigm runs the model on a batch, combines the task losses, and calls ``backward``; the training loop
+clips and steps. The regularizer is orthogonal: ``geometry`` maps the live embeddings to one more loss and
+every paradigm adds it to what reaches the encoders. Parameters are found by module (``model.encoders[m]``,
+``model.fusion``), never by name.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Paradigm:
 
     def __init__(self, model: MultimodalClassifier):
         if self.needs_heads and not model.heads:
-            raise ValueError(f"{type(self).__name__} trains a head for each modality: build the model with heads=True.")
+            raise ValueError(
+                f"{type(self).__name__} trains a head for each modality: build the model with heads=True."
+            )
         self.model = model
 
     def losses(self, output: ModelOutput, label: Tensor) -> dict[str, Tensor]:
@@ -37,10 +40,12 @@ class Paradigm:
         raise NotImplementedError
 
     def fused_logits(self, embeddings: Mapping[str, Tensor], present=None) -> Tensor:
-        """What the paradigm predicts from embeddings {modality: (B, D)}; the fusion's logits unless it says otherwise."""
+        """Logits (B, C) that the paradigm predicts with from embeddings {modality: (B, D)}."""
         return self.model.fusion(embeddings, present)
 
-    def step(self, batch: Mapping, geometry: Geometry | None, backward: Callable[[Tensor], None]) -> dict[str, Tensor]:
+    def step(
+        self, batch: Mapping, geometry: Geometry | None, backward: Callable[[Tensor], None]
+    ) -> dict[str, Tensor]:
         """Form the gradients of one batch; returns the detached losses by name.
 
         Args:
@@ -64,9 +69,9 @@ class Joint(Paradigm):
 
 
 class UniformSum(Paradigm):
-    """Fused plus every unimodal cross-entropy with equal weights, unimodal heads of their own (MMPareto's baseline).
+    """Fused plus every unimodal cross-entropy with equal weights, as MMPareto's baseline.
 
-    ``unimodal_weight`` scales the unimodal losses; 1 is the uniform sum.
+    Each modality has a head of its own. ``unimodal_weight`` scales the unimodal losses; 1 is the uniform sum.
     """
 
     needs_heads = True
@@ -76,12 +81,14 @@ class UniformSum(Paradigm):
         self.unimodal_weight = unimodal_weight
 
     def losses(self, output, label):
-        unimodal = {m: self.unimodal_weight * F.cross_entropy(o, label) for m, o in output.unimodal_logits.items()}
+        unimodal = {
+            m: self.unimodal_weight * F.cross_entropy(o, label) for m, o in output.unimodal_logits.items()
+        }
         return {"fused": F.cross_entropy(output.logits, label), **unimodal}
 
 
 class Unimodal(Paradigm):
-    """Each encoder with its own head and nothing shared; the fused prediction averages the heads' probabilities."""
+    """Each encoder with its own head, nothing shared; the fused prediction averages their probabilities."""
 
     needs_heads = True
 
@@ -93,19 +100,24 @@ class Unimodal(Paradigm):
         total = 0.0
         for m, logits in self.model.unimodal_logits(embeddings).items():
             share = logits.softmax(dim=1)
-            total = total + (share if m not in present else share * present[m][:, None])
+            if m in present:
+                share = torch.where(present[m][:, None], share, torch.zeros_like(share))
+            total = total + share
         return total.clamp_min(torch.finfo(total.dtype).tiny).log()
 
 
 class DGL(Paradigm):
     """Disentangled gradient learning (ICCV 2025, arXiv 2507.10213).
 
-    Encoders see only ``alpha`` times the unimodal losses, the fusion head only the fused loss. DGL's released code gets
-    there by two backward passes and by dropping gradients by parameter name; here the same gradients come from one
-    pass, with the head's parameters detached in the unimodal branch and the embeddings detached in the fused one. The
-    unimodal branch runs the fusion on one modality alone, others absent, bias included, as in that code. The
-    regularizer acts on the live embeddings, so it is the only other gradient that the encoders get.
-    ``alpha`` = 4 is the released default for CREMA-D.
+    Encoders see only ``alpha`` times the unimodal losses, the fusion head only the fused loss. DGL's released
+    code gets there by two backward passes and by dropping gradients by parameter name; here the same
+    gradients come from one pass, with the head's parameters detached in the unimodal branch and the
+    embeddings detached in the fused one. The unimodal branch runs the fusion on one modality alone, others
+    absent, bias included, as in that code. The regularizer acts on the live embeddings, so it is the only
+    other gradient that the encoders get. ``alpha`` = 4 is the released default for CREMA-D.
+
+    One deviation: in gated fusion the released code detaches behind the gate projections, which so stay at
+    their initialization; here they belong to the head and learn from the fused loss.
     """
 
     def __init__(self, model, alpha: float = 4.0):

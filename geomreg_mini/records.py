@@ -1,7 +1,8 @@
 """What a run writes down, and how it is read back.
 
-A record is one JSON file: config, seed, versions, device, data fingerprint, split sizes, history, metrics, wall time.
-Two runs of one config on a CPU give equal records; only the wall time, which equality leaves out, differs.
+A record is one JSON file: config, seed, versions, device, data fingerprint, split sizes, history, metrics,
+wall time. Two runs of one config on a CPU give equal records; only the wall time, which equality leaves out,
+differs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Record:
         data_fingerprint: sha256 of the data set's contents.
         data_note: what a reader must know about the data ("" when they are what the name says).
         split_sizes: split -> number of samples.
-        series: metric name -> values, one an evaluated epoch; the key "epoch" holds the epochs, counted from 1.
+        series: metric name -> values, one an evaluated epoch; "epoch" holds the epochs, counted from 1.
         selected_epoch: the epoch with the best fused validation accuracy, the first of equals.
         metrics: "split/quantity/modality" -> number, of the selected epoch's weights.
         wall_time: seconds, over all sessions of a resumed run; not compared.
@@ -56,16 +57,19 @@ class Record:
 
     @property
     def history(self) -> pd.DataFrame:
-        """The course of training, tidy: one row an epoch and metric, columns epoch, split, quantity, modality, value."""
+        """The course of training, tidy: one row an epoch and metric.
+
+        Columns: epoch, split, quantity, modality ("" for the number of samples, which has none), value.
+        """
         import pandas as pd
 
         rows = []
         for name, values in self.series.items():
             if name == "epoch":
                 continue
-            split, quantity, modality = name.split("/")
+            split, quantity, modality = (*name.split("/"), "")[:3]
             for epoch, value in zip(self.series["epoch"], values, strict=True):
-                rows.append((epoch, split, quantity, modality, value))
+                rows.append((int(epoch), split, quantity, modality, value))
         return pd.DataFrame(rows, columns=["epoch", "split", "quantity", "modality", "value"])
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,11 +79,13 @@ class Record:
     def from_dict(cls, values: dict[str, Any]) -> Record:
         missing = set(cls.__dataclass_fields__) - set(values)
         if missing:
-            raise ValueError(f"a record lacks {', '.join(sorted(missing))}: it is incomplete or from another version.")
+            raise ValueError(
+                f"a record lacks {', '.join(sorted(missing))}: it is incomplete or from another version."
+            )
         return cls(**{name: values[name] for name in cls.__dataclass_fields__})
 
     def save(self, path: str | Path) -> Path:
-        """Write as JSON, whole or not at all: to a temporary file beside ``path`` that then takes its name."""
+        """Write as JSON, whole or not at all: a temporary file beside ``path`` takes its name."""
         path = Path(path)
         text = json.dumps(self.to_dict(), indent=None, separators=(",", ":"), sort_keys=True, allow_nan=False)
         write_atomically(path, (text + "\n").encode())
@@ -91,7 +97,9 @@ class Record:
         try:
             return cls.from_dict(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is not a readable record ({error}): delete it and run its config again.") from error
+            raise ValueError(
+                f"{path} is not a readable record ({error}): delete it and run its config again."
+            ) from error
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def rounded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` so that a reader, or a kill at any moment, finds the old file or the new one, never a part."""
+    """Write so that a reader, or a kill at any moment, finds the old file or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -111,7 +119,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 

@@ -1,11 +1,13 @@
-"""The training loop: ``fit(TrainConfig(...))`` trains, selects on validation, tests once, and returns a record.
+"""The training loop: ``fit(TrainConfig(...))`` trains, selects on validation, tests once, gives a record.
 
-On a CPU the same config gives the same record, bit for bit, also when the run was killed and resumed in between: every
-random number comes from the seed and the epoch, so a checkpoint need not carry the state of a generator.
+On a CPU the same config gives the same record, bit for bit, also when the run was killed and resumed in
+between: every random number comes from the seed and the epoch, so a checkpoint need not carry the state of a
+generator.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 import platform
@@ -37,7 +39,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python, numpy and torch; where there is no GPU, also fix torch to one thread, so that results are stable."""
+    """Seed Python, numpy and torch; without a GPU also fix torch to one thread, for stable results."""
     import numpy as np
 
     random.seed(seed)
@@ -52,15 +54,18 @@ class TrainConfig:
     """Everything that decides a run; equal configs give equal records.
 
     Attributes:
-        dataset: a name that ``geomreg_mini.data.load`` knows, with ``dataset_options`` for it; ``seed`` is passed on.
+        dataset: a name that ``geomreg_mini.data.load`` knows, with ``dataset_options`` for it; ``seed`` is
+            passed on.
         paradigm: a name in ``PARADIGMS``, with ``paradigm_options``.
-        regularizer: a ``GeometryRegularizer`` (or None): its total is added to what the encoders are trained on.
+        regularizer: a ``GeometryRegularizer`` (or None): its total is added to what the encoders are trained
+            on.
         fusion, embedding_dim, encoder, encoder_options: see ``build_model``.
         epochs, batch_size: length of training; the last batch of an epoch is dropped where it is not full.
         learning_rate, momentum, weight_decay: of SGD.
         schedule: "step" (a tenth after 70 % of the epochs), "cosine" or "constant".
         clip_norm: largest norm of the whole gradient, or None.
-        precision: "auto" (float32 on a CPU; on a GPU bfloat16 where it has it, else float16), or one of these names.
+        precision: "auto" (float32 on a CPU; on a GPU bfloat16 where it has it, else float16), or one of these
+            names.
         evaluate_every: epochs between looks at the validation split; the last epoch is always looked at.
         seed: of initialization, data order and splits.
     """
@@ -86,21 +91,30 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for name, known in [("paradigm", PARADIGMS), ("schedule", SCHEDULES), ("precision", ("auto", *PRECISIONS))]:
+        for name, known in [
+            ("paradigm", PARADIGMS),
+            ("schedule", SCHEDULES),
+            ("precision", ("auto", *PRECISIONS)),
+        ]:
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(known)}.")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(known)}."
+                )
         for name in ("epochs", "batch_size", "evaluate_every", "embedding_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}: give a whole number of at least 1.")
-        if self.learning_rate <= 0:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r}: give a whole number of at least 1.")
+        if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate!r}: give a positive number.")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm={self.clip_norm!r}: give a positive number or None.")
         if self.regularizer is not None and type(self.regularizer).__name__ not in REGULARIZERS:
             known = ", ".join(REGULARIZERS)
             raise ValueError(f"regularizer={self.regularizer!r}: give None or one of {known}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it; the regularizer becomes its class name and constructor arguments."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """As JSON can hold it, a copy; the regularizer becomes its class name and constructor arguments."""
+        values = {f.name: copy.deepcopy(getattr(self, f.name)) for f in dataclasses.fields(self)}
         if self.regularizer is not None:
             name = type(self.regularizer).__name__
             values["regularizer"] = {"class": name, **self.regularizer.hyperparameters()}
@@ -110,11 +124,18 @@ class TrainConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
         unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
         if unknown:
-            raise ValueError(f"a config has no {', '.join(sorted(unknown))}: it was written by another version.")
+            raise ValueError(
+                f"a config has no {', '.join(sorted(unknown))}: it was written by another version."
+            )
         values = dict(values)
         if values.get("regularizer") is not None:
             options = dict(values["regularizer"])
-            values["regularizer"] = REGULARIZERS[options.pop("class")](**options)
+            kind = options.pop("class", None)
+            if kind not in REGULARIZERS:
+                raise ValueError(
+                    f"regularizer class {kind!r} is unknown: use one of {', '.join(REGULARIZERS)}."
+                )
+            values["regularizer"] = REGULARIZERS[kind](**options)
         return cls(**values)
 
     def __eq__(self, other: object) -> bool:
@@ -139,12 +160,13 @@ def fit(
     progress: bool = True,
     on_epoch: Callable[[int, MultimodalClassifier], None] | None = None,
 ) -> Record:
-    """Train, select the epoch with the best fused validation accuracy, evaluate that one on test, return the record.
+    """Train, select the epoch with the best fused validation accuracy, and test that one.
 
     Args:
         config: what to run.
         data: the data set, if it is loaded already; it must be what ``config`` names.
-        model: trained in place and left with the selected weights; built from ``config`` by default.
+        model: trained in place and left with the selected weights, in evaluation mode; built from ``config``
+            by default.
         checkpoint: a file to save to after every evaluated epoch and to resume from where it exists.
         device: "cpu", "cuda", ...; by default a GPU where there is one.
         progress: whether to show a bar and say the device.
@@ -152,7 +174,7 @@ def fit(
 
     Raises:
         ValueError: if the checkpoint belongs to another config or cannot be read.
-        FloatingPointError: if a loss is not finite; the last good checkpoint stays.
+        FloatingPointError: if a loss or the embeddings are not finite; the last good checkpoint stays.
     """
     started = time.perf_counter()
     set_seed(config.seed)
@@ -171,6 +193,8 @@ def fit(
             encoder=config.encoder,
             encoder_options=config.encoder_options,
         )
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # also on a machine with a GPU, so that a CPU's results do not depend on it
     model.to(device)
     run = _Run(config, data, model, device)
     if checkpoint is not None and Path(checkpoint).exists():
@@ -191,7 +215,7 @@ def fit(
 
 
 def _bar(epochs: range, config: TrainConfig, data, device: torch.device, progress: bool):
-    """A tqdm bar for a terminal or a notebook; a log, which cannot redraw a line, gets one line a half minute."""
+    """A tqdm bar; a log, which unlike a terminal cannot redraw a line, gets one line a half minute."""
     if not progress:
         return epochs
     import sys
@@ -201,7 +225,9 @@ def _bar(epochs: range, config: TrainConfig, data, device: torch.device, progres
     tqdm.write(f"{data.name}: training on {device_name(device)}")
     interval = 0.1 if sys.stderr.isatty() or "ipykernel" in sys.modules else 30.0
     done = config.epochs - len(epochs)
-    return tqdm(epochs, desc=config.paradigm, unit="epoch", mininterval=interval, initial=done, total=config.epochs)
+    return tqdm(
+        epochs, desc=config.paradigm, unit="epoch", mininterval=interval, initial=done, total=config.epochs
+    )
 
 
 def device_name(device: torch.device) -> str:
@@ -229,11 +255,19 @@ class _Run:
         if name == "auto":
             name = "float32" if not on_gpu else "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
         if name == "float16" and not on_gpu:
-            raise ValueError("precision='float16' needs a GPU: choose 'float32', 'bfloat16' or 'auto' on a CPU.")
+            raise ValueError(
+                "precision='float16' needs a GPU: choose 'float32', 'bfloat16' or 'auto' on a CPU."
+            )
         return PRECISIONS[name]
 
     def _geometry(self, embeddings):
-        return self.config.regularizer(embeddings).total
+        try:
+            return self.config.regularizer(embeddings).total
+        except ValueError:
+            if all(z.isfinite().all() for z in embeddings.values()):
+                raise
+            # The task loss is not finite either; its check says in which epoch and step.
+            return next(iter(embeddings.values())).new_tensor(float("nan"))
 
     def _autocast(self):
         if self.precision == torch.float32:
@@ -276,8 +310,8 @@ class _Run:
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 raise FloatingPointError(
-                    f"the loss {name!r} is {loss.item()} in epoch {epoch}, step {step + 1}: lower the learning rate or "
-                    "set clip_norm; the last checkpoint holds the epoch before."
+                    f"the loss {name!r} is {loss.item()} in epoch {epoch}, step {step + 1}: lower the "
+                    "learning rate or set clip_norm; a checkpoint still holds the last good epoch."
                 )
 
     def _diagnostics(self, encoded) -> dict[str, float]:
@@ -285,8 +319,14 @@ class _Run:
         return geometry_report(encoded.embeddings, encoded.labels, radius=radius)
 
     def evaluate(self, epoch: int) -> None:
-        """Accuracy and geometry on validation; keep the weights where the fused accuracy is the best so far."""
+        """Accuracy and geometry on validation; keep the weights of the best fused accuracy so far."""
         encoded = encode(self.model, self.data.validation)
+        for m, z in encoded.embeddings.items():
+            if not z.isfinite().all():
+                raise FloatingPointError(
+                    f"the validation embeddings of {m!r} are not finite after epoch {epoch}: lower the "
+                    "learning rate or set clip_norm; a checkpoint still holds the last good epoch."
+                )
         measured = {**accuracies(self.paradigm, encoded), **self._diagnostics(encoded)}
         self.series["epoch"].append(epoch)
         for name, value in {**self.losses, **{f"validation/{k}": v for k, v in measured.items()}}.items():
@@ -311,6 +351,7 @@ class _Run:
                 **self._diagnostics(test),
             },
         }
+        self.model.eval()
         metrics = {f"{split}/{name}": value for split, part in parts.items() for name, value in part.items()}
         return Record(
             config=self.config.to_dict(),
@@ -347,10 +388,16 @@ class _Run:
         """Continue from a checkpoint of the same config and data."""
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            made_by = state["config"], state["data_fingerprint"]
         except Exception as error:
-            raise ValueError(f"the checkpoint {path} cannot be read ({error}): delete it to start again.") from error
-        if state["config"] != self.config.to_dict() or state["data_fingerprint"] != self.data.fingerprint:
-            raise ValueError(f"the checkpoint {path} belongs to another config or data: name another file or delete it.")
+            reason = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(". ")
+            raise ValueError(
+                f"the checkpoint {path} cannot be read ({reason}): delete it to start again."
+            ) from error
+        if made_by != (self.config.to_dict(), self.data.fingerprint):
+            raise ValueError(
+                f"the checkpoint {path} belongs to another config or data: name another file or delete it."
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
