@@ -25,6 +25,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -125,10 +126,12 @@ class _ThisPython(KernelSpecManager):
     """Starts kernels in the running interpreter, whatever kernels the user has registered."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        spec = get_kernel_dict()  # ipykernel's own description of this interpreter
         return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            display_name="Python 3 (ipykernel)",
-            language="python",
+            argv=[*spec["argv"], "--log-level=ERROR"],  # its warnings would break into the progress bars
+            display_name=spec["display_name"],
+            language=spec["language"],
+            metadata=spec.get("metadata", {}),
             env={"OMP_NUM_THREADS": "1"},  # results that do not depend on the number of cores
         )
 
