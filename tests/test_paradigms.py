@@ -1,0 +1,228 @@
+"""Which gradient reaches which parameter: known answers for every paradigm."""
+
+import copy
+from itertools import product
+
+import pytest
+import torch
+from small_data import clouds
+from torch.nn import functional as F
+
+from geomreg_mini import GeometryRegularizer
+from geomreg_mini.models import FUSIONS, build_model
+from geomreg_mini.paradigms import DGL, PARADIGMS, Joint, UniformSum, Unimodal
+
+D = 5
+NEEDS_HEADS = {"uniform_sum", "unimodal"}
+
+
+def setup(paradigm="joint", fusion="concat", modalities=2, seed=0, heads=None, **options):
+    data = clouds(modalities)
+    torch.manual_seed(seed)
+    heads = paradigm in NEEDS_HEADS if heads is None else heads
+    model = build_model(data, fusion=fusion, embedding_dim=D, heads=heads).double()
+    batch = data.train.batch(torch.arange(24))
+    batch["inputs"] = {m: x.double() for m, x in batch["inputs"].items()}
+    return PARADIGMS[paradigm](model, **options), batch
+
+
+def gradients(module) -> dict:
+    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+
+
+def stepped(paradigm, batch, geometry=None):
+    losses = paradigm.step(batch, geometry, lambda loss: loss.backward())
+    return {
+        part: gradients(getattr(paradigm.model, part)) for part in ("encoders", "fusion", "heads")
+    }, losses
+
+
+def geometry_loss(embeddings):
+    return GeometryRegularizer(radius=0.1)(embeddings).total
+
+
+# Names and errors
+
+
+def test_the_table_names_every_paradigm():
+    assert PARADIGMS == {"joint": Joint, "uniform_sum": UniformSum, "unimodal": Unimodal, "dgl": DGL}
+    assert {name for name, paradigm in PARADIGMS.items() if paradigm.needs_heads} == NEEDS_HEADS
+
+
+@pytest.mark.parametrize("paradigm", sorted(NEEDS_HEADS))
+def test_a_paradigm_that_trains_heads_says_how_to_get_them(paradigm):
+    with pytest.raises(ValueError, match="build the model with heads=True"):
+        setup(paradigm, heads=False)
+
+
+@pytest.mark.parametrize(("paradigm", "fusion", "modalities"), list(product(PARADIGMS, FUSIONS, (2, 3))))
+def test_every_defined_combination_trains_and_every_other_one_says_why(paradigm, fusion, modalities):
+    if modalities == 3 and fusion in ("gated", "film"):
+        with pytest.raises(ValueError, match="defined for two modalities, and there are 3"):
+            setup(paradigm, fusion, modalities)
+        return
+    paradigm, batch = setup(paradigm, fusion, modalities)
+    optimizer = torch.optim.SGD(paradigm.model.parameters(), 0.05)
+    totals = []
+    for _ in range(15):
+        optimizer.zero_grad()
+        _, losses = stepped(paradigm, batch, geometry_loss)
+        optimizer.step()
+        totals.append(float(sum(losses.values())))
+        assert not any(loss.requires_grad for loss in losses.values())
+    assert totals[-1] < totals[0]
+
+
+# Joint and uniform sum
+
+
+def test_joint_differentiates_the_fused_cross_entropy():
+    paradigm, batch = setup("joint")
+    got, losses = stepped(paradigm, batch)
+    model = copy.deepcopy(paradigm.model)
+    model.zero_grad()
+    loss = F.cross_entropy(model(batch["inputs"]).logits, batch["label"])
+    loss.backward()
+    torch.testing.assert_close(got["encoders"], gradients(model.encoders))
+    torch.testing.assert_close(got["fusion"], gradients(model.fusion))
+    torch.testing.assert_close(losses["fused"], loss.detach())
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_uniform_sum_is_the_sum_of_the_separate_gradients(weight):
+    paradigm, batch = setup("uniform_sum", modalities=3, unimodal_weight=weight)
+    got, losses = stepped(paradigm, batch)
+    model = paradigm.model
+    parameters = list(model.parameters())
+    output = model(batch["inputs"])
+    separate = [F.cross_entropy(output.logits, batch["label"])]
+    separate += [weight * F.cross_entropy(output.unimodal_logits[m], batch["label"]) for m in "abc"]
+    parts = [torch.autograd.grad(x, parameters, retain_graph=True, allow_unused=True) for x in separate]
+    for parameter, *terms in zip(parameters, *parts, strict=True):
+        torch.testing.assert_close(parameter.grad, sum(t for t in terms if t is not None))
+    assert list(losses) == ["fused", "a", "b", "c"]
+
+
+# Unimodal
+
+
+def test_unimodal_gives_the_fusion_no_gradient():
+    paradigm, batch = setup("unimodal")
+    got, _ = stepped(paradigm, batch)
+    assert got["fusion"] == {}
+    assert len(got["heads"]) == 4
+
+
+def test_unimodal_encoders_do_not_see_the_other_modality():
+    results = []
+    for scale in (1.0, 100.0):
+        paradigm, batch = setup("unimodal")
+        batch["inputs"]["b"] = scale * batch["inputs"]["b"]
+        results.append(stepped(paradigm, batch)[0])
+    for part, (mine, other) in product(("encoders", "heads"), [("a.", "b.")]):
+        first, second = (result[part] for result in results)
+        assert all(torch.equal(first[n], second[n]) for n in first if n.startswith(mine))
+        assert not all(torch.equal(first[n], second[n]) for n in first if n.startswith(other))
+
+
+def test_unimodal_predicts_with_the_mean_of_the_probabilities_of_those_present():
+    paradigm, batch = setup("unimodal", modalities=3)
+    z = paradigm.model.encode(batch["inputs"])
+    shares = {m: logits.softmax(dim=1) for m, logits in paradigm.model.unimodal_logits(z).items()}
+    torch.testing.assert_close(paradigm.fused_logits(z).softmax(dim=1), sum(shares.values()) / 3)
+    present = {"b": torch.arange(24) % 2 == 0}
+    z["b"] = torch.where(present["b"][:, None], z["b"], torch.full_like(z["b"], float("nan")))
+    got = paradigm.fused_logits(z, present).softmax(dim=1)
+    pair = (shares["a"] + shares["c"]) / 2
+    torch.testing.assert_close(got, torch.where(present["b"][:, None], sum(shares.values()) / 3, pair))
+
+
+# DGL
+
+
+def two_pass_dgl(model, batch, alpha, geometry=None):
+    """The procedure of DGL's released code: two backward passes, and head gradients dropped in between."""
+    z = model.encode(batch["inputs"])
+    unimodal = [alpha * F.cross_entropy(model.fusion({m: z[m]}), batch["label"]) for m in z]
+    first = sum(unimodal) if geometry is None else sum(unimodal) + geometry(z)
+    first.backward(retain_graph=True)
+    model.fusion.zero_grad(set_to_none=True)
+    F.cross_entropy(model.fusion({m: x.detach() for m, x in z.items()}), batch["label"]).backward()
+    return {"encoders": gradients(model.encoders), "fusion": gradients(model.fusion)}
+
+
+@pytest.mark.parametrize("geometry", [None, geometry_loss], ids=["plain", "regularized"])
+@pytest.mark.parametrize(
+    ("fusion", "modalities"),
+    [("concat", 2), ("concat", 3), ("sum", 2), ("sum", 3), ("film", 2), ("gated", 2)],
+)
+def test_dgl_in_one_pass_equals_two_passes_with_the_first_head_gradient_dropped(fusion, modalities, geometry):
+    paradigm, batch = setup("dgl", fusion, modalities, alpha=2.5)
+    expected = two_pass_dgl(copy.deepcopy(paradigm.model), batch, 2.5, geometry)
+    got, _ = stepped(paradigm, batch, geometry)
+    assert set(expected["encoders"]) == {name for name, _ in paradigm.model.encoders.named_parameters()}
+    torch.testing.assert_close(got["encoders"], expected["encoders"])
+    torch.testing.assert_close(got["fusion"], expected["fusion"])
+
+
+@pytest.mark.parametrize("fusion", ["concat", "sum"])
+def test_dgl_unimodal_branch_is_the_modalitys_block_with_the_full_bias(fusion):
+    paradigm, batch = setup("dgl", fusion, alpha=1.0)
+    _, losses = stepped(paradigm, batch)
+    z, head = paradigm.model.encode(batch["inputs"]), paradigm.model.fusion
+    for index, m in enumerate("ab"):
+        if fusion == "concat":
+            block = head.linear.weight[:, index * D : (index + 1) * D]
+            logits = z[m] @ block.T + head.linear.bias
+        else:
+            logits = head.linears[m](z[m])
+        torch.testing.assert_close(losses[m], F.cross_entropy(logits, batch["label"]).detach())
+
+
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_dgl_encoders_do_not_see_the_fused_loss(fusion, monkeypatch):
+    paradigm, batch = setup("dgl", fusion)
+    expected, _ = stepped(paradigm, batch)
+    losses = DGL.losses
+
+    def scaled(self, output, label):
+        parts = losses(self, output, label)
+        return {**parts, "fused": 1000 * parts["fused"]}
+
+    monkeypatch.setattr(DGL, "losses", scaled)
+    other, batch = setup("dgl", fusion)
+    got, _ = stepped(other, batch)
+    torch.testing.assert_close(got["encoders"], expected["encoders"], rtol=0, atol=0)
+    assert not torch.equal(next(iter(got["fusion"].values())), next(iter(expected["fusion"].values())))
+
+
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_dgl_head_does_not_see_alpha_and_encoders_see_it_as_a_factor(fusion):
+    (one, batch), (four, _) = setup("dgl", fusion, alpha=1.0), setup("dgl", fusion, alpha=4.0)
+    first, second = stepped(one, batch)[0], stepped(four, batch)[0]
+    torch.testing.assert_close(first["fusion"], second["fusion"], rtol=0, atol=0)
+    torch.testing.assert_close({n: 4 * g for n, g in first["encoders"].items()}, second["encoders"])
+
+
+def test_dgl_default_alpha_is_the_released_one():
+    assert setup("dgl")[0].alpha == 4.0
+
+
+# The regularizer in every paradigm
+
+
+@pytest.mark.parametrize(("paradigm", "fusion"), list(product(PARADIGMS, FUSIONS)))
+def test_geometry_adds_linearly_to_the_encoders_and_to_nothing_else(paradigm, fusion):
+    task, batch = setup(paradigm, fusion)
+    both, _ = setup(paradigm, fusion)
+    expected, plain_losses = stepped(task, batch)
+    got, losses = stepped(both, batch, geometry_loss)
+    model = copy.deepcopy(task.model)
+    model.zero_grad(set_to_none=True)
+    geometry_loss(model.encode(batch["inputs"])).backward()
+    alone = gradients(model.encoders)
+    assert all(g.abs().sum() > 0 for name, g in alone.items() if name.endswith("weight"))
+    torch.testing.assert_close(got["encoders"], {n: expected["encoders"][n] + alone[n] for n in alone})
+    for part in ("fusion", "heads"):
+        torch.testing.assert_close(got[part], expected[part], rtol=0, atol=0)
+    assert list(losses) == [*plain_losses, "geometry"]
