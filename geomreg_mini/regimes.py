@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import product
@@ -43,6 +43,7 @@ REGULARIZERS: dict[str, dict[str, float]] = {
     "anchoring_only": {"dispersion_weight": 0.0, "anchoring_weight": 2.0, "temperature": 0.5, "radius": 0.3},
 }
 SELECTION = "validation/accuracy/fused"
+CELL = ("regime", "protocol", "labels", "image_noise", "paradigm")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def run_map(folder: str | Path, *, jobs: int = 2, seeds=SEEDS, progress: bool = 
             for future in as_completed(futures):
                 bar.update(future.result())
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # waits for the runs in progress, so that nothing goes on alone
             raise
 
 
@@ -180,40 +181,36 @@ def load_map(folder: str | Path) -> pd.DataFrame:
     return frame
 
 
-def gains(frame: pd.DataFrame, metric: str, setting: str | None = None) -> pd.DataFrame:
-    """Paired gain of the regularized over the selected baseline run, regime by regime, with its 95 % interval over seeds.
+def gains(frame: pd.DataFrame, metric: str, setting: str | None = None, by: Sequence[str] = CELL) -> pd.DataFrame:
+    """Paired gain of the regularized over the selected baseline run, with its 95 % interval over seeds.
 
     Args:
         frame: what ``load_map`` gave.
         metric: a metric column, such as "test/accuracy/fused".
         setting: one regularizer setting for all seeds, or None for the one that validation picked in each seed.
+        by: the columns that make a row of the answer, one regime by default; with fewer columns, the regimes that
+            share them are averaged within each seed before seeds are compared.
 
     Returns:
-        One row a regime: its columns, ``mean``, ``low``, ``high`` (in the metric's unit), ``seeds``, ``baseline`` (mean).
+        One row for each combination of ``by``: these columns, ``mean``, ``low``, ``high`` and ``baseline`` in the
+        metric's unit, and ``seeds``.
     """
     import pandas as pd
 
     from .evaluation import paired_interval
 
-    regularized = frame[frame["arm"] == "regularized"]
+    regularized, baseline = (frame[frame["arm"] == arm] for arm in ("regularized", "baseline"))
     regularized = regularized[regularized["selected"] if setting is None else regularized["setting"] == setting]
-    baseline = frame[(frame["arm"] == "baseline") & frame["selected"]]
-    keys = ["regime", "protocol", "labels", "image_noise", "paradigm"]
+    baseline = baseline[baseline["selected"]]
+    treated, untreated = (
+        {key: part.groupby("seed")[metric].mean().to_dict() for key, part in arm.groupby(list(by), sort=False)}
+        for arm in (regularized, baseline)
+    )
     rows = []
-    for key, part in baseline.groupby(keys, sort=False):
-        values = part.set_index("seed")[metric].to_dict()
-        treated = regularized[regularized["regime"] == key[0]].set_index("seed")[metric].to_dict()
-        interval = paired_interval(treated, values)
-        rows.append(
-            {
-                **dict(zip(keys, key, strict=True)),
-                "mean": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
-                "seeds": interval.n,
-                "baseline": part[metric].mean(),
-            }
-        )
+    for key, values in untreated.items():
+        gain = paired_interval(treated[key], values)
+        bounds = {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.n}
+        rows.append({**dict(zip(by, key, strict=True)), **bounds, "baseline": sum(values.values()) / len(values)})
     return pd.DataFrame(rows)
 
 
