@@ -59,7 +59,7 @@ class Record:
     def history(self) -> pd.DataFrame:
         """The course of training, tidy: one row an epoch and metric.
 
-        Columns: epoch, split, quantity, modality ("" for the number of samples, which has none), value.
+        Columns: epoch, split, quantity, modality, value.
         """
         import pandas as pd
 
@@ -67,7 +67,7 @@ class Record:
         for name, values in self.series.items():
             if name == "epoch":
                 continue
-            split, quantity, modality = (*name.split("/"), "")[:3]
+            split, quantity, modality = name.split("/")
             for epoch, value in zip(self.series["epoch"], values, strict=True):
                 rows.append((int(epoch), split, quantity, modality, value))
         return pd.DataFrame(rows, columns=["epoch", "split", "quantity", "modality", "value"])

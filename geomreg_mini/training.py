@@ -316,7 +316,9 @@ class _Run:
 
     def _diagnostics(self, encoded) -> dict[str, float]:
         radius = getattr(self.config.regularizer, "radius", None)
-        return geometry_report(encoded.embeddings, encoded.labels, radius=radius)
+        report = geometry_report(encoded.embeddings, encoded.labels, radius=radius)
+        del report["num_samples"]  # a record has its split sizes, and all its metrics have three-part names
+        return report
 
     def evaluate(self, epoch: int) -> None:
         """Accuracy and geometry on validation; keep the weights of the best fused accuracy so far."""
