@@ -100,7 +100,9 @@ def describe(path: Path) -> tuple[str, str, str, str]:
     """(number, title, data, minutes) of a notebook, from its first heading and its metadata `course`."""
     notebook = nbformat.read(path, as_version=4)
     headings = (
-        re.search(r"^# +(.+)$", c.source, re.MULTILINE) for c in notebook.cells if c.cell_type == "markdown"
+        re.search(r"^# +(?:\d\d\W+)?(.+)$", c.source, re.MULTILINE)
+        for c in notebook.cells
+        if c.cell_type == "markdown"
     )
     title = next((h.group(1).strip() for h in headings if h), path.stem[3:].replace("_", " "))
     course = notebook.metadata.get("course", {})

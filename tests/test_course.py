@@ -122,6 +122,7 @@ def test_no_notebooks_anywhere_is_said_plainly(tmp_path, monkeypatch, capsys):
 
 def test_list_shows_number_title_data_and_minutes(folder, capsys):
     notebook = nbformat.read(write(folder / "01_toy.ipynb"), as_version=4)
+    notebook.cells[0].source = "# 01 · A title\n\nProse"
     notebook.metadata["course"] = {"data": "toy", "minutes": 25}
     nbformat.write(notebook, folder / "01_toy.ipynb")
     assert course.main(["list"]) == 0
