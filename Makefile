@@ -62,7 +62,7 @@ $(INSTALLED): pyproject.toml
 			"make run PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up $(VENV), which takes a few minutes the first time ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e ".[benchmarks,scale,dev]"
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[benchmarks,scale,dev]"
 	@touch $@
 
 $(COURSE): $(INSTALLED) $(SOURCES)
