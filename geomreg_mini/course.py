@@ -51,10 +51,8 @@ def notebooks_folder() -> Path:
     for folder in candidates:
         if any(folder.glob("*.ipynb")):
             return folder
-    raise CourseError(
-        f"no notebooks found in {candidates[0]} or {candidates[1]}: "
-        "run this command in a checkout of the project"
-    )
+    looked = " or ".join(dict.fromkeys(map(str, candidates)))
+    raise CourseError(f"no notebooks found in {looked}: run this command in a checkout of the project")
 
 
 def select(numbers: list[str]) -> list[Path]:
