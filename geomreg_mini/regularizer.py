@@ -24,7 +24,6 @@ from itertools import combinations
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 FORMS = ("rbf", "cosine", "hinge", "covariance")
 HINGE_MARGIN = 1.0  # squared distance at 60 degrees; independent directions in high dimension are at 2
@@ -254,8 +253,9 @@ class _PairTerm(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor):
+        if torch.is_grad_enabled():  # create_graph=True: the stored gradient would pass for a constant
+            raise RuntimeError("dispersion over pairs is differentiable once, so create_graph must be False.")
         return grad * ctx.saved_tensors[0], None, None, None
 
 
