@@ -148,7 +148,7 @@ def pull_on_circle(embeddings, loss, *, title=None, ax=None):
         ax.scatter(*(rings[name] * z).T, color=color, marker=marker, s=42, label=name, zorder=3)
     for a, b in pairwise(points):
         _link(ax, points[a], points[b], rings[a], rings[b], None, len(points[a]))
-    ax.set(xlim=(-1.45, 1.45), ylim=(-1.45, 1.45), title=title or "")
+    ax.set(xlim=(-1.4, 1.4), ylim=(-1.25, 1.25), title=title or "")
     _bare(ax)
     return fig
 
@@ -192,11 +192,11 @@ def spectrum(embeddings, *, title=None, ax=None):
     for name, z in _normalized(embeddings).items():
         values = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
         share = values / max(values.sum(), np.finfo(float).tiny)
+        share[share < 1e-6] = np.nan  # directions that are not used at all end the line
         rank = effective_rank(embeddings[name])
         label, index = f"{name} (effective rank {rank:.1f})", np.arange(1, len(share) + 1)
         ax.plot(index, share, label=label, ms=3.5, mfc="white", **styles[name])
     ax.set(xlabel="index of the singular value", ylabel="share of the sum", yscale="log", title=title or "")
-    ax.set_ylim(bottom=max(1e-5, ax.get_ylim()[0]))
     ax.legend()
     return fig
 
@@ -219,7 +219,7 @@ def drift_histogram(pairs, radius=None, *, title=None, ax=None):
         ax.hist(distance, bins=bins, color=color, alpha=0.25)
         ax.hist(distance, bins=bins, color=color, histtype="step", lw=1.6, linestyle=line, label=label)
     ax.set(xlabel="distance of the pair on the unit sphere (0 to 2)", ylabel="pairs", xlim=(0, 2))
-    ax.set_title(title or "")
+    ax.set(title=title or "", ylim=(0, 1.35 * ax.get_ylim()[1]))  # room for the legend
     ax.legend()
     return fig
 
