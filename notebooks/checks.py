@@ -51,6 +51,57 @@ def scalar(value) -> torch.Tensor:
     return value
 
 
+# Notebook 01
+
+
+def mean_cosine(answer) -> bool:
+    """Exercise 1 of notebook 01: the mean cosine of the pairs of different samples of one modality."""
+
+    def cases(f):
+        opposite = torch.tensor([[2.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [0.0, -0.5]])
+        value = float(scalar(f(opposite)))
+        if abs(value) < 1e-5:
+            yield "four samples at right angles have mean cosine -1/3, not 0: a sample is no neighbor of itself."
+        if abs(value + 1 / 3) > 1e-5:
+            yield f"four samples at right angles have mean cosine -0.333, and yours is {value:.3f}; normalize first?"
+        crowded = torch.tensor([[1.0, 0.0], [5.0, 0.0], [0.1, 0.0]])
+        value = float(scalar(f(crowded)))
+        if abs(value - 1) > 1e-5:
+            yield f"three samples in one direction are fully collapsed, which is 1, and yours is {value:.3f}."
+
+    return verdict(first_problem(answer, cases), "1 when collapsed, below 0 when spread, blind to length.")
+
+
+def four_corners(answer) -> bool:
+    """Exercise 2 of notebook 01: paired embeddings that are, or are not, collapsed and drifted."""
+
+    def cases(f):
+        from geomreg_mini.geometry import mean_cosine, paired_drift
+
+        for collapsed in (True, False):
+            for drifted in (True, False):
+                pair = f(collapsed, drifted)
+                if pair is None or pair is ...:
+                    raise Open
+                a, b = pair
+                asked = f"with collapsed={collapsed} and drifted={drifted}"
+                if a.shape != b.shape or len(a) < 10:
+                    yield f"{asked} the shapes are {tuple(a.shape)} and {tuple(b.shape)}: give two of (N, D), N >= 10."
+                for name, z in {"a": a, "b": b}.items():
+                    crowding = mean_cosine(z)
+                    if collapsed and crowding < 0.9:
+                        yield f"{asked} the mean cosine of {name} is {crowding:.2f}: it must be above 0.9."
+                    if not collapsed and abs(crowding) > 0.2:
+                        yield f"{asked} the mean cosine of {name} is {crowding:.2f}: it must be near 0."
+                drift = paired_drift(a, b)
+                if drifted and drift < 1.5:
+                    yield f"{asked} the paired drift is {drift:.2f}: it must be above 1.5."
+                if not drifted and drift > 0.2:
+                    yield f"{asked} the paired drift is {drift:.2f}: it must be below 0.2."
+
+    return verdict(first_problem(answer, cases), "all four corners exist, so neither pathology implies the other.")
+
+
 # Notebook 05
 
 
