@@ -58,12 +58,12 @@ def mean_cosine(answer) -> bool:
     """Exercise 1 of notebook 01: the mean cosine of the pairs of different samples of one modality."""
 
     def cases(f):
-        opposite = torch.tensor([[2.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [0.0, -0.5]])
-        value = float(scalar(f(opposite)))
+        cross = torch.tensor([[2.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [0.0, -0.5]])
+        value = float(scalar(f(cross)))
         if abs(value) < 1e-5:
-            yield "four samples at right angles have mean cosine -1/3, not 0: a sample is no neighbor of itself."
+            yield "the four arms of a cross have mean cosine -1/3, not 0: leave out the pairs i = j."
         if abs(value + 1 / 3) > 1e-5:
-            yield f"four samples at right angles have mean cosine -0.333, and yours is {value:.3f}; normalize first?"
+            yield f"the four arms of a cross must give -0.333, and yours gives {value:.3f}: normalize first."
         crowded = torch.tensor([[1.0, 0.0], [5.0, 0.0], [0.1, 0.0]])
         value = float(scalar(f(crowded)))
         if abs(value - 1) > 1e-5:
@@ -86,7 +86,7 @@ def four_corners(answer) -> bool:
                 a, b = pair
                 asked = f"with collapsed={collapsed} and drifted={drifted}"
                 if a.shape != b.shape or len(a) < 10:
-                    yield f"{asked} the shapes are {tuple(a.shape)} and {tuple(b.shape)}: give two of (N, D), N >= 10."
+                    yield f"{asked} the shapes are {tuple(a.shape)}, {tuple(b.shape)}: give (N, D) twice, N >= 10."
                 for name, z in {"a": a, "b": b}.items():
                     crowding = mean_cosine(z)
                     if collapsed and crowding < 0.9:
@@ -99,7 +99,7 @@ def four_corners(answer) -> bool:
                 if not drifted and drift > 0.2:
                     yield f"{asked} the paired drift is {drift:.2f}: it must be below 0.2."
 
-    return verdict(first_problem(answer, cases), "all four corners exist, so neither pathology implies the other.")
+    return verdict(first_problem(answer, cases), "all four corners exist: neither failure implies the other.")
 
 
 # Notebook 05
