@@ -282,12 +282,15 @@ def gain_forest(table, *, unit="points", xlabel=None, title=None, ax=None):
 
 
 def gain_map(panels, *, rows, columns, scale=100, unit="points"):
-    """Gains as a table of colored cells, one panel each; bold with a frame where the interval leaves zero out.
+    """Gains as tables of colored cells; bold with a frame where the interval leaves zero out.
 
-    panels: title -> DataFrame with ``mean``, ``low``, ``high`` and the columns named in ``rows`` and ``columns``, one
-    row a cell. ``scale`` multiplies the values (100: shares become points). All panels share one symmetric color scale.
+    panels: title -> DataFrame with ``mean``, ``low``, ``high`` and the columns named in ``rows`` and
+    ``columns``, one row a cell. ``scale`` multiplies the values (100: shares become points). All panels share one
+    symmetric color scale.
     """
-    tables = {title: table.set_index([*rows, *columns])[["mean", "low", "high"]] for title, table in panels.items()}
+    tables = {
+        title: table.set_index([*rows, *columns])[["mean", "low", "high"]] for title, table in panels.items()
+    }
     first = next(iter(panels.values()))
     down = list(dict.fromkeys(map(tuple, first[rows].to_numpy().tolist())))
     across = list(dict.fromkeys(map(tuple, first[columns].to_numpy().tolist())))
@@ -314,7 +317,9 @@ def gain_map(panels, *, rows, columns, scale=100, unit="points"):
 def _gain_cell(ax, x, y, cell, dark) -> None:
     clear = cell["low"] > 0 or cell["high"] < 0
     color, weight = ("white" if dark else "black"), ("bold" if clear else "normal")
-    ax.text(x, y - 0.14, f"{cell['mean']:+.1f}", ha="center", va="center", color=color, fontsize=10, weight=weight)
+    ax.text(
+        x, y - 0.14, f"{cell['mean']:+.1f}", ha="center", va="center", color=color, fontsize=10, weight=weight
+    )
     bounds = f"[{cell['low']:+.1f}, {cell['high']:+.1f}]"
     ax.text(x, y + 0.22, bounds, ha="center", va="center", color=color, fontsize=7.5)
     if clear:
