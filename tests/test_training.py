@@ -364,6 +364,22 @@ def test_the_history_holds_every_evaluated_epoch_and_the_last_one():
     assert set(losses["split"]) == {"train"}
 
 
+def test_a_diagnostic_that_is_undefined_in_an_epoch_leaves_a_gap_there(tmp_path):
+    def collapse(epoch, model):
+        for parameter in model.encoders["a"].parameters():
+            if epoch == 2:
+                parameter.data.zero_()
+
+    config = replace(SMALL, weight_decay=0.0, momentum=0.0)
+    record = run(config, on_epoch=collapse)
+    gaps = [value is None for value in record.series["validation/cdnv_raw/a"]]
+    assert gaps == [False, False, True, True], "class means coincide, so variance over distance is undefined"
+    assert {len(values) for values in record.series.values()} == {4}
+    rows = record.history.query("quantity == 'cdnv_raw' and modality == 'a'")
+    assert rows["value"].isna().tolist() == gaps
+    assert type(record).load(record.save(tmp_path / "r.json")) == record
+
+
 # Faults of training
 
 
