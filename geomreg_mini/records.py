@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SIGNIFICANT_DIGITS = 6
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Record:
         data_fingerprint: sha256 of the data set's contents.
         data_note: what a reader must know about the data ("" when they are what the name says).
         split_sizes: split -> number of samples.
-        series: metric name -> values, one an evaluated epoch; "epoch" holds the epochs, counted from 1.
+        series: metric name -> values, one an evaluated epoch, None where a diagnostic is undefined; "epoch"
+            holds the epochs, counted from 1.
         selected_epoch: the epoch with the best fused validation accuracy, the first of equals.
         metrics: "split/quantity/modality" -> number, of the selected epoch's weights.
         wall_time: seconds, over all sessions of a resumed run; not compared.
@@ -50,7 +51,7 @@ class Record:
     data_fingerprint: str
     data_note: str
     split_sizes: dict[str, int]
-    series: dict[str, list[float]]
+    series: dict[str, list[float | None]]
     selected_epoch: int
     metrics: dict[str, float]
     wall_time: float = field(compare=False)

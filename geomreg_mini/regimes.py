@@ -39,7 +39,12 @@ BASELINES: dict[str, dict[str, float]] = {
 REGULARIZERS: dict[str, dict[str, float]] = {
     "default": {"dispersion_weight": 0.1, "anchoring_weight": 0.5, "temperature": 0.5, "radius": 0.6},
     "tight": {"dispersion_weight": 0.02, "anchoring_weight": 5.0, "temperature": 1.0, "radius": 0.3},
-    "dispersion_only": {"dispersion_weight": 0.02, "anchoring_weight": 0.0, "temperature": 0.5, "radius": 0.6},
+    "dispersion_only": {
+        "dispersion_weight": 0.02,
+        "anchoring_weight": 0.0,
+        "temperature": 0.5,
+        "radius": 0.6,
+    },
     "anchoring_only": {"dispersion_weight": 0.0, "anchoring_weight": 2.0, "temperature": 0.5, "radius": 0.3},
 }
 SELECTION = "validation/accuracy/fused"
@@ -59,7 +64,9 @@ class Regime:
     def name(self) -> str:
         return f"{self.protocol}-{self.labels or 'all'}-noise{self.image_noise}-{self.paradigm}"
 
-    def config(self, seed: int, setting: Mapping[str, float], regularizer: Mapping[str, float] | None) -> TrainConfig:
+    def config(
+        self, seed: int, setting: Mapping[str, float], regularizer: Mapping[str, float] | None
+    ) -> TrainConfig:
         """The run of one setting. Few labels get more epochs, so that training ends near convergence in both cases."""
         few = self.labels is not None
         return TrainConfig(
@@ -94,8 +101,11 @@ def _recorded(path: Path, config: TrainConfig, data) -> Record:
     """The record at ``path``; trained first where there is none."""
     if path.exists():
         record = Record.load(path)
-        if TrainConfig.from_dict(record.config) != config:
-            raise ValueError(f"{path} was made by another config: move the folder away and run again.")
+        made_by = TrainConfig.from_dict(record.config), record.data_fingerprint
+        if made_by != (config, data.fingerprint):
+            raise ValueError(
+                f"{path} was made by another config or data: move the folder away and run again."
+            )
         return record
     record = fit(config, data=data, device="cpu", progress=False)
     record.save(path)
@@ -136,7 +146,9 @@ def run_map(folder: str | Path, *, jobs: int = 2, seeds=SEEDS, progress: bool = 
             for future in as_completed(futures):
                 bar.update(future.result())
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # waits for the runs in progress, so that nothing goes on alone
+            pool.shutdown(
+                cancel_futures=True
+            )  # waits for the runs in progress, so that nothing goes on alone
             raise
 
 
@@ -177,11 +189,15 @@ def load_map(folder: str | Path) -> pd.DataFrame:
 
     frame = pd.DataFrame(_rows(Path(folder)))
     if frame.empty:
-        raise FileNotFoundError(f"no complete records below {folder}: run 'python -m geomreg_mini.regimes' first.")
+        raise FileNotFoundError(
+            f"no complete records below {folder}: run 'python -m geomreg_mini.regimes' first."
+        )
     return frame
 
 
-def gains(frame: pd.DataFrame, metric: str, setting: str | None = None, by: Sequence[str] = CELL) -> pd.DataFrame:
+def gains(
+    frame: pd.DataFrame, metric: str, setting: str | None = None, by: Sequence[str] = CELL
+) -> pd.DataFrame:
     """Paired gain of the regularized over the selected baseline run, with its 95 % interval over seeds.
 
     Args:
@@ -194,34 +210,78 @@ def gains(frame: pd.DataFrame, metric: str, setting: str | None = None, by: Sequ
     Returns:
         One row for each combination of ``by``: these columns, ``mean``, ``low``, ``high`` and ``baseline`` in the
         metric's unit, and ``seeds``.
+
+    Raises:
+        ValueError: where the two arms do not have the same seeds, as with an unknown ``setting``.
     """
     import pandas as pd
 
     from .evaluation import paired_interval
 
     regularized, baseline = (frame[frame["arm"] == arm] for arm in ("regularized", "baseline"))
-    regularized = regularized[regularized["selected"] if setting is None else regularized["setting"] == setting]
+    regularized = regularized[
+        regularized["selected"] if setting is None else regularized["setting"] == setting
+    ]
     baseline = baseline[baseline["selected"]]
     treated, untreated = (
-        {key: part.groupby("seed")[metric].mean().to_dict() for key, part in arm.groupby(list(by), sort=False)}
+        {
+            key: part.groupby("seed")[metric].mean().to_dict()
+            for key, part in arm.groupby(list(by), sort=False)
+        }
         for arm in (regularized, baseline)
     )
     rows = []
     for key, values in untreated.items():
-        gain = paired_interval(treated[key], values)
+        gain = paired_interval(treated.get(key, {}), values)
         bounds = {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.n}
-        rows.append({**dict(zip(by, key, strict=True)), **bounds, "baseline": sum(values.values()) / len(values)})
+        rows.append(
+            {**dict(zip(by, key, strict=True)), **bounds, "baseline": sum(values.values()) / len(values)}
+        )
     return pd.DataFrame(rows)
 
 
+def summary(frame: pd.DataFrame) -> str:
+    """The map in one Markdown table: in how many regimes each accuracy moved, and its mean gain by paradigm."""
+    lines = [
+        "| test accuracy | regimes: helps / nothing measurable / hurts | joint: mean gain | DGL: mean gain |",
+        "|---|---|---|---|",
+    ]
+    for name in ("fused", "audio", "image"):
+        cells = gains(frame, f"test/accuracy/{name}")
+        helps, hurts = int((cells["low"] > 0).sum()), int((cells["high"] < 0).sum())
+        means = gains(frame, f"test/accuracy/{name}", by=["paradigm"]).set_index("paradigm") * 100
+        texts = [
+            "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format(**means.loc[paradigm])
+            for paradigm in ("joint", "dgl")
+        ]
+        lines.append(
+            f"| {name} | {helps} / {len(cells) - helps - hurts} / {hurts} | {texts[0]} | {texts[1]} |"
+        )
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m geomreg_mini.regimes", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="results/digits", help="folder of the records (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one thread each (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m geomreg_mini.regimes", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--out", default="results/digits", help="folder of the records (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="processes at a time, one thread each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--summary", action="store_true", help="print a table of what is recorded, train nothing"
+    )
     options = parser.parse_args(arguments)
+    from data_scripts.fetch import DataError
+
     try:
-        run_map(options.out, jobs=options.jobs)
-    except (OSError, ValueError, RuntimeError) as error:
+        if options.summary:
+            print(summary(load_map(options.out)))
+        else:
+            run_map(options.out, jobs=options.jobs)
+    except (DataError, OSError, ValueError, RuntimeError) as error:
         print(f"regimes: {error}", file=sys.stderr)
         return 1
     return 0

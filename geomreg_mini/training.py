@@ -247,7 +247,7 @@ class _Run:
         self.precision = self._precision()
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
         self.epoch, self.wall_time = 0, 0.0
-        self.series: dict[str, list[float]] = {"epoch": []}
+        self.series: dict[str, list[float | None]] = {"epoch": []}
         self.best_epoch, self.best_accuracy, self.best_weights = 0, -1.0, None
 
     def _precision(self) -> torch.dtype:
@@ -330,9 +330,10 @@ class _Run:
                     "learning rate or set clip_norm; a checkpoint still holds the last good epoch."
                 )
         measured = {**accuracies(self.paradigm, encoded), **self._diagnostics(encoded)}
-        self.series["epoch"].append(epoch)
-        for name, value in {**self.losses, **{f"validation/{k}": v for k, v in measured.items()}}.items():
-            self.series.setdefault(name, []).append(value)
+        row = {"epoch": epoch, **self.losses, **{f"validation/{k}": v for k, v in measured.items()}}
+        earlier = len(self.series["epoch"])
+        for name in {**self.series, **row}:  # a diagnostic that is undefined in an epoch leaves a gap there
+            self.series.setdefault(name, [None] * earlier).append(row.get(name))
         if measured["accuracy/fused"] > self.best_accuracy:
             self.best_epoch, self.best_accuracy = epoch, measured["accuracy/fused"]
             self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}

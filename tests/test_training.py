@@ -509,20 +509,3 @@ def test_progress_in_a_log_says_the_device_and_shows_the_last_epoch(capfd):
 def test_without_progress_nothing_is_printed(capfd):
     run(SMALL)
     assert capfd.readouterr() == ("", "")
-
-
-def test_a_diagnostic_that_is_undefined_in_some_epochs_leaves_gaps_and_no_shift(monkeypatch):
-    import geomreg_mini.training as training
-
-    report = training.geometry_report
-    calls = iter(range(100))
-
-    def sometimes(*arguments, **options):
-        extra = {"fresh/a": 1.0} if next(calls) == 1 else {}
-        return {**report(*arguments, **options), **extra}
-
-    monkeypatch.setattr(training, "geometry_report", sometimes)
-    record = fit(TrainConfig(dataset="toy", epochs=3), progress=False)
-    assert record.series["validation/fresh/a"] == [None, 1.0, None]
-    fresh = record.history.query("quantity == 'fresh'")
-    assert fresh["epoch"].tolist() == [1, 2, 3] and fresh["value"].isna().tolist() == [True, False, True]

@@ -135,7 +135,9 @@ def _centers(count: int, dim: int, generator: torch.Generator) -> torch.Tensor:
 def _per_modality(name: str, value: float | dict[str, float]) -> dict[str, float]:
     values = value if isinstance(value, dict) else dict.fromkeys(MODALITIES, value)
     if set(values) != set(MODALITIES):
-        raise ValueError(f"{name} names the modalities {sorted(values)}; give one number, or one for a and for b.")
+        raise ValueError(
+            f"{name} names the modalities {sorted(values)}; give one number, or one for a and for b."
+        )
     for m, v in values.items():
         _check_range(f"{name} of modality {m}", v, 0, math.inf)
     return values
