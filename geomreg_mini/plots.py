@@ -282,48 +282,44 @@ def gain_forest(table, *, unit="points", xlabel=None, title=None, ax=None):
 
 
 def gain_map(panels, *, rows, columns, scale=100, unit="points"):
-    """Gains as tables of colored cells; bold with a frame where the interval leaves zero out.
+    """Gains as a table of colored cells; bold with a frame where the interval leaves zero out.
 
     panels: title -> DataFrame with ``mean``, ``low``, ``high`` and the columns named in ``rows`` and
-    ``columns``, one row a cell. ``scale`` multiplies the values (100: shares become points). All panels share one
-    symmetric color scale.
+    ``columns``, one row a cell. ``scale`` multiplies the values (100: shares become points). All panels share
+    one symmetric color scale.
     """
-    tables = {
-        title: table.set_index([*rows, *columns])[["mean", "low", "high"]] for title, table in panels.items()
-    }
+    import seaborn as sns
+
     first = next(iter(panels.values()))
-    down = list(dict.fromkeys(map(tuple, first[rows].to_numpy().tolist())))
-    across = list(dict.fromkeys(map(tuple, first[columns].to_numpy().tolist())))
-    limit = max(float(table["mean"].abs().max()) for table in panels.values()) * scale
+    down, across = (list(dict.fromkeys(map(tuple, first[names].to_numpy()))) for names in (rows, columns))
+    limit = scale * max(table["mean"].abs().max() for table in panels.values())
     size = (2.4 + 1.15 * len(across), (0.9 + 0.62 * len(down)) * len(panels) + 0.3)
     fig, axes = plt.subplots(len(panels), figsize=size, squeeze=False)
-    for ax, (title, table) in zip(axes[:, 0], tables.items(), strict=True):
-        cells = [[table.loc[(*row, *column)] * scale for column in across] for row in down]
-        means = [[cell["mean"] for cell in line] for line in cells]
-        image = ax.imshow(means, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
-        for y, line in enumerate(cells):
-            for x, cell in enumerate(line):
-                _gain_cell(ax, x, y, cell, dark=abs(cell["mean"]) > 0.6 * limit)
-        ax.set_xticks(range(len(across)), [" ".join(map(str, column)) for column in across])
-        ax.set_yticks(range(len(down)), [" ".join(map(str, row)).replace("_", " ") for row in down])
+    for ax, (title, table) in zip(axes[:, 0], panels.items(), strict=True):
+        cells = scale * table.set_index([*rows, *columns])[["mean", "low", "high"]]
+        mean, low, high = (
+            np.array([[cells.loc[(*row, *column), name] for column in across] for row in down])
+            for name in cells
+        )
+        sns.heatmap(mean, ax=ax, cmap="PuOr_r", center=0, vmin=-limit, vmax=limit, cbar=False)
+        for y, x in np.ndindex(mean.shape):
+            _gain_cell(ax, x, y, mean[y, x], low[y, x], high[y, x], dark=abs(mean[y, x]) > 0.6 * limit)
+        ax.set_xticklabels([" ".join(map(str, column)) for column in across])
+        ax.set_yticklabels([" ".join(map(str, row)).replace("_", " ") for row in down], rotation=0)
         ax.set_title(title)
         ax.tick_params(length=0)
-        ax.grid(False)
-        ax.spines[:].set_visible(False)
-    fig.colorbar(image, ax=axes[:, 0].tolist(), label=f"gain ({unit})", shrink=0.6)
+    fig.colorbar(axes[0, 0].collections[0], ax=axes[:, 0].tolist(), label=f"gain ({unit})", shrink=0.6)
     return fig
 
 
-def _gain_cell(ax, x, y, cell, dark) -> None:
-    clear = cell["low"] > 0 or cell["high"] < 0
-    color, weight = ("white" if dark else "black"), ("bold" if clear else "normal")
-    ax.text(
-        x, y - 0.14, f"{cell['mean']:+.1f}", ha="center", va="center", color=color, fontsize=10, weight=weight
-    )
-    bounds = f"[{cell['low']:+.1f}, {cell['high']:+.1f}]"
-    ax.text(x, y + 0.22, bounds, ha="center", va="center", color=color, fontsize=7.5)
+def _gain_cell(ax, x, y, mean, low, high, dark) -> None:
+    clear = low > 0 or high < 0
+    look = {"ha": "center", "va": "center", "color": "white" if dark else "black"}
+    ax.text(x + 0.5, y + 0.36, f"{mean:+.1f}", fontsize=10, weight="bold" if clear else "normal", **look)
+    ax.text(x + 0.5, y + 0.72, f"[{low:+.1f}, {high:+.1f}]", fontsize=7.5, **look)
     if clear:
-        ax.add_patch(plt.Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, fill=False, ec="black", lw=1.6))
+        frame = {"fill": False, "edgecolor": "black", "linewidth": 1.6}
+        ax.add_patch(plt.Rectangle((x + 0.04, y + 0.06), 0.92, 0.88, **frame))
 
 
 def _figure(ax, **options):

@@ -2,13 +2,14 @@
 
     python -m geomreg_mini.regimes --jobs 2        # resumable; skips what is recorded
 
-The protocol, fixed before any test number was looked at. A *regime* is a protocol (whose voices are tested), a number of
-labels, a strength of image noise and a training paradigm: 2 x 2 x 3 x 2 = 24 of them, six seeds each. For every regime
-and seed, the *baseline* arm trains the four settings of learning rate and weight decay in ``BASELINES``, and fused
-validation accuracy picks one. The *regularized* arm trains the four settings in ``REGULARIZERS``, with the learning rate
-and weight decay that the baseline picked, and fused validation accuracy picks one; "no regularizer" is not among them,
-so that the comparison can come out negative. The test split is read only from the two picked runs. Selection is nested
-in the seed because the speaker on whom one seed tests is another seed's validation speaker.
+The protocol, fixed before any test number was looked at. A *regime* is a protocol (whose voices are
+tested), a number of labels, a strength of image noise and a training paradigm: 2 x 2 x 3 x 2 = 24 of them,
+six seeds each. For every regime and seed, the *baseline* arm trains the four settings of learning rate and
+weight decay in ``BASELINES``, and fused validation accuracy picks one. The *regularized* arm trains the
+four settings in ``REGULARIZERS``, with the learning rate and weight decay that the baseline picked, and
+fused validation accuracy picks one; "no regularizer" is not among them, so that the comparison can come out
+negative. The test split is read only from the two picked runs. Selection is nested in the seed because the
+speaker on whom one seed tests is another seed's validation speaker.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Regime:
     def config(
         self, seed: int, setting: Mapping[str, float], regularizer: Mapping[str, float] | None
     ) -> TrainConfig:
-        """The run of one setting. Few labels get more epochs, so that training ends near convergence in both cases."""
+        """The run of one setting; few labels get more epochs, so that training converges in both cases."""
         few = self.labels is not None
         return TrainConfig(
             dataset="digits",
@@ -93,7 +94,7 @@ REGIMES = tuple(
 
 
 def best(records: Mapping[str, Record]) -> str:
-    """The setting with the highest fused validation accuracy, the first of equals in the order of the table."""
+    """The setting with the highest fused validation accuracy, the first of equals in table order."""
     return max(records, key=lambda name: records[name].metrics[SELECTION])
 
 
@@ -180,7 +181,7 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def load_map(folder: str | Path) -> pd.DataFrame:
-    """One row a run: the regime's columns, ``seed``, ``arm``, ``setting``, ``selected``, and every metric as a column.
+    """One row a run: the regime's columns, ``seed``, ``arm``, ``setting``, ``selected``, and every metric.
 
     Raises:
         FileNotFoundError: if no regime and seed is fully recorded below ``folder``.
@@ -203,13 +204,13 @@ def gains(
     Args:
         frame: what ``load_map`` gave.
         metric: a metric column, such as "test/accuracy/fused".
-        setting: one regularizer setting for all seeds, or None for the one that validation picked in each seed.
-        by: the columns that make a row of the answer, one regime by default; with fewer columns, the regimes that
-            share them are averaged within each seed before seeds are compared.
+        setting: one regularizer setting for all seeds, or None for the one that validation picked in each.
+        by: the columns that make a row of the answer, one regime by default; with fewer columns, the regimes
+            that share them are averaged within each seed before seeds are compared.
 
     Returns:
-        One row for each combination of ``by``: these columns, ``mean``, ``low``, ``high`` and ``baseline`` in the
-        metric's unit, and ``seeds``.
+        One row for each combination of ``by``: these columns, ``mean``, ``low``, ``high`` and ``baseline`` in
+        the metric's unit, and ``seeds``.
 
     Raises:
         ValueError: where the two arms do not have the same seeds, as with an unknown ``setting``.
@@ -241,7 +242,7 @@ def gains(
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """The map in one Markdown table: in how many regimes each accuracy moved, and its mean gain by paradigm."""
+    """The map as a Markdown table: in how many regimes each accuracy moved, its mean gain by paradigm."""
     lines = [
         "| test accuracy | regimes: helps / nothing measurable / hurts | joint: mean gain | DGL: mean gain |",
         "|---|---|---|---|",

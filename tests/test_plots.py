@@ -176,3 +176,22 @@ def test_every_figure_draws_into_the_axes_it_is_given():
     pair = {"a": cloud(), "b": cloud(seed=1)}
     assert plots.embeddings_on_circle(pair, ax=axes[0]) is fig
     assert plots.drift_histogram({"p": (pair["a"], pair["b"])}, ax=axes[1]) is fig
+
+
+def test_gain_map_frames_exactly_the_cells_whose_interval_leaves_zero_out():
+    table = pd.DataFrame(
+        [
+            ("few", "low", 0.02, 0.01, 0.03),
+            ("few", "high", -0.01, -0.02, 0.01),
+            ("all", "low", 0.0, -0.01, 0.01),
+        ]
+        + [("all", "high", -0.04, -0.05, -0.02)],
+        columns=["labels", "noise", "mean", "low", "high"],
+    )
+    fig = plots.gain_map({"fused": table}, rows=["labels"], columns=["noise"])
+    ax = fig.axes[0]
+    frames = sorted((int(patch.get_x()), int(patch.get_y())) for patch in ax.patches)
+    assert frames == [(0, 0), (1, 1)]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[:2] == ["+2.0", "[+1.0, +3.0]"] and "-4.0" in texts
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["low", "high"]
