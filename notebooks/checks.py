@@ -86,7 +86,8 @@ def four_corners(answer) -> bool:
                 a, b = pair
                 asked = f"with collapsed={collapsed} and drifted={drifted}"
                 if a.shape != b.shape or len(a) < 10:
-                    yield f"{asked} the shapes are {tuple(a.shape)}, {tuple(b.shape)}: give (N, D) twice, N >= 10."
+                    shapes = f"{tuple(a.shape)}, {tuple(b.shape)}"
+                    yield f"{asked} the shapes are {shapes}: give (N, D) twice, N >= 10."
                 for name, z in {"a": a, "b": b}.items():
                     crowding = mean_cosine(z)
                     if collapsed and crowding < 0.9:
@@ -176,14 +177,17 @@ def paired_gain(answer) -> bool:
 
     rows = [  # seed, arm, selected, value
         *[(0, "baseline", True, 0.50), (0, "baseline", False, 0.70)],
-        *[(0, "regularized", True, 0.54), (0, "regularized", False, 0.90)],
+        *[(0, "regularized", True, 0.54), (0, "regularized", False, 0.80)],
         *[(1, "regularized", True, 0.66), (1, "regularized", False, 0.10)],
         *[(1, "baseline", False, 0.20), (1, "baseline", True, 0.60)],
     ]
     frame = pd.DataFrame(rows, columns=["seed", "arm", "selected", "value"])
 
     def cases(f):
-        value = float(scalar(torch.as_tensor(f(frame, "value"))))
+        value = f(frame, "value")
+        if value is None or value is ...:
+            raise Open
+        value = float(value)
         means = frame.groupby("arm")["value"].mean()
         best = frame.groupby(["arm", "seed"])["value"].max().groupby("arm").mean()
         if abs(value + 0.05) < 1e-9:
@@ -199,7 +203,7 @@ def paired_gain(answer) -> bool:
 
 
 def false_frames(answer) -> bool:
-    """Exercise 2 of notebook 08: expected number of framed cells if nothing had any effect, 72 cells at 95 %."""
+    """Exercise 2 of notebook 08: framed cells expected if nothing had any effect, 72 cells at 95 %."""
 
     def cases(value):
         if value is None or value is ...:
