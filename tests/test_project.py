@@ -129,11 +129,11 @@ def test_imports_point_one_way(path):
         assert rank[other] < rank[module], f"{module} imports {other}, which stands above or beside it"
 
 
-READ_BY_PEOPLE = [*ROOT.glob("*.md"), *ROOT.glob("notebooks/**/*.ipynb"), *ROOT.glob("notebooks/**/*.md"),
-                  *ROOT.glob("results/**/*.json"), *ROOT.glob("results/**/*.md")]  # fmt: skip
-
-
-@pytest.mark.parametrize("path", READ_BY_PEOPLE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_path_of_somebodys_machine_is_committed(path):
-    text = re.sub(r'"image/\w+": "[^"]*"', "", path.read_text())
-    assert re.findall(r"(?<![\w.~])/(?:root|home|tmp|Users)/[^\s\"']*", text) == []
+def test_no_path_of_somebodys_machine_is_committed():
+    readable = [*ROOT.glob("*.md"), *ROOT.glob("notebooks/**/*.ipynb"), *ROOT.glob("notebooks/**/*.md")]
+    found = {}
+    for path in [*readable, *ROOT.glob("results/**/*.json")]:
+        text = re.sub(r'"image/\w+": "[^"]*"', "", path.read_text())
+        if paths := re.findall(r"(?<![\w.~])/(?:root|home|tmp|Users)/[^\s\"']*", text):
+            found[str(path.relative_to(ROOT))] = paths
+    assert len(readable) > 5 and found == {}

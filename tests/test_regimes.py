@@ -19,6 +19,7 @@ from geomreg_mini.regimes import (
     gains,
     load_map,
     run_cell,
+    summary,
 )
 from geomreg_mini.training import TrainConfig, fit
 
@@ -294,6 +295,11 @@ def spoken_digits(config):
         pytest.skip(
             f"the spoken digits are not to be had here ({error.brief}); set GEOMREG_MIRROR or prepare them"
         )
+
+
+def test_the_readme_quotes_the_committed_records():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert summary(load_map(RESULTS)) in readme
 
 
 @pytest.mark.slow
