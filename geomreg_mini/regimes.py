@@ -261,6 +261,20 @@ def summary(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def figure(frame: pd.DataFrame):
+    """The map as a matplotlib Figure: one panel each for fused, audio and image accuracy, in points."""
+    from . import plots
+
+    plots.use_style()
+    frame = frame.sort_values(
+        "paradigm", ascending=False, kind="stable"
+    )  # joint on the left, DGL on the right
+    panels = {
+        f"Gain in {m} accuracy": gains(frame, f"test/accuracy/{m}") for m in ("fused", "audio", "image")
+    }
+    return plots.gain_map(panels, rows=["protocol", "labels"], columns=["paradigm", "image_noise"])
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m geomreg_mini.regimes", description=__doc__.split("\n")[0]
@@ -274,13 +288,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--summary", action="store_true", help="print a table of what is recorded, train nothing"
     )
+    parser.add_argument("--figure", metavar="FILE", help="draw the map of what is recorded, train nothing")
     options = parser.parse_args(arguments)
     from data_scripts.fetch import DataError
 
     try:
         if options.summary:
             print(summary(load_map(options.out)))
-        else:
+        if options.figure:
+            figure(load_map(options.out)).savefig(options.figure)
+        if not (options.summary or options.figure):
             run_map(options.out, jobs=options.jobs)
     except (DataError, OSError, ValueError, RuntimeError) as error:
         print(f"regimes: {error}", file=sys.stderr)
