@@ -3,6 +3,7 @@
 import itertools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from geomreg_mini import data, regimes
 from geomreg_mini.records import Record
 from geomreg_mini.regimes import (
     BASELINES,
+    CONTROLS,
     REGIMES,
     REGULARIZERS,
     SEEDS,
@@ -58,7 +60,7 @@ def trained(monkeypatch):
     fake.accuracy_of = lambda config: 0.5
     fake.runs = runs
     monkeypatch.setattr(regimes, "fit", fake)
-    monkeypatch.setattr(data, "load", lambda name, **options: None)
+    monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(fingerprint="0"))
     return fake
 
 
@@ -171,6 +173,25 @@ def test_a_record_of_another_config_stops_the_run_and_is_named(trained, tmp_path
     with pytest.raises(ValueError, match="was made by another config") as caught:
         run_cell(REGIME, 0, tmp_path)
     assert str(path) in str(caught.value)
+
+
+def test_a_record_of_other_data_stops_the_run(trained, tmp_path, monkeypatch):
+    run_cell(REGIME, 0, tmp_path)
+    monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(fingerprint="1"))
+    with pytest.raises(ValueError, match="another config or data"):
+        run_cell(REGIME, 0, tmp_path)
+
+
+def test_the_control_chooses_among_the_baselines_and_four_more(trained, tmp_path):
+    regime = regimes.CONTROLLED[0]
+    wanted = regime.config(0, CONTROLS["lr0.1-wd0.0001"], None)
+    trained.accuracy_of = lambda config: 0.9 if config == wanted else 0.5
+    assert run_cell(regime, 0, tmp_path) == len(trained.runs) == RUNS + len(CONTROLS)
+    frame = load_map(tmp_path)
+    control = frame[frame["arm"] == "control"]
+    assert len(control) == len(BASELINES) + len(CONTROLS)
+    assert control.loc[control["selected"], "setting"].tolist() == ["lr0.1-wd0.0001"]
+    assert set(frame[frame["arm"] == "baseline"]["setting"]) == set(BASELINES)
 
 
 def test_a_broken_record_stops_the_run_and_is_named(trained, tmp_path):
