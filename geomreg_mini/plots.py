@@ -285,8 +285,8 @@ def gain_map(panels, *, rows, columns, scale=100, unit="points"):
     """Gains as a table of colored cells; bold with a frame where the interval leaves zero out.
 
     panels: title -> DataFrame with ``mean``, ``low``, ``high`` and the columns named in ``rows`` and
-    ``columns``, one row a cell. ``scale`` multiplies the values (100: shares become points). All panels share
-    one symmetric color scale.
+    ``columns``, one row a cell; a cell without a row stays empty. ``scale`` multiplies the values (100:
+    shares become points). All panels share one symmetric color scale.
     """
     import seaborn as sns
 
@@ -297,12 +297,10 @@ def gain_map(panels, *, rows, columns, scale=100, unit="points"):
     fig, axes = plt.subplots(len(panels), figsize=size, squeeze=False)
     for ax, (title, table) in zip(axes[:, 0], panels.items(), strict=True):
         cells = scale * table.set_index([*rows, *columns])[["mean", "low", "high"]]
-        mean, low, high = (
-            np.array([[cells.loc[(*row, *column), name] for column in across] for row in down])
-            for name in cells
-        )
+        grid = cells.reindex([(*row, *column) for row in down for column in across])  # what is missing is NaN
+        mean, low, high = (grid[name].to_numpy().reshape(len(down), len(across)) for name in cells)
         sns.heatmap(mean, ax=ax, cmap="PuOr_r", center=0, vmin=-limit, vmax=limit, cbar=False)
-        for y, x in np.ndindex(mean.shape):
+        for y, x in np.argwhere(~np.isnan(mean)):
             _gain_cell(ax, x, y, mean[y, x], low[y, x], high[y, x], dark=abs(mean[y, x]) > 0.6 * limit)
         ax.set_xticklabels([" ".join(map(str, column)) for column in across])
         ax.set_yticklabels([" ".join(map(str, row)).replace("_", " ") for row in down], rotation=0)

@@ -195,3 +195,14 @@ def test_gain_map_frames_exactly_the_cells_whose_interval_leaves_zero_out():
     texts = [text.get_text() for text in ax.texts]
     assert texts[:2] == ["+2.0", "[+1.0, +3.0]"] and "-4.0" in texts
     assert [label.get_text() for label in ax.get_xticklabels()] == ["low", "high"]
+
+
+def test_gain_map_leaves_a_cell_without_a_row_empty():
+    rows = [
+        ("few", "low", 0.02, 0.01, 0.03),
+        ("few", "high", -0.01, -0.02, 0.01),
+        ("all", "low", 0.0, -0.01, 0.01),
+    ]
+    table = pd.DataFrame(rows, columns=["labels", "noise", "mean", "low", "high"])
+    fig = plots.gain_map({"fused": table}, rows=["labels"], columns=["noise"])
+    assert len(fig.axes[0].texts) == 2 * len(rows)
