@@ -306,6 +306,7 @@ def gain_map(panels, *, rows, columns, scale=100, unit="points"):
         ax.set_yticklabels([" ".join(map(str, row)).replace("_", " ") for row in down], rotation=0)
         ax.set_title(title)
         ax.tick_params(length=0)
+    axes[-1, 0].set_xlabel(", ".join(columns).replace("_", " "))
     fig.colorbar(axes[0, 0].collections[0], ax=axes[:, 0].tolist(), label=f"gain ({unit})", shrink=0.6)
     return fig
 
