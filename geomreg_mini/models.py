@@ -6,7 +6,6 @@ logits; ``MultimodalClassifier`` shows both, because the regularizer acts on the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -302,8 +301,3 @@ def build_model(
     return MultimodalClassifier(
         encoders, FUSIONS[fusion](data.modalities, embedding_dim, data.num_classes), heads
     )
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Trainable parameters of ``module``."""
-    return sum(math.prod(p.shape) for p in module.parameters() if p.requires_grad)

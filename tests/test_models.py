@@ -17,7 +17,6 @@ from geomreg_mini.models import (
     MultimodalClassifier,
     ResNet18Encoder,
     build_model,
-    count_parameters,
 )
 
 NAMES = ("a", "b", "c")
@@ -271,8 +270,3 @@ def test_an_unknown_name_is_answered_with_the_known_ones(option):
 def test_encoders_and_fusion_must_be_of_the_same_modalities():
     with pytest.raises(ValueError, match="name the same ones"):
         MultimodalClassifier({"a": nn.Linear(6, D)}, fusion("concat"))
-
-
-def test_count_parameters_of_a_layer_known_by_heart():
-    assert count_parameters(nn.Linear(4, 3)) == 4 * 3 + 3
-    assert count_parameters(nn.Linear(4, 3).requires_grad_(False)) == 0
