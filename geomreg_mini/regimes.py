@@ -149,26 +149,25 @@ def run_cell(regime: Regime, seed: int, folder: Path) -> int:
     return sum(map(len, settings_of(regime).values()))
 
 
-def run_map(folder: str | Path, *, jobs: int = 2, seeds=SEEDS, progress: bool = True) -> None:
+def run_map(folder: str | Path, *, jobs: int = 2) -> None:
     """Train what is not recorded below ``folder``, ``jobs`` processes of one thread each."""
     from tqdm.auto import tqdm
 
     folder = Path(folder)
-    cells = [(regime, seed) for seed in seeds for regime in REGIMES]
+    cells = [(regime, seed) for seed in SEEDS for regime in REGIMES]
     os.environ["OMP_NUM_THREADS"] = "1"
     total = sum(len(names) for regime, _ in cells for names in settings_of(regime).values())
     with (
         ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
-        tqdm(total=total, unit="run", disable=not progress, mininterval=5) as bar,
+        tqdm(total=total, unit="run", mininterval=5) as bar,
     ):
         futures = [pool.submit(run_cell, regime, seed, folder) for regime, seed in cells]
         try:
             for future in as_completed(futures):
                 bar.update(future.result())
         except BaseException:
-            pool.shutdown(
-                cancel_futures=True
-            )  # waits for the runs in progress, so that nothing goes on alone
+            # Waits for the runs in progress, so that nothing goes on alone.
+            pool.shutdown(cancel_futures=True)
             raise
 
 
@@ -293,9 +292,8 @@ def figure(frame: pd.DataFrame):
     from . import plots
 
     plots.use_style()
-    frame = frame.sort_values(
-        "paradigm", ascending=False, kind="stable"
-    )  # joint on the left, DGL on the right
+    # Joint on the left, DGL on the right.
+    frame = frame.sort_values("paradigm", ascending=False, kind="stable")
     panels = {
         f"Gain in {m} accuracy": gains(frame, f"test/accuracy/{m}") for m in ("fused", "audio", "image")
     }

@@ -177,12 +177,11 @@ def fit(
         FloatingPointError: if a loss or the embeddings are not finite; the last good checkpoint stays.
     """
     started = time.perf_counter()
-    set_seed(config.seed)
     if data is None:
         from .data import load
 
         data = load(config.dataset, seed=config.seed, **config.dataset_options)
-        set_seed(config.seed)
+    set_seed(config.seed)  # after loading, so that loaded and given data lead to the same run
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if model is None:
         model = build_model(
