@@ -43,6 +43,11 @@ class ConvEncoder(nn.Module):
         convolution = nn.Conv2d(source, target, kernel, stride, padding=kernel // 2, bias=False)
         return nn.Sequential(convolution, nn.BatchNorm2d(target), nn.ReLU(inplace=True))
 
+    @property
+    def hidden_layer(self) -> nn.Module:
+        """The block before the last; its output is (B, 4 width, h, w)."""
+        return self.blocks[2]
+
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(x.contiguous(memory_format=torch.channels_last))
 
@@ -58,6 +63,11 @@ class MLPEncoder(nn.Sequential):
         layers = [nn.Linear(shape[0], hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
         layers.append(nn.Linear(hidden, embedding_dim))
         super().__init__(*layers, *([nn.ReLU()] if nonnegative else []))
+
+    @property
+    def hidden_layer(self) -> nn.Module:
+        """The second ReLU; its output is (B, hidden)."""
+        return self[3]
 
 
 class ResNet18Encoder(nn.Module):
@@ -84,6 +94,11 @@ class ResNet18Encoder(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def hidden_layer(self) -> nn.Module:
+        """The third of four stages; its output is (B, 256, h, w)."""
+        return self.network.layer3
+
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim == 4:
             return self.network(x)
@@ -102,14 +117,16 @@ class Fusion(nn.Module):
     where it is False, what the encoder gave has no influence.
     """
 
+    kind = ""  # its name in FUSIONS
+
     def __init__(self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int):
         super().__init__()
         self.modalities, self.embedding_dim, self.num_classes = tuple(modalities), embedding_dim, num_classes
 
-    def _pair(self, kind: str) -> None:
+    def _pair(self) -> None:
         if len(self.modalities) != 2:
             raise ValueError(
-                f"fusion={kind!r} is defined for two modalities, and there are {len(self.modalities)}: "
+                f"fusion={self.kind!r} is defined for two modalities, and there are {len(self.modalities)}: "
                 "use 'concat' or 'sum'."
             )
 
@@ -126,6 +143,8 @@ def _masked(z: Tensor, present: Tensor | None) -> Tensor:
 
 class ConcatFusion(Fusion):
     """logits = W [z_1; ...; z_M] + b, absent modalities as zeros. A modality's share is W_m z_m + b / M."""
+
+    kind = "concat"
 
     def __init__(self, modalities, embedding_dim, num_classes):
         super().__init__(modalities, embedding_dim, num_classes)
@@ -148,6 +167,8 @@ class ConcatFusion(Fusion):
 class SumFusion(Fusion):
     """logits = sum_m (W_m z_m + b_m) over the modalities that are present."""
 
+    kind = "sum"
+
     def __init__(self, modalities, embedding_dim, num_classes):
         super().__init__(modalities, embedding_dim, num_classes)
         self.linears = nn.ModuleDict({m: nn.Linear(embedding_dim, num_classes) for m in self.modalities})
@@ -159,6 +180,27 @@ class SumFusion(Fusion):
 
     def unimodal_logits(self, embeddings):
         return {m: self.linears[m](z) for m, z in embeddings.items()}
+
+
+class SharedFusion(Fusion):
+    """logits = mean over the present modalities of W z_m + b: one linear head for every modality."""
+
+    kind = "shared"
+
+    def __init__(self, modalities, embedding_dim, num_classes):
+        super().__init__(modalities, embedding_dim, num_classes)
+        self.linear = nn.Linear(embedding_dim, num_classes)
+
+    def forward(self, embeddings, present=None):
+        present = present or {}
+        first = next(iter(embeddings.values()))
+        everyone = torch.ones(len(first), dtype=torch.bool, device=first.device)
+        counts = sum(present.get(m, everyone).to(first.dtype) for m in embeddings)
+        total = sum(_masked(z, present.get(m)) for m, z in embeddings.items())
+        return self.linear(total / counts.clamp_min(1)[:, None])
+
+    def unimodal_logits(self, embeddings):
+        return {m: self.linear(z) for m, z in embeddings.items()}
 
 
 def _swapped(first: Tensor | None, second: Tensor | None, present: Tensor | None) -> Tensor:
@@ -176,9 +218,11 @@ class GatedFusion(Fusion):
     Where one modality is absent the other takes both places, sigmoid(h) * h, as in DGL's unimodal branch.
     """
 
+    kind = "gated"
+
     def __init__(self, modalities, embedding_dim, num_classes):
         super().__init__(modalities, embedding_dim, num_classes)
-        self._pair("gated")
+        self._pair()
         self.projections = nn.ModuleDict(
             {m: nn.Linear(embedding_dim, embedding_dim) for m in self.modalities}
         )
@@ -200,9 +244,11 @@ class FiLMFusion(Fusion):
     bilinear outer product. Where one modality is absent the other takes both places.
     """
 
+    kind = "film"
+
     def __init__(self, modalities, embedding_dim, num_classes):
         super().__init__(modalities, embedding_dim, num_classes)
-        self._pair("film")
+        self._pair()
         self.condition = nn.Linear(embedding_dim, 2 * embedding_dim)
         self.linear = nn.Linear(embedding_dim, num_classes)
 
@@ -216,7 +262,9 @@ class FiLMFusion(Fusion):
         return self.linear(gamma * value + beta)
 
 
-FUSIONS = {"concat": ConcatFusion, "sum": SumFusion, "gated": GatedFusion, "film": FiLMFusion}
+FUSIONS: dict[str, type[Fusion]] = {
+    fusion.kind: fusion for fusion in (ConcatFusion, SumFusion, SharedFusion, GatedFusion, FiLMFusion)
+}
 
 
 @dataclass(frozen=True)
@@ -235,15 +283,23 @@ class MultimodalClassifier(nn.Module):
         encoders: modality -> module that maps its input to (B, D).
         fusion: a ``Fusion`` over the same modalities.
         heads: whether each modality has its own head; then these give the unimodal logits.
+        unit_sphere: whether embeddings are divided by their norms before anything sees them.
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module], fusion: Fusion, heads: bool = False):
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: Fusion,
+        heads: bool = False,
+        unit_sphere: bool = False,
+    ):
         super().__init__()
         if tuple(encoders) != fusion.modalities:
             raise ValueError(
                 f"encoders for {tuple(encoders)} and a fusion of {fusion.modalities}: name the same ones."
             )
         self.encoders, self.fusion = nn.ModuleDict(encoders), fusion
+        self.unit_sphere = unit_sphere
         linear = {m: nn.Linear(fusion.embedding_dim, fusion.num_classes) for m in encoders} if heads else {}
         self.heads = nn.ModuleDict(linear)
 
@@ -258,7 +314,10 @@ class MultimodalClassifier(nn.Module):
             raise ValueError(
                 f"inputs for {sorted(inputs)}: the model has the modalities {list(self.modalities)}."
             )
-        return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
+        embeddings = {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
+        if self.unit_sphere:
+            return {m: F.normalize(z, dim=1) for m, z in embeddings.items()}
+        return embeddings
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B, C) of each modality alone: its own head's, otherwise its share of a linear fusion."""
@@ -280,6 +339,7 @@ def build_model(
     fusion: str = "concat",
     embedding_dim: int = 128,
     heads: bool = False,
+    unit_sphere: bool = False,
     encoder: str = "auto",
     encoder_options: Mapping | None = None,
 ) -> MultimodalClassifier:
@@ -298,6 +358,5 @@ def build_model(
         return ENCODERS[kind](shape, embedding_dim, **(encoder_options or {}))
 
     encoders = {m: make(data.shapes[m]) for m in data.modalities}
-    return MultimodalClassifier(
-        encoders, FUSIONS[fusion](data.modalities, embedding_dim, data.num_classes), heads
-    )
+    head = FUSIONS[fusion](data.modalities, embedding_dim, data.num_classes)
+    return MultimodalClassifier(encoders, head, heads, unit_sphere)

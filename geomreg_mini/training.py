@@ -13,9 +13,10 @@ import io
 import platform
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from .evaluation import accuracies, encode, knn_probe, robustness
 from .geometry import geometry_report
 from .models import MultimodalClassifier, build_model
 from .paradigms import PARADIGMS, Paradigm
+from .paradigms.pareto import ParetoGeometry
 from .records import Record, config_key, rounded, write_atomically
 from .regularizer import GeometryRegularizer
 
@@ -35,6 +37,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "step": lambda done: 1.0 if done < 0.7 else 0.1,
     "cosine": lambda done: 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item()),
 }
+DEPTHS = ("embedding", "hidden", "logits")
+COMBINATIONS = ("sum", "pareto")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -57,8 +61,11 @@ class TrainConfig:
         dataset: a name that ``geomreg_mini.data.load`` knows, with ``dataset_options`` for it; ``seed`` is
             passed on.
         paradigm: a name in ``PARADIGMS``, with ``paradigm_options``.
-        regularizer: a ``GeometryRegularizer`` (or None): its total is added to what the encoders are trained
-            on.
+        regularizer: a ``GeometryRegularizer`` or one of ``CONTROLS`` (or None): its total is added to what
+            the encoders are trained on.
+        depth: what the regularizer sees: each modality's "embedding", as it enters the fusion; "hidden", the
+            encoder's last layer but one, averaged over space; or its unimodal "logits".
+        combination: of the gradients of task and regularizer, "sum" or "pareto" (see ``pareto_gradients``).
         fusion, embedding_dim, encoder, encoder_options: see ``build_model``.
         epochs, batch_size: length of training; the last batch of an epoch is dropped where it is not full.
         learning_rate, momentum, weight_decay: of SGD.
@@ -75,6 +82,8 @@ class TrainConfig:
     paradigm: str = "joint"
     paradigm_options: dict[str, Any] = field(default_factory=dict)
     regularizer: nn.Module | None = None
+    depth: str = "embedding"
+    combination: str = "sum"
     fusion: str = "concat"
     embedding_dim: int = 128
     encoder: str = "auto"
@@ -95,6 +104,8 @@ class TrainConfig:
             ("paradigm", PARADIGMS),
             ("schedule", SCHEDULES),
             ("precision", ("auto", *PRECISIONS)),
+            ("depth", DEPTHS),
+            ("combination", COMBINATIONS),
         ]:
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -189,6 +200,7 @@ def fit(
             fusion=config.fusion,
             embedding_dim=config.embedding_dim,
             heads=PARADIGMS[config.paradigm].needs_heads,
+            unit_sphere=getattr(config.regularizer, "normalizes", False),
             encoder=config.encoder,
             encoder_options=config.encoder_options,
         )
@@ -248,6 +260,26 @@ class _Run:
         self.epoch, self.wall_time = 0, 0.0
         self.series: dict[str, list[float | None]] = {"epoch": []}
         self.best_epoch, self.best_accuracy, self.best_weights = 0, -1.0, None
+        self.hidden: dict[str, torch.Tensor] = {}
+        self.hooks = self._hidden_hooks() if config.regularizer is not None else []
+
+    def _hidden_hooks(self) -> list:
+        if self.config.depth != "hidden":
+            return []
+        for m, encoder in self.model.encoders.items():
+            if not hasattr(encoder, "hidden_layer"):
+                raise ValueError(
+                    f"depth='hidden' needs encoders with a hidden_layer, and that of {m!r} has none: "
+                    "use depth='embedding'."
+                )
+
+        def keep(modality: str, module: nn.Module, inputs, output: torch.Tensor) -> None:
+            self.hidden[modality] = output.flatten(2).mean(2) if output.ndim > 2 else output
+
+        return [
+            encoder.hidden_layer.register_forward_hook(partial(keep, m))
+            for m, encoder in self.model.encoders.items()
+        ]
 
     def _precision(self) -> torch.dtype:
         name, on_gpu = self.config.precision, self.device.type == "cuda"
@@ -260,6 +292,13 @@ class _Run:
         return PRECISIONS[name]
 
     def _geometry(self, embeddings):
+        if self.config.depth == "hidden":
+            embeddings = self.hidden
+        elif self.config.depth == "logits":
+            embeddings = self.model.unimodal_logits(embeddings)
+            if not embeddings:
+                kind = self.model.fusion.kind
+                raise ValueError(f"depth='logits': fusion={kind!r} has no unimodal logits; use 'embedding'.")
         try:
             return self.config.regularizer(embeddings).total
         except ValueError:
@@ -282,27 +321,43 @@ class _Run:
         rate = config.learning_rate * SCHEDULES[config.schedule]((epoch - 1) / config.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        geometry = None if config.regularizer is None else self._geometry
         sums: dict[str, float] = {}
         self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.paradigm.start_epoch(epoch, config.epochs, self.data)
         steps = len(train) // size
         for step in range(steps):
             batch = train.batch(order[step * size : (step + 1) * size])
             inputs = {m: x.to(self.device) for m, x in batch["inputs"].items()}
             batch = {**batch, "inputs": inputs, "label": batch["label"].to(self.device)}
-            self.optimizer.zero_grad(set_to_none=True)
-            with self._autocast():
-                losses = self.paradigm.step(batch, geometry, lambda loss: self.scaler.scale(loss).backward())
-            self._check(losses, epoch, step)
-            if config.clip_norm is not None:
-                self.scaler.unscale_(self.optimizer)
-                nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            for name, loss in losses.items():
-                sums[name] = sums.get(name, 0.0) + loss.item()
+            for losses in self._updates(batch):
+                self._check(losses, epoch, step)
+                if config.clip_norm is not None:
+                    self.scaler.unscale_(self.optimizer)
+                    nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                self.optimizer.zero_grad(set_to_none=True)
+                for name, loss in losses.items():
+                    sums[name] = sums.get(name, 0.0) + loss.item()
         self.epoch = epoch
         self.losses = {f"train/loss/{name}": total / steps for name, total in sums.items()}
+
+    def _updates(self, batch) -> Iterator[dict[str, torch.Tensor]]:
+        """The paradigm's updates, each with the gradients in place."""
+        geometry = None if self.config.regularizer is None else self._geometry
+        if geometry is not None and self.config.combination == "pareto":
+            scale = self.scaler.scale(torch.ones((), device=self.device))
+            geometry = ParetoGeometry(self.model.encoders, geometry, scale)
+
+        def backward(loss: torch.Tensor, retain_graph: bool = False) -> None:
+            self.scaler.scale(loss).backward(retain_graph=retain_graph)
+
+        with self._autocast():
+            for losses in self.paradigm.updates(batch, geometry, backward):
+                if isinstance(geometry, ParetoGeometry):
+                    geometry.combine()
+                yield losses
 
     @staticmethod
     def _check(losses: Mapping[str, torch.Tensor], epoch: int, step: int) -> None:
@@ -339,6 +394,8 @@ class _Run:
 
     def finish(self, wall_time: Callable[[], float]) -> Record:
         """Put the selected weights into the model, look at the test split once, and write it all down."""
+        for hook in self.hooks:
+            hook.remove()
         self.model.load_state_dict(self.best_weights)
         train, validation, test = (
             encode(self.model, split) for split in (self.data.train, self.data.validation, self.data.test)
@@ -379,6 +436,7 @@ class _Run:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "paradigm": self.paradigm.state_dict(),
                 "progress": [self.epoch, self.wall_time, self.series],
                 "best": [self.best_epoch, self.best_accuracy, self.best_weights],
             },
@@ -403,6 +461,7 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.paradigm.load_state_dict(state["paradigm"])
         self.epoch, self.wall_time, self.series = state["progress"]
         self.best_epoch, self.best_accuracy, self.best_weights = state["best"]
 

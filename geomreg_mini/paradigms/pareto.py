@@ -1,0 +1,90 @@
+"""Two gradients, one direction: their sum where they agree, the shortest point between them elsewhere.
+
+MMPareto (arXiv 2405.17730) combines a fused and a unimodal gradient this way; the training loop offers the
+same rule for the gradients of task and regularizer (``TrainConfig.combination = "pareto"``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .base import Geometry
+
+Gradients = Sequence[Tensor | None]  # one entry a parameter, None where a loss does not reach it
+
+
+def inner(first: Gradients, second: Gradients) -> float:
+    """Inner product of two gradients over all parameters, in float64."""
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    return sum(torch.dot(a.flatten().double(), b.flatten().double()).item() for a, b in pairs)
+
+
+def min_norm_weights(first: Gradients, second: Gradients, end: float = 0.001) -> tuple[float, float]:
+    """Weights (w, 1 - w) of the shortest vector w g1 + (1 - w) g2, w in [end, 1 - end].
+
+    Closed form w = (g2.g2 - g1.g2) / (g1.g1 + g2.g2 - 2 g1.g2). ``end`` is that of MMPareto's released code.
+    Equal gradients, two zeros among them, give (1/2, 1/2).
+    """
+    cross, own, other = inner(first, second), inner(first, first), inner(second, second)
+    distance = own + other - 2 * cross
+    if distance <= 1e-12 * (own + other):
+        return 0.5, 0.5
+    weight = min(max((other - cross) / distance, end), 1 - end)
+    return weight, 1 - weight
+
+
+def pareto_gradients(first: Gradients, second: Gradients) -> list[Tensor | None]:
+    """The combined gradient 2 (w1 g1 + w2 g2), one tensor a parameter.
+
+    Where the cosine of the two is positive the weights are 1/2, so that this is the plain sum; else they are
+    ``min_norm_weights``. The min-norm point is short, so each tensor is stretched to the norm of the plain
+    sum where it falls below; a tensor of zeros stays zero.
+    """
+    agree = inner(first, second) > 0
+    w1, w2 = (0.5, 0.5) if agree else min_norm_weights(first, second)
+    combined: list[Tensor | None] = []
+    for a, b in zip(first, second, strict=True):
+        if a is None or b is None:  # nothing to be in conflict with
+            combined.append(b if a is None else a)
+            continue
+        plain, h = a + b, 2 * (w1 * a + w2 * b)
+        length, wanted = h.norm(), plain.norm()
+        stretch = torch.where((length > 0) & (wanted > length), wanted / length, torch.ones_like(length))
+        combined.append(h * stretch)
+    return combined
+
+
+class ParetoGeometry:
+    """Stands in for ``geometry``: keeps its gradient apart until the paradigm has formed that of the task.
+
+    Called by the paradigm, it differentiates the regularizer with respect to each encoder and returns its
+    value without a graph. ``combine`` then replaces each encoder's task gradient by ``pareto_gradients`` of
+    the two.
+    """
+
+    def __init__(self, encoders: nn.ModuleDict, geometry: Geometry, scale: Tensor | float = 1.0):
+        self.geometry, self.scale = geometry, scale
+        self.parameters = {m: list(encoder.parameters()) for m, encoder in encoders.items()}
+        self.gradients: dict[str, Gradients] = {}
+
+    def __call__(self, embeddings) -> Tensor:
+        loss = self.geometry(embeddings)
+        if loss.requires_grad:
+            flat = [p for parameters in self.parameters.values() for p in parameters]
+            gradients = iter(
+                torch.autograd.grad(self.scale * loss, flat, retain_graph=True, allow_unused=True)
+            )
+            self.gradients = {m: [next(gradients) for _ in own] for m, own in self.parameters.items()}
+        return loss.detach()
+
+    def combine(self) -> None:
+        """Call between the paradigm's backward and the optimizer's step."""
+        for m, geometry in self.gradients.items():
+            own = self.parameters[m]
+            if all(p.grad is None for p in own):
+                continue  # this update does not train the encoder
+            for p, gradient in zip(own, pareto_gradients([p.grad for p in own], geometry), strict=True):
+                p.grad = gradient

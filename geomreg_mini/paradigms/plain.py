@@ -1,0 +1,53 @@
+"""The paradigms whose step is one sum of cross-entropies: joint, uniform sum, unimodal."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from .base import Paradigm
+
+
+class Joint(Paradigm):
+    """Cross-entropy of the fused logits: the plain baseline."""
+
+    def losses(self, output, label):
+        return {"fused": F.cross_entropy(output.logits, label)}
+
+
+class UniformSum(Paradigm):
+    """Fused plus every unimodal cross-entropy with equal weights, as MMPareto's baseline.
+
+    Each modality has a head of its own. ``unimodal_weight`` scales the unimodal losses; 1 is the uniform sum.
+    """
+
+    needs_heads = True
+
+    def __init__(self, model, unimodal_weight: float = 1.0):
+        super().__init__(model)
+        self.unimodal_weight = unimodal_weight
+
+    def losses(self, output, label):
+        unimodal = {
+            m: self.unimodal_weight * F.cross_entropy(o, label) for m, o in output.unimodal_logits.items()
+        }
+        return {"fused": F.cross_entropy(output.logits, label), **unimodal}
+
+
+class Unimodal(Paradigm):
+    """Each encoder with its own head, nothing shared; the fused prediction averages their probabilities."""
+
+    needs_heads = True
+
+    def losses(self, output, label):
+        return {m: F.cross_entropy(logits, label) for m, logits in output.unimodal_logits.items()}
+
+    def fused_logits(self, embeddings, present=None):
+        present = present or {}
+        total = 0.0
+        for m, logits in self.model.unimodal_logits(embeddings).items():
+            share = logits.softmax(dim=1)
+            if m in present:
+                share = torch.where(present[m][:, None], share, torch.zeros_like(share))
+            total = total + share
+        return total.clamp_min(torch.finfo(total.dtype).tiny).log()
