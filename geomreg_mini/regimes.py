@@ -14,20 +14,17 @@ speaker on whom one seed tests is another seed's validation speaker.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .records import Record
 from .regularizer import GeometryRegularizer
-from .training import TrainConfig, fit
+from .sweeps import best, command, paired_gains, recorded, work_through
+from .training import TrainConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +51,6 @@ CONTROLS: dict[str, dict[str, float]] = {
     f"lr{rate}-wd{decay}": {"learning_rate": rate, "weight_decay": decay}
     for rate, decay in [(0.1, 0.0001), (0.05, 0.001), (0.05, 0.005), (0.02, 0.001)]
 }
-SELECTION = "validation/accuracy/fused"
 CELL = ("regime", "protocol", "labels", "image_noise", "paradigm")
 
 
@@ -110,26 +106,6 @@ def settings_of(regime: Regime) -> dict[str, tuple[str, ...]]:
     return arms | ({"control": tuple(CONTROLS)} if regime in CONTROLLED else {})
 
 
-def best(records: Mapping[str, Record]) -> str:
-    """The setting with the highest fused validation accuracy, the first of equals in table order."""
-    return max(records, key=lambda name: records[name].metrics[SELECTION])
-
-
-def _recorded(path: Path, config: TrainConfig, data) -> Record:
-    """The record at ``path``; trained first where there is none."""
-    if path.exists():
-        record = Record.load(path)
-        made_by = TrainConfig.from_dict(record.config), record.data_fingerprint
-        if made_by != (config, data.fingerprint):
-            raise ValueError(
-                f"{path} was made by another config or data: move the folder away and run again."
-            )
-        return record
-    record = fit(config, data=data, device="cpu", progress=False)
-    record.save(path)
-    return record
-
-
 def run_cell(regime: Regime, seed: int, folder: Path) -> int:
     """All runs of one regime and seed, in the order that the protocol needs; returns how many there are."""
     from .data import load
@@ -138,37 +114,23 @@ def run_cell(regime: Regime, seed: int, folder: Path) -> int:
     data = load(first.dataset, seed=seed, **first.dataset_options)
     here = folder / regime.name / f"seed{seed}"
     baselines = {
-        name: _recorded(here / f"baseline-{name}.json", regime.config(seed, setting, None), data)
+        name: recorded(here / f"baseline-{name}.json", regime.config(seed, setting, None), data)
         for name, setting in BASELINES.items()
     }
     setting = BASELINES[best(baselines)]
     for name, weights in REGULARIZERS.items():
-        _recorded(here / f"regularized-{name}.json", regime.config(seed, setting, weights), data)
+        recorded(here / f"regularized-{name}.json", regime.config(seed, setting, weights), data)
     for name in settings_of(regime).get("control", ()):
-        _recorded(here / f"control-{name}.json", regime.config(seed, CONTROLS[name], None), data)
+        recorded(here / f"control-{name}.json", regime.config(seed, CONTROLS[name], None), data)
     return sum(map(len, settings_of(regime).values()))
 
 
 def run_map(folder: str | Path, *, jobs: int = 2) -> None:
     """Train what is not recorded below ``folder``, ``jobs`` processes of one thread each."""
-    from tqdm.auto import tqdm
-
     folder = Path(folder)
-    cells = [(regime, seed) for seed in SEEDS for regime in REGIMES]
-    os.environ["OMP_NUM_THREADS"] = "1"
-    total = sum(len(names) for regime, _ in cells for names in settings_of(regime).values())
-    with (
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
-        tqdm(total=total, unit="run", mininterval=5) as bar,
-    ):
-        futures = [pool.submit(run_cell, regime, seed, folder) for regime, seed in cells]
-        try:
-            for future in as_completed(futures):
-                bar.update(future.result())
-        except BaseException:
-            # Waits for the runs in progress, so that nothing goes on alone.
-            pool.shutdown(cancel_futures=True)
-            raise
+    cells = [(regime, seed, folder) for seed in SEEDS for regime in REGIMES]
+    total = sum(len(names) for regime, *_ in cells for names in settings_of(regime).values())
+    work_through(run_cell, cells, total=total, jobs=jobs)
 
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -241,30 +203,9 @@ def gains(
     Raises:
         ValueError: where the two arms do not have the same seeds, as with an unknown ``setting``.
     """
-    import pandas as pd
-
-    from .evaluation import paired_interval
-
     regularized, baseline = (frame[frame["arm"] == arm] for arm in ("regularized", against))
-    regularized = regularized[
-        regularized["selected"] if setting is None else regularized["setting"] == setting
-    ]
-    baseline = baseline[baseline["selected"]]
-    treated, untreated = (
-        {
-            key: part.groupby("seed")[metric].mean().to_dict()
-            for key, part in arm.groupby(list(by), sort=False)
-        }
-        for arm in (regularized, baseline)
-    )
-    rows = []
-    for key, values in untreated.items():
-        gain = paired_interval(treated.get(key, {}), values)
-        bounds = {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.n}
-        rows.append(
-            {**dict(zip(by, key, strict=True)), **bounds, "baseline": sum(values.values()) / len(values)}
-        )
-    return pd.DataFrame(rows)
+    chosen = regularized["selected"] if setting is None else regularized["setting"] == setting
+    return paired_gains(regularized[chosen], baseline[baseline["selected"]], metric, by)
 
 
 def summary(frame: pd.DataFrame) -> str:
@@ -301,33 +242,15 @@ def figure(frame: pd.DataFrame):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m geomreg_mini.regimes", description=__doc__.split("\n")[0]
+    return command(
+        "regimes",
+        __doc__.split("\n")[0],
+        "results/digits",
+        run_map,
+        lambda folder: summary(load_map(folder)),
+        lambda folder: figure(load_map(folder)),
+        arguments,
     )
-    parser.add_argument(
-        "--out", default="results/digits", help="folder of the records (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=2, help="processes at a time, one thread each (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--summary", action="store_true", help="print a table of what is recorded, train nothing"
-    )
-    parser.add_argument("--figure", metavar="FILE", help="draw the map of what is recorded, train nothing")
-    options = parser.parse_args(arguments)
-    from data_scripts.fetch import DataError
-
-    try:
-        if options.summary:
-            print(summary(load_map(options.out)))
-        if options.figure:
-            figure(load_map(options.out)).savefig(options.figure)
-        if not (options.summary or options.figure):
-            run_map(options.out, jobs=options.jobs)
-    except (DataError, OSError, ValueError, RuntimeError) as error:
-        print(f"regimes: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

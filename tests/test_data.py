@@ -314,6 +314,18 @@ def test_multiview_splits_are_stratified_disjoint_and_standardized_by_training(m
     assert load("multiview_digits", labels=100).train.labels.bincount().tolist() == [10] * 10
 
 
+def test_a_choice_of_views_keeps_splits_and_order(multiview_files):
+    everything, few = load("multiview_digits"), load("multiview_digits", views=("zer", "fou"))
+    assert few.modalities == ("zer", "fou")
+    assert torch.equal(few.test.inputs["fou"], everything.test.inputs["fou"])
+
+
+@pytest.mark.parametrize("views", [("fou",), ("fou", "fou"), ("fou", "sound")])
+def test_views_that_cannot_be_are_named(multiview_files, views):
+    with pytest.raises(ValueError, match="name two or more of fou, fac, kar, pix, zer, mor"):
+        load("multiview_digits", views=views)
+
+
 def test_the_views_of_one_sample_show_the_same_digit(multiview_files):
     """A nearest neighbour in one view has the same digit far more often than chance, so rows correspond."""
     data = load("multiview_digits")

@@ -93,9 +93,9 @@ def test_importing_the_module_loads_nothing_heavy_beyond_torch():
 
 
 # Which modules a module may import. `training` and what is above it may use everything that stands before it.
-FOUNDATIONS = {"regularizer", "controls", "geometry"}  # import nothing of the project
-ORDER = [FOUNDATIONS, {"models"}, {"paradigms"}, {"records", "paper", "data"}, {"evaluation"}, {"training"},
-         {"plots"}, {"labs", "regimes"}, {"course"}]  # fmt: skip
+FOUNDATIONS = {"regularizer", "geometry"}  # import nothing of the project
+ORDER = [FOUNDATIONS, {"controls"}, {"models"}, {"paradigms"}, {"records", "paper", "data"}, {"evaluation"}, {"training"},
+         {"plots", "sweeps"}, {"labs", "regimes", "paradigm_table", "ablations"}, {"course"}]  # fmt: skip
 
 
 def imported_modules(path):

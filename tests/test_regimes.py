@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from geomreg_mini import data, regimes
+from geomreg_mini import data, regimes, sweeps
 from geomreg_mini.records import Record
 from geomreg_mini.regimes import (
     BASELINES,
@@ -15,14 +15,13 @@ from geomreg_mini.regimes import (
     REGIMES,
     REGULARIZERS,
     SEEDS,
-    SELECTION,
     Regime,
-    best,
     gains,
     load_map,
     run_cell,
     summary,
 )
+from geomreg_mini.sweeps import SELECTION, best
 from geomreg_mini.training import TrainConfig, fit
 
 RESULTS = Path(__file__).parents[1] / "results" / "digits"
@@ -59,7 +58,7 @@ def trained(monkeypatch):
 
     fake.accuracy_of = lambda config: 0.5
     fake.runs = runs
-    monkeypatch.setattr(regimes, "fit", fake)
+    monkeypatch.setattr(sweeps, "fit", fake)
     monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(fingerprint="0"))
     return fake
 

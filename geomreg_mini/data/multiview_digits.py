@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -10,14 +12,16 @@ from .dataset import MultimodalDataset, Split, check_labels, fingerprint, strati
 TRAIN, VALIDATION = 1400, 300  # of 2,000; the remaining 300 test
 
 
-def load(seed: int = 0, *, labels: int | None = None) -> MultimodalDataset:
+def load(
+    seed: int = 0, *, labels: int | None = None, views: Sequence[str] | None = None
+) -> MultimodalDataset:
     """UCI Multiple Features with its views as modalities: vectors ``fou`` of width 76 (Fourier coefficients),
     ``fac`` 216 (profile correlations), ``kar`` 64 (Karhunen-Loeve coefficients), ``pix`` 240 (pixel
     averages), ``zer`` 47 (Zernike moments) and ``mor`` 6 (morphology).
 
     ``seed`` fixes the stratified splits and the labelled subset; ``labels`` keeps that many training samples,
-    in equal shares of the classes (None: all 1,400). Features are standardized one by one by the whole
-    training split.
+    in equal shares of the classes (None: all 1,400); ``views`` names two views or more (None: all six).
+    Features are standardized one by one by the whole training split.
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when the files cannot be
     had.
@@ -25,6 +29,10 @@ def load(seed: int = 0, *, labels: int | None = None) -> MultimodalDataset:
     from data_scripts import multiview_digits
     from data_scripts.fetch import DataError, data_root, load_arrays
 
+    names = multiview_digits.VIEWS if views is None else tuple(views)
+    if len(set(names)) != len(names) or len(names) < 2 or not set(names) <= set(multiview_digits.VIEWS):
+        known = ", ".join(multiview_digits.VIEWS)
+        raise ValueError(f"views={views!r}: name two or more of {known}, each once.")
     path = data_root() / multiview_digits.INFO.prepared
     arrays = load_arrays(path)
     if arrays is None:
@@ -42,7 +50,7 @@ def load(seed: int = 0, *, labels: int | None = None) -> MultimodalDataset:
     parts = dict(
         zip(("train", "validation", "test"), np.split(order, [TRAIN, TRAIN + VALIDATION]), strict=True)
     )
-    views = {view: _standardized(arrays[view], parts["train"]) for view in multiview_digits.VIEWS}
+    views = {view: _standardized(arrays[view], parts["train"]) for view in names}
     # every beginning of a stratified order is stratified
     parts["train"] = parts["train"][: check_labels(labels, 10, TRAIN)]
     splits = {
@@ -55,7 +63,7 @@ def load(seed: int = 0, *, labels: int | None = None) -> MultimodalDataset:
     }
     return MultimodalDataset(
         name="multiview_digits",
-        modalities=multiview_digits.VIEWS,
+        modalities=names,
         num_classes=10,
         shapes={view: values.shape[1:] for view, values in views.items()},
         **splits,

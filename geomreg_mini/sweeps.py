@@ -1,0 +1,146 @@
+"""What all sweeps share: record each run once, work through cells in several processes, compare arms by seed.
+
+A sweep trains many configs and leaves one record a run below a folder, so that it can be stopped and started
+at will. A *cell* is what one process does in one go, because later runs of it depend on earlier ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .records import Record
+from .training import TrainConfig, fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SELECTION = "validation/accuracy/fused"
+
+
+def best(records: Mapping[str, Record]) -> str:
+    """The setting with the highest fused validation accuracy, the first of equals in table order."""
+    return max(records, key=lambda name: records[name].metrics[SELECTION])
+
+
+def recorded(path: Path, config: TrainConfig, data) -> Record:
+    """The record at ``path``; trained first where there is none.
+
+    Raises:
+        ValueError: if the file is the record of another config or of other data.
+    """
+    if path.exists():
+        record = Record.load(path)
+        made_by = TrainConfig.from_dict(record.config), record.data_fingerprint
+        if made_by != (config, data.fingerprint):
+            raise ValueError(
+                f"{path} was made by another config or data: move the folder away and run again."
+            )
+        return record
+    record = fit(config, data=data, device="cpu", progress=False)
+    record.save(path)
+    return record
+
+
+def work_through(work: Callable[..., int], cells: Iterable[tuple], *, total: int, jobs: int) -> None:
+    """Call ``work(*cell)`` for each cell, ``jobs`` processes of one thread each; it returns its runs' number.
+
+    Args:
+        work: a function of a module, so that another process can import it.
+        cells: arguments of each call.
+        total: runs of all cells together, for the progress bar.
+        jobs: processes at a time.
+    """
+    from tqdm.auto import tqdm
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with (
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+        tqdm(total=total, unit="run", mininterval=5) as bar,
+    ):
+        futures = [pool.submit(work, *cell) for cell in cells]
+        try:
+            for future in as_completed(futures):
+                bar.update(future.result())
+        except BaseException:
+            # Waits for the runs in progress, so that nothing goes on alone.
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def paired_gains(
+    treated: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str]
+) -> pd.DataFrame:
+    """Mean of treated minus baseline, paired by seed, with its 95 % interval, for each value of ``by``.
+
+    Args:
+        treated, baseline: runs in rows, with a column ``seed``; several runs of one seed are averaged first.
+        metric: the column to compare.
+        by: the columns that make a row of the answer.
+
+    Returns:
+        These columns, ``mean``, ``low``, ``high`` and ``baseline`` in the metric's unit, and ``seeds``.
+
+    Raises:
+        ValueError: where the two do not have the same seeds.
+    """
+    import pandas as pd
+
+    from .evaluation import paired_interval
+
+    by = list(by)
+    treated_by, baseline_by = (
+        {key: part.groupby("seed")[metric].mean().to_dict() for key, part in arm.groupby(by, sort=False)}
+        for arm in (treated, baseline)
+    )
+    rows = []
+    for key, values in baseline_by.items():
+        gain = paired_interval(treated_by.get(key, {}), values)
+        bounds = {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.n}
+        rows.append(
+            {**dict(zip(by, key, strict=True)), **bounds, "baseline": sum(values.values()) / len(values)}
+        )
+    return pd.DataFrame(rows)
+
+
+def command(
+    module: str,
+    description: str,
+    folder: str,
+    run: Callable[..., None],
+    summary: Callable[[str], str],
+    figure: Callable | None = None,
+    arguments: list[str] | None = None,
+) -> int:
+    """The command line of a sweep: ``run(folder, jobs=)``, or only print ``summary(folder)`` or draw."""
+    parser = argparse.ArgumentParser(prog=f"python -m geomreg_mini.{module}", description=description)
+    parser.add_argument("--out", default=folder, help="folder of the records (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="processes at a time, one thread each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--summary", action="store_true", help="print a table of what is recorded, train nothing"
+    )
+    if figure is not None:
+        parser.add_argument("--figure", metavar="FILE", help="draw what is recorded, train nothing")
+    options = parser.parse_args(arguments)
+    drawn = getattr(options, "figure", None)
+    from data_scripts.fetch import DataError
+
+    try:
+        if options.summary:
+            print(summary(options.out))
+        if drawn:
+            figure(options.out).savefig(drawn)
+        if not (options.summary or drawn):
+            run(options.out, jobs=options.jobs)
+    except (DataError, OSError, ValueError, RuntimeError) as error:
+        print(f"{module}: {error}", file=sys.stderr)
+        return 1
+    return 0
