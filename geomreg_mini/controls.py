@@ -1,0 +1,366 @@
+"""What the regularizer is compared with: other objectives on the same embeddings, behind its interface.
+
+Each class takes what `GeometryRegularizer` takes and returns what it returns, so a loop can swap them:
+
+    control = VICReg(0.01)
+    out = control({"audio": za, "image": zv})
+    loss = task_loss + out.total
+
+    total = weight * (mean_m dispersion_m + mean_ab anchoring_ab)
+
+over modalities m and pairs (a, b) of them. `out.dispersion` holds what an objective asks of one modality and
+`out.anchoring` what it asks of a pair, each with the objective's own coefficients but without `weight`.
+`out.active` is empty, because none has a band. Below, z are the embeddings as they come, u = z / ||z||, B is
+the number of samples that take part and D the width.
+
+The paper (DAGR, arXiv 2601.21670) names always-on alignment, VICReg, Barlow Twins, the unit sphere and
+UniAlign as controls, but no formula or weight was found; CLIP's loss, KoLeo and alignment with uniformity are
+our additions. Most were made for two views of an image behind a projection head; here the "views" are
+modalities, and there is no head.
+"""
+
+import math
+from collections.abc import Callable
+from inspect import signature
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .regularizer import (
+    RegularizerOutput,
+    _anchoring,
+    _check_embeddings,
+    _check_mask,
+    _dispersion,
+    _unit_vectors,
+)
+
+VICREG_EPSILON = 1e-4  # added to a variance of about 1; bounds the slope of its square root
+BATCH_NORM_EPSILON = 1e-5  # takes a feature without variance to 0 instead of 0 / 0
+KOLEO_EPSILON = 1e-8
+
+
+class _Control(nn.Module):
+    """The interface of `GeometryRegularizer`; a subclass says its `terms`.
+
+    No parameter, no state, no `gather`: under torch.distributed each process sees its own batch. Half
+    precision is computed in float32, float64 stays. Zero vectors, duplicates and a batch of one give finite
+    values and gradients.
+
+    Args:
+        weight: at least 0; with 0 nothing is computed.
+
+    Raises:
+        ValueError: an argument out of range; the message names it and its value.
+    """
+
+    on_sphere = True  # `terms` gets unit vectors; False: the embeddings as they come
+
+    def __init__(self, weight: float):
+        super().__init__()
+        _check_at_least(0, weight=weight)
+        self.weight = weight
+
+    def forward(
+        self, embeddings: dict[str, Tensor], mask: dict[str, Tensor] | None = None
+    ) -> RegularizerOutput:
+        """All terms of one batch.
+
+        Args:
+            embeddings: modality -> (B, D_m), at least two; equal D_m wherever modalities are compared.
+            mask: modality -> boolean (B,), true where a sample has this modality. Absent samples take no
+                part. What needs two samples and has fewer is 0, and so is a pair that no sample has both of.
+
+        Raises:
+            ValueError: fewer than two modalities, or, naming the modality, wrong shape or dtype, unequal
+                batch sizes or widths, NaN or infinity in a present sample, a mask that does not fit.
+        """
+        mask = mask or {}
+        if len(embeddings) < 2:
+            raise ValueError(f"embeddings must hold at least 2 modalities, got {list(embeddings)}.")
+        _check_embeddings(embeddings, "modality")
+        _check_mask(mask, embeddings)
+        with torch.autocast(next(iter(embeddings.values())).device.type, enabled=False):
+            points = units = _unit_vectors(embeddings, "modality", mask)
+            if not self.on_sphere:
+                points = {m: z.to(units[m].dtype) for m, z in embeddings.items()}
+            within, across = self.terms(points, mask) if self.weight > 0 else ({}, {})
+            means = [sum(terms.values()) / len(terms) for terms in (within, across) if terms]
+            # 0 times the embeddings keeps the graph, so that backward() works
+            total = self.weight * sum(means) if means else sum((0.0 * u).sum() for u in units.values())
+        return RegularizerOutput(total, within, across, active={})
+
+    def terms(self, z: dict[str, Tensor], mask: dict[str, Tensor]) -> tuple[dict, dict]:
+        """modality -> dispersion, and (modality, modality) -> anchoring."""
+        raise NotImplementedError
+
+    def hyperparameters(self) -> dict:
+        """The constructor's arguments: `type(control)(**control.hyperparameters())` is an equal copy."""
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.hyperparameters().items())
+
+
+class AlwaysOnAlignment(_Control):
+    """Pull every pair together, however close it is: mean_i ||u_i^a - u_i^b||^2.
+
+    This is anchoring with radius 0: what the regularizer's agreement band does is the difference to it.
+    """
+
+    def terms(self, z, mask):
+        return {}, _across(_alignment, z, mask)
+
+
+class VICReg(_Control):
+    """Variance, invariance and covariance (arXiv 2105.04906), with the factors of its released code.
+
+        anchoring  = invariance * mean_{i, k} (x_ik^a - x_ik^b)^2
+        dispersion = variance * mean_k max(0, 1 - sqrt(Cov_kk + 1e-4))
+                     + 2 covariance * sum_{k != l} Cov_kl^2 / D
+
+    over samples i and features k, l; Cov is centered and divided by B - 1. With two modalities that is the
+    released loss: half the sum of the variance terms, but the whole sum of the covariance terms.
+
+    Args:
+        invariance, variance, covariance: the coefficients, at least 0.
+        on_sphere: False takes x = z, as published. On the unit sphere the target of the hinge, a standard
+            deviation of 1, is out of reach: about 1 / sqrt(D) is the most that D features can have at once.
+            True, for a comparison on the regularizer's ground, therefore takes x = sqrt(D) u. This is the
+            target 1 / sqrt(D) and the epsilon 1e-4 / D for u, but scaling the points instead keeps the
+            balance of the three terms, which change with different powers of D.
+    """
+
+    def __init__(
+        self,
+        weight: float,
+        invariance: float = 25.0,
+        variance: float = 25.0,
+        covariance: float = 1.0,
+        on_sphere: bool = True,
+    ):
+        super().__init__(weight)
+        _check_at_least(0, invariance=invariance, variance=variance, covariance=covariance)
+        self.invariance, self.variance, self.covariance = invariance, variance, covariance
+        self.on_sphere = on_sphere
+
+    def terms(self, z, mask):
+        def within(x: Tensor) -> Tensor:
+            centered = x - x.mean(0)
+            variances = centered.square().sum(0) / (len(x) - 1)
+            # The squares of X^T X and of X X^T have the same sum: take the smaller matrix.
+            gram = centered @ centered.T if len(x) < x.shape[1] else centered.T @ centered
+            off_diagonal = (gram / (len(x) - 1)).square().sum() - variances.square().sum()
+            return self.variance * variance_hinge(variances) + 2 * self.covariance * off_diagonal / x.shape[1]
+
+        def across(a: Tensor, b: Tensor) -> Tensor:
+            return self.invariance * _alignment(a, b) / a.shape[1]
+
+        if self.on_sphere:
+            z = {m: u * u.shape[1] ** 0.5 for m, u in z.items()}
+        return _within(within, z, mask), _across(across, z, mask)
+
+
+class BarlowTwins(_Control):
+    """Make the cross-correlation of two modalities the identity (arXiv 2103.03230).
+
+        anchoring = sum_k (1 - C_kk)^2 + off_diagonal * sum_{k != l} C_kl^2
+
+    with C = x_a^T x_b / B; x are the embeddings, not normalized (as published) but standardized feature by
+    feature over the batch: divided by sqrt(Var + 1e-5), as batch normalization does. This is a sum over
+    features, near D for unrelated modalities, so weights are small. A feature without variance counts 1.
+    """
+
+    on_sphere = False
+
+    def __init__(self, weight: float, off_diagonal: float = 0.0051):
+        super().__init__(weight)
+        _check_at_least(0, off_diagonal=off_diagonal)
+        self.off_diagonal = off_diagonal
+
+    def terms(self, z, mask):
+        def across(a: Tensor, b: Tensor) -> Tensor:
+            if len(a) < 2:
+                return (0.0 * (a + b)).sum()
+            correlation = _standardized(a).T @ _standardized(b) / len(a)
+            diagonal = correlation.diagonal()
+            others = correlation.square().sum() - diagonal.square().sum()
+            return (1 - diagonal).square().sum() + self.off_diagonal * others
+
+        return {}, _across(across, z, mask)
+
+
+class UnitSphere(_Control):
+    """No loss; `normalizes` asks the training loop to normalize embeddings before fusion.
+
+    What normalization achieves by itself is not the merit of an objective on the sphere.
+    """
+
+    normalizes = True
+
+    def __init__(self):
+        super().__init__(weight=0.0)
+
+
+class SymmetricInfoNCE(_Control):
+    """CLIP's loss (arXiv 2103.00020): find each sample's partner in the batch, in both directions.
+
+        anchoring = -mean_i [log softmax_i(u_i^a . u_j^b / temperature)
+                             + log softmax_i(u_i^b . u_j^a / temperature)] / 2
+
+    with the softmax over j; log B when all embeddings coincide. CLIP learns its temperature, starting at
+    0.07; a control has no parameters, so it stays there.
+    """
+
+    def __init__(self, weight: float, temperature: float = 0.07):
+        super().__init__(weight)
+        _check_positive(temperature=temperature)
+        self.temperature = temperature
+
+    def terms(self, z, mask):
+        def across(a: Tensor, b: Tensor) -> Tensor:
+            if len(a) < 2:
+                return (0.0 * (a + b)).sum()
+            logits, partner = a @ b.T / self.temperature, torch.arange(len(a), device=a.device)
+            return (F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)) / 2
+
+        return {}, _across(across, z, mask)
+
+
+class AlignUniform(_Control):
+    """Alignment and uniformity on the hypersphere (Wang & Isola, arXiv 2005.10242).
+
+        anchoring  = mean_i ||u_i^a - u_i^b||^alpha
+        dispersion = uniform_weight * log mean_{i != j} exp(-t ||u_i - u_j||^2)
+
+    At alpha 2 it is the regularizer without the band, at temperature 1 / t. alpha is at least 1: below, the
+    gradient is infinite where a pair coincides.
+    """
+
+    def __init__(self, weight: float, alpha: float = 2.0, t: float = 2.0, uniform_weight: float = 1.0):
+        super().__init__(weight)
+        _check_at_least(1, alpha=alpha)
+        _check_positive(t=t)
+        _check_at_least(0, uniform_weight=uniform_weight)
+        self.alpha, self.t, self.uniform_weight = alpha, t, uniform_weight
+
+    def terms(self, z, mask):
+        within = _within(lambda u: self.uniform_weight * _uniformity(u, self.t), z, mask)
+        return within, _across(lambda a, b: _alignment(a, b, self.alpha), z, mask)
+
+
+class UniAlignStyle(_Control):
+    """In the style of UniAlign (arXiv 2602.09507): uniformity within modalities, alignment to an anchor.
+
+        anchoring  = mean_i ||u_i^m - c_i||^2, c_i the direction of the sum of u_i^m over modalities m
+        dispersion = uniform_weight * log mean_{i != j} exp(-t ||u_i - u_j||^2)
+
+    The exact formula was not found. The abstract gives the parts: uniformity kept within modalities, and one
+    anchor instead of pairs that pull in different directions. Ours are the choice of the anchor, that it is a
+    constant (no gradient), the squared distance, t and the weights. `out.anchoring` is keyed by
+    (modality, "anchor"); only samples with two modalities or more have an anchor.
+    """
+
+    def __init__(self, weight: float, t: float = 2.0, uniform_weight: float = 1.0):
+        super().__init__(weight)
+        _check_positive(t=t)
+        _check_at_least(0, uniform_weight=uniform_weight)
+        self.t, self.uniform_weight = t, uniform_weight
+
+    def terms(self, z, mask):
+        _check_widths(z)
+        total = sum(u.detach() for u in z.values())  # _unit_vectors has made absent samples zero
+        anchor = _unit_vectors({"anchor": total}, "argument")["anchor"]
+        everywhere = total.new_ones(len(total), dtype=torch.bool)
+        present = {m: mask.get(m, everywhere) for m in z}
+        shared = sum(here.int() for here in present.values()) > 1
+        across = {(m, "anchor"): _anchoring(u, anchor, 0.0, 2, [present[m], shared])[0] for m, u in z.items()}
+        return _within(lambda u: self.uniform_weight * _uniformity(u, self.t), z, mask), across
+
+
+class KoLeo(_Control):
+    """Push each sample from its nearest neighbor in its modality (arXiv 1806.03198, used by DINOv2).
+
+        dispersion = -mean_i log(min_{j != i} ||u_i - u_j|| + 1e-8)
+
+    Negative where neighbors are more than 1 apart. An exact duplicate adds 18.4 and no gradient, a duplicate
+    at distance d a gradient of 1 / d: clip gradients where embeddings may collapse.
+    """
+
+    def terms(self, z, mask):
+        return _within(nearest_neighbor_term, z, mask), {}
+
+
+CONTROLS: dict[str, type[_Control]] = {
+    control.__name__: control
+    for control in (AlwaysOnAlignment, VICReg, BarlowTwins, UnitSphere, SymmetricInfoNCE, UniAlignStyle,
+                    KoLeo, AlignUniform)
+}  # fmt: skip
+
+
+def variance_hinge(variances: Tensor, target: float = 1, epsilon: float = VICREG_EPSILON) -> Tensor:
+    """How far the standard deviations of D features fall short of `target`, on average; variances (D,)."""
+    return (target - (variances + epsilon).sqrt()).relu().mean()
+
+
+def nearest_neighbor_term(u: Tensor) -> Tensor:
+    """KoLeo of vectors (B, D), B >= 2."""
+    with torch.no_grad():
+        distance = u.square().sum(1) - 2 * u @ u.T  # squared, without the part that is the same for all j
+        nearest = distance.fill_diagonal_(math.inf).argmin(1)
+    # vector_norm has gradient 0, not NaN, where it is 0.
+    return -(torch.linalg.vector_norm(u - u[nearest], dim=1) + KOLEO_EPSILON).log().mean()
+
+
+def _alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
+    return _anchoring(a, b, 0.0, power)[0]
+
+
+def _uniformity(u: Tensor, t: float) -> Tensor:
+    return _dispersion(u, 1 / t, "rbf", None)
+
+
+def _standardized(x: Tensor) -> Tensor:
+    centered = x - x.mean(0)
+    return centered / (centered.square().mean(0) + BATCH_NORM_EPSILON).sqrt()
+
+
+def _within(term: Callable[[Tensor], Tensor], z: dict[str, Tensor], mask: dict[str, Tensor]) -> dict:
+    """`term` of each modality over its present samples; 0 for fewer than two."""
+    present = {m: x[mask[m]] if m in mask else x for m, x in z.items()}
+    return {m: term(x) if len(x) > 1 else (0.0 * x).sum() for m, x in present.items()}
+
+
+def _across(term: Callable[[Tensor, Tensor], Tensor], z: dict[str, Tensor], mask: dict[str, Tensor]) -> dict:
+    """`term` of each pair of modalities over the samples that have both."""
+    _check_widths(z)
+    values = {}
+    for a, b in combinations(z, 2):
+        masks = [mask[m] for m in (a, b) if m in mask]
+        both = torch.stack(masks).all(0) if masks else slice(None)
+        values[a, b] = term(z[a][both], z[b][both])
+    return values
+
+
+def _check_widths(z: dict[str, Tensor]) -> None:
+    first, reference = next(iter(z.items()))
+    for name, x in z.items():
+        if x.shape[1] != reference.shape[1]:
+            raise ValueError(
+                f"modality {name!r} has width {x.shape[1]}, but {first!r} has {reference.shape[1]}: this "
+                "objective compares modalities feature by feature, so project to one width."
+            )
+
+
+def _check_at_least(least: float, **arguments: float) -> None:
+    for name, value in arguments.items():
+        if not (value >= least and math.isfinite(value)):
+            raise ValueError(f"{name} must be a finite number >= {least}, got {value}.")
+
+
+def _check_positive(**arguments: float) -> None:
+    for name, value in arguments.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be a finite number > 0, got {value}.")
