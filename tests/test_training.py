@@ -128,7 +128,7 @@ def test_an_unknown_name_is_answered_before_training(field):
 
 @pytest.mark.parametrize("paradigm", list(PARADIGMS))
 def test_the_same_config_gives_the_same_record_whatever_was_drawn_before(paradigm):
-    config = replace(REGULARIZED, paradigm=paradigm, fusion="sum")
+    config = replace(REGULARIZED, paradigm=paradigm, fusion="shared")
     first = run(config, clouds(3))
     torch.manual_seed(123)
     random.seed(5)
@@ -222,6 +222,22 @@ def test_a_run_stopped_after_any_epoch_and_resumed_gives_the_same_record(tmp_pat
     with pytest.raises(Stop):
         run(config, checkpoint=tmp_path / "run.pt", on_epoch=interrupt)
     assert run(config, checkpoint=tmp_path / "run.pt") == run(config)
+
+
+@pytest.mark.parametrize("paradigm", list(PARADIGMS))
+def test_a_paradigm_takes_up_its_state_where_a_run_stopped(tmp_path, paradigm):
+    class Stop(Exception):
+        pass
+
+    def interrupt(epoch, model):
+        if epoch == 2:
+            raise Stop
+
+    config = replace(REGULARIZED, paradigm=paradigm, fusion="shared")
+    with pytest.raises(Stop):
+        run(config, checkpoint=tmp_path / "run.pt", on_epoch=interrupt)
+    resumed = run(config, checkpoint=tmp_path / "run.pt")
+    assert as_json(resumed) == as_json(run(config))
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
@@ -323,7 +339,7 @@ def test_a_model_passed_in_is_left_with_the_selected_weights():
 def test_separate_clouds_are_learned():
     data = clouds(3, size=96)
     for paradigm in PARADIGMS:
-        record = run(replace(SMALL, paradigm=paradigm, epochs=8), data)
+        record = run(replace(SMALL, paradigm=paradigm, fusion="shared", epochs=8), data)
         assert record.metrics["test/accuracy/fused"] > 0.9
 
 
