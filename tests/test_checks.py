@@ -84,3 +84,92 @@ def test_a_prediction_is_compared_with_what_happened(guess, opening, capsys):
 def test_a_loss_of_one_number_passes_as_it_is():
     value = torch.tensor(2.0)
     assert checks.scalar(value) is value
+
+
+def spectrum_rank(z, *, normalized=True, center=True, power=1, entropy=torch.special.entr, last=torch.exp):
+    u = normalize(z, dim=1) if normalized else z
+    values = torch.linalg.svdvals(u - u.mean(0) if center else u) ** power
+    return last(entropy(values / values.sum()).sum())
+
+
+RANK_MISTAKES = {
+    "put your own code": lambda z: ...,
+    "it is NaN": lambda z: spectrum_rank(z, entropy=lambda p: -p * p.log()),
+    "take its exponential": lambda z: spectrum_rank(z, last=lambda h: h),
+    "use 2 directions equally": lambda z: spectrum_rank(z) + 1,
+    "normalize each row first": lambda z: spectrum_rank(z, normalized=False),
+    "subtract the mean row": lambda z: spectrum_rank(z, center=False),
+    "squares of the singular values": lambda z: spectrum_rank(z, power=2),
+    "normalize first, then center": lambda z: spectrum_rank(z - z.mean(0)),
+}
+
+
+@pytest.mark.parametrize("sentence", RANK_MISTAKES)
+def test_effective_rank_names_the_mistake(sentence, capsys):
+    assert not checks.effective_rank(RANK_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_effective_rank_accepts_a_number_or_a_tensor():
+    assert checks.effective_rank(spectrum_rank)
+    assert checks.effective_rank(lambda z: spectrum_rank(z).item())
+
+
+def spread_rows(n=600):
+    return torch.randn(n, 16, generator=torch.Generator().manual_seed(0))
+
+
+CLASSES = torch.arange(600) % 3
+TRICKS = {
+    "no meaning": (spread_rows(), spread_rows(), CLASSES),
+    "no spread": (spread_rows() + 20, spread_rows() + 20, CLASSES),
+    "no agreement": (spread_rows(), spread_rows().roll(1, dims=1), CLASSES),
+}
+FOOL_MISTAKES = {
+    "put your own code": {"no meaning": None},
+    "make at least 100": {"no spread": (spread_rows(50), spread_rows(50), CLASSES[:50])},
+    "spread the rows in more dimensions": {"no meaning": (spread_rows()[:, :2],) * 2 + (CLASSES,)},
+    "the pairs must agree": {"no meaning": (spread_rows(), spread_rows().flip(0), CLASSES)},
+    "fewer, larger classes": {"no meaning": (spread_rows(), spread_rows(), torch.arange(600) // 2)},
+    "must not follow the directions": {"no meaning": (*TRICKS["no meaning"][:2], spread_rows()[:, 0] > 0)},
+    "add a common direction": {"no spread": TRICKS["no meaning"]},
+    "let the small variation go every way": {
+        "no spread": (spread_rows()[:, :1] * torch.eye(16)[0] + 50,) * 2 + (CLASSES,)
+    },
+    "rotate instead": {"no agreement": (spread_rows(), spread_rows().flip(0), CLASSES)},
+    "turn b farther": {"no agreement": TRICKS["no meaning"]},
+}
+
+
+@pytest.mark.parametrize("sentence", FOOL_MISTAKES)
+def test_fool_names_the_mistake(sentence, capsys):
+    made = {**TRICKS, **FOOL_MISTAKES[sentence]}
+    assert not checks.fool(made.get)
+    assert sentence in capsys.readouterr().out
+
+
+def test_fool_accepts_a_right_answer():
+    assert checks.fool(TRICKS.get)
+
+
+DIAGNOSES = {"P": "cone", "Q": "rotation", "R": "gap", "S": "few directions"}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"P": None}, "some patients have no diagnosis yet"),
+        ({"P": "few directions"}, "all of its 23 directions are in use"),
+        ({"Q": "shuffled"}, "its CKA is 0.94"),
+        ({"R": "rotation"}, "leaves mean cosine and gap near 0"),
+        ({"S": "shuffled"}, "compare each number with the healthy pair's"),
+        ({"S": "flu"}, "'flu' is none of the diagnoses"),
+    ],
+)
+def test_patients_names_the_wrong_diagnosis(given, sentence, capsys):
+    assert not checks.patients({**DIAGNOSES, **given})
+    assert sentence in capsys.readouterr().out
+
+
+def test_patients_accepts_the_right_diagnoses():
+    assert checks.patients(DIAGNOSES)
