@@ -1,0 +1,108 @@
+"""Adaptive gradient modulation: split the fused logits by Shapley values and scale what flows back."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .base import Paradigm
+
+
+class AGM(Paradigm):
+    """Adaptive gradient modulation (ICCV 2023, arXiv 2308.07686).
+
+    The fused logits F split into mono-modal outputs o_m, the Shapley values of a game among the modalities in
+    which a coalition is worth the logits when all other inputs are zeros, and the empty one nothing. They add
+    up to F for every fusion. For two modalities
+
+        o_a = (F(a, v) - F(0, v) + F(a, 0)) / 2,    o_v = (F(a, v) - F(a, 0) + F(0, v)) / 2
+
+    With s_m the mean cross-entropy of o_m (at most -log 1e-8 a sample), S_m its mean over all earlier steps,
+    and M modalities, the gradient that flows back through o_m is multiplied by
+
+        k_m = exp(alpha min(r*_m - r_m, 10)),    r_m = exp(M/(M-1) (mean s - s_m)),    r*_m the same of S
+
+    For M = 2, r_a = exp(s_v - s_a) as in the paper: who is further ahead than usual in this batch is damped.
+
+    Zero inputs are embedded in evaluation mode, as released, but once a step and without gradient; the other
+    embeddings are those of the training batch, which the released code computes again in evaluation mode. Its
+    clipping (all gradients to norm 1 where one of the head's exceeds 1) is left to the loop's ``clip_norm``,
+    and its window of epochs, all 10 by default, is the whole of training. ``alpha`` = 1 is its default.
+    """
+
+    def __init__(self, model, *, alpha: float = 1.0):
+        super().__init__(model)
+        if len(model.modalities) < 2:
+            raise ValueError(
+                f"AGM compares modalities, and there is only {model.modalities[0]!r}: use 'joint'."
+            )
+        self.alpha = alpha
+        self.steps, self.means = 0, dict.fromkeys(model.modalities, 0.0)
+
+    def state_dict(self):
+        return {"steps": self.steps, "means": dict(self.means)}
+
+    def load_state_dict(self, state):
+        self.steps, self.means = state["steps"], dict(state["means"])
+
+    def silence(self, inputs) -> dict[str, Tensor]:
+        """Embeddings (1, D) of inputs that are zero, as the encoders are in evaluation mode."""
+        training = self.model.training
+        self.model.eval()
+        silent = self.model.encode({m: torch.zeros_like(x[:1]) for m, x in inputs.items()})
+        self.model.train(training)
+        return {m: z.detach() for m, z in silent.items()}
+
+    def mono_modal_logits(self, embeddings, silent) -> dict[str, Tensor]:
+        """Shapley values (B, C) of the modalities; their sum is the fused logits."""
+        everyone = tuple(embeddings)
+        worth: dict[frozenset, Tensor | float] = {frozenset(): 0.0}
+        for size in range(1, len(everyone) + 1):
+            for members in combinations(everyone, size):
+                z = {m: z if m in members else silent[m].expand_as(z) for m, z in embeddings.items()}
+                logits = self.model.fusion(z)
+                # Differences of logits in half precision would lose what is left.
+                worth[frozenset(members)] = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        values = {}
+        for m in everyone:
+            values[m] = sum(
+                (worth[members | {m}] - worth[members])
+                / (len(everyone) * math.comb(len(everyone) - 1, len(members)))
+                for members in worth
+                if m not in members
+            )
+        return values
+
+    def coefficients(self, scores) -> dict[str, float]:
+        """k_m from this step's scores {modality: s_m}; then the scores enter the running means."""
+
+        def lead(values):
+            mean = sum(values.values()) / len(values)
+            return {m: math.exp(len(values) / (len(values) - 1) * (mean - s)) for m, s in values.items()}
+
+        usual, now = lead(self.means), lead(scores)
+        self.steps += 1
+        for m, score in scores.items():
+            self.means[m] += (score - self.means[m]) / self.steps
+        return {m: math.exp(self.alpha * min(usual[m] - now[m], 10.0)) for m in scores}
+
+    def step(self, batch, geometry, backward):
+        silent = self.silence(batch["inputs"])  # first: who hooks into the encoders sees the batch last
+        output, label = self.model(batch["inputs"]), batch["label"]
+        mono = self.mono_modal_logits(output.embeddings, silent)
+        scores = {
+            m: F.cross_entropy(o.detach(), label, reduction="none").clamp_max(-math.log(1e-8)).mean().item()
+            for m, o in mono.items()
+        }
+        k = self.coefficients(scores)
+        # the values of o, with k times its gradient
+        fused = sum(o.detach() + k[m] * (o - o.detach()) for m, o in mono.items())
+        losses = {"fused": F.cross_entropy(fused, label)}
+        if geometry is not None:
+            losses["geometry"] = geometry(output.embeddings)
+        backward(sum(losses.values()))
+        return {name: loss.detach() for name, loss in losses.items()}
