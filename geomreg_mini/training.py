@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .controls import CONTROLS
 from .evaluation import accuracies, encode, knn_probe, robustness
 from .geometry import geometry_report
 from .models import MultimodalClassifier, build_model
@@ -31,7 +32,7 @@ from .paradigms.pareto import ParetoGeometry
 from .records import Record, config_key, rounded, write_atomically
 from .regularizer import GeometryRegularizer
 
-REGULARIZERS = {"GeometryRegularizer": GeometryRegularizer}
+REGULARIZERS: dict[str, type[nn.Module]] = {"GeometryRegularizer": GeometryRegularizer, **CONTROLS}
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "step": lambda done: 1.0 if done < 0.7 else 0.1,
