@@ -28,8 +28,16 @@ def gradients(module) -> dict:
 
 
 def stepped(paradigm, batch, geometry=None):
-    """Gradients {"encoders", "fusion", "heads"} and losses of one step."""
-    losses = paradigm.step(batch, geometry, torch.Tensor.backward)
+    """Gradients {"encoders", "fusion", "heads"} and losses of one batch, summed over its updates."""
+    totals, losses = {}, {}
+    for update in paradigm.updates(batch, geometry, torch.Tensor.backward):
+        losses.update(update)
+        for p in paradigm.model.parameters():
+            if p.grad is not None:
+                totals[p] = totals[p] + p.grad if p in totals else p.grad
+                p.grad = None
+    for p, total in totals.items():
+        p.grad = total
     return {
         part: gradients(getattr(paradigm.model, part)) for part in ("encoders", "fusion", "heads")
     }, losses

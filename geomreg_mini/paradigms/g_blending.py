@@ -1,0 +1,78 @@
+"""Gradient blending: each loss weighs as much as it generalizes for the overfitting that it costs."""
+
+from __future__ import annotations
+
+from torch.nn import functional as F
+
+from .base import Paradigm
+from .look import fixed_sample, look
+
+NOISE = 0.01  # nats; smaller changes of a sampled loss say nothing
+SAMPLE = 0.1  # of the training split
+
+
+class GBlending(Paradigm):
+    """Gradient blending (CVPR 2020, arXiv 1905.12681), online.
+
+    L = sum_k w_k CE_k over the fused logits and each modality's own head, weights summing to one. From loss
+    on training (T) and validation (V) samples, at start (0) and end (1) of a super-epoch,
+
+        w_k proportional to G_k / O_k^2,   G_k = V_0 - V_1,   O_k = (V_1 - T_1) - (V_0 - T_0)
+
+    what was gained over what was overfitted, squared. The new weights hold in the next super-epoch; the
+    first one has equal weights. ``super_epoch`` is a part of training, at least one epoch.
+
+    The paper trains a separate copy of each unimodal and of the joint model through every super-epoch to
+    get these numbers, which costs a multiple of the training; so does BalanceBenchmark. Here they are read
+    off the one run, in evaluation mode, T on a tenth of the training split, always the same. G_k and |O_k|
+    below 0.01 nats count as that much: O = 0 stays finite, and a head whose validation loss rose keeps a
+    little weight and is not lost (BalanceBenchmark takes |G|, which rewards it).
+
+    Mind that the method sees the labels of the validation split: 1 + M losses a super-epoch.
+    """
+
+    needs_heads = True
+
+    def __init__(self, model, super_epoch: float = 0.2):
+        super().__init__(model)
+        self.super_epoch = super_epoch
+        names = ("fused", *model.modalities)
+        self.weights = dict.fromkeys(names, 1 / len(names))
+        self.before: dict[str, tuple[float, float]] = {}  # (T, V) when this super-epoch began
+
+    def state_dict(self):
+        return {"weights": self.weights, "before": self.before}
+
+    def load_state_dict(self, state):
+        self.weights, self.before = state["weights"], state["before"]
+
+    def start_epoch(self, epoch, epochs, data):
+        if (epoch - 1) % max(1, round(self.super_epoch * epochs)):
+            return
+        training = self.measure(data.train, round(SAMPLE * len(data.train)))
+        validation = self.measure(data.validation, len(data.validation))
+        now = {name: (training[name], validation[name]) for name in self.weights}
+        if self.before:
+            self.weights = blend(self.before, now)
+        self.before = now
+
+    def measure(self, split, count: int) -> dict[str, float]:
+        """The cross-entropy of every head on ``count`` samples, by name."""
+        embeddings, label = look(self.model, split, fixed_sample(split, count))
+        heads = {"fused": self.model.fusion(embeddings), **self.model.unimodal_logits(embeddings)}
+        return {name: F.cross_entropy(logits, label).item() for name, logits in heads.items()}
+
+    def losses(self, output, label):
+        heads = {"fused": output.logits, **output.unimodal_logits}
+        return {name: self.weights[name] * F.cross_entropy(logits, label) for name, logits in heads.items()}
+
+
+def blend(before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """Weights, summing to one, from the (training, validation) losses of each head."""
+    ratios = {}
+    for name, (train, validation) in after.items():
+        train_before, validation_before = before[name]
+        gain = max(validation_before - validation, NOISE)
+        overfit = max(abs((validation - train) - (validation_before - train_before)), NOISE)
+        ratios[name] = gain / overfit**2
+    return {name: ratio / sum(ratios.values()) for name, ratio in ratios.items()}

@@ -1,0 +1,98 @@
+"""MLA: one modality at a time through one shared head, whose updates avoid what is known already."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from .base import Paradigm
+
+
+class MLA(Paradigm):
+    """Multimodal learning with alternating unimodal adaptation (CVPR 2024, arXiv 2311.10707).
+
+    A batch is good for one update a modality: the cross-entropy of W z_m + b trains encoder m and the head
+    that all share. To keep it from unlearning the others, its gradient is projected, grad W <- grad W P^T,
+    away from the features r seen so far (r: mean of z_m over the batch), by recursive least squares from
+    P = I:
+
+        P <- P - P r r^T P / (lambda + r^T P r),   P <- P / ||P||_F,   lambda = 0.1^(1 + t)
+
+    with t in [0, 1) the part of the epoch that is done. As in the released code P first takes in r of the
+    very modality that is about to be updated, the first update of all is not projected, the bias never is,
+    and all embeddings of a batch are computed before its first update. The Frobenius norm also makes the
+    head's steps small: a unit-norm P = I / sqrt(D) shortens them by sqrt(D).
+
+    Deviations: that code divides by the matrix lambda + P r^T r, of all D x D products, where least squares
+    has the scalar; it projects only where the parameter is called "module.weight", that is under
+    DataParallel; here it always does. The prediction weighs each sample's logits by exp(-entropy) of its
+    modalities, as the paper describes; the code takes softmax over the batch, one weight for all its samples.
+
+    The regularizer's gradient is taken once, on the embeddings of the batch, and joins each encoder's own
+    update; where the regularizer looks at logits, the head does not feel it.
+    """
+
+    fusions = ("shared",)
+    undefined = "whose head is not one and the same for every modality"
+
+    def __init__(self, model):
+        super().__init__(model)
+        weight = model.fusion.linear.weight
+        self.projector = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
+        self.started = False  # whether the head has been updated at all
+        self.seen, self.size = 0, 1
+
+    def start_epoch(self, epoch, epochs, data):
+        self.seen, self.size = 0, len(data.train)
+
+    def state_dict(self):
+        return {"projector": self.projector, "started": self.started}
+
+    def load_state_dict(self, state):
+        self.projector, self.started = state["projector"], state["started"]
+
+    def updates(self, batch, geometry, backward):
+        label, encoders, head = batch["label"], self.model.encoders, self.model.fusion
+        embeddings = self.model.encode(batch["inputs"])
+        extra, pulls = {}, {}
+        if geometry is not None:
+            extra["geometry"] = geometry(embeddings)
+            if extra["geometry"].requires_grad:
+                backward(extra["geometry"], retain_graph=True)
+                pulls = {m: [p.grad for p in encoder.parameters()] for m, encoder in encoders.items()}
+                self.model.zero_grad(set_to_none=True)
+        for m, z in embeddings.items():
+            if m in pulls:
+                for p, pull in zip(encoders[m].parameters(), pulls[m], strict=True):
+                    p.grad = pull
+            loss = F.cross_entropy(head.unimodal_logits({m: z})[m], label)
+            backward(loss)
+            self.project(z.detach().mean(dim=0))
+            yield {m: loss.detach(), **{name: value.detach() for name, value in extra.items()}}
+            extra = {}
+        self.seen += len(label)
+
+    def project(self, feature: torch.Tensor) -> None:
+        """Take ``feature`` (D,) into the projector and project the gradient of the head's weight."""
+        weight = self.model.fusion.linear.weight
+        if not self.started:
+            self.started = True
+            return
+        with torch.autocast(feature.device.type, enabled=False):
+            r, damping = feature.to(self.projector.dtype), 0.1 ** (1 + self.seen / self.size)
+            k = self.projector @ r
+            # k k^T and not (P r)(r^T P): P stays symmetric to the last bit
+            self.projector = self.projector - torch.outer(k, k) / (damping + r @ k)
+            self.projector = self.projector / self.projector.norm()
+            weight.grad = weight.grad @ self.projector.T
+
+    def fused_logits(self, embeddings, present=None):
+        present, total, weights = present or {}, 0.0, 0.0
+        for m, logits in self.model.fusion.unimodal_logits(embeddings).items():
+            here = present.get(m, torch.ones_like(logits[:, 0], dtype=torch.bool))
+            logits = torch.where(here[:, None], logits, torch.zeros_like(logits))
+            # by log_softmax in float32 at least, where p log p of an underflown p is 0 and not NaN
+            log_p = logits.log_softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
+            weight = torch.where(here, (log_p.exp() * log_p).sum(dim=1).exp(), torch.zeros_like(log_p[:, 0]))
+            total, weights = total + weight[:, None] * logits, weights + weight
+        return total / weights.clamp_min(torch.finfo(weights.dtype).tiny)[:, None]

@@ -1,0 +1,51 @@
+"""MMPareto: each encoder follows a direction on which its fused and its unimodal gradient agree."""
+
+from __future__ import annotations
+
+from torch.nn import functional as F
+
+from .base import Paradigm
+from .pareto import pareto_gradients
+
+
+class MMPareto(Paradigm):
+    """MMPareto (ICML 2024, arXiv 2405.17730).
+
+    The losses are those of the uniform sum. Encoder m has two gradients, g of the fused loss and g_m of its
+    own head's, and gets
+
+        gamma * pareto_gradients(g, g_m)
+
+    which is gamma (g + g_m) where the two agree (positive cosine over all its parameters) and else the
+    shortest vector between them, stretched to the norm of that sum. Heads keep their plain gradients.
+    ``gamma`` = 1.5 is the released value; where no gradients conflict, that alone tells the method from the
+    uniform sum, whose row is therefore to be read beside this one.
+    """
+
+    needs_heads = True
+
+    def __init__(self, model, gamma: float = 1.5):
+        super().__init__(model)
+        self.gamma = gamma
+
+    def step(self, batch, geometry, backward):
+        output, label = self.model(batch["inputs"]), batch["label"]
+        losses = {"fused": F.cross_entropy(output.logits, label)}
+        losses |= {m: F.cross_entropy(o, label) for m, o in output.unimodal_logits.items()}
+        if geometry is not None:
+            losses["geometry"] = geometry(output.embeddings)
+        regularized = geometry is not None and losses["geometry"].requires_grad
+        parameters = {m: list(encoder.parameters()) for m, encoder in self.model.encoders.items()}
+
+        backward(losses["fused"], retain_graph=True)
+        fused = {m: [p.grad for p in own] for m, own in parameters.items()}
+        for p in self.model.encoders.parameters():
+            p.grad = None
+        # The encoders share nothing, so one pass gives each the gradient of its own head's loss alone.
+        backward(sum(losses[m] for m in parameters), retain_graph=regularized)
+        for m, own in parameters.items():
+            for p, gradient in zip(own, pareto_gradients(fused[m], [p.grad for p in own]), strict=True):
+                p.grad = None if gradient is None else self.gamma * gradient
+        if regularized:
+            backward(losses["geometry"])
+        return {name: loss.detach() for name, loss in losses.items()}
