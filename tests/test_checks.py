@@ -173,3 +173,82 @@ def test_patients_names_the_wrong_diagnosis(given, sentence, capsys):
 
 def test_patients_accepts_the_right_diagnoses():
     assert checks.patients(DIAGNOSES)
+
+
+def pair_mean(z, temperature, *, scale=1.0, root=False, keep=False, count=None):
+    """The dispersive term, written naively and with the mistakes that its options name."""
+    u = normalize(z, dim=1)
+    distance = (2 - 2 * u @ u.T).clamp(min=0)
+    distance = distance.sqrt() if root else distance
+    close = torch.exp(-distance * scale / temperature)
+    close = close if keep else close * (1 - torch.eye(len(z)))
+    return close.sum() / (count or (len(z) ** 2 if keep else len(z) * (len(z) - 1)))
+
+
+def unnormalized(z, temperature):
+    close = torch.exp(-torch.cdist(z, z).square() / temperature) * (1 - torch.eye(len(z)))
+    return (close.sum() / (len(z) * (len(z) - 1))).log()
+
+
+def mean_exponent(z, temperature):
+    u = normalize(z, dim=1)
+    return -(2 - 2 * u @ u.T).sum() / (len(z) * (len(z) - 1)) / temperature
+
+
+def rooted(z, temperature):
+    slope = (z[0] - z[1]).square().sum().sqrt()  # infinite where two samples are equal
+    return dispersion(z, temperature=temperature) + 0 * slope
+
+
+STABLE_MISTAKES = {
+    "put your own code": lambda z, t: ...,
+    "pairs i = j still take part": lambda z, t: pair_mean(z, t, keep=True).log(),
+    "still divides by B * B": lambda z, t: pair_mean(z, t, count=len(z) ** 2).log(),
+    "divided by the dimension": lambda z, t: pair_mean(z, t, scale=1 / z.shape[1]).log(),
+    "holds the distance": lambda z, t: pair_mean(z, t, root=True).log(),
+    "sign of the exponent is reversed": lambda z, t: pair_mean(z, t, scale=-1).log(),
+    "logarithm is missing": lambda z, t: pair_mean(z, t),
+    "must give -4, and yours": lambda z, t: 2 * dispersion(z, temperature=t),
+    "normalize first": unnormalized,
+    "mean of the exponents": mean_exponent,
+    "log(0) is infinite": lambda z, t: pair_mean(z, t).log(),
+    "must give -400": lambda z, t: dispersion(z, temperature=max(t, 0.02)),
+    "carries no gradient": lambda z, t: dispersion(z, temperature=t).detach(),
+    "gradient that is not finite": rooted,
+}
+
+
+@pytest.mark.parametrize("sentence", STABLE_MISTAKES)
+def test_stable_dispersion_names_the_mistake(sentence, capsys):
+    assert not checks.stable_dispersion(STABLE_MISTAKES[sentence])
+    printed = capsys.readouterr().out
+    assert printed.startswith("Not yet: ") and sentence in printed
+
+
+def test_stable_dispersion_accepts_a_right_answer():
+    assert checks.stable_dispersion(lambda z, t: dispersion(z, temperature=t))
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (..., "put your own code"),
+        (1.435, "the sign is not"),
+        (-1.386, "15 clump mates among 63 others"),
+        (0.238, "the term is its logarithm"),
+        (-15.24, "mean of the exponents"),
+        (-20, "a pair from different clumps"),
+        (0, "0 is for one clump"),
+        (-3, "which share of the pairs"),
+        ("many", "stopped with ValueError"),
+    ],
+)
+def test_clump_value_names_the_mistake(value, sentence, capsys):
+    assert not checks.clump_value(value)
+    assert sentence in capsys.readouterr().out
+
+
+def test_clump_value_is_what_dispersion_gives():
+    clumps = torch.eye(4).repeat(16, 1)
+    assert checks.clump_value(dispersion(clumps, temperature=0.1).item())
+    assert checks.clump_value(-1.43)
