@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .base import Paradigm
+from .look import look
 
 
 class PMR(Paradigm):
@@ -40,20 +41,7 @@ class PMR(Paradigm):
         self.active = epoch - 1 < self.until * epochs
         if self.active:
             size = max(1, round(self.share * len(data.train)))
-            self.renew(*self._embed(data.train, torch.randperm(len(data.train))[:size]))
-
-    @torch.no_grad()
-    def _embed(self, split, index: Tensor, batch_size: int = 256) -> tuple[dict[str, Tensor], Tensor]:
-        device = next(self.model.parameters()).device
-        training = self.model.training
-        self.model.eval()
-        parts, labels = [], []
-        for chunk in index.split(batch_size):
-            batch = split.batch(chunk)
-            parts.append(self.model.encode({m: x.to(device) for m, x in batch["inputs"].items()}))
-            labels.append(batch["label"].to(device))
-        self.model.train(training)
-        return {m: torch.cat([part[m] for part in parts]) for m in parts[0]}, torch.cat(labels)
+            self.renew(*look(self.model, data.train, torch.randperm(len(data.train))[:size]))
 
     def renew(self, embeddings, labels: Tensor) -> None:
         """Move the prototypes towards the class means of embeddings {modality: (N, D)} with labels (N,)."""
