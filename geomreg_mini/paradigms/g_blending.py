@@ -33,7 +33,7 @@ class GBlending(Paradigm):
 
     needs_heads = True
 
-    def __init__(self, model, super_epoch: float = 0.2):
+    def __init__(self, model, *, super_epoch: float = 0.2):
         super().__init__(model)
         self.super_epoch = super_epoch
         names = ("fused", *model.modalities)

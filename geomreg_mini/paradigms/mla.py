@@ -61,6 +61,7 @@ class MLA(Paradigm):
                 backward(extra["geometry"], retain_graph=True)
                 pulls = {m: [p.grad for p in encoder.parameters()] for m, encoder in encoders.items()}
                 self.model.zero_grad(set_to_none=True)
+                # A loss scale that changes between two updates of one batch, rare, is not made up for.
         for m, z in embeddings.items():
             if m in pulls:
                 for p, pull in zip(encoders[m].parameters(), pulls[m], strict=True):

@@ -24,7 +24,7 @@ class MMPareto(Paradigm):
 
     needs_heads = True
 
-    def __init__(self, model, gamma: float = 1.5):
+    def __init__(self, model, *, gamma: float = 1.5):
         super().__init__(model)
         self.gamma = gamma
 

@@ -19,14 +19,14 @@ Gradients = Sequence[Tensor | None]  # one entry a parameter, None where a loss 
 def inner(first: Gradients, second: Gradients) -> float:
     """Inner product of two gradients over all parameters, in float64."""
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
-    return sum(torch.dot(a.flatten().double(), b.flatten().double()).item() for a, b in pairs)
+    return float(sum(torch.dot(a.flatten().double(), b.flatten().double()) for a, b in pairs))
 
 
 def min_norm_weights(first: Gradients, second: Gradients, end: float = 0.001) -> tuple[float, float]:
     """Weights (w, 1 - w) of the shortest vector w g1 + (1 - w) g2, w in [end, 1 - end].
 
-    Closed form w = (g2.g2 - g1.g2) / (g1.g1 + g2.g2 - 2 g1.g2). ``end`` is that of MMPareto's released code.
-    Equal gradients, two zeros among them, give (1/2, 1/2).
+    Closed form w = (g2.g2 - g1.g2) / (g1.g1 + g2.g2 - 2 g1.g2). MMPareto's released code has the same
+    ``end``, but only for a w outside (0, 1). Equal gradients, two zeros among them, give (1/2, 1/2).
     """
     cross, own, other = inner(first, second), inner(first, first), inner(second, second)
     distance = own + other - 2 * cross
@@ -41,7 +41,7 @@ def pareto_gradients(first: Gradients, second: Gradients) -> list[Tensor | None]
 
     Where the cosine of the two is positive the weights are 1/2, so that this is the plain sum; else they are
     ``min_norm_weights``. The min-norm point is short, so each tensor is stretched to the norm of the plain
-    sum where it falls below; a tensor of zeros stays zero.
+    sum where it falls below, but where it is zero.
     """
     agree = inner(first, second) > 0
     w1, w2 = (0.5, 0.5) if agree else min_norm_weights(first, second)
@@ -52,7 +52,9 @@ def pareto_gradients(first: Gradients, second: Gradients) -> list[Tensor | None]
             continue
         plain, h = a + b, 2 * (w1 * a + w2 * b)
         length, wanted = h.norm(), plain.norm()
-        stretch = torch.where((length > 0) & (wanted > length), wanted / length, torch.ones_like(length))
+        # Opposite gradients cancel up to rounding, and rounding errors are no direction to be stretched.
+        sound = length > 1e-6 * (a.norm() + b.norm())
+        stretch = torch.where(sound & (wanted > length), wanted / length, torch.ones_like(length))
         combined.append(h * stretch)
     return combined
 

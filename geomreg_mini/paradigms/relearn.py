@@ -33,7 +33,7 @@ class DiagnoseRelearn(Joint):
     after 20, 40, 60. Mind that the method sees the labels of the validation split, M purities each time.
     """
 
-    def __init__(self, model, strength: float = 3.0, every: float = 2 / 9, times: int = 3):
+    def __init__(self, model, *, strength: float = 3.0, every: float = 2 / 9, times: int = 3):
         super().__init__(model)
         self.strength, self.every, self.times = strength, every, times
         self.initial = {
@@ -87,7 +87,7 @@ def purity(z: Tensor, labels: Tensor) -> float:
     z = (z - low) / (high - low).clamp_min(torch.finfo(z.dtype).tiny)
     labels = labels.cpu()
     classes = int(labels.max()) + 1
-    kmeans = KMeans(n_clusters=min(len(labels.unique()), len(z)), n_init=1, random_state=0)
+    kmeans = KMeans(n_clusters=len(labels.unique()), n_init=10, random_state=0)
     # Its threads add up in any order; one alone gives the same clusters every time.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
