@@ -66,16 +66,10 @@ class _Control(nn.Module):
     def forward(
         self, embeddings: dict[str, Tensor], mask: dict[str, Tensor] | None = None
     ) -> RegularizerOutput:
-        """All terms of one batch.
+        """All terms of one batch; arguments and errors as in `GeometryRegularizer`.
 
-        Args:
-            embeddings: modality -> (B, D_m), at least two; equal D_m wherever modalities are compared.
-            mask: modality -> boolean (B,), true where a sample has this modality. Absent samples take no
-                part. What needs two samples and has fewer is 0, and so is a pair that no sample has both of.
-
-        Raises:
-            ValueError: fewer than two modalities, or, naming the modality, wrong shape or dtype, unequal
-                batch sizes or widths, NaN or infinity in a present sample, a mask that does not fit.
+        Equal widths are needed wherever modalities are compared. What needs two samples and has fewer is 0,
+        and so is a pair that no sample has both of.
         """
         mask = mask or {}
         if len(embeddings) < 2:
@@ -183,7 +177,7 @@ class BarlowTwins(_Control):
     def terms(self, z, mask):
         def across(a: Tensor, b: Tensor) -> Tensor:
             if len(a) < 2:
-                return (0.0 * (a + b)).sum()
+                return (0.0 * (a + b)).sum()  # keeps the graph
             correlation = _standardized(a).T @ _standardized(b) / len(a)
             diagonal = correlation.diagonal()
             others = correlation.square().sum() - diagonal.square().sum()
@@ -216,7 +210,7 @@ class SymmetricInfoNCE(_Control):
 
     def __init__(self, weight: float, temperature: float = 0.07):
         super().__init__(weight)
-        _check_positive(temperature=temperature)
+        _check_positive("temperature", temperature)
         self.temperature = temperature
 
     def terms(self, z, mask):
@@ -242,7 +236,7 @@ class AlignUniform(_Control):
     def __init__(self, weight: float, alpha: float = 2.0, t: float = 2.0, uniform_weight: float = 1.0):
         super().__init__(weight)
         _check_at_least(1, alpha=alpha)
-        _check_positive(t=t)
+        _check_positive("t", t)
         _check_at_least(0, uniform_weight=uniform_weight)
         self.alpha, self.t, self.uniform_weight = alpha, t, uniform_weight
 
@@ -258,14 +252,15 @@ class UniAlignStyle(_Control):
         dispersion = uniform_weight * log mean_{i != j} exp(-t ||u_i - u_j||^2)
 
     The exact formula was not found. The abstract gives the parts: uniformity kept within modalities, and one
-    anchor instead of pairs that pull in different directions. Ours are the choice of the anchor, that it is a
-    constant (no gradient), the squared distance, t and the weights. `out.anchoring` is keyed by
+    anchor instead of pairs that pull in different directions. Ours are the choice of the anchor, the squared
+    distance, t and the weights, and that the anchor is a constant: it is the direction nearest to the u_i^m,
+    so where no modality is missing its gradient would be zero anyway. `out.anchoring` is keyed by
     (modality, "anchor"); only samples with two modalities or more have an anchor.
     """
 
     def __init__(self, weight: float, t: float = 2.0, uniform_weight: float = 1.0):
         super().__init__(weight)
-        _check_positive(t=t)
+        _check_positive("t", t)
         _check_at_least(0, uniform_weight=uniform_weight)
         self.t, self.uniform_weight = t, uniform_weight
 
@@ -360,7 +355,6 @@ def _check_at_least(least: float, **arguments: float) -> None:
             raise ValueError(f"{name} must be a finite number >= {least}, got {value}.")
 
 
-def _check_positive(**arguments: float) -> None:
-    for name, value in arguments.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"{name} must be a finite number > 0, got {value}.")
+def _check_positive(name: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be a finite number > 0, got {value}.")

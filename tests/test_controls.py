@@ -126,7 +126,7 @@ def test_value_and_gradient_equal_the_published_formula(name, batch):
     assert all(grad.abs().max() > 1e-6 for grad in gradients)
 
 
-@pytest.mark.parametrize("name", [n for n in LOSSES if n != "UniAlignStyle"])  # its anchor is a constant
+@pytest.mark.parametrize("name", [n for n in LOSSES if n != "UniAlignStyle"])  # its anchor is held constant
 def test_gradcheck_with_three_modalities_and_a_mask(name):
     mask = {"b": torch.tensor([True, False, True, True, False, True])}
     inputs = [x.requires_grad_() for x in modalities(6, 3, count=3).values()]
@@ -211,6 +211,8 @@ def test_align_uniform_is_the_regularizer_without_band():
     torch.testing.assert_close(out.total, twin.total)
     torch.testing.assert_close(out.anchoring, twin.anchoring)
     torch.testing.assert_close(out.dispersion["b"], 0.3 * dispersion(z["b"], temperature=0.25))
+    with_anchor = UniAlignStyle(1.0, t=4, uniform_weight=0.3)(z)
+    torch.testing.assert_close(with_anchor.dispersion, out.dispersion)
 
 
 def test_the_anchor_of_two_modalities_halves_their_angle():
@@ -226,7 +228,7 @@ def test_the_anchor_of_two_modalities_halves_their_angle():
 
 
 @everything
-def test_each_takes_the_same_three_lines_of_a_training_loop(module):
+def test_each_fits_into_the_same_three_lines_of_a_training_loop(module):
     torch.manual_seed(0)
     encoder, x = nn.Linear(6, 5), modalities(16, 6, count=3, dtype=torch.float32)
     before = encoder.weight.detach().clone()
@@ -247,7 +249,10 @@ def test_total_is_the_weighted_mean_over_modalities_plus_that_over_pairs(loss):
     torch.testing.assert_close(out.total, 0.7 * terms)
 
 
-@everything
+ODD = [VICReg(0.1, 2, 3, 4, False), BarlowTwins(0.1, 0.2), AlignUniform(1, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("module", [*EVERYTHING.values(), *ODD])
 def test_hyperparameters_survive_json_and_make_an_equal_copy(module):
     options = json.loads(json.dumps(module.hyperparameters()))
     copy, z = type(module)(**options), modalities(6, 3)
@@ -259,9 +264,8 @@ def test_hyperparameters_survive_json_and_make_an_equal_copy(module):
 def test_controls_names_every_class_and_only_the_unit_sphere_normalizes():
     assert {type(loss).__name__ for loss in LOSSES.values()} | {"UnitSphere"} == CONTROLS.keys()
     assert all(name == control.__name__ for name, control in CONTROLS.items())
-    assert [name for name, control in CONTROLS.items() if getattr(control, "normalizes", False)] == [
-        "UnitSphere"
-    ]
+    normalizing = {control for control in CONTROLS.values() if getattr(control, "normalizes", False)}
+    assert normalizing == {UnitSphere}
 
 
 @pytest.mark.parametrize("module", [UnitSphere(), *(CONTROLS[n](0) for n in CONTROLS if n != "UnitSphere")])
