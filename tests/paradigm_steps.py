@@ -27,10 +27,10 @@ def gradients(module) -> dict:
     return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
 
-def stepped(paradigm, batch, geometry=None):
+def stepped(paradigm, batch, geometry=None, backward=torch.Tensor.backward):
     """Gradients {"encoders", "fusion", "heads"} and losses of one batch, summed over its updates."""
     totals, losses = {}, {}
-    for update in paradigm.updates(batch, geometry, torch.Tensor.backward):
+    for update in paradigm.updates(batch, geometry, backward):
         losses.update(update)
         for p in paradigm.model.parameters():
             if p.grad is not None:

@@ -223,3 +223,20 @@ def test_geometry_of_weight_zero_changes_no_bit(paradigm, fusion):
         other, _ = setup(paradigm, fusion)
         got, _ = stepped(other, batch, silent)
         torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("paradigm", list(PARADIGMS))
+def test_a_loss_scale_multiplies_every_gradient_and_nothing_else(paradigm):
+    fusion = (PARADIGMS[paradigm].fusions or ["concat"])[0]
+    plain, batch = setup(paradigm, fusion)
+    expected, losses = stepped(plain, batch, geometry_loss)
+    scaled, _ = setup(paradigm, fusion)
+    got, same = stepped(
+        scaled,
+        batch,
+        geometry_loss,
+        backward=lambda loss, retain_graph=False: (1024 * loss).backward(retain_graph=retain_graph),
+    )
+    assert same == losses
+    expected = {part: {n: 1024 * g for n, g in found.items()} for part, found in expected.items()}
+    torch.testing.assert_close(got, expected)
