@@ -8,7 +8,7 @@ from .base import Paradigm
 from .look import fixed_sample, look
 
 NOISE = 0.01  # nats; smaller changes of a sampled loss say nothing
-SAMPLE = 0.1  # of the training split
+SAMPLE, FEWEST = 0.1, 200  # of the training split, and samples at least
 
 
 class GBlending(Paradigm):
@@ -20,13 +20,14 @@ class GBlending(Paradigm):
         w_k proportional to G_k / O_k^2,   G_k = V_0 - V_1,   O_k = (V_1 - T_1) - (V_0 - T_0)
 
     what was gained over what was overfitted, squared. The new weights hold in the next super-epoch; the
-    first one has equal weights. ``super_epoch`` is a part of training, at least one epoch.
+    first one has equal weights. ``super_epoch`` is a part of training, at least one epoch. As weights sum to
+    one, steps are shorter than those of the uniform sum, whose weights are all one, at the same rate.
 
     The paper trains a separate copy of each unimodal and of the joint model through every super-epoch to
     get these numbers, which costs a multiple of the training; so does BalanceBenchmark. Here they are read
-    off the one run, in evaluation mode, T on a tenth of the training split, always the same. G_k and |O_k|
-    below 0.01 nats count as that much: O = 0 stays finite, and a head whose validation loss rose keeps a
-    little weight and is not lost (BalanceBenchmark takes |G|, which rewards it).
+    off the one run, in evaluation mode, T on a tenth of the training split (200 samples at least, or all),
+    always the same. G_k and |O_k| below 0.01 nats count as that much: O = 0 stays finite, and a head whose
+    validation loss rose keeps a little weight and is not lost (BalanceBenchmark takes |G|, which rewards it).
 
     Mind that the method sees the labels of the validation split: 1 + M losses a super-epoch.
     """
@@ -49,7 +50,7 @@ class GBlending(Paradigm):
     def start_epoch(self, epoch, epochs, data):
         if (epoch - 1) % max(1, round(self.super_epoch * epochs)):
             return
-        training = self.measure(data.train, round(SAMPLE * len(data.train)))
+        training = self.measure(data.train, max(round(SAMPLE * len(data.train)), FEWEST))
         validation = self.measure(data.validation, len(data.validation))
         now = {name: (training[name], validation[name]) for name in self.weights}
         if self.before:

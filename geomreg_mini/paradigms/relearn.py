@@ -30,7 +30,10 @@ class DiagnoseRelearn(Joint):
 
     Deviations: purity rises with fewer samples a cluster, so both are measured on equally many, as many as
     the smaller split has, where the code takes all of each. It diagnoses after epochs 21, 41, 61 of 90; we
-    after 20, 40, 60. Mind that the method sees the labels of the validation split, M purities each time.
+    after 20, 40, 60.
+
+    Mind that a gap also comes from a validation split of another kind, unseen speakers say, and that the
+    method sees that split's labels: M purities each time.
     """
 
     def __init__(self, model, *, strength: float = 3.0, every: float = 2 / 9, times: int = 3):
