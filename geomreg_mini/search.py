@@ -19,10 +19,9 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ def search(
 
     A trial trains once a seed; its value is the mean fused validation accuracy. A trial whose training
     diverges is noted with the reason and the search goes on. A killed worker's trial blocks nothing; in a
-    database it is marked failed after two minutes. Workers finish the trials they are in, so a study can end
+    database it is marked failed after two minutes, in a journal file it stays "running". Workers finish the trials they are in, so a study can end
     with up to one trial a worker more than asked for.
 
     Args:
@@ -88,7 +87,7 @@ def search(
         ModuleNotFoundError: without optuna.
         ValueError: a bad argument, a storage that cannot be opened, or a study of another config, space,
             seeds or data under this name.
-        RuntimeError: if ten trials in a row diverge, or a worker process was killed.
+        RuntimeError: if ten trials in a row diverge, or the workers were killed.
     """
     _optuna()
     from tqdm.auto import tqdm
@@ -115,6 +114,11 @@ def search(
             del data  # each worker loads its own
             shared = {"storage": storage, "name": name, "trials": trials, "seeds": seeds, "space": space}
             _hire(jobs, partial(search, config, **shared, progress=False), report)
+            if len(_complete(study)) < trials:
+                raise RuntimeError(
+                    f"the workers ended after {len(_complete(study))} of {trials} trials, killed or with an "
+                    "error that stands above: the same search again goes on with the study."
+                )
     return _table(study)
 
 
@@ -260,7 +264,7 @@ def _work(
     study, config: TrainConfig, space: Mapping, data: Mapping, trials: int, report: Callable[[], None]
 ) -> None:
     """Run one trial after another in this process until the study has enough."""
-    from optuna import TrialPruned
+    from optuna.exceptions import ExperimentalWarning, TrialPruned
 
     diverged = 0
 
@@ -286,7 +290,9 @@ def _work(
     while len(_complete(study)) < trials:
         if parent is not None and not parent.is_alive():
             return  # nobody waits for this worker any more
-        study.optimize(objective, n_trials=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat, in optuna 4
+            study.optimize(objective, n_trials=1)
         report()
         if diverged == MOST_DIVERGED:
             raise RuntimeError(f"{diverged} trials in a row diverged: lower learning_rate or set clip_norm.")
@@ -302,17 +308,14 @@ def _suggested(trial, name: str, distribution) -> Any:
 
 
 def _hire(jobs: int, work: Callable[[], Any], report: Callable[[], None]) -> None:
+    """Work in ``jobs`` processes; one that is killed does not take the others along."""
     os.environ["OMP_NUM_THREADS"] = "1"  # for the workers, which start after it is set
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        working = [pool.submit(work) for _ in range(jobs)]
-        while wait(working, timeout=1).not_done:
-            report()
+    workers = [get_context("spawn").Process(target=work, daemon=True) for _ in range(jobs)]
+    for worker in workers:
+        worker.start()
+    while alive := [worker.sentinel for worker in workers if worker.is_alive()]:
+        wait(alive, timeout=1)
         report()
-        try:
-            for worker in working:
-                worker.result()
-        except BrokenProcessPool as error:
-            raise RuntimeError("a worker was killed: the same call again continues the study.") from error
 
 
 def _report(study, bar, known: set[int]) -> None:

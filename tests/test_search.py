@@ -226,6 +226,14 @@ def test_a_killed_workers_trial_blocks_nothing(trained, tmp_path, monkeypatch, w
     assert len(set(table["radius"].dropna())) >= 3
 
 
+def test_workers_that_all_died_are_told_from_a_finished_search(trained, study, monkeypatch):
+    monkeypatch.setattr(search, "_hire", lambda jobs, work, report: None)
+    with pytest.raises(RuntimeError, match="ended after 0 of 3 trials.*again goes on with the study"):
+        run(study, trials=3, jobs=2)
+    run(study, trials=3)
+    assert len(run(study, trials=3, jobs=2)) == 3
+
+
 @pytest.mark.parametrize(
     ("what", "changed"),
     [
