@@ -63,9 +63,9 @@ def search(
     """Run until the study holds ``trials`` complete trials, those of other workers and earlier calls too.
 
     A trial trains once a seed; its value is the mean fused validation accuracy. A trial whose training
-    diverges is noted with the reason and the search goes on. A killed worker's trial blocks nothing; in a
-    database it is marked failed after two minutes, in a journal file it stays "running". Workers finish the trials they are in, so a study can end
-    with up to one trial a worker more than asked for.
+    diverges is noted with the reason and the search goes on. A killed worker's trial blocks nothing: in a
+    database it becomes "failed" when another starts two minutes later, in a journal file it stays "running".
+    Workers finish the trials they are in, so a study can end with a trial a worker more than asked for.
 
     Args:
         config: what every trial shares. Where its regularizer is None, the regularizer's arguments are

@@ -118,6 +118,7 @@ def test_workers_on_one_study_share_the_trials_and_repeat_none(trained, study):
     assert len(trained.runs) == len(table) == table["radius"].nunique()
 
 
+@pytest.mark.slow
 def test_two_processes_train_for_real_and_give_what_one_would(study, capfd):
     table = run(study, TOY, trials=2, jobs=2, progress=True)
     assert 2 <= len(table) <= 3
