@@ -32,7 +32,7 @@ FIRST: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "joint": ({}, {"learning_rate": 0.01}),
     "uniform_sum": ({}, {"paradigm_options": {"unimodal_weight": 0.3}}),
     "unimodal": ({}, {"learning_rate": 0.01}),
-    "g_blending": ({}, {"paradigm_options": {"super_epoch": 0.5}}),
+    "g_blending": ({}, {"learning_rate": 0.06}),  # three weights that add up to one make short steps
     "ogm": ({}, {"paradigm_options": {"alpha": 0.3}}),
     "ogm_ge": ({}, {"paradigm_options": {"alpha": 0.3}}),
     "pmr": ({}, {"paradigm_options": {"alpha": 0.3}}),
