@@ -252,3 +252,80 @@ def test_clump_value_is_what_dispersion_gives():
     clumps = torch.eye(4).repeat(16, 1)
     assert checks.clump_value(dispersion(clumps, temperature=0.1).item())
     assert checks.clump_value(-1.43)
+
+
+def drift_parts(a, b):
+    difference = normalize(a, dim=1) - normalize(b, dim=1)
+    gap = difference.mean(dim=0)
+    return gap.square().sum(), (difference - gap).square().sum(dim=1).mean()
+
+
+def raw_parts(a, b):
+    return (a - b).mean(dim=0).square().sum(), drift_parts(a, b)[1]
+
+
+DRIFT_MISTAKES = {
+    "put your own code": lambda a, b: ...,
+    "the parts are swapped": lambda a, b: drift_parts(a, b)[::-1],
+    "needs its square": lambda a, b: (drift_parts(a, b)[0].sqrt(), drift_parts(a, b)[1]),
+    "normalize both first": raw_parts,
+    "the gap part must be": lambda a, b: (0, drift_parts(a, b)[1]),
+    "divides by N - 1": lambda a, b: (drift_parts(a, b)[0], drift_parts(a, b)[1] * 6 / 5),
+    "a trace is their sum": lambda a, b: (drift_parts(a, b)[0], drift_parts(a, b)[1] / 3),
+    "the whole drift": lambda a, b: (drift_parts(a, b)[0], sum(drift_parts(a, b))),
+    "the sample part must be": lambda a, b: (drift_parts(a, b)[0], 0),
+    "stopped with TypeError": lambda a, b: 1.0,
+}
+
+
+@pytest.mark.parametrize("sentence", DRIFT_MISTAKES)
+def test_drift_parts_names_the_mistake(sentence, capsys):
+    assert not checks.drift_parts(DRIFT_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_drift_parts_accepts_a_right_answer():
+    assert checks.drift_parts(drift_parts)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (None, "put your own code"),
+        (0.2, "square the gap first"),
+        (0.64, "what is left"),
+        (0.6, "that is a length"),
+        (1.0, "solve for the sample part"),
+        ("0.36", "stopped with TypeError"),
+    ],
+)
+def test_unshiftable_names_the_mistake(value, sentence, capsys):
+    assert not checks.unshiftable(value)
+    assert sentence in capsys.readouterr().out
+
+
+def test_unshiftable_accepts_a_right_answer():
+    assert checks.unshiftable(1 - 0.8**2)
+
+
+def pair_distances(a, b):
+    return (normalize(a, dim=1) - normalize(b, dim=1)).norm(dim=1)
+
+
+RADIUS_MISTAKES = {
+    "put your own code": lambda a, b, share: None,
+    "take the quantile 1 - share": lambda a, b, share: pair_distances(a, b).quantile(share),
+    "the radius is a distance": lambda a, b, share: pair_distances(a, b).square().quantile(1 - share),
+    "lies outside your radius 0.60": lambda a, b, share: 0.6,
+    "normalize both first": lambda a, b, share: (a - b).norm(dim=1).quantile(1 - share),
+}
+
+
+@pytest.mark.parametrize("sentence", RADIUS_MISTAKES)
+def test_radius_for_names_the_mistake(sentence, capsys):
+    assert not checks.radius_for(RADIUS_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_radius_for_accepts_a_right_answer():
+    assert checks.radius_for(lambda a, b, share: pair_distances(a, b).quantile(1 - share))
