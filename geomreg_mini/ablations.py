@@ -52,7 +52,7 @@ class Variant:
 
     @property
     def setting(self) -> str:
-        """What identifies the training, whatever group asks for it; also its file's name."""
+        """What identifies the training, whatever group asks for it."""
         details = [f"{name}={value}" for name, value in {**self.arguments, **self.options}.items()]
         return " ".join([self.objective or "none", *details])
 
@@ -138,7 +138,8 @@ VARIANTS = (*_controls(), *_components("joint"), *_components("dgl"), *_one_thin
 
 
 def _path(folder: Path, variant: Variant, seed: int) -> Path:
-    return folder / variant.paradigm / f"seed{seed}" / f"{variant.setting}.json"
+    name = variant.setting.replace(" ", "_").replace("=", "-")  # make(1) would trip over both
+    return folder / variant.paradigm / f"seed{seed}" / f"{name}.json"
 
 
 def run_part(seed: int, variants: Sequence[Variant], folder: Path) -> int:
