@@ -7,6 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from geomreg_mini import course
+from geomreg_mini.course import books, pages, running, storing
 
 PARAMETERS = 'MODE = "quick"\nSEED = 0'
 BROKEN_WIDGET = "from ipywidgets import interact\n@interact(x=(1, 3))\ndef show(x):\n    1 / 0"
@@ -21,7 +22,7 @@ def write(path, *sources, tags=("parameters",)):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
-    monkeypatch.setattr(course, "notebooks_folder", lambda: tmp_path / "notebooks")
+    monkeypatch.setattr(books, "notebooks_folder", lambda: tmp_path / "notebooks")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "notebooks"
 
@@ -75,7 +76,7 @@ def test_parameters_reach_the_notebook_and_its_kernel_is_this_python(folder, tmp
     executed = nbformat.read(tmp_path / "out" / "05_show.ipynb", as_version=4)
     printed = [o.text.strip() for cell in executed.cells for o in cell.get("outputs", []) if "text" in o]
     assert printed == [f"full 0 {sys.executable}", str(folder), "1"]
-    assert executed.metadata.widgets[course.WIDGET_STATE]["state"]  # a slider can be shown without a kernel
+    assert executed.metadata.widgets[running.WIDGET_STATE]["state"]  # a slider can be shown without a kernel
     assert "A title" in (tmp_path / "out" / "05_show.html").read_text()
 
 
@@ -114,7 +115,8 @@ def test_what_cannot_be_done_is_one_sentence_and_status_2(folder, tmp_path, caps
 
 
 def test_no_notebooks_anywhere_is_said_plainly(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(course, "__file__", str(tmp_path / "site-packages" / "geomreg_mini" / "course.py"))
+    elsewhere = tmp_path / "site-packages" / "geomreg_mini" / "course" / "books.py"
+    monkeypatch.setattr(books, "__file__", str(elsewhere))
     monkeypatch.chdir(tmp_path)
     assert course.main(["list"]) == 2
     assert "no notebooks found" in capsys.readouterr().err
@@ -139,8 +141,8 @@ def test_list_shows_number_title_data_and_minutes(folder, capsys):
 )
 def test_a_parameters_cell_that_would_be_ignored_is_an_error_naming_the_notebook(source, tags, complaint):
     notebook = new_notebook(cells=[new_code_cell(source, metadata={"tags": tags})])
-    with pytest.raises(course.CourseError, match=complaint):
-        course.parameters_of(notebook, "a.ipynb")
+    with pytest.raises(books.CourseError, match=complaint):
+        books.parameters_of(notebook, "a.ipynb")
 
 
 def test_refresh_stores_outputs_without_anything_of_the_run_or_the_machine(folder):
@@ -181,13 +183,13 @@ def test_refresh_leaves_a_notebook_alone_that_is_unfit_to_commit(folder, capsys,
 )
 def test_paths_of_a_machine_are_found(text):
     cell = new_code_cell("x", outputs=[new_output("stream", name="stdout", text=text)])
-    assert len(course.unfit_to_commit(new_notebook(cells=[cell]))) == 1
+    assert len(storing.unfit_to_commit(new_notebook(cells=[cell]))) == 1
 
 
 @pytest.mark.parametrize("text", ["https://example.org/home/x", "../data/x", "a/tmp/b", "5 /home"])
 def test_other_text_with_slashes_is_no_path_of_a_machine(text):
     cell = new_code_cell("x", outputs=[new_output("stream", name="stdout", text=text)])
-    assert course.unfit_to_commit(new_notebook(cells=[cell])) == []
+    assert storing.unfit_to_commit(new_notebook(cells=[cell])) == []
 
 
 def test_figures_keep_their_alt_text_in_the_page():
@@ -195,5 +197,5 @@ def test_figures_keep_their_alt_text_in_the_page():
     figure = new_output(
         "display_data", {"image/png": png}, metadata={"image/png": {"alt": 'A "quoted" curve'}}
     )
-    page = course.to_html(new_notebook(cells=[new_code_cell("x", outputs=[figure])]))
+    page = pages.to_html(new_notebook(cells=[new_code_cell("x", outputs=[figure])]))
     assert 'alt="A &quot;quoted&quot; curve"' in page or "alt='A \"quoted\" curve'" in page

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from geomreg_mini import course
+from geomreg_mini.course import books, storing
 
 PATHS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 assert PATHS, "there is no notebook in notebooks/: these tests would hold nothing"
@@ -49,7 +49,7 @@ def test_is_a_valid_notebook_with_unique_cell_ids(notebook):
 
 
 def test_has_one_parameters_cell_in_quick_mode(notebook, path):
-    parameters = course.parameters_of(notebook, path.name)
+    parameters = books.parameters_of(notebook, path.name)
     assert (parameters["MODE"], parameters["SEED"]) == ("quick", 0)
 
 
@@ -64,8 +64,8 @@ def test_outputs_come_from_one_run_from_top_to_bottom(notebook):
 
 
 def test_outputs_are_fit_to_be_committed(notebook):
-    assert course.unfit_to_commit(notebook) == []
-    assert course.committed_form(notebook) == notebook, "run `geomreg-course refresh` on it"
+    assert storing.unfit_to_commit(notebook) == []
+    assert storing.committed_form(notebook) == notebook, "run `geomreg-course refresh` on it"
 
 
 def test_nbval_has_something_to_compare(notebook):

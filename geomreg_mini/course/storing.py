@@ -1,0 +1,86 @@
+"""The outputs that are committed with a notebook: made by one quick run, and free of what a machine adds."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from .books import CourseError, parameters_of
+from .running import CELL_TIMEOUT, WIDGET_VIEW, Runner, one_line, run_all
+
+MACHINE_PATH = r"/(?:root|home|tmp|Users|private/var)/|[A-Z]:\\+Users\\"
+
+
+def committed_form(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy of an executed notebook as it is committed, without what differs between runs and machines.
+
+    Papermill's records, execution times and the widget state go (web viewers reject notebooks with part of
+    it), and so do widget views, which show nothing without that state.
+    """
+    clean = nbformat.from_dict(notebook)
+    kept = {key: clean.metadata[key] for key in ("course",) if key in clean.metadata}
+    clean.metadata = nbformat.from_dict(
+        {
+            **kept,
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in clean.cells:
+        for key in ("papermill", "execution", "ExecuteTime"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]  # papermill adds empty lists
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})]
+    return clean
+
+
+def unfit_to_commit(notebook: nbformat.NotebookNode) -> list[str]:
+    """One sentence for each output that must not be committed: a path of this machine, or text on stderr."""
+    here = {str(Path.home()), tempfile.gettempdir(), sys.prefix, str(Path.cwd())} - {os.sep}
+    machine_path = re.compile(rf"(?<![\w.~])(?:{'|'.join([MACHINE_PATH, *map(re.escape, here)])})[^\s'\"<>]*")
+    problems = []
+    code_cells = (cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
+    for number, cell in enumerate(code_cells, start=1):
+        for output in cell.outputs:
+            texts = [output.get("text", ""), *map(str, output.get("traceback", []))]
+            texts += [str(v) for kind, v in output.get("data", {}).items() if not kind.startswith("image/")]
+            for text in texts:
+                if found := machine_path.search(text):
+                    problems.append(f"code cell {number} prints the path {found.group()} of this machine")
+            if output.get("name") == "stderr":
+                problems.append(f"code cell {number} writes to stderr: {one_line(output.text, 80)}")
+    return problems
+
+
+def refresh(sources: list[Path], jobs: int) -> int:
+    """Execute notebooks with their own (quick) parameters and store the outputs; 1 where one was refused."""
+    for source in sources:
+        mode = parameters_of(nbformat.read(source, as_version=4), source.name)["MODE"]
+        if mode != "quick":
+            raise CourseError(
+                f"{source.name}: the parameters cell says MODE = {mode!r}: commit it with 'quick'"
+            )
+    refused = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        # No parameters: papermill then injects no cell, and the cell counts are those of a reader's own run.
+        runner = Runner(Path(scratch), {}, CELL_TIMEOUT["quick"])
+        for source, outcome in zip(sources, run_all(sources, runner, jobs), strict=True):
+            problems = [outcome.error] if outcome.error else []
+            if not problems:
+                clean = committed_form(nbformat.read(Path(scratch) / source.name, as_version=4))
+                problems = unfit_to_commit(clean)
+            if problems:
+                refused += 1
+                print(f"{source.name} left as it was: {'; '.join(problems)}", file=sys.stderr)
+                continue
+            part = source.with_name(source.name + ".part")
+            nbformat.write(clean, part)
+            part.replace(source)
+    return 1 if refused else 0
