@@ -97,7 +97,8 @@ def test_circle_marks_exactly_the_pairs_outside_the_band():
     a = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     b = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
     fig = plots.embeddings_on_circle({"a": a, "b": b}, radius=0.6)
-    assert sum(line.get_color() == plots.VERMILION for line in lines(fig)) == 1
+    drawn = {line.get_color(): line.get_xdata() for line in lines(fig) if line.get_lw() < 1}
+    assert len(drawn[plots.VERMILION]) == 3 and len(drawn["#9A9A9A"]) == 6  # two ends and a break a pair
 
 
 def test_arrows_follow_the_negative_gradient_and_samples_inside_the_band_have_none():
