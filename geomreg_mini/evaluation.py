@@ -36,7 +36,7 @@ def encode(
 
     Args:
         model: a ``MultimodalClassifier``.
-        split: anything with ``len`` and ``batch(index)``.
+        split: anything with ``len``, ``batch(index)`` and ``prepare(inputs)``.
         modalities: which to embed; all of the model's by default.
         noise: standard deviation of Gaussian noise added to the inputs, in units of each input's own standard
             deviation over the batch. The noise is fixed by the sample's position and ``batch_size``.
@@ -50,7 +50,7 @@ def encode(
     labels = []
     for start in range(0, len(split), batch_size):
         batch = split.batch(torch.arange(start, min(start + batch_size, len(split))))
-        inputs = {m: batch["inputs"][m].to(device) for m in modalities}
+        inputs = split.prepare({m: batch["inputs"][m].to(device) for m in modalities})
         if noise:
             generator = torch.Generator().manual_seed(start)
             for m, x in inputs.items():
@@ -81,6 +81,19 @@ def accuracies(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
     for m, unimodal in paradigm.model.unimodal_logits(encoded.embeddings).items():
         metrics[f"accuracy/{m}"] = accuracy(unimodal, encoded.labels)
     return metrics
+
+
+@torch.no_grad()
+def accuracies_alone(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
+    """``accuracy_alone/<modality>``: the fused prediction with every other modality missing.
+
+    For a concatenation this gives the modality the head's whole bias, where ``accuracy/<modality>`` gives it
+    its share; DGL's code reports the former.
+    """
+    return {
+        f"accuracy_alone/{m}": accuracy(paradigm.fused_logits({m: z}), encoded.labels)
+        for m, z in encoded.embeddings.items()
+    }
 
 
 @torch.no_grad()

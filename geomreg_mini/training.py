@@ -23,8 +23,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import distributed
 from .controls import CONTROLS
-from .evaluation import accuracies, encode, knn_probe, robustness
+from .evaluation import Encoded, accuracies, accuracies_alone, encode, knn_probe, robustness
 from .geometry import geometry_report
 from .models import MultimodalClassifier, build_model
 from .paradigms import PARADIGMS, Paradigm
@@ -76,6 +77,9 @@ class TrainConfig:
             names.
         evaluate_every: epochs between looks at the validation split; the last epoch is always looked at.
         seed: of initialization, data order and splits.
+        paper_protocol: whether to report beside ours what papers on these benchmarks report: the epoch with
+            the best fused *test* accuracy, over those test samples that fill batches of ``batch_size``, under
+            the split name "test_selected". Nothing is chosen by it.
     """
 
     dataset: str
@@ -99,6 +103,7 @@ class TrainConfig:
     precision: str = "auto"
     evaluate_every: int = 1
     seed: int = 0
+    paper_protocol: bool = False
 
     def __post_init__(self):
         for name, known in [
@@ -130,6 +135,8 @@ class TrainConfig:
         if self.regularizer is not None:
             name = type(self.regularizer).__name__
             values["regularizer"] = {"class": name, **self.regularizer.hyperparameters()}
+        if not self.paper_protocol:  # so that configs from before it keep their keys
+            del values["paper_protocol"]
         return values
 
     @classmethod
@@ -162,6 +169,10 @@ class TrainConfig:
         return config_key(self.to_dict())
 
 
+class Stopped(Exception):
+    """Training was asked to stop before its end; its sentence says where it goes on."""
+
+
 def fit(
     config: TrainConfig,
     *,
@@ -171,8 +182,12 @@ def fit(
     device: str | torch.device | None = None,
     progress: bool = True,
     on_epoch: Callable[[int, MultimodalClassifier], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    compile_encoders: bool = False,
 ) -> Record:
     """Train, select the epoch with the best fused validation accuracy, and test that one.
+
+    Under ``torch.distributed`` every process calls it alike: see ``geomreg_mini.distributed``.
 
     Args:
         config: what to run.
@@ -180,11 +195,16 @@ def fit(
         model: trained in place and left with the selected weights, in evaluation mode; built from ``config``
             by default.
         checkpoint: a file to save to after every evaluated epoch and to resume from where it exists.
-        device: "cpu", "cuda", ...; by default a GPU where there is one.
+        device: "cpu", "cuda", ...; by default a GPU where there is one (the process's own).
         progress: whether to show a bar and say the device.
         on_epoch: called with the epoch (0 before training) and the model.
+        stop: asked after each epoch but the last; where it says True, the checkpoint is saved and ``Stopped``
+            raised.
+        compile_encoders: whether to run the encoders through ``torch.compile``. Like the device it changes
+            speed, and results by rounding, so it is not part of the config.
 
     Raises:
+        Stopped: when ``stop`` says so.
         ValueError: if the checkpoint belongs to another config or cannot be read.
         FloatingPointError: if a loss or the embeddings are not finite; the last good checkpoint stays.
     """
@@ -195,6 +215,7 @@ def fit(
         data = load(config.dataset, seed=config.seed, **config.dataset_options)
     set_seed(config.seed)  # after loading, so that loaded and given data lead to the same run
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    progress = progress and distributed.rank() == 0
     if model is None:
         model = build_model(
             data,
@@ -208,6 +229,11 @@ def fit(
     if device.type == "cpu":
         torch.set_num_threads(1)  # also on a machine with a GPU, so that a CPU's results do not depend on it
     model.to(device)
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)  # of convolutions; the order that tensor cores work in
+    if compile_encoders:
+        for encoder in model.encoders.values():
+            encoder.compile()
     run = _Run(config, data, model, device)
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(Path(checkpoint))
@@ -223,6 +249,12 @@ def fit(
                 run.save(Path(checkpoint))
         if on_epoch is not None:
             on_epoch(epoch, model)
+        if stop is not None and epoch < config.epochs and distributed.agreed(stop()):
+            run.wall_time = earlier + time.perf_counter() - started
+            if checkpoint is not None:
+                run.save(Path(checkpoint))
+            kept = "nothing is kept" if checkpoint is None else f"{checkpoint} continues from there"
+            raise Stopped(f"stopped after epoch {epoch} of {config.epochs}: {kept}.")
     return run.finish(lambda: earlier + time.perf_counter() - started)
 
 
@@ -252,6 +284,9 @@ class _Run:
 
     def __init__(self, config: TrainConfig, data, model: MultimodalClassifier, device: torch.device):
         self.config, self.data, self.model, self.device = config, data, model, device
+        if distributed.world_size() > 1 and getattr(config.regularizer, "gather", False):
+            raise ValueError("gather=True: the regularizer sees the global batch as it is; leave gather out.")
+        self.hooks = distributed.connect(model)  # before the optimizer, so that all start alike
         self.paradigm: Paradigm = PARADIGMS[config.paradigm](model, **config.paradigm_options)
         self.optimizer = torch.optim.SGD(
             model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
@@ -261,8 +296,9 @@ class _Run:
         self.epoch, self.wall_time = 0, 0.0
         self.series: dict[str, list[float | None]] = {"epoch": []}
         self.best_epoch, self.best_accuracy, self.best_weights = 0, -1.0, None
+        self.test_selected: dict[str, float] = {}
         self.hidden: dict[str, torch.Tensor] = {}
-        self.hooks = self._hidden_hooks() if config.regularizer is not None else []
+        self.hooks += self._hidden_hooks() if config.regularizer is not None else []
 
     def _hidden_hooks(self) -> list:
         if self.config.depth != "hidden":
@@ -275,7 +311,8 @@ class _Run:
                 )
 
         def keep(modality: str, module: nn.Module, inputs, output: torch.Tensor) -> None:
-            self.hidden[modality] = output.flatten(2).mean(2) if output.ndim > 2 else output
+            hidden = output.flatten(2).mean(2) if output.ndim > 2 else output
+            self.hidden[modality] = distributed.gather(hidden) if module.training else hidden
 
         return [
             encoder.hidden_layer.register_forward_hook(partial(keep, m))
@@ -315,7 +352,7 @@ class _Run:
 
     def train_epoch(self, epoch: int) -> None:
         """One pass over the training split, in an order that the seed and the epoch decide."""
-        config, train = self.config, self.data.train
+        config, train = self.config, self.data.train.augmented()
         torch.manual_seed(config.seed * 1_000_003 + epoch)
         order = torch.randperm(len(train))
         size = min(config.batch_size, len(train))
@@ -328,9 +365,11 @@ class _Run:
         self.paradigm.start_epoch(epoch, config.epochs, self.data)
         steps = len(train) // size
         for step in range(steps):
-            batch = train.batch(order[step * size : (step + 1) * size])
-            inputs = {m: x.to(self.device) for m, x in batch["inputs"].items()}
-            batch = {**batch, "inputs": inputs, "label": batch["label"].to(self.device)}
+            # This process's inputs, and the labels of all.
+            batch = train.batch(distributed.share(order[step * size : (step + 1) * size]))
+            inputs = train.prepare({m: x.to(self.device) for m, x in batch["inputs"].items()})
+            label = distributed.gather(batch["label"].to(self.device))
+            batch = {**batch, "inputs": inputs, "label": label}
             for losses in self._updates(batch):
                 self._check(losses, epoch, step)
                 if config.clip_norm is not None:
@@ -341,6 +380,7 @@ class _Run:
                 self.optimizer.zero_grad(set_to_none=True)
                 for name, loss in losses.items():
                     sums[name] = sums.get(name, 0.0) + loss.item()
+        distributed.average_statistics(self.model)
         self.epoch = epoch
         self.losses = {f"train/loss/{name}": total / steps for name, total in sums.items()}
 
@@ -353,10 +393,14 @@ class _Run:
 
         def backward(loss: torch.Tensor, retain_graph: bool = False) -> None:
             self.scaler.scale(loss).backward(retain_graph=retain_graph)
+            # What is equal already, such as an earlier pass's average, stays as it is.
+            distributed.average(p.grad for p in self.model.parameters() if p.grad is not None)
 
         with self._autocast():
             for losses in self.paradigm.updates(batch, geometry, backward):
                 if isinstance(geometry, ParetoGeometry):
+                    for gradients in geometry.gradients.values():
+                        distributed.average(g for g in gradients if g is not None)
                     geometry.combine()
                 yield losses
 
@@ -392,6 +436,21 @@ class _Run:
         if measured["accuracy/fused"] > self.best_accuracy:
             self.best_epoch, self.best_accuracy = epoch, measured["accuracy/fused"]
             self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+        if self.config.paper_protocol:
+            self._look_at_test(epoch)
+
+    def _scored(self) -> int:
+        """How many test samples fill batches, or all where they do not fill one."""
+        count, size = len(self.data.test), self.config.batch_size
+        return count // size * size or count
+
+    def _look_at_test(self, epoch: int) -> None:
+        """Keep the accuracies of the epoch that is best on the test split, which selects nothing else."""
+        encoded, count = encode(self.model, self.data.test), self._scored()
+        encoded = Encoded({m: z[:count] for m, z in encoded.embeddings.items()}, encoded.labels[:count])
+        measured = accuracies(self.paradigm, encoded) | accuracies_alone(self.paradigm, encoded)
+        if measured["accuracy/fused"] > self.test_selected.get("accuracy/fused", -1.0):
+            self.test_selected = {"epoch/fused": epoch, **measured}
 
     def finish(self, wall_time: Callable[[], float]) -> Record:
         """Put the selected weights into the model, look at the test split once, and write it all down."""
@@ -411,6 +470,9 @@ class _Run:
                 **self._diagnostics(test),
             },
         }
+        sizes = {split: len(getattr(self.data, split)) for split in parts}
+        if self.config.paper_protocol:
+            parts["test_selected"], sizes["test_selected"] = self.test_selected, self._scored()
         self.model.eval()
         metrics = {f"{split}/{name}": value for split, part in parts.items() for name, value in part.items()}
         return Record(
@@ -420,7 +482,7 @@ class _Run:
             device=device_name(self.device),
             data_fingerprint=self.data.fingerprint,
             data_note=self.data.note,
-            split_sizes={split: len(getattr(self.data, split)) for split in ("train", "validation", "test")},
+            split_sizes=sizes,
             series=rounded(self.series),
             selected_epoch=self.best_epoch,
             metrics=rounded(metrics),
@@ -429,6 +491,8 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint whole or not at all."""
+        if distributed.rank() != 0:
+            return
         buffer = io.BytesIO()
         torch.save(
             {
@@ -440,6 +504,7 @@ class _Run:
                 "paradigm": self.paradigm.state_dict(),
                 "progress": [self.epoch, self.wall_time, self.series],
                 "best": [self.best_epoch, self.best_accuracy, self.best_weights],
+                "test_selected": self.test_selected,
             },
             buffer,
         )
@@ -465,6 +530,7 @@ class _Run:
         self.paradigm.load_state_dict(state["paradigm"])
         self.epoch, self.wall_time, self.series = state["progress"]
         self.best_epoch, self.best_accuracy, self.best_weights = state["best"]
+        self.test_selected = state.get("test_selected", {})  # checkpoints from before it lack it
 
 
 def versions() -> dict[str, str]:

@@ -31,6 +31,18 @@ class Split:
         inputs = {modality: values[index] for modality, values in self.inputs.items()}
         return {"inputs": inputs, "label": self.labels[index], "index": index}
 
+    def augmented(self) -> Split:
+        """The split as training reads it; a data set with random crops and the like has its own."""
+        return self
+
+    def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the model is given for a batch's ``inputs``, some modalities or all, on the model's device.
+
+        Here nothing changes. A data set that stores bytes turns them into numbers here, on the device, so
+        that a batch travels small.
+        """
+        return inputs
+
     def subset(self, index: Tensor) -> Split:
         """The split that holds only the samples at ``index`` (B,)."""
         return Split(

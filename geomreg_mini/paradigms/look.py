@@ -30,7 +30,7 @@ def look(
     parts, labels = [], []
     for chunk in index.split(batch_size):
         batch = split.batch(chunk)
-        parts.append(model.encode({m: x.to(device) for m, x in batch["inputs"].items()}))
+        parts.append(model.encode(split.prepare({m: x.to(device) for m, x in batch["inputs"].items()})))
         labels.append(batch["label"].to(device))
     model.train(mode)
     return {m: torch.cat([part[m] for part in parts]) for m in parts[0]}, torch.cat(labels)
