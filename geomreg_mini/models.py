@@ -74,8 +74,7 @@ class ResNet18Encoder(nn.Module):
     """torchvision's ResNet-18 from scratch, for (B, C, H, W) or, with frames, (B, C, T, H, W); C from 1 to 3.
 
     Frames are folded into the batch and their embeddings averaged. The embedding has 512 non-negative
-    components. Convolutions are initialized as in the OGM-GE and DGL code, Kaiming (fan out); linear heads
-    keep PyTorch's default where that code has Xavier.
+    components. Convolutions are initialized as in the OGM-GE and DGL code, Kaiming (fan out).
     """
 
     def __init__(self, shape: tuple[int, ...], embedding_dim: int = 512):
@@ -347,7 +346,8 @@ def build_model(
 
     ``encoder="auto"`` takes an MLP for vectors and the small convolutional encoder for images and
     spectrograms. Encoders are built first and heads last, so that the same seed gives the same encoders with
-    and without heads.
+    and without heads. With "resnet18", fusion and heads start as in the code of OGM-GE and DGL, Xavier and
+    zero biases; else as PyTorch has it.
     """
     for argument, value, known in [("fusion", fusion, FUSIONS), ("encoder", encoder, ("auto", *ENCODERS))]:
         if value not in known:
@@ -359,4 +359,10 @@ def build_model(
 
     encoders = {m: make(data.shapes[m]) for m in data.modalities}
     head = FUSIONS[fusion](data.modalities, embedding_dim, data.num_classes)
-    return MultimodalClassifier(encoders, head, heads, unit_sphere)
+    model = MultimodalClassifier(encoders, head, heads, unit_sphere)
+    if encoder == "resnet18":
+        for module in (*model.fusion.modules(), *model.heads.modules()):
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_normal_(module.weight)
+                nn.init.zeros_(module.bias)
+    return model

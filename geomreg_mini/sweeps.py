@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import distributed
 from .records import Record
 from .training import TrainConfig, fit
 
@@ -29,8 +30,10 @@ def best(records: Mapping[str, Record]) -> str:
     return max(records, key=lambda name: records[name].metrics[SELECTION])
 
 
-def recorded(path: Path, config: TrainConfig, data) -> Record:
+def recorded(path: Path, config: TrainConfig, data, **options) -> Record:
     """The record at ``path``; trained first where there is none.
+
+    ``options`` of ``fit`` replace its device, here a CPU, and its bar, here none.
 
     Raises:
         ValueError: if the file is the record of another config or of other data.
@@ -43,8 +46,10 @@ def recorded(path: Path, config: TrainConfig, data) -> Record:
                 f"{path} was made by another config or data: move the folder away and run again."
             )
         return record
-    record = fit(config, data=data, device="cpu", progress=False)
-    record.save(path)
+    record = fit(config, data=data, **{"device": "cpu", "progress": False, **options})
+    if distributed.rank() == 0:
+        record.save(path)
+    distributed.barrier()
     return record
 
 

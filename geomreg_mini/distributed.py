@@ -1,0 +1,111 @@
+"""Several processes, one result: each encodes its share of a batch, and all see the whole batch's embeddings.
+
+    torchrun --nproc-per-node 4 -m geomreg_mini.benchmarks crema_d
+
+Encoders are nearly all of the work, so only they are shared out. Their outputs are gathered, gradients
+included, and every process computes fusion, losses and what a paradigm decides from the *global* batch; the
+mean of the processes' gradients is then that of one process with that batch, for every paradigm and for the
+regularizer, and a config need not say on how many GPUs it ran.
+
+``DistributedDataParallel`` promises that for one backward pass through one forward call. Paradigms run
+several, read gradients in between and run heads on detached parameters, so gradients are averaged here, by
+one all-reduce after each backward pass. What it costs: communication does not hide behind that pass.
+
+On GPUs batch normalization uses the global batch's statistics too (``SyncBatchNorm``). PyTorch has that for
+GPUs only; on CPUs each process normalizes its share, and running statistics are averaged after each epoch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .regularizer import _global_batch
+
+
+def start() -> None:
+    """Join the processes that ``torchrun`` started, over NCCL or, without GPUs, gloo; else do nothing."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def world_size() -> int:
+    """How many processes train together; 1 without ``torch.distributed``."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number; 0 writes files and shows progress."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def barrier() -> None:
+    """Wait for the others."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def agreed(answer: bool) -> bool:
+    """What process 0 answers, for all: their clocks differ."""
+    if world_size() == 1:
+        return answer
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    answers = torch.tensor(int(answer), device=device)
+    dist.broadcast(answers, 0)
+    return bool(answers)
+
+
+def share(index: Tensor) -> Tensor:
+    """This process's part of ``index`` (B,); parts differ in length by one at most."""
+    return index.tensor_split(world_size())[rank()]
+
+
+def gather(x: Tensor) -> Tensor:
+    """The tensors (B_r, ...) of all processes as one (B, ...), by rank, gradients included."""
+    return x if world_size() == 1 else _global_batch({"x": x}, {})[0]["x"]
+
+
+@torch.no_grad()
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes, in place, in one message."""
+    tensors = list(tensors)
+    if world_size() == 1 or not tensors:
+        return
+    flat = torch.cat([x.flatten() for x in tensors])
+    dist.all_reduce(flat)
+    parts = (flat / world_size()).split([x.numel() for x in tensors])
+    for x, part in zip(tensors, parts, strict=True):
+        x.copy_(part.view_as(x))
+
+
+def average_statistics(model: nn.Module) -> None:
+    """Running statistics of normalization are what each process's share of the samples made them."""
+    average(buffer for buffer in model.buffers() if buffer.is_floating_point())
+
+
+def connect(model: nn.Module) -> list:
+    """Make the model's encoders give, in training mode, the embeddings of all processes; returns the hooks.
+
+    All processes start from process 0's weights. In evaluation mode encoders embed what they are given.
+    """
+    if world_size() == 1:
+        return []
+    with torch.no_grad():
+        for x in (*model.parameters(), *model.buffers()):
+            first = x.contiguous()
+            dist.broadcast(first, 0)
+            x.copy_(first)
+    if dist.get_backend() == "nccl":
+        for m, encoder in list(model.encoders.items()):
+            model.encoders[m] = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+
+    def gathered(encoder: nn.Module, inputs, z: Tensor) -> Tensor:
+        return gather(z) if encoder.training else z
+
+    return [encoder.register_forward_hook(gathered) for encoder in model.encoders.values()]
