@@ -18,10 +18,11 @@ from small_data import clouds, dataset
 
 from geomreg_mini import GeometryRegularizer, training
 from geomreg_mini.data import Split
-from geomreg_mini.evaluation import accuracies, encode
+from geomreg_mini.evaluation import Encoded, accuracies, encode
 from geomreg_mini.models import build_model
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.training import SCHEDULES, TrainConfig, fit, set_seed
+from geomreg_mini.records import Record
+from geomreg_mini.training import SCHEDULES, Stopped, TrainConfig, fit, set_seed
 
 SMALL = TrainConfig(dataset="toy", epochs=4, batch_size=16, embedding_dim=6, learning_rate=0.05)
 REGULARIZED = replace(SMALL, paradigm="dgl", regularizer=GeometryRegularizer(radius=0.3))
@@ -111,6 +112,12 @@ def test_a_dict_of_another_version_is_refused():
         TrainConfig.from_dict({**SMALL.to_dict(), "warmup": 3})
     with pytest.raises(ValueError, match="regularizer class 'Other' is unknown"):
         TrainConfig.from_dict({**SMALL.to_dict(), "regularizer": {"class": "Other"}})
+
+
+def test_configs_of_stored_records_are_written_as_they_were():
+    path = next(iter(sorted((Path(__file__).parents[1] / "results" / "ablations").rglob("*.json"))))
+    stored = Record.load(path).config
+    assert TrainConfig.from_dict(stored).to_dict() == stored
 
 
 @pytest.mark.parametrize("field", ["fusion", "encoder", "dataset"])
@@ -224,6 +231,21 @@ def test_a_run_stopped_after_any_epoch_and_resumed_gives_the_same_record(tmp_pat
     assert run(config, checkpoint=tmp_path / "run.pt") == run(config)
 
 
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_run_that_was_told_to_stop_saves_every_epoch_and_continues_to_the_same_record(tmp_path, every):
+    config, path = replace(REGULARIZED, evaluate_every=every, paper_protocol=True), tmp_path / "run.pt"
+    for epoch in (1, 2, 3):
+        with pytest.raises(Stopped, match=f"^stopped after epoch {epoch} of 4: .*run.pt continues from there"):
+            run(config, checkpoint=path, stop=lambda: True)
+    resumed = run(config, checkpoint=path, stop=lambda: True)  # the last epoch is not the place to stop
+    assert as_json(resumed) == as_json(run(config))
+
+
+def test_without_a_checkpoint_a_stopped_run_says_that_nothing_is_kept():
+    with pytest.raises(Stopped, match="after epoch 1 of 4: nothing is kept"):
+        run(SMALL, stop=lambda: True)
+
+
 @pytest.mark.parametrize("paradigm", list(PARADIGMS))
 def test_a_paradigm_takes_up_its_state_where_a_run_stopped(tmp_path, paradigm):
     class Stop(Exception):
@@ -314,6 +336,38 @@ def test_the_selected_epoch_is_the_first_of_the_best_on_validation():
     accuracy = record.series["validation/accuracy/fused"]
     assert record.selected_epoch == 1 + accuracy.index(max(accuracy))
     assert record.metrics["validation/accuracy/fused"] == max(accuracy)
+
+
+def test_the_papers_protocol_stands_beside_ours_and_decides_nothing():
+    first, second = run(REGULARIZED), run(replace(REGULARIZED, paper_protocol=True))
+    added = {name for name in second.metrics if name.startswith("test_selected/")}
+    assert {f"test_selected/accuracy/{m}" for m in ("fused", "a", "b")} <= added
+    assert {name: second.metrics[name] for name in second.metrics if name not in added} == first.metrics
+    assert (second.series, second.selected_epoch) == (first.series, first.selected_epoch)
+    assert first.split_sizes == {"train": 48, "validation": 48, "test": 48}
+    relabeled = run(replace(REGULARIZED, paper_protocol=True), relabeled_test(clouds()))
+    assert (relabeled.series, relabeled.selected_epoch) == (first.series, first.selected_epoch)
+
+
+def test_the_papers_protocol_takes_the_best_epoch_on_the_test_samples_that_fill_batches():
+    data, seen = clouds(), []
+
+    def watch(epoch, model):
+        if epoch:
+            whole = encode(model, data.test)
+            filled = Encoded({m: z[:40] for m, z in whole.embeddings.items()}, whole.labels[:40])
+            seen.append(accuracies(PARADIGMS["joint"](model), filled))
+
+    config = replace(SMALL, epochs=6, batch_size=20, learning_rate=0.02, paper_protocol=True)
+    record = run(config, data, on_epoch=watch)
+    fused = [accuracy["accuracy/fused"] for accuracy in seen]
+    best = fused.index(max(fused))
+    assert min(fused) < max(fused)
+    assert record.metrics["test_selected/epoch/fused"] == best + 1
+    for name, value in seen[best].items():
+        assert record.metrics[f"test_selected/{name}"] == pytest.approx(value, rel=1e-5)
+    assert record.split_sizes["test_selected"] == 40
+    assert run(replace(config, batch_size=1000), data).split_sizes["test_selected"] == 48, "no full batch"
 
 
 def test_a_model_passed_in_is_left_with_the_selected_weights():
@@ -510,6 +564,15 @@ def test_a_gpu_learns_too_and_resumes(tmp_path, precision):
     assert again.metrics["test/accuracy/fused"] == pytest.approx(
         record.metrics["test/accuracy/fused"], abs=0.05
     )
+
+
+def test_compiling_takes_the_encoders_and_leaves_the_config(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, *a, **k: compiled.append(self))
+    model = build_model(clouds(), embedding_dim=6)
+    record = run(SMALL, model=model, compile_encoders=True)
+    assert compiled == list(model.encoders.values())
+    assert record.config == SMALL.to_dict()
 
 
 # Progress
