@@ -1,10 +1,12 @@
 """The exercises' checks: a right answer passes, and each typical mistake gets the sentence that names it."""
 
+import math
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.nn.functional import normalize
 
 from geomreg_mini import dispersion
@@ -329,3 +331,100 @@ def test_radius_for_names_the_mistake(sentence, capsys):
 
 def test_radius_for_accepts_a_right_answer():
     assert checks.radius_for(lambda a, b, share: pair_distances(a, b).quantile(1 - share))
+
+
+def ogm_k(score, other, alpha):
+    return 1 - math.tanh(alpha * score / other) if score > other else 1.0
+
+
+OGM_MISTAKES = {
+    "put your own code": lambda s, o, alpha: None,
+    "slowed down the modality that is behind": lambda s, o, alpha: ogm_k(o, s, alpha),
+    "take 1 - tanh": lambda s, o, alpha: math.tanh(alpha * s / o) if s > o else 1.0,
+    "you took the lead rho - 1": lambda s, o, alpha: 1 - math.tanh(alpha * (s / o - 1)) if s > o else 1.0,
+    "the other way round": lambda s, o, alpha: 1 - math.tanh(alpha * o / s) if s > o else 1.0,
+    "must give 0.166": lambda s, o, alpha: 1.0 if s <= o else 0.5,
+    "must keep its whole gradient": lambda s, o, alpha: 1 - math.tanh(alpha * s / o),
+    "nobody is ahead": lambda s, o, alpha: 1 - math.tanh(alpha * s / o) if s >= o else 1.0,
+    "switches the method off": lambda s, o, alpha: ogm_k(s, o, 0.8),
+}
+
+
+@pytest.mark.parametrize("sentence", OGM_MISTAKES)
+def test_ogm_coefficient_names_the_mistake(sentence, capsys):
+    assert not checks.ogm_coefficient(OGM_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_ogm_coefficient_accepts_a_right_answer():
+    assert checks.ogm_coefficient(ogm_k)
+
+
+def dgl_answer(fused=(True, False), own=(False, True), alphas=(0, 1), bias_too=True):
+    """A loss; (head, embeddings) say who is alive in each branch, ``alphas`` the powers of alpha on them."""
+
+    def keep(alive, *tensors):
+        return tensors if alive else [t.detach() for t in tensors]
+
+    def loss(z_a, z_b, w_a, w_b, bias, label, alpha):
+        def parts(head_alive, embeddings_alive):
+            shift = bias if head_alive or not bias_too else bias.detach()
+            return (*keep(embeddings_alive, z_a, z_b), *keep(head_alive, w_a, w_b), shift)
+
+        a, b, wa, wb, shift = parts(*fused)
+        together = F.cross_entropy(a @ wa.T + b @ wb.T + shift, label)
+        a, b, wa, wb, shift = parts(*own)
+        alone = F.cross_entropy(a @ wa.T + shift, label) + F.cross_entropy(b @ wb.T + shift, label)
+        return alpha ** alphas[0] * together + alpha ** alphas[1] * alone
+
+    return loss
+
+
+DGL_MISTAKES = {
+    "put your own code": lambda **_: ...,
+    "the fused loss still reaches z_a": dgl_answer(fused=(True, True)),
+    "alpha is missing": dgl_answer(alphas=(0, 0)),
+    "z_a gets the gradient of the fused loss": dgl_answer(fused=(True, True), own=(True, False)),
+    "no gradient reaches z_a": dgl_answer(own=(False, False)),
+    "no gradient reaches w_a": dgl_answer(fused=(False, False)),
+    "the unimodal losses still reach w_a": dgl_answer(own=(True, True)),
+    "the unimodal losses still reach bias": dgl_answer(bias_too=False),
+    "alpha weighs the unimodal losses only": dgl_answer(alphas=(1, 1)),
+    "of its modality alone": dgl_answer(alphas=(0, 2)),
+}
+
+
+@pytest.mark.parametrize("sentence", DGL_MISTAKES)
+def test_dgl_loss_names_the_mistake(sentence, capsys):
+    assert not checks.dgl_loss(DGL_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_dgl_loss_accepts_a_right_answer():
+    assert checks.dgl_loss(dgl_answer())
+
+
+def min_norm(g1, g2):
+    difference = g1 - g2
+    return (-(g2 @ difference) / (difference @ difference).clamp(min=1e-12)).clamp(0, 1)
+
+
+MIN_NORM_MISTAKES = {
+    "put your own code": lambda g1, g2: None,
+    "that is the weight of g2": lambda g1, g2: 1 - min_norm(g1, g2),
+    "you used the lengths": lambda g1, g2: g2.norm() / (g1.norm() + g2.norm()),
+    "it is 0.1, and yours": lambda g1, g2: 0.5,
+    "mind the inner product": lambda g1, g2: (g2 @ g2) / (g1 @ g1 + g2 @ g2),
+    "clip": lambda g1, g2: -(g2 @ (g1 - g2)) / ((g1 - g2) @ (g1 - g2)),
+    "where they do not differ": lambda g1, g2: (-(g2 @ (g1 - g2)) / ((g1 - g2) @ (g1 - g2))).clamp(0, 1),
+}
+
+
+@pytest.mark.parametrize("sentence", MIN_NORM_MISTAKES)
+def test_min_norm_weight_names_the_mistake(sentence, capsys):
+    assert not checks.min_norm_weight(MIN_NORM_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_min_norm_weight_accepts_a_right_answer():
+    assert checks.min_norm_weight(min_norm)
