@@ -32,6 +32,8 @@ MODERATE = {"dispersion_weight": 0.05, "anchoring_weight": 2.0, "temperature": 0
 GENTLE = {"dispersion_weight": 0.1, "anchoring_weight": 0.5, "temperature": 0.5, "radius": 0.6}
 TIGHT = {"dispersion_weight": 0.02, "anchoring_weight": 5.0, "temperature": 1.0, "radius": 0.3}
 GEOMETRY = "GeometryRegularizer"
+BAND = "bounded band (ours)"
+MAPS = {"weights": ("dispersion_weight", "anchoring_weight"), "band": ("temperature", "radius")}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _controls() -> Iterator[Variant]:
     for rate in (0.02, 0.05, 0.01):
         yield Variant("controls", "none", options={"learning_rate": rate})
     for arguments in (GENTLE, MODERATE, TIGHT):
-        yield Variant("controls", "bounded band (ours)", GEOMETRY, arguments)
+        yield Variant("controls", BAND, GEOMETRY, arguments)
     for rate in (0.02, 0.1, 0.5):  # unit vectors give small logits, so the rate is what there is to tune
         yield Variant("controls", "unit sphere", "UnitSphere", options={"learning_rate": rate})
     weights = {
@@ -195,34 +197,125 @@ def load_ablations(folder: str | Path) -> pd.DataFrame:
 
 
 def gains(
-    frame: pd.DataFrame, metric: str, group: str, paradigm: str = "joint", against: str = "none"
+    frame: pd.DataFrame,
+    metric: str,
+    group: str,
+    paradigm: str = "joint",
+    against: str = "none",
+    against_group: str | None = None,
+    level: float = 0.95,
 ) -> pd.DataFrame:
-    """Paired gain of every name of a group over ``against`` in the same group, with 95 % intervals.
+    """Paired difference of every name of a group to ``against``, at the picked settings.
 
-    Groups without a name "none" ("depth", "form", ...) are compared with the one that ``against`` names.
-    Columns as in ``paired_gains``, with ``name`` in front; the row of ``against`` itself is left out.
+    Args:
+        frame: what ``load_ablations`` gave.
+        metric: a metric column, such as "test/accuracy/fused".
+        group, paradigm: which variants.
+        against: the name to compare with; its own row is left out.
+        against_group: the group that ``against`` belongs to; by default ``group``, or "components" where
+            ``group`` has no such name. There "none" has the learning rate that all groups but "controls"
+            have; in "controls" it has the one that validation picked.
+        level: coverage of the intervals.
+
+    Returns:
+        Columns as in ``paired_gains``, with ``name`` in front.
+
+    Raises:
+        ValueError: for a name that neither group has, or seeds that the baseline lacks.
     """
     import pandas as pd
 
-    part = frame[(frame["group"] == group) & (frame["paradigm"] == paradigm) & frame["selected"]]
-    baseline = part[part["name"] == against]
-    rows = []
-    for name in part["name"].unique():
-        if name != against:
-            treated = part[part["name"] == name].assign(name=name)
-            rows.append(paired_gains(treated, baseline.assign(name=name), metric, ["name"]))
-    return pd.concat(rows, ignore_index=True)
+    picked = frame[(frame["paradigm"] == paradigm) & frame["selected"]]
+    part = picked[picked["group"] == group]
+    if against_group is None:
+        against_group = group if against in set(part["name"]) else "components"
+    baseline = picked[(picked["group"] == against_group) & (picked["name"] == against)]
+    if part.empty or baseline.empty:
+        raise ValueError(
+            f"no picked runs of group={group!r}, or of against={against!r} in {against_group!r}, under "
+            f"paradigm={paradigm!r}: give names that VARIANTS has and that are recorded."
+        )
+    tables = []
+    for name, treated in part.groupby("name", sort=False):
+        if (group, name) != (against_group, against):
+            same = baseline[baseline["seed"].isin(treated["seed"])].assign(name=name)
+            tables.append(paired_gains(treated, same, metric, ["name"], level=level))
+    return pd.concat(tables, ignore_index=True)
+
+
+def in_points(frame: pd.DataFrame, metrics: dict[str, str], *args: str, **options: Any) -> pd.DataFrame:
+    """``gains`` of several metrics, label -> "accuracy/fused", as ``plots.gain_forest`` wants them."""
+    import pandas as pd
+
+    tables = [
+        gains(frame, f"test/{metric}", *args, **options).assign(group=label)
+        for label, metric in metrics.items()
+    ]
+    table = pd.concat(tables, ignore_index=True).rename(columns={"name": "label", "mean": "gain"})
+    table[["gain", "low", "high", "baseline"]] *= 100
+    return table
+
+
+def sensitivity(frame: pd.DataFrame, group: str, metric: str) -> pd.DataFrame:
+    """Gains of a group of ``MAPS`` over no regularizer, with the two hyperparameters in columns."""
+    table = gains(frame, metric, group, against_group="components")
+    table[list(MAPS[group])] = [list(map(float, name.split())) for name in table["name"]]
+    return table
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """Controls and components as a Markdown table: fused accuracy and its gain, in percent and points."""
-    lines = ["| group | paradigm | objective | fused | gain over none [95 %] |", "|---|---|---|---|---|"]
-    for group, paradigm in (("controls", "joint"), ("components", "joint"), ("components", "dgl")):
-        for row in gains(frame, "test/accuracy/fused", group, paradigm).to_dict("records"):
-            mean, low, high, baseline = (100 * row[k] for k in ("mean", "low", "high", "baseline"))
-            gain = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-            lines.append(f"| {group} | {paradigm} | {row['name']} | {baseline + mean:.1f} | {gain} |")
-    return "\n".join(lines)
+    """Two Markdown tables of test accuracy: the controls, and the components under both paradigms.
+
+    Accuracy in percent, differences in points with their 95 % intervals.
+    """
+
+    def accuracy(group: str, paradigm: str = "joint") -> dict[str, str]:
+        part = frame[(frame["group"] == group) & (frame["paradigm"] == paradigm) & frame["selected"]]
+        means = 100 * part.groupby("name", sort=False)["test/accuracy/fused"].mean()
+        return {name: f"{mean:.1f}" for name, mean in means.items()}
+
+    def difference(metric: str, *args: str, **options: Any) -> dict[str, str]:
+        table = in_points(frame, {metric: metric}, *args, **options)
+        return {row.label: f"{row.gain:+.1f} [{row.low:+.1f}, {row.high:+.1f}]" for row in table.itertuples()}
+
+    controls = {
+        "fused": accuracy("controls"),
+        "minus none": difference("accuracy/fused", "controls"),
+        "minus the band": difference("accuracy/fused", "controls", against=BAND),
+        "audio, k-NN: minus none": difference("knn_probe/audio", "controls"),
+        "image, k-NN: minus none": difference("knn_probe/image", "controls"),
+    }
+    components = {}
+    for title, paradigm in (("joint", "joint"), ("DGL", "dgl")):
+        components[f"{title}: fused"] = accuracy("components", paradigm)
+        components[f"{title}: minus none"] = difference("accuracy/fused", "components", paradigm)
+    return "\n".join([*_markdown("objective", controls), "", *_markdown("terms", components)])
+
+
+def _markdown(names: str, columns: dict[str, dict[str, str]]) -> list[str]:
+    """Lines of a table; its rows are those of the first column, and what another one lacks is a dash."""
+    rows = [
+        " | ".join([name, *(column.get(name, "-") for column in columns.values())])
+        for name in next(iter(columns.values()))
+    ]
+    lines = [" | ".join([names, *columns]), " | ".join(["---"] * (len(columns) + 1)), *rows]
+    return [f"| {line} |" for line in lines]
+
+
+def figure(frame: pd.DataFrame):
+    """The controls as a matplotlib Figure: fused accuracy against no regularizer, and against the band."""
+    import matplotlib.pyplot as plt
+
+    from . import plots
+
+    plots.use_style()
+    fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharex=True)
+    for ax, against in zip(axes, ("none", BAND), strict=True):
+        table = in_points(frame, {"fused": "accuracy/fused"}, "controls", against=against)
+        plots.gain_forest(table.drop(columns="group"), xlabel=f"objective minus {against}, in points", ax=ax)
+    axes[0].set_title("Fused accuracy against no regularizer")
+    axes[1].set_title("and against the bounded band")
+    return fig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -232,7 +325,8 @@ def main(arguments: list[str] | None = None) -> int:
         "results/ablations",
         run_ablations,
         lambda folder: summary(load_ablations(folder)),
-        arguments=arguments,
+        lambda folder: figure(load_ablations(folder)),
+        arguments,
     )
 
 

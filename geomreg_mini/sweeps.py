@@ -80,14 +80,15 @@ def work_through(work: Callable[..., int], cells: Iterable[tuple], *, total: int
 
 
 def paired_gains(
-    treated: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str]
+    treated: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str], level: float = 0.95
 ) -> pd.DataFrame:
-    """Mean of treated minus baseline, paired by seed, with its 95 % interval, for each value of ``by``.
+    """Mean of treated minus baseline, paired by seed, with its interval, for each value of ``by``.
 
     Args:
         treated, baseline: runs in rows, with a column ``seed``; several runs of one seed are averaged first.
         metric: the column to compare.
         by: the columns that make a row of the answer.
+        level: coverage of the intervals.
 
     Returns:
         These columns, ``mean``, ``low``, ``high`` and ``baseline`` in the metric's unit, and ``seeds``.
@@ -106,7 +107,7 @@ def paired_gains(
     )
     rows = []
     for key, values in baseline_by.items():
-        gain = paired_interval(treated_by.get(key, {}), values)
+        gain = paired_interval(treated_by.get(key, {}), values, level=level)
         bounds = {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.n}
         rows.append(
             {**dict(zip(by, key, strict=True)), **bounds, "baseline": sum(values.values()) / len(values)}
