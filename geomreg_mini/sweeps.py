@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from . import distributed
 from .records import Record
-from .training import TrainConfig, fit
+from .training import TrainConfig, fit, versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,32 @@ def recorded(path: Path, config: TrainConfig, data, **options) -> Record:
         record.save(path)
     distributed.barrier()
     return record
+
+
+def recorded_outcome(path: Path, config: TrainConfig, data) -> Record:
+    """``recorded``, where a training that diverges is an outcome too.
+
+    Its record says so in ``data_note`` and has one metric, a fused validation accuracy of 0, so that nothing
+    that finished is passed over for it.
+    """
+    try:
+        return recorded(path, config, data)
+    except FloatingPointError as error:
+        record = Record(
+            config=config.to_dict(),
+            seed=config.seed,
+            versions=versions(),
+            device="cpu",
+            data_fingerprint=data.fingerprint,
+            data_note=f"diverged: {error}",
+            split_sizes={split: len(getattr(data, split)) for split in ("train", "validation", "test")},
+            series={"epoch": []},
+            selected_epoch=0,
+            metrics={SELECTION: 0.0},
+            wall_time=0.0,
+        )
+        record.save(path)
+        return record
 
 
 def work_through(work: Callable[..., int], cells: Iterable[tuple], *, total: int, jobs: int) -> None:
