@@ -2,6 +2,7 @@
 #   make run     the whole course in quick mode, into build/course/
 #   make test    lint, tests, and every notebook executed and held to its stored outputs
 #   make lab     JupyterLab in notebooks/
+#   make site    the notebooks as static HTML, in build/site/
 #   make bench   measurements (nothing is asserted)
 #   make format  format modules and notebooks
 #   make clean   remove build/ and caches;  make distclean  also removes .venv
@@ -13,6 +14,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 COURSE := build/course/.done
 NBVAL := build/.nbval-done
+STUDENT := build/.student-done
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SOURCES := $(NOTEBOOKS) $(shell find geomreg_mini data_scripts notebooks results -type f \
@@ -21,7 +23,7 @@ SOURCES := $(NOTEBOOKS) $(shell find geomreg_mini data_scripts notebooks results
 # One thread a process: two notebooks run side by side, and results do not depend on the number of cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test lint unit notebooks lab bench format clean distclean
+.PHONY: run test lint unit notebooks lab site bench format clean distclean
 
 run: $(COURSE)
 	@echo "The course is in build/course/: open its .html files, or read summary.md."
@@ -35,11 +37,15 @@ lint: $(INSTALLED)
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest tests
 
-# Papermill proves that every notebook runs; nbval that its marked outputs are still what is stored.
-notebooks: $(COURSE) $(NBVAL)
+# Papermill proves that every notebook runs, with its solutions and without; nbval that its marked outputs are
+# still what is stored.
+notebooks: $(COURSE) $(NBVAL) $(STUDENT)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+site: $(INSTALLED)
+	$(BIN)/geomreg-course site --out build/site
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only \
@@ -67,6 +73,11 @@ $(INSTALLED): pyproject.toml
 
 $(COURSE): $(INSTALLED) $(SOURCES)
 	$(BIN)/geomreg-course run --mode quick --out build/course --jobs 2
+	@touch $@
+
+$(STUDENT): $(INSTALLED) $(SOURCES)
+	$(BIN)/geomreg-course student --out build/student
+	$(BIN)/geomreg-course run --notebooks build/student/notebooks --out build/student-course --jobs 2
 	@touch $@
 
 $(NBVAL): $(INSTALLED) $(SOURCES)

@@ -33,9 +33,12 @@ def first_problem(answer, cases) -> str | None:
     try:
         return next(iter(cases(answer)), None)
     except Open:
-        return "the function returned None or `...`: put your own code there."
+        return OPEN
     except Exception as error:  # whatever a reader's code does, the notebook goes on
         return f"the function stopped with {type(error).__name__}: {error}"
+
+
+OPEN = "nothing here yet: put your own code or value where `...` or None stands, and run the cell again."
 
 
 class Open(Exception):
@@ -214,7 +217,7 @@ def patients(answer) -> bool:
                 yield f"{patient} is not {said!r}: {why}."
 
     problem = first_problem(answer, cases)
-    if problem and problem.startswith("the function returned None"):
+    if problem == OPEN:
         problem = "some patients have no diagnosis yet."
     return verdict(problem, "four sicknesses, told apart by looking at several numbers at once.")
 
@@ -604,3 +607,92 @@ def false_frames(answer) -> bool:
             yield "count the cells of the three panels and take the share that a 95 % interval misses."
 
     return verdict(first_problem(answer, cases), "3.6 frames of 72 are expected by chance alone.")
+
+
+# Notebook 09
+
+
+def hinge_floor(answer) -> bool:
+    """Exercise 1 of notebook 09: the least that VICReg's hinge can be for unit vectors of D features."""
+
+    def cases(f):
+        value = f(128)
+        if value is None or value is ...:
+            raise Open
+        value, best = float(value), 128**-0.5
+        if abs(value) < 0.02:
+            yield "0 would mean a standard deviation of 1 in each feature: their squares sum to 1 at most."
+        if abs(value - best) < 0.002:
+            yield "that is the largest standard deviation; the hinge is what is missing to the target 1."
+        if abs(value - (1 - best**2)) < 0.002:
+            yield "1 / D is the largest mean variance, and the hinge takes the standard deviation: its root."
+        if abs(value - (1 - best)) > 0.002:
+            yield f"for D = 128 the hinge stays at {1 - best:.3f} or above, and yours is {value:.3f}."
+        if abs(float(f(4)) - 0.5) > 0.03:
+            yield f"for D = 4 it must be 0.5, not {float(f(4)):.3f}: make it a function of D."
+
+    return verdict(
+        first_problem(answer, cases), "no batch of unit vectors meets the target, whatever it does."
+    )
+
+
+def gap_only(answer) -> bool:
+    """Exercise 2 of notebook 09: a control, as a class, that closes the modality gap and no more."""
+
+    def cases(control_class):
+        if control_class is None or control_class is ...:
+            raise Open
+        a = torch.tensor([[2.0, 0], [0, 1], [0, 5]], requires_grad=True)
+        b = torch.tensor([[1.0, 0], [0, -3], [0, 4]])
+        control = control_class(weight=1.0)
+        if not isinstance(control, torch.nn.Module):
+            yield "it is not an nn.Module: write class GapOnly(nn.Module)."
+        out = control({"audio": a, "image": b})
+        if out is None or out is ...:
+            raise Open
+        if not hasattr(out, "total"):
+            yield "the loop adds `out.total`: return a RegularizerOutput, not the number itself."
+        total = scalar(out.total)
+        value = float(total.detach())
+        if abs(value - 4 / 3) < 1e-4:
+            yield "this is the mean distance of the pairs, always-on alignment: take the means first."
+        if abs(value - 26 / 9) < 1e-4:
+            yield "longer embeddings count more: normalize each row before the mean."
+        if abs(value - 2 / 3) < 1e-4:
+            yield "this is the length of the gap; it must be squared."
+        if abs(value - 2 / 9) < 1e-4:
+            yield "you took the mean over the features; a squared length is their sum."
+        if abs(value - 4 / 9) > 1e-4:
+            yield f"for the first test batch it must be 0.444, and yours is {value:.3f}."
+        if not total.requires_grad:
+            yield "the total carries no gradient: do not detach it or turn it into a float."
+        three = float(scalar(control({"a": a, "b": b, "c": a}).total).detach())
+        if abs(three - 8 / 27) > 1e-4:
+            yield f"with three modalities it must be 0.296, the mean over the three pairs, not {three:.3f}."
+        heavy = float(scalar(control_class(weight=3.0)({"a": a, "b": b}).total).detach())
+        if abs(heavy - 4 / 3) > 1e-4:
+            yield "weight=3 must give three times as much: multiply by self.weight."
+        if getattr(control, "hyperparameters", dict)() != {"weight": 1.0}:
+            yield "hyperparameters() must return {'weight': 1.0}: a record is read back with it."
+
+    return verdict(first_problem(answer, cases), "it pulls the means together and leaves each sample free.")
+
+
+def any_by_chance(answer) -> bool:
+    """Exercise 3 of notebook 09: the chance that one of ten independent 95 % intervals misses, or more."""
+
+    def cases(value):
+        if value is None or value is ...:
+            raise Open
+        if abs(value - 0.5) < 1e-3:
+            yield "ten times 0.05 is the number expected, not the chance of at least one."
+        if abs(value - 0.95**10) < 2e-3:
+            yield "that is the chance that none of the ten leaves zero out; you want the rest."
+        if abs(value - 0.05) < 1e-3:
+            yield "that is the chance for one interval; there are ten."
+        if abs(value - (1 - 0.95**11)) < 2e-3:
+            yield "eleven names make ten differences: one of them is what the others are compared with."
+        if abs(value - (1 - 0.95**10)) > 5e-3:
+            yield "one minus the chance that all ten cover: multiply ten times 0.95."
+
+    return verdict(first_problem(answer, cases), "about 0.40, were the ten independent.")

@@ -10,6 +10,6 @@ from __future__ import annotations
 
 def main(argv: list[str] | None = None) -> int:
     """Carry out one command (see `geomreg-course --help`) and return its exit status."""
-    from .command import main  # late: the process in which a notebook is graded needs none of it
+    from .command import main  # late: papermill and nbconvert take a second to import
 
     return main(argv)

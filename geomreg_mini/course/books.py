@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import os
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 
 
 class CourseError(Exception):
@@ -24,12 +28,19 @@ def notebooks_folder() -> Path:
     raise CourseError(f"no notebooks found in {looked}: run this command in a checkout of the project")
 
 
-def select(numbers: list[str]) -> list[Path]:
+def select(numbers: list[str], folder: Path | None = None) -> list[Path]:
     """Paths of the notebooks with these numbers (`5` and `05` are the same), or of all of them for `[]`.
+
+    Those of the course, or those in `folder`.
 
     Raises CourseError naming a number that does not exist and those that do.
     """
-    known = {path.name[:2]: path for path in sorted(notebooks_folder().glob("[0-9][0-9]_*.ipynb"))}
+    folder = folder.resolve() if folder else notebooks_folder()
+    known = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not known:
+        raise CourseError(
+            f"no notebooks found in {folder}: their names begin with a number, as in 01_name.ipynb"
+        )
     for number in numbers:
         if number.zfill(2) not in known:
             raise CourseError(f"there is no notebook {number!r}: choose from {', '.join(known)}")
@@ -86,3 +97,68 @@ def writable(folder: Path) -> Path:
         raise CourseError(
             f"cannot write to {folder} ({error.strerror}): give another folder with --out"
         ) from None
+
+
+def save(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook in one step: a run that is killed leaves the old file, never half of a new one."""
+    part = path.with_name(path.name + ".part")
+    nbformat.write(notebook, part)
+    os.replace(part, path)
+
+
+def has_tag(cell: nbformat.NotebookNode, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", [])
+
+
+def fingerprint(notebook: nbformat.NotebookNode) -> str:
+    """Changes with the code and nothing else; `refresh` notes it, so that an edit without a run is found."""
+    code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+# ------------------------------------------------------------ the exercises
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """`checks.<check>(<arguments>)` under the heading `title`; an open exercise has neither, just a title."""
+
+    title: str
+    check: str = ""
+    arguments: str = ""
+
+
+def as_python(source: str) -> str:
+    """The plain Python of a code cell, magics and shell commands turned into calls."""
+    return TransformerManager().transform_cell(source)
+
+
+def check_calls(source: str) -> list[tuple[str, str]]:
+    """(name, arguments) of each `checks.name(arguments)` in a cell; predictions are no exercise."""
+    try:
+        tree = ast.parse(as_python(source))
+    except SyntaxError:
+        return []
+    calls = sorted((n for n in ast.walk(tree) if isinstance(n, ast.Call)), key=lambda n: n.lineno)
+    return [
+        (call.func.attr, ", ".join(map(ast.unparse, call.args)))
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "checks"
+        and call.func.attr != "predicted"
+    ]
+
+
+def exercises(notebook: nbformat.NotebookNode) -> list[Exercise]:
+    """The exercises in their order: what stands under a heading that begins with "Exercise"."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    title = None
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            if headings := re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE):
+                title = headings[-1].strip() if headings[-1].startswith("Exercise") else None
+                found.update({title: []} if title else {})
+        elif title and cell.cell_type == "code" and not has_tag(cell, "solution"):
+            found[title] += check_calls(cell.source)
+    return [Exercise(title, *call) for title, calls in found.items() for call in calls or [("", "")]]

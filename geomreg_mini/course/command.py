@@ -7,9 +7,13 @@ import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from .badges import stamp_all
 from .books import CourseError, describe, select, writable
+from .grading import grade
+from .pages import write_site
 from .running import CELL_TIMEOUT, Outcome, Runner, run_all, write_summary
 from .storing import refresh
+from .student import write_student_edition
 
 
 def table(columns: list[str], rows: list[tuple]) -> str:
@@ -30,26 +34,49 @@ def _positive(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="geomreg-course", description="The notebooks of this course, headless."
+        prog="geomreg-course", description="The notebooks of this course as a whole."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="number, title, data and minutes of each notebook")
-    run = commands.add_parser(
-        "run", help="execute notebooks and write them, as .ipynb and .html, into a folder"
+
+    def command(name: str, what: str, out: str = "") -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what, description=what)
+        if out:
+            added.add_argument("--out", type=Path, default=Path(out), help=f"default: {out}")
+        return added
+
+    listing = command("list", "number, title, data and minutes of each notebook")
+    run = command(
+        "run", "execute notebooks and write them, as .ipynb and .html, into a folder", "build/course"
     )
     run.add_argument(
         "--mode", choices=["quick", "full"], default="quick", help="full: the real protocol, for hours"
     )
-    run.add_argument("--out", type=Path, default=Path("build/course"), help="default: build/course")
     run.add_argument(
         "--timeout", type=_positive, help="seconds a single cell may take (default: 600 in quick mode)"
     )
-    store = commands.add_parser(
-        "refresh", help="execute in quick mode and store the outputs in the notebooks"
+    store = command("refresh", "execute in quick mode and store the outputs in the notebooks")
+    student = command(
+        "student", "write the edition without solutions, complete and installable", "build/student"
     )
-    for command in (run, store):
-        command.add_argument("numbers", nargs="*", metavar="NN", help="numbers of notebooks (default: all)")
-        command.add_argument("--jobs", type=_positive, default=2, help="notebooks at a time (default: 2)")
+    badges = command("badges", "stamp Colab badge and git address of a fork into its notebooks")
+    badges.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the fork on GitHub")
+    badges.add_argument("--ref", default="main", help="its branch or tag (default: main)")
+    grade = command(
+        "grade", "check a folder of handed-in notebooks, each in a process of its own", "grades.csv"
+    )
+    grade.add_argument(
+        "folder", type=Path, metavar="DIR", help="notebooks, in subfolders (of students) or not"
+    )
+    grade.add_argument("--timeout", type=_positive, default=600, help="seconds for a notebook (default: 600)")
+    pages = command("site", "write the notebooks and their stored outputs as static HTML", "build/site")
+    for takes_numbers in (run, store):
+        takes_numbers.add_argument(
+            "numbers", nargs="*", metavar="NN", help="numbers of notebooks (default: all)"
+        )
+    for parallel in (run, store, grade):
+        parallel.add_argument("--jobs", type=_positive, default=2, help="notebooks at a time (default: 2)")
+    for elsewhere in (listing, run, store, student, badges, pages):
+        elsewhere.add_argument("--notebooks", type=Path, metavar="DIR", help="default: those of the checkout")
     return parser
 
 
@@ -57,22 +84,59 @@ def main(argv: list[str] | None = None) -> int:
     """Exit status 0: done; 1: a notebook failed or was refused; 2: the command cannot be carried out."""
     options = _parser().parse_args(argv)
     try:
-        if options.command == "list":
-            print(table(["", "title", "data", "minutes"], [describe(path) for path in select([])]))
-            return 0
-        sources = select(options.numbers)
-        if options.command == "refresh":
-            return refresh(sources, options.jobs)
-        out = writable(options.out)
-        runner = Runner(out, {"MODE": options.mode}, options.timeout or CELL_TIMEOUT[options.mode])
-        outcomes = run_all(sources, runner, options.jobs)
-        write_summary(outcomes, out)
+        return globals()[f"_{options.command}"](options)
     except CourseError as error:
         print(f"geomreg-course: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("geomreg-course: interrupted", file=sys.stderr)
         return 130
+
+
+def _list(options) -> int:
+    rows = [describe(path) for path in select([], options.notebooks)]
+    print(table(["", "title", "data", "minutes"], rows))
+    return 0
+
+
+def _run(options) -> int:
+    sources = select(options.numbers, options.notebooks)
+    out = writable(options.out)
+    runner = Runner(out, {"MODE": options.mode}, options.timeout or CELL_TIMEOUT[options.mode])
+    outcomes = run_all(sources, runner, options.jobs)
+    write_summary(outcomes, out)
     columns = [field.name.replace("_", " ") for field in fields(Outcome)]
     print("\n" + table(columns, [tuple(asdict(outcome).values()) for outcome in outcomes]))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def _refresh(options) -> int:
+    return refresh(select(options.numbers, options.notebooks), options.jobs)
+
+
+def _student(options) -> int:
+    out = writable(options.out)
+    count = write_student_edition(select([], options.notebooks), out)
+    print(f"{count} notebooks without solutions are in {out / 'notebooks'}")
+    return 0
+
+
+def _badges(options) -> int:
+    sources = select([], options.notebooks)
+    stamp_all(sources, options.repo, options.ref)
+    print(f"{len(sources)} notebooks point at https://github.com/{options.repo}, {options.ref}")
+    return 0
+
+
+def _grade(options) -> int:
+    writable(options.out.parent)
+    rows = grade(options.folder, options.timeout, options.jobs, options.out)
+    print(f"{len(rows)} rows are in {options.out}")
+    return 0
+
+
+def _site(options) -> int:
+    out = writable(options.out)
+    write_site(select([], options.notebooks), out)
+    print(f"open {out / 'index.html'}")
+    return 0

@@ -1,19 +1,197 @@
-"""Notebooks as HTML: one self-contained page of an executed notebook."""
+"""Notebooks as HTML: one self-contained page of an executed notebook, and the site of the whole course.
+
+The site needs no kernel, no script and no other server. Formulas become MathML when it is built, so that a
+browser lays them out by itself; figures lie in the page, with their alt text; solutions are folded.
+"""
 
 from __future__ import annotations
 
 import base64
 import html
+import re
+from pathlib import Path
 
 import nbformat
+from jinja2 import pass_context
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from .books import CourseError, describe, has_tag
+
+BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8888; --soft: #8881; --link: light-dark(#0b57a4, #8ab8ff); }
+body { margin: 0 auto; max-width: 58rem; padding: 0 1rem 3rem; font: 1rem/1.6 system-ui, sans-serif;
+  color: light-dark(#1b1b1b, #e4e4e4); background: light-dark(#fff, #16181b); }
+a { color: var(--link); } a:focus-visible, summary:focus-visible { outline: 3px solid var(--link); }
+nav { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; justify-content: space-between; padding: .8rem 0;
+  border-block: 1px solid var(--line); }
+.skip { position: absolute; left: -99rem; } .skip:focus { left: 1rem; }
+.anchor-link { visibility: hidden; text-decoration: none; margin-left: .3em; }
+:is(h1, h2, h3):hover .anchor-link, .anchor-link:focus { visibility: visible; }
+pre, code { font: .88rem/1.5 ui-monospace, monospace; } pre { margin: 0; overflow-x: auto; }
+.input_area, .output_text, .output_stream { padding: .5rem .8rem; border-radius: 4px; }
+.input_area { background: var(--soft); margin-top: 1rem; }
+.output_text, .output_stream { border-left: 3px solid var(--line); border-radius: 0; margin: .4rem 0; }
+.output_text pre, .output_stream pre { white-space: pre-wrap; } .prompt { display: none; }
+img { max-width: 100%; height: auto; background: #fff; }
+.output_html, .text_cell_render { overflow-x: auto; } math[display=block] { margin: 1rem 0; }
+table { border-collapse: collapse; } td, th { padding: .2rem .7rem; border-bottom: 1px solid var(--line); }
+details { margin: 1rem 0; padding: .3rem .8rem; border: 1px solid var(--line); border-radius: 4px; }
+summary { cursor: pointer; }
+"""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<a class="skip" href="#content">Skip to the content</a>
+{navigation}
+<main id="content">
+{content}
+</main>
+{navigation}
+</body>
+</html>
+"""
 
 
-def to_html(notebook: nbformat.NotebookNode) -> str:
-    """One self-contained page; figures keep the alt text of their metadata, which nbconvert would drop."""
+def with_alt(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy whose figures are `img` elements with their alt text, which nbconvert would drop."""
+    notebook = nbformat.from_dict(notebook)
     for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
         alt = output.get("metadata", {}).get("image/png", {}).get("alt")
         if alt and "image/png" in output.get("data", {}):
             png = base64.b64encode(base64.b64decode(output.data.pop("image/png"))).decode()
             output.data["text/html"] = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{png}">'
-    return HTMLExporter(template_name="lab").from_notebook_node(notebook)[0]
+    return notebook
+
+
+def to_html(notebook: nbformat.NotebookNode) -> str:
+    """One page in the look of JupyterLab, of a notebook that was just run; widgets keep their state."""
+    return HTMLExporter(template_name="lab").from_notebook_node(with_alt(notebook))[0]
+
+
+# ------------------------------------------------------------ the site
+
+
+def mathml(formula: str, display: str) -> str:
+    """A LaTeX formula as MathML; CourseError where it cannot be translated."""
+    try:
+        from latex2mathml.converter import convert
+    except ImportError:
+        raise CourseError("the site needs latex2mathml: pip install latex2mathml, or the extra dev") from None
+    try:
+        markup = convert(formula, display=display)
+    except Exception as error:
+        raise CourseError(f"the formula {formula!r} cannot be translated: {error!r}") from error
+    unknown = re.search(r"\\[A-Za-z]*|&(?!#?\w+;)", markup)
+    if unknown:
+        raise CourseError(f"the formula {formula!r} cannot be translated: {unknown.group()!r} is not known")
+    return markup
+
+
+class _Renderer(IPythonRenderer):
+    def inline_math(self, body: str) -> str:
+        return mathml(body, "inline")
+
+    def block_math(self, body: str) -> str:
+        return mathml(body, "block")
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+
+
+class _Exporter(HTMLExporter):
+    @pass_context
+    def markdown2html(self, context, source):
+        attachments = context.get("cell", {}).get("attachments", {})
+        return MarkdownWithMath(_Renderer(escape=False, attachments=attachments)).render(source)
+
+
+def body(notebook: nbformat.NotebookNode) -> str:
+    """The content of a page: prose with links to pages, code, stored outputs; set-up and solutions folded."""
+    notebook = with_alt(notebook)
+    setup = next((cell for cell in notebook.cells if cell.cell_type == "code"), None)
+    cells = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            source = BADGE.sub(
+                r"[Open in Colab](\1)", cell.source
+            )  # the badge is a picture on another server
+            cell.source = re.sub(r"\]\(((?!\w+:)[^)#]+)\.ipynb(#[^)]*)?\)", r"](\1.html\2)", source)
+        fold = "Set-up" if cell is setup else "Solution" if has_tag(cell, "solution") else ""
+        if fold:  # marks, because nbconvert cleans elements out of such cells
+            cells += [
+                nbformat.v4.new_raw_cell(f"⟦fold {fold}⟧"),
+                cell,
+                nbformat.v4.new_raw_cell("⟦end of fold⟧"),
+            ]
+        else:
+            cells.append(cell)
+    notebook.cells = cells
+    page = _Exporter(template_name="basic").from_notebook_node(notebook)[0]
+    page = re.sub(r"⟦fold (.*?)⟧", r"<details><summary>\1</summary>", page)
+    return page.replace("⟦end of fold⟧", "</details>")
+
+
+def styles() -> str:
+    """The style sheet, with a color scheme for code in light and in dark."""
+    from pygments.formatters import HtmlFormatter
+
+    code = {
+        scheme: HtmlFormatter(style=style, nobackground=True).get_style_defs(".highlight")
+        for scheme, style in (("light", "default"), ("dark", "github-dark"))
+    }
+    return STYLE + code["light"] + f"\n@media (prefers-color-scheme: dark) {{\n{code['dark']}\n}}\n"
+
+
+def write_site(sources: list[Path], out: Path) -> None:
+    """Write `index.html` and a page for each notebook, from the outputs stored in it; nothing is executed."""
+    rows = [describe(path) for path in sources]
+    names = [f"{path.stem}.html" for path in sources]
+    style = styles()
+
+    def link(position: int, label: str) -> str:
+        if not 0 <= position < len(sources):
+            return "<span></span>"
+        number, title, *_ = rows[position]
+        return f'<a href="{names[position]}">{label.format(html.escape(f"{number} {title}"))}</a>'
+
+    def save(name: str, title: str, navigation: str, content: str) -> None:
+        page = PAGE.format(title=html.escape(title), style=style, navigation=navigation, content=content)
+        (out / name).write_text(page, encoding="utf-8")
+
+    for position, (path, (number, title, *_)) in enumerate(zip(sources, rows, strict=True)):
+        try:
+            content = body(nbformat.read(path, as_version=4))
+        except CourseError as error:
+            raise CourseError(f"{path.name}: {error}") from None
+        links = [
+            link(position - 1, "← {}"),
+            '<a href="index.html">All notebooks</a>',
+            link(position + 1, "{} →"),
+        ]
+        navigation = f'<nav aria-label="Notebooks">{"".join(links)}</nav>'
+        save(names[position], f"{number} {title}", navigation, content)
+
+    table = "\n".join(
+        f"<tr><td>{number}</td><td>{link(position, html.escape(title))}</td><td>{html.escape(data)}</td>"
+        f"<td>{html.escape(minutes)}</td></tr>"
+        for position, (number, title, data, minutes) in enumerate(rows)
+    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "notebook", "data", "minutes"))
+    save(
+        "index.html",
+        "geomreg-mini",
+        "",
+        "<h1>geomreg-mini</h1>\n<p>A hands-on course on the geometry of multimodal representations. These "
+        "pages show each notebook as it was last run; install the course to change and run it.</p>\n"
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n{table}\n</tbody></table>",
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from .books import CourseError, parameters_of
+from .books import CourseError, fingerprint, parameters_of, save
 from .running import CELL_TIMEOUT, WIDGET_VIEW, Runner, one_line, run_all
 
 MACHINE_PATH = r"/(?:root|home|tmp|Users|private/var)/|[A-Z]:\\+Users\\"
@@ -80,7 +80,6 @@ def refresh(sources: list[Path], jobs: int) -> int:
                 refused += 1
                 print(f"{source.name} left as it was: {'; '.join(problems)}", file=sys.stderr)
                 continue
-            part = source.with_name(source.name + ".part")
-            nbformat.write(clean, part)
-            part.replace(source)
+            clean.metadata.setdefault("course", {})["ran"] = fingerprint(clean)
+            save(clean, source)
     return 1 if refused else 0
