@@ -35,6 +35,12 @@ def start() -> None:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
+def end() -> None:
+    """Part in good order; a process that failed must not wait for the others here."""
+    if world_size() > 1:
+        dist.destroy_process_group()
+
+
 def world_size() -> int:
     """How many processes train together; 1 without ``torch.distributed``."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

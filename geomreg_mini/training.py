@@ -275,8 +275,9 @@ def _bar(epochs: range, config: TrainConfig, data, device: torch.device, progres
 
 
 def device_name(device: torch.device) -> str:
-    """The card's name, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    """The card's name, or "cpu"; with "2 x " before it where two processes train together."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return name if distributed.world_size() == 1 else f"{distributed.world_size()} x {name}"
 
 
 class _Run:

@@ -1,0 +1,267 @@
+"""A benchmark of the paper in full: every paradigm, with and without the regularizer, seed by seed.
+
+    python -m geomreg_mini.benchmarks crema_d --until 11        # resumable; skips what is recorded
+    torchrun --nproc-per-node 4 -m geomreg_mini.benchmarks crema_d
+
+Every run leaves a record below ``OUT/NAME/PARADIGM/seedN/``, and while it trains a checkpoint beside it. So
+the same command goes on where a time limit, SIGTERM or a lost machine ended it. Seeds come first in the
+order, so that what is recorded is a table with fewer seeds and not half a table. Fused validation accuracy
+picks the epoch; "test_selected" metrics follow the papers' protocol (``TrainConfig.paper_protocol``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import distributed
+from .paradigms import PARADIGMS
+from .recipes import RECIPES, deviations, recipe
+from .records import Record
+from .regularizer import GeometryRegularizer
+from .sweeps import recorded
+from .training import Stopped, TrainConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEEDS = (0, 1, 2, 3, 4)
+# The rows of the paper's Table 1, with joint training and the two baselines that every table should carry.
+TABLE = (
+    "joint", "dgl", "uniform_sum", "unimodal", "g_blending", "ogm_ge", "pmr", "agm", "mmpareto",
+    "diagnose_relearn",
+)  # fmt: skip
+# arm -> which of the two terms is on; the last two are for the paper's component ablation
+ARMS = {
+    "baseline": (False, False),
+    "regularized": (True, True),
+    "dispersion": (True, False),
+    "anchoring": (False, True),
+}
+
+
+class Run(NamedTuple):
+    """One cell of the table."""
+
+    paradigm: str
+    arm: str
+    seed: int
+
+    def path(self, folder: Path) -> Path:
+        return folder / self.paradigm / f"seed{self.seed}" / f"{self.arm}.json"
+
+
+def config(name: str, run: Run, weights: dict[str, float] | None = None, **changes) -> TrainConfig:
+    """The run's config: the recipe ``name``, with the arm's terms; ``weights`` replace their defaults."""
+    dispersion, anchoring = ARMS[run.arm]
+    regularizer = None
+    if dispersion or anchoring:
+        weights = dict(weights or {})
+        weights |= {} if dispersion else {"dispersion_weight": 0.0}
+        weights |= {} if anchoring else {"anchoring_weight": 0.0}
+        regularizer = GeometryRegularizer(**weights)
+    return recipe(name, run.paradigm, regularizer=regularizer, seed=run.seed, **changes)
+
+
+class Deadline:
+    """Asked after every epoch: would one more like it end later than ``hours`` from the start?
+
+    ``took`` is how many seconds passed between the last two questions.
+    """
+
+    def __init__(self, hours: float | None):
+        self.asked = time.monotonic()
+        self.end = math.inf if hours is None else self.asked + 3600 * hours
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        self.took, self.asked = now - self.asked, now
+        return now + self.took > self.end
+
+
+def forecast(left: Sequence[Run], seconds: dict[str, list[float]]) -> float | None:
+    """Hours for the runs ``left``, from the wall times known of each paradigm, else of all; None without."""
+    known = [t for times in seconds.values() for t in times]
+    if not known:
+        return None
+    means = {paradigm: sum(times) / len(times) for paradigm, times in seconds.items() if times}
+    overall = sum(known) / len(known)
+    return sum(means.get(run.paradigm, overall) for run in left) / 3600
+
+
+def run_benchmark(
+    name: str,
+    folder: Path,
+    *,
+    runs: Sequence[Run],
+    hours: float | None = None,
+    weights: dict[str, float] | None = None,
+    say: Callable[[str], None] = print,
+    changes: dict | None = None,
+    **options,
+) -> None:
+    """Train what is not recorded below ``folder``.
+
+    Args:
+        name: of the recipe, in which ``changes`` replace fields.
+        folder: of this benchmark's records.
+        runs: in the order in which they are trained.
+        hours: stop before so many are over, saving what is trained; None for never.
+        weights: of the regularizer, in place of its defaults.
+        say: what to do with a sentence for the reader.
+        options: of ``fit``.
+
+    Raises:
+        Stopped: where ``hours`` are over; what was trained is in checkpoints.
+    """
+    from .data import load
+
+    deadline = Deadline(hours)
+    paths = {run: run.path(folder) for run in runs}
+    seconds: dict[str, list[float]] = {}
+    for run, path in paths.items():
+        if path.exists():
+            seconds.setdefault(run.paradigm, []).append(Record.load(path).wall_time)
+    left = [run for run in runs if not paths[run].exists()]
+    configs = {run: config(name, run, weights, **(changes or {})) for run in runs}
+    told = dict.fromkeys(line for run in runs for line in deviations(configs[run]))
+    say("\n".join([f"{name}: what differs from the published procedure:", *(f"- {line}" for line in told)]))
+    say(f"{len(runs)} runs, {len(runs) - len(left)} recorded{_hours(forecast(left, seconds))}.")
+
+    data, loaded = None, None
+    for run, path in paths.items():
+        fresh = not path.exists()
+        if fresh and distributed.agreed(deadline()):
+            raise Stopped(f"stopped before {_title(run)}.")
+        wanted = configs[run]
+        if (wanted.seed, wanted.dataset_options) != loaded:
+            data = load(wanted.dataset, seed=wanted.seed, **wanted.dataset_options)
+            if data.note and loaded is None:
+                say(data.note)
+            loaded = wanted.seed, wanted.dataset_options
+
+        def stop(run=run, epochs=wanted.epochs) -> bool:
+            over = deadline()
+            if not seconds:  # nothing is recorded to judge by, so one epoch has to do
+                seconds[""] = [epochs * deadline.took]
+                say(f"after one epoch{_hours(forecast(left, seconds))}.")
+            return over
+
+        checkpoint = path.with_suffix(".pt")
+        record = recorded(path, wanted, data, checkpoint=checkpoint, stop=stop, **options)
+        if distributed.rank() == 0:
+            checkpoint.unlink(missing_ok=True)
+        if fresh:
+            left.remove(run)
+            seconds.pop("", None)
+            seconds.setdefault(run.paradigm, []).append(record.wall_time)
+            fused = 100 * record.metrics["test/accuracy/fused"]
+            say(
+                f"{_title(run)}: fused test accuracy {fused:.1f} %; "
+                f"{len(runs) - len(left)} of {len(runs)} runs recorded{_hours(forecast(left, seconds))}."
+            )
+
+
+def _title(run: Run) -> str:
+    return f"{run.paradigm}, {run.arm}, seed {run.seed}"
+
+
+def _hours(hours: float | None) -> str:
+    return "" if not hours else f", about {hours:.1f} h left" if hours >= 0.1 else ", minutes left"
+
+
+def load_runs(folder: str | Path) -> pd.DataFrame:
+    """What is recorded of one benchmark, one row a run: paradigm, arm, seed, and every metric.
+
+    Args:
+        folder: of the benchmark, such as "results/crema_d".
+
+    Raises:
+        FileNotFoundError: if no run is recorded there.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(Path(folder).glob("*/seed*/*.json")):
+        record = Record.load(path)
+        cell = {"paradigm": record.config["paradigm"], "arm": path.stem, "seed": record.seed}
+        rows.append({**cell, **record.metrics})
+    if not rows:
+        raise FileNotFoundError(
+            f"no records below {folder}: run 'python -m geomreg_mini.benchmarks {Path(folder).name}' first."
+        )
+    return pd.DataFrame(rows)
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m geomreg_mini.benchmarks", description=__doc__.split("\n")[0]
+    )
+    add = parser.add_argument
+    add("name", choices=RECIPES, help="the benchmark")
+    add("--paradigms", nargs="+", choices=PARADIGMS, default=TABLE, metavar="P", help="default: %(default)s")
+    add("--arms", nargs="+", choices=ARMS, default=("baseline", "regularized"), help="default: %(default)s")
+    add("--seeds", nargs="+", type=int, default=SEEDS, metavar="N", help="default: %(default)s")
+    add("--until", type=float, metavar="HOURS", help="save and end cleanly before so many hours are over")
+    add("--out", default="results", help="folder of the records; NAME is put below it (default: %(default)s)")
+    add("--source", help="of the data set, for example generated stand-ins; also ends the folder's name")
+    add("--epochs", type=int, help="in place of the recipe's")
+    add("--device", help='"cpu", "cuda", ... (default: a GPU where there is one)')
+    add("--compile", action="store_true", help="run the encoders through torch.compile")
+    for weight in ("dispersion_weight", "anchoring_weight", "temperature", "radius"):
+        add(f"--{weight.replace('_', '-')}", type=float, help="of the regularizer, in place of its default")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _arguments(arguments)
+    from data_scripts.fetch import DataError
+
+    def say(text: str) -> None:
+        if distributed.rank() == 0:
+            print(text, flush=True)
+
+    def terminated(*_) -> None:
+        raise Stopped("stopped by SIGTERM, up to an epoch after the last checkpoint.")
+
+    earlier = signal.signal(signal.SIGTERM, terminated)
+    folder = Path(options.out) / (f"{options.name}-{options.source}" if options.source else options.name)
+    changes = {"epochs": options.epochs} if options.epochs is not None else {}
+    if options.source:
+        changes["dataset_options"] = {**RECIPES[options.name].dataset_options, "source": options.source}
+    given = ("dispersion_weight", "anchoring_weight", "temperature", "radius")
+    try:
+        distributed.start()
+        cells = product(options.seeds, options.paradigms, options.arms)
+        run_benchmark(
+            options.name,
+            folder,
+            runs=[Run(paradigm, arm, seed) for seed, paradigm, arm in cells],
+            hours=options.until,
+            weights={w: getattr(options, w) for w in given if getattr(options, w) is not None},
+            say=say,
+            changes=changes,
+            device=options.device,
+            progress=True,
+            compile_encoders=options.compile,
+        )
+        distributed.end()
+    except Stopped as stopped:
+        say(f"{stopped} The same command continues.")
+    except (DataError, OSError, ValueError, RuntimeError, FloatingPointError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

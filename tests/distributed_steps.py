@@ -1,0 +1,79 @@
+"""Trains a few tiny configs and saves weights and records, for processes that torchrun starts, or one alone.
+
+torchrun --nproc-per-node 2 tests/distributed_steps.py FILE
+"""
+
+import sys
+from dataclasses import replace
+
+import torch
+from small_data import clouds
+
+from geomreg_mini import GeometryRegularizer, distributed
+from geomreg_mini.models import build_model
+from geomreg_mini.paradigms import PARADIGMS
+from geomreg_mini.training import TrainConfig, fit
+
+# One step at rate 1 moves the weights by the gradient; 45 of 48 samples do not divide among two processes.
+ONE_STEP = TrainConfig(
+    dataset="toy",
+    regularizer=GeometryRegularizer(dispersion_weight=0.3, anchoring_weight=2.0, radius=0.1),
+    fusion="shared",
+    embedding_dim=6,
+    epochs=1,
+    batch_size=45,
+    learning_rate=1.0,
+    momentum=0.0,
+    weight_decay=0.0,
+    schedule="constant",
+)
+CONFIGS = {
+    **{f"step/{name}": replace(ONE_STEP, paradigm=name) for name in PARADIGMS},
+    **{
+        f"run/{name}": replace(
+            ONE_STEP, paradigm=name, epochs=2, batch_size=16, learning_rate=0.05, momentum=0.9, clip_norm=1.0
+        )
+        for name in ("dgl", "g_blending", "ogm_ge", "pmr", "agm", "mla")  # most of them remember something
+    },
+    "step/pareto": replace(ONE_STEP, combination="pareto"),
+    "step/hidden": replace(ONE_STEP, depth="hidden"),
+    "step/logits": replace(ONE_STEP, depth="logits"),
+}
+
+
+def train() -> dict:
+    """name -> {"moved": change of all weights, "losses": by name and epoch, "device"}."""
+    results = {}
+    for name, config in CONFIGS.items():
+        data = clouds()
+        torch.manual_seed(distributed.rank())  # process 0's weights have to win
+        model = build_model(
+            data, fusion="shared", embedding_dim=6, heads=PARADIGMS[config.paradigm].needs_heads
+        )
+        # These encoders have no batch normalization, whose statistics on CPUs are each process's own.
+        before = [p.detach().clone() for p in model.parameters()]
+        if distributed.world_size() > 1:
+            for p in before:
+                torch.distributed.broadcast(p, 0)
+        last = {}
+
+        def keep(epoch, model, last=last):
+            last["weights"] = [p.detach().clone() for p in model.parameters()]
+
+        record = fit(config, data=data, model=model, device="cpu", progress=False, on_epoch=keep)
+        moved = torch.cat([(b - a).flatten() for a, b in zip(before, last["weights"], strict=True)])
+        losses = {k: v for k, v in record.series.items() if "/loss/" in k}
+        results[name] = {"moved": moved, "losses": losses, "device": record.device}
+    return results
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    distributed.start()
+    results = train()
+    others = [None] * distributed.world_size()
+    torch.distributed.all_gather_object(others, [r["moved"] for r in results.values()])
+    same = all(torch.equal(a, b) for a, b in zip(others[0], others[-1], strict=True))
+    if distributed.rank() == 0:
+        torch.save({"results": results, "processes_agree": same}, sys.argv[1])
+    distributed.end()

@@ -1,0 +1,157 @@
+"""Full runs: nothing twice, nothing lost, a clean end at any time, and what is told on the way."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from geomreg_mini import benchmarks, sweeps, training
+from geomreg_mini.benchmarks import ARMS, Deadline, Run, config, forecast, load_runs, main
+from geomreg_mini.recipes import RECIPES
+from geomreg_mini.records import Record
+from geomreg_mini.training import TrainConfig
+
+TINY = TrainConfig(
+    dataset="toy",
+    dataset_options={"train_size": 64, "validation_size": 32, "test_size": 40},
+    paradigm="dgl",
+    paradigm_options={"alpha": 2.0},
+    epochs=3,
+    batch_size=16,
+    embedding_dim=6,
+    paper_protocol=True,
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(RECIPES, "toy", TINY)
+
+
+def command(folder, *more) -> list[str]:
+    return ["toy", "--out", str(folder), "--paradigms", "joint", "dgl", "--seeds", "0", "1", *more]
+
+
+def test_the_command_records_every_paradigm_arm_and_seed_once(tmp_path, capfd, monkeypatch):
+    assert main(command(tmp_path)) == 0
+    out, _ = capfd.readouterr()
+    assert "The best of all epochs is kept; the reference leaves out the first." in out
+    assert "8 runs, 0 recorded." in out and "8 of 8 runs recorded" in out
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    assert names == {
+        f"toy/{paradigm}/seed{seed}/{arm}.json"
+        for paradigm in ("joint", "dgl")
+        for seed in (0, 1)
+        for arm in ("baseline", "regularized")
+    }
+    frame = load_runs(tmp_path / "toy")
+    assert len(frame) == 8 and {"paradigm", "arm", "seed", "test_selected/accuracy/fused"} <= set(frame)
+    monkeypatch.setattr(sweeps, "fit", None)
+    assert main(command(tmp_path)) == 0
+    assert "8 runs, 8 recorded." in capfd.readouterr().out
+
+
+def test_a_run_interrupted_at_every_epoch_and_continued_gives_the_records_of_one_that_was_not(
+    tmp_path, capfd, monkeypatch
+):
+    few = ["--seeds", "0", "--paradigms", "dgl"]
+    assert main(command(tmp_path / "whole", *few)) == 0
+
+    class OneEpoch(Deadline):
+        def __call__(self) -> bool:
+            self.asked, self.took = 0.0, 1.0
+            self.questions = getattr(self, "questions", 0) + 1
+            return self.questions > 1  # not before the run, but after its next epoch
+
+    monkeypatch.setattr(benchmarks, "Deadline", OneEpoch)
+    capfd.readouterr()
+    for _ in range(2):
+        assert main(command(tmp_path / "parts", *few)) == 0
+        assert "stopped after epoch" in capfd.readouterr().out
+        assert list(tmp_path.glob("parts/toy/dgl/seed0/baseline.pt"))
+    monkeypatch.setattr(benchmarks, "Deadline", Deadline)
+    assert main(command(tmp_path / "parts", *few)) == 0
+    for arm in ("baseline", "regularized"):
+        first, second = (
+            Record.load(tmp_path / f"{part}/toy/dgl/seed0/{arm}.json") for part in ("whole", "parts")
+        )
+        assert first == second
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_no_time_left_is_a_clean_end_before_anything_is_trained(tmp_path, capfd):
+    assert main(command(tmp_path, "--until", "0")) == 0
+    out, err = capfd.readouterr()
+    assert "stopped before joint, baseline, seed 0. The same command continues." in out
+    assert err == "" and not list(tmp_path.rglob("*.*"))
+
+
+def test_sigterm_is_a_clean_end_with_the_last_epoch_in_the_checkpoint(tmp_path, capfd, monkeypatch):
+    train_epoch = training._Run.train_epoch
+
+    def terminated(self, epoch):
+        if epoch == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        train_epoch(self, epoch)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(training._Run, "train_epoch", terminated)
+    assert main(command(tmp_path)) == 0
+    assert "stopped by SIGTERM" in capfd.readouterr().out
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["baseline.pt"]
+    assert signal.getsignal(signal.SIGTERM) is handler
+    trained = []
+    monkeypatch.setattr(
+        training._Run, "train_epoch", lambda self, epoch: (trained.append(epoch), train_epoch(self, epoch))
+    )
+    assert main(command(tmp_path)) == 0
+    assert trained[:4] == [3, 1, 2, 3]
+
+
+def test_records_of_another_config_are_one_sentence_and_status_one(tmp_path, capfd):
+    few = ["--seeds", "0", "--paradigms", "dgl", "--arms", "regularized"]
+    assert main(command(tmp_path, *few)) == 0
+    capfd.readouterr()
+    assert main(command(tmp_path, *few, "--radius", "0.3")) == 1
+    err = capfd.readouterr().err
+    assert err.startswith("benchmarks: ") and "made by another config" in err and err.count("\n") == 1
+
+
+def test_an_arm_is_the_recipe_with_its_terms_and_the_given_weights():
+    weights = {"dispersion_weight": 0.02, "anchoring_weight": 3.0, "radius": 0.4}
+    made = {arm: config("toy", Run("dgl", arm, 2), weights) for arm in ARMS}
+    assert made["baseline"] == replace(TINY, seed=2)
+    terms = {
+        arm: (c.regularizer.dispersion_weight, c.regularizer.anchoring_weight, c.regularizer.radius)
+        for arm, c in made.items()
+        if c.regularizer is not None
+    }
+    assert terms == {
+        "regularized": (0.02, 3.0, 0.4),
+        "dispersion": (0.02, 0.0, 0.4),
+        "anchoring": (0.0, 3.0, 0.4),
+    }
+
+
+def test_the_forecast_takes_the_paradigms_own_times_where_they_are_known():
+    left = [Run("joint", "baseline", 0), Run("dgl", "baseline", 0)]
+    assert forecast(left, {}) is None
+    assert forecast(left, {"joint": [3600.0, 7200.0]}) == pytest.approx(3.0)
+    assert forecast(left, {"joint": [3600.0], "dgl": [10800.0]}) == pytest.approx(4.0)
+
+
+def test_a_deadline_leaves_room_for_one_more_epoch_like_the_last(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(benchmarks.time, "monotonic", lambda: now[0])
+    deadline, answers = Deadline(10 / 3600), []
+    for moment in (103.0, 106.0, 109.0):
+        now[0] = moment
+        answers.append(deadline())
+    assert answers == [False, False, True], "at 106 another three seconds fit into ten, at 109 not"
+    assert not Deadline(None)()
+
+
+def test_nothing_recorded_names_the_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run 'python -m geomreg_mini.benchmarks crema_d' first"):
+        load_runs(tmp_path / "crema_d")

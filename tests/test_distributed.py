@@ -1,0 +1,59 @@
+"""Two processes under torchrun are one process with the same global batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from distributed_steps import CONFIGS, train
+
+from geomreg_mini import distributed
+
+ROOT = Path(__file__).parents[1]
+
+
+def torchrun(*arguments) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    file = tmp_path_factory.mktemp("two") / "results.pt"
+    torchrun(ROOT / "tests" / "distributed_steps.py", file)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def one():
+    return train()
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_losses_and_gradients_are_those_of_one_process(name, one, two):
+    single, double = one[name], two["results"][name]
+    assert double["losses"].keys() == single["losses"].keys()
+    for loss, values in single["losses"].items():
+        torch.testing.assert_close(double["losses"][loss], values, rtol=1e-5, atol=1e-5)
+    assert single["moved"].abs().max() > 0.01
+    torch.testing.assert_close(double["moved"], single["moved"], rtol=1e-5, atol=1e-5)
+    assert double["device"] == "2 x cpu"
+
+
+def test_the_processes_hold_the_same_weights_to_the_last_bit(two):
+    assert two["processes_agree"]
+
+
+def test_one_process_has_nothing_to_share_or_gather():
+    x = torch.arange(5.0)
+    assert torch.equal(distributed.share(x), x) and distributed.gather(x) is x
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    assert distributed.agreed(True) and not distributed.agreed(False)
+    distributed.average([x])
+    assert torch.equal(x, torch.arange(5.0))
