@@ -428,3 +428,133 @@ def test_min_norm_weight_names_the_mistake(sentence, capsys):
 
 def test_min_norm_weight_accepts_a_right_answer():
     assert checks.min_norm_weight(min_norm)
+
+
+# Notebook 09
+
+
+FLOOR_MISTAKES = {
+    "put your own code": lambda d: None,
+    "their squares sum to 1 at most": lambda d: 0.0,
+    "the largest standard deviation": lambda d: d**-0.5,
+    "its root": lambda d: 1 - 1 / d,
+    "stays at 0.912": lambda d: 0.5,
+    "make it a function of D": lambda d: 0.912,
+    "stopped with TypeError": 0.912,
+}
+
+
+@pytest.mark.parametrize("sentence", FLOOR_MISTAKES)
+def test_hinge_floor_names_the_mistake(sentence, capsys):
+    assert not checks.hinge_floor(FLOOR_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_hinge_floor_accepts_the_bound_and_what_a_batch_that_reaches_it_measures():
+    from geomreg_mini.controls import variance_hinge
+
+    def measured(width):
+        axes = torch.eye(width).repeat(50, 1)
+        return variance_hinge(torch.cat([axes, -axes]).var(dim=0))
+
+    assert checks.hinge_floor(lambda width: 1 - width**-0.5)
+    assert checks.hinge_floor(measured)
+
+
+def gap_class(total_of, returned=None, parameters=lambda self: {"weight": self.weight}, kind=torch.nn.Module):
+    """A control whose total of two unit clouds is ``total_of(a, b)``, averaged over pairs."""
+    from itertools import combinations
+
+    from geomreg_mini.regularizer import RegularizerOutput
+
+    class Control(kind):
+        def __init__(self, weight):
+            super().__init__()
+            self.weight = weight
+
+        def forward(self, embeddings, mask=None):
+            terms = [total_of(a, b) for a, b in combinations(embeddings.values(), 2)]
+            total = self.weight * sum(terms) / len(terms)
+            return returned(total) if returned else RegularizerOutput(total, {}, {}, {})
+
+        __call__ = forward
+        hyperparameters = parameters
+
+    return Control
+
+
+def unit(z):
+    return normalize(z, dim=1)
+
+
+def gap(a, b):
+    return (unit(a).mean(0) - unit(b).mean(0)).square().sum()
+
+
+def unweighted():
+    control = gap_class(gap)
+
+    class Unweighted(control):
+        def __init__(self, weight):
+            super().__init__(1.0)
+
+    return Unweighted
+
+
+def summed():
+    control = gap_class(gap)
+
+    class Summed(control):
+        def __call__(self, embeddings, mask=None):
+            out = super().__call__(embeddings)
+            pairs = len(embeddings) * (len(embeddings) - 1) / 2
+            return type(out)(pairs * out.total, {}, {}, {})
+
+    return Summed
+
+
+GAP_MISTAKES = {
+    "put your own code": lambda: gap_class(gap, returned=lambda total: None),
+    "it is not an nn.Module": lambda: gap_class(gap, kind=object),
+    "return a RegularizerOutput": lambda: gap_class(gap, returned=lambda total: total),
+    "take the means first": lambda: gap_class(lambda a, b: (unit(a) - unit(b)).square().sum(1).mean()),
+    "normalize each row": lambda: gap_class(lambda a, b: (a.mean(0) - b.mean(0)).square().sum()),
+    "it must be squared": lambda: gap_class(lambda a, b: (unit(a).mean(0) - unit(b).mean(0)).norm()),
+    "a squared length is their sum": lambda: gap_class(lambda a, b: gap(a, b) / a.shape[1]),
+    "it must be 0.444": lambda: gap_class(lambda a, b: 2 * gap(a, b)),
+    "carries no gradient": lambda: gap_class(lambda a, b: gap(a, b).detach()),
+    "the mean over the three pairs": summed,
+    "multiply by self.weight": unweighted,
+    "hyperparameters() must return": lambda: gap_class(gap, parameters=lambda self: {}),
+    "stopped with TypeError": lambda: lambda: None,
+}
+
+
+@pytest.mark.parametrize("sentence", GAP_MISTAKES)
+def test_gap_only_names_the_mistake(sentence, capsys):
+    assert not checks.gap_only(GAP_MISTAKES[sentence]())
+    assert sentence in capsys.readouterr().out
+
+
+def test_gap_only_accepts_a_right_answer():
+    assert checks.gap_only(gap_class(gap))
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (None, "put your own code"),
+        (0.5, "the number expected"),
+        (0.95**10, "that none of the ten"),
+        (0.05, "for one interval"),
+        (1 - 0.95**11, "eleven names make ten"),
+        (0.2, "multiply ten times 0.95"),
+    ],
+)
+def test_any_by_chance_names_the_mistake(value, sentence, capsys):
+    assert not checks.any_by_chance(value)
+    assert sentence in capsys.readouterr().out
+
+
+def test_any_by_chance_accepts_a_right_answer():
+    assert checks.any_by_chance(1 - 0.95**10)
