@@ -211,7 +211,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--seeds", nargs="+", type=int, default=SEEDS, metavar="N", help="default: %(default)s")
     add("--until", type=float, metavar="HOURS", help="save and end cleanly before so many hours are over")
     add("--out", default="results", help="folder of the records; NAME is put below it (default: %(default)s)")
-    add("--source", help="of the data set, for example generated stand-ins; also ends the folder's name")
+    add("--source", help="of the data, such as stand_in; it also becomes part of the folder's name")
     add("--epochs", type=int, help="in place of the recipe's")
     add("--device", help='"cpu", "cuda", ... (default: a GPU where there is one)')
     add("--compile", action="store_true", help="run the encoders through torch.compile")

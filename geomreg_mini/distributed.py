@@ -18,7 +18,8 @@ GPUs only; on CPUs each process normalizes its share, and running statistics are
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -70,6 +71,20 @@ def agreed(answer: bool) -> bool:
 def share(index: Tensor) -> Tensor:
     """This process's part of ``index`` (B,); parts differ in length by one at most."""
     return index.tensor_split(world_size())[rank()]
+
+
+@contextmanager
+def own_draws() -> Iterator[None]:
+    """Inside, each process draws its own numbers, for crops of its samples; afterwards all draw the same."""
+    if world_size() == 1:
+        yield
+        return
+    seed, state = int(torch.randint(2**62, ())) + rank(), torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def gather(x: Tensor) -> Tensor:

@@ -26,23 +26,25 @@ REFERENCE: dict[str, Any] = {  # what both data sets share, as in the scripts of
     "clip_norm": 40.0,
     "precision": "float32",
 }
-ALPHA = {"crema_d": 4.0, "kinetics_sounds": 3.0}  # of DGL; its scripts also have 5 and 2
+# DGL's alpha (its scripts also have 5 and 2), and how many frames of a clip are seen
+OWN = {"crema_d": (4.0, 1), "kinetics_sounds": (3.0, 3)}
 
 RECIPES: dict[str, TrainConfig] = {
     name: TrainConfig(
         dataset=name,
+        dataset_options={"frames": frames},
         paradigm="dgl",
         paradigm_options={"alpha": alpha},
         paper_protocol=True,
         **REFERENCE | {"precision": "auto"},
     )
-    for name, alpha in ALPHA.items()
+    for name, (alpha, frames) in OWN.items()
 }
 
 DEVIATIONS = (
     "A validation split is taken out of the training split and selects the epoch; the reference trains on "
     "all of it and keeps the best epoch on the test split. Metrics named test_selected/... select like it, "
-    "on the full test batches that it scores.",
+    "on full test batches; which samples these leave out depends on the order of the samples.",
     "The learning rate drops after 70 % of the epochs, so the drop comes after epoch 70; the reference steps "
     "its schedule at the start of an epoch, so there it comes after epoch 69.",
     "The best of all epochs is kept; the reference leaves out the first.",
@@ -50,15 +52,20 @@ DEVIATIONS = (
     "it all of the bias, as test_selected/accuracy_alone/<modality> does.",
     "The reference publishes single runs of seed 0; here a number is a mean over seeds.",
 )
+PICTURES = (
+    "The reference uses the frames that its folder listing happens to give first, always the same; here they "
+    "are drawn in training, one from each part of the clip, and the middle ones in evaluation.",
+    "Random crops are resized without the smoothing of the reference's image library.",
+    "Spectrograms are stored in half precision.",
+)
 OF_DATASET = {
-    "crema_d": (
-        "The reference uses the frame that its folder listing happens to give first, always the same.",
-    ),
+    "crema_d": PICTURES,
     "kinetics_sounds": (
+        *PICTURES,
         "Classes are the 31 of the lists that most papers share; the reference's code reads 33 class folders "
         "and has 34 outputs.",
-        "The reference crops five seconds of sound at random in tests too, and uses the frames that its "
-        "folder listing happens to give first.",
+        "Five seconds of sound are cut out at random in training and from the middle in evaluation; the "
+        "reference cuts at random in both.",
     ),
 }
 
@@ -83,7 +90,7 @@ def recipe(name: str, paradigm: str = "dgl", **changes) -> TrainConfig:
 
 
 def deviations(config: TrainConfig) -> list[str]:
-    """What a run of ``config`` does otherwise than the reference, one sentence each; data apart.
+    """What a run of ``config`` does otherwise than the reference, one sentence each.
 
     Raises:
         ValueError: if there is no recipe for the config's data set.
@@ -93,6 +100,11 @@ def deviations(config: TrainConfig) -> list[str]:
         f"{field} is {getattr(config, field)!r}; in the reference it is {expected[field]!r}."
         for field in (*REFERENCE, "depth", "combination")
         if getattr(config, field) != expected[field]
+    ]
+    told += [
+        f"The data set is loaded with {option}={value!r}, which is not the recipe's."
+        for option, value in config.dataset_options.items()
+        if expected["dataset_options"].get(option) != value
     ]
     if config.precision == "auto":
         told.append("'auto' is float32 on a CPU, and on a GPU bfloat16 or, where it has none, float16.")

@@ -367,8 +367,9 @@ class _Run:
         steps = len(train) // size
         for step in range(steps):
             # This process's inputs, and the labels of all.
-            batch = train.batch(distributed.share(order[step * size : (step + 1) * size]))
-            inputs = train.prepare({m: x.to(self.device) for m, x in batch["inputs"].items()})
+            with distributed.own_draws():
+                batch = train.batch(distributed.share(order[step * size : (step + 1) * size]))
+                inputs = train.prepare({m: x.to(self.device) for m, x in batch["inputs"].items()})
             label = distributed.gather(batch["label"].to(self.device))
             batch = {**batch, "inputs": inputs, "label": label}
             for losses in self._updates(batch):

@@ -74,6 +74,9 @@ if __name__ == "__main__":
     others = [None] * distributed.world_size()
     torch.distributed.all_gather_object(others, [r["moved"] for r in results.values()])
     same = all(torch.equal(a, b) for a, b in zip(others[0], others[-1], strict=True))
+    with distributed.own_draws():
+        own = distributed.gather(torch.rand(1))
+    common = distributed.gather(torch.rand(1))
     if distributed.rank() == 0:
-        torch.save({"results": results, "processes_agree": same}, sys.argv[1])
+        torch.save({"results": results, "processes_agree": same, "own": own, "common": common}, sys.argv[1])
     distributed.end()

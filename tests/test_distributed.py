@@ -50,6 +50,11 @@ def test_the_processes_hold_the_same_weights_to_the_last_bit(two):
     assert two["processes_agree"]
 
 
+def test_crops_are_drawn_by_each_process_and_everything_else_alike(two):
+    assert two["own"].unique().numel() == 2
+    assert two["common"].unique().numel() == 1
+
+
 def test_one_process_has_nothing_to_share_or_gather():
     x = torch.arange(5.0)
     assert torch.equal(distributed.share(x), x) and distributed.gather(x) is x

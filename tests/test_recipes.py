@@ -17,11 +17,12 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "alpha"), [("crema_d", 4.0), ("kinetics_sounds", 3.0)])
-def test_a_recipe_is_the_published_one_and_reports_by_both_protocols(name, alpha):
+@pytest.mark.parametrize(("name", "alpha", "frames"), [("crema_d", 4.0, 1), ("kinetics_sounds", 3.0, 3)])
+def test_a_recipe_is_the_published_one_and_reports_by_both_protocols(name, alpha, frames):
     config = RECIPES[name]
     assert {field: getattr(config, field) for field in PUBLISHED} == PUBLISHED
     assert (config.dataset, config.paradigm_options) == (name, {"alpha": alpha})
+    assert config.dataset_options == {"frames": frames}
     assert config.paper_protocol and config.regularizer is None
     rates = [SCHEDULES[config.schedule](epoch / config.epochs) for epoch in range(config.epochs)]
     assert rates == [1.0] * 70 + [0.1] * 30
@@ -62,11 +63,13 @@ def test_every_changed_field_is_told_with_both_values(field, value):
     assert new == {f"{field} is {value!r}; in the reference it is {getattr(config, field)!r}."}
 
 
-def test_alpha_paradigm_and_the_regularizers_weights_are_told():
+def test_alpha_paradigm_data_and_the_regularizers_weights_are_told():
     plain = set(deviations(RECIPES["crema_d"]))
     for changed, word in [
         (replace(RECIPES["crema_d"], paradigm_options={"alpha": 5.0}), "'alpha': 5.0"),
         (recipe("crema_d", "ogm_ge"), "'ogm_ge' runs under DGL's recipe"),
+        (recipe("crema_d", dataset_options={"frames": 3}), "loaded with frames=3"),
+        (recipe("crema_d", dataset_options={"frames": 1, "source": "stand_in"}), "source='stand_in'"),
         (recipe("crema_d", regularizer=GeometryRegularizer(0.25)), "dispersion_weight=0.25"),
     ]:
         (line,) = set(deviations(changed)) - plain
