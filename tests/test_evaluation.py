@@ -13,6 +13,7 @@ from torch import nn
 from geomreg_mini.evaluation import (
     Encoded,
     accuracies,
+    accuracies_alone,
     accuracy,
     encode,
     knn_probe,
@@ -117,6 +118,19 @@ def test_accuracies_use_the_paradigms_own_fused_prediction():
     encoded = encode(paradigm.model, data.test)
     mean = sum(o.softmax(dim=1) for o in paradigm.model.unimodal_logits(encoded.embeddings).values())
     assert accuracies(paradigm, encoded)["accuracy/fused"] == accuracy(mean, encoded.labels)
+
+
+def test_a_modality_alone_has_the_whole_bias_and_its_share_only_a_part():
+    paradigm = paradigm_for(clouds())
+    head = paradigm.model.fusion.linear
+    with torch.no_grad():
+        head.weight.zero_()[0] = 1 / 8  # so that ones in all 8 components give the first class a logit of 1
+        head.bias.copy_(torch.tensor([0.0, 1.5, 0.0]))
+    encoded = Encoded({m: torch.ones(6, 8) for m in "ab"}, torch.tensor([0, 0, 0, 0, 0, 1]))
+    shares, alone = accuracies(paradigm, encoded), accuracies_alone(paradigm, encoded)
+    for m in "ab":  # 1 against 1.5 / 2, and against 1.5
+        assert shares[f"accuracy/{m}"] == pytest.approx(5 / 6)
+        assert alone[f"accuracy_alone/{m}"] == pytest.approx(1 / 6)
 
 
 # Missing and corrupted modalities
