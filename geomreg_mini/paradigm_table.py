@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .records import Record
 from .regularizer import GeometryRegularizer
-from .sweeps import best, command, paired_gains, recorded, work_through
+from .sweeps import best, command, paired_gains, recorded_outcome, work_through
 from .training import TrainConfig
 
 if TYPE_CHECKING:
@@ -74,6 +74,23 @@ DATASETS: dict[str, dict[str, Any]] = {
     },
 }
 RUNS = 2 + len(MORE) + len(REGULARIZERS)
+# For tables and figures: the paper's own spelling where its Table 1 has the method.
+NAMES = {
+    "joint": "Joint",
+    "uniform_sum": "Uniform sum",
+    "unimodal": "Unimodal",
+    "g_blending": "G-Blending",
+    "ogm": "OGM",
+    "ogm_ge": "OGM-GE",
+    "pmr": "PMR",
+    "agm": "AGM",
+    "mmpareto": "MMPareto",
+    "mla": "MLA",
+    "diagnose_relearn": "D&R",
+    "dgl": "DGL",
+}
+# Quantities of the test split of which "test/QUANTITY/mean", over modalities or pairs, is a column too.
+AVERAGED = ("accuracy", "knn_probe", "effective_rank", "mean_cosine", "paired_drift", "semantic_margin")
 
 
 def config(
@@ -103,7 +120,9 @@ def run_cell(dataset: str, paradigm: str, seed: int, folder: Path) -> int:
     here = folder / dataset / paradigm / f"seed{seed}"
 
     def run(name: str, settings: Mapping[str, Any], regularizer=None) -> Record:
-        return recorded(here / f"{name}.json", config(dataset, paradigm, seed, settings, regularizer), data)
+        return recorded_outcome(
+            here / f"{name}.json", config(dataset, paradigm, seed, settings, regularizer), data
+        )
 
     first = {f"first-{i}": settings for i, settings in enumerate(FIRST[paradigm])}
     picked = first[best({name: run(name, settings) for name, settings in first.items()})]
@@ -133,13 +152,29 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
         for arm, own in paths.items():
             records = {name: Record.load(path) for name, path in own.items()}
             chosen = best(records)
+            if arm == "baseline":
+                start = best({name: record for name, record in records.items() if name.startswith("first")})
             for name, record in records.items():
                 cell = {"dataset": dataset, "paradigm": paradigm, "seed": seed, "arm": arm, "setting": name}
-                yield {**cell, "selected": name == chosen, **record.metrics}
+                cell |= {"selected": name == chosen, "start": name == start}
+                yield {**cell, **record.metrics, **_means(record.metrics)}
+
+
+def _means(metrics: Mapping[str, float]) -> dict[str, float]:
+    means = {}
+    for quantity in AVERAGED:
+        prefix = f"test/{quantity}/"
+        values = [v for k, v in metrics.items() if k.startswith(prefix) and k != prefix + "fused"]
+        if values:
+            means[prefix + "mean"] = sum(values) / len(values)
+    return means
 
 
 def load_table(folder: str | Path) -> pd.DataFrame:
-    """One row a run: dataset, paradigm, seed, arm, setting, ``selected``, and every metric.
+    """One row a run: dataset, paradigm, seed, arm, setting, ``selected``, ``start``, and every metric.
+
+    ``start`` marks the first run that the regularized arm took its settings from. "test/QUANTITY/mean" is the
+    mean over modalities (over pairs, for a quantity of pairs) of each quantity in ``AVERAGED``.
 
     Raises:
         FileNotFoundError: if no data set, paradigm and seed is fully recorded below ``folder``.
@@ -154,46 +189,125 @@ def load_table(folder: str | Path) -> pd.DataFrame:
     return frame
 
 
-def gains(frame: pd.DataFrame, metric: str, by: Sequence[str] = ("dataset", "paradigm")) -> pd.DataFrame:
-    """Paired gain of the picked regularized over the picked baseline run, with 95 % intervals over seeds.
+def gains(
+    frame: pd.DataFrame,
+    metric: str,
+    by: Sequence[str] = ("dataset", "paradigm"),
+    setting: str | None = None,
+    against: str = "baseline",
+) -> pd.DataFrame:
+    """Paired gain of the regularized over the baseline run, with its 95 % interval over seeds.
 
-    Columns as in ``paired_gains``. A metric that a paradigm does not have gives no row.
+    Args:
+        frame: what ``load_table`` gave.
+        metric: a metric column, such as "test/accuracy/fused"; a paradigm that lacks it gives no row.
+        by: the columns that make a row of the answer.
+        setting: one regularized run for all seeds, such as "regularized-tight", or None for the picked one.
+        against: "baseline" for the baseline that validation picked from its four runs, or "start" for the
+            run that differs from the regularized one in nothing but the regularizer.
+
+    Returns:
+        Columns as in ``paired_gains``.
     """
-    picked = frame[frame["selected"]].dropna(subset=[metric])
-    treated, baseline = (picked[picked["arm"] == arm] for arm in ("regularized", "baseline"))
-    return paired_gains(treated, baseline, metric, by)
+    frame = frame.dropna(subset=[metric])
+    treated = frame[frame["arm"] == "regularized"]
+    treated = treated[treated["selected"] if setting is None else treated["setting"] == setting]
+    picked = frame["selected"] if against == "baseline" else frame["start"]
+    return paired_gains(treated, frame[(frame["arm"] == "baseline") & picked], metric, by)
 
 
-def paradigm_gains(frame: pd.DataFrame, metric: str, dataset: str = "digits") -> pd.DataFrame:
-    """Paired gain of each paradigm's picked baseline run over that of joint training: what it is worth alone.
+def over_joint(frame: pd.DataFrame, metric: str, dataset: str = "digits") -> pd.DataFrame:
+    """What a paradigm and the regularizer add to joint training, each alone and together.
 
-    One row a paradigm; columns as in ``paired_gains``.
+    Returns:
+        One row a paradigm but joint, and part, over the seeds that paradigm and joint training have:
+        "paradigm" and "regularizer" are the gains of each alone over the joint baseline, "both" is that of
+        the two together, and "surplus" = both - (paradigm + regularizer). Gains that add up have surplus 0;
+        it is also the gain of the regularizer on the paradigm minus its gain on joint training. Columns:
+        paradigm, part, ``mean``, ``low``, ``high`` in the metric's unit, ``seeds``.
     """
-    picked = frame[frame["selected"] & (frame["arm"] == "baseline") & (frame["dataset"] == dataset)]
-    joint = picked[picked["paradigm"] == "joint"]
-    others = picked[picked["paradigm"] != "joint"]
     import pandas as pd
 
-    baseline = pd.concat([joint.assign(paradigm=name) for name in others["paradigm"].unique()])
-    return paired_gains(others, baseline, metric, ["paradigm"])
+    from .evaluation import paired_interval
+
+    picked = frame[frame["selected"] & (frame["dataset"] == dataset)]
+    values = picked.pivot(index="seed", columns=["paradigm", "arm"], values=metric)
+    rows = []
+    for paradigm in [name for name in picked["paradigm"].unique() if name != "joint"]:
+        joint, own = values[["joint", paradigm]].dropna()["joint"], values[paradigm].dropna()
+        joint, own = joint.align(own, join="inner", axis=0)
+        start, lift = joint["baseline"], joint["regularized"] - joint["baseline"]
+        parts = {
+            "paradigm": own["baseline"] - start,
+            "regularizer": lift,
+            "both": own["regularized"] - start,
+            "surplus": own["regularized"] - own["baseline"] - lift,
+        }
+        for part, difference in parts.items():
+            gain = paired_interval(difference.tolist(), [0.0] * len(difference))
+            bounds = {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.n}
+            rows.append({"paradigm": paradigm, "part": part, **bounds})
+    return pd.DataFrame(rows)
 
 
-def summary(frame: pd.DataFrame, dataset: str = "digits") -> str:
-    """The table in the form of the paper's Table 1, in Markdown: percent, and gains in points [95 %]."""
-    frame = frame[frame["dataset"] == dataset]
-    names = [name for name in ("audio", "image", "fused") if f"test/accuracy/{name}" in frame]
+def read_outs(frame: pd.DataFrame, dataset: str, quantity: str = "accuracy") -> list[str]:
+    """Of what ``quantity`` is known on the test split: modalities, or "mean" of more than two; "fused"."""
+    prefix = f"test/{quantity}/"
+    known = frame[frame["dataset"] == dataset].dropna(axis=1, how="all").columns
+    names = [name.removeprefix(prefix) for name in known if name.startswith(prefix)]
+    modalities = [name for name in names if name not in ("fused", "mean")]
+    return (modalities if len(modalities) < 3 else ["mean"]) + [name for name in names if name == "fused"]
+
+
+def summary(frame: pd.DataFrame, dataset: str = "digits", quantity: str = "accuracy") -> str:
+    """The table in the form of the paper's Table 1, in Markdown: percent, and gains in points [95 %].
+
+    A gain is bold where its interval leaves zero out. With more than two modalities there is one column of
+    their mean.
+    """
+    frame, names = frame[frame["dataset"] == dataset], read_outs(frame, dataset, quantity)
     lines = [
         "| paradigm | " + " | ".join(f"{name} | + regularizer" for name in names) + " |",
         "|---|" + "---|---|" * len(names),
     ]
-    tables = {n: gains(frame, f"test/accuracy/{n}", ["paradigm"]).set_index("paradigm") * 100 for n in names}
-    for paradigm in tables["fused"].index:
-        cells = [paradigm]
-        for name in names:
-            row = tables[name].loc[paradigm]
-            cells += [f"{row['baseline']:.1f}", f"{row['mean']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"]
+    tables = [gains(frame, f"test/{quantity}/{name}", ["paradigm"]).set_index("paradigm") for name in names]
+    for paradigm in tables[-1].index:
+        cells = [NAMES[paradigm]]
+        for table in tables:
+            row = 100 * table.loc[paradigm]
+            gain = f"{row['mean']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+            clear = row["low"] > 0 or row["high"] < 0
+            cells += [f"{row['baseline']:.1f}", f"**{gain}**" if clear else gain]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def figure(frame: pd.DataFrame, dataset: str = "digits", name: str = "fused"):
+    """Gains over joint training of paradigm, regularizer and both, and what both are more than the sum.
+
+    A matplotlib Figure in points of test accuracy; ``name`` is "fused", a modality, or "mean".
+    """
+    import matplotlib.pyplot as plt
+
+    from . import plots
+
+    plots.use_style()
+    table = over_joint(frame, f"test/accuracy/{name}", dataset).rename(columns={"mean": "gain"})
+    table[["gain", "low", "high"]] *= 100
+    table["label"] = table["paradigm"].map(NAMES)
+    parts = dict(list(table.groupby("part", sort=False)))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 5.4), sharey=True, width_ratios=[3, 2])
+    groups = {"paradigm": "paradigm alone", "both": "paradigm + regularizer"}
+    alone = table[table["part"].isin(groups)]
+    plots.gain_forest(alone.assign(group=alone["part"].map(groups)), ax=left)
+    lift = parts["regularizer"].iloc[0]
+    left.axvspan(lift["low"], lift["high"], color=plots.GREEN, alpha=0.13, lw=0)
+    left.axvline(lift["gain"], color=plots.GREEN, ls="--", lw=1.4, label="joint + regularizer")
+    left.set(xlabel="gain over joint training (points)", title=f"Test accuracy, {name}")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, columnspacing=1)
+    plots.gain_forest(parts["surplus"], title="Both minus the sum", ax=right)
+    right.set_xlabel("points; 0: the gains add up")
+    return fig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -203,7 +317,8 @@ def main(arguments: list[str] | None = None) -> int:
         "results/paradigms",
         run_table,
         lambda folder: summary(load_table(folder)),
-        arguments=arguments,
+        lambda folder: figure(load_table(folder)),
+        arguments,
     )
 
 
