@@ -22,6 +22,7 @@ ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 CONDA_NAMES = {
     "torch": "pytorch",
     "soundfile": "pysoundfile",
+    "soxr": "soxr-python",
     "playwright": "playwright-python",
     "jupyter-client": "jupyter_client",
 }
