@@ -8,13 +8,14 @@ and nbval runs them again and holds each cell tagged `nbval-check-output` to the
 nbval compares nothing where a cell has no stored output, so the guard below gives its success a meaning.
 """
 
+import ast
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from geomreg_mini.course import books, storing
+from geomreg_mini.course import badges, books, storing, student
 
 PATHS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 assert PATHS, "there is no notebook in notebooks/: these tests would hold nothing"
@@ -42,6 +43,16 @@ def headings(notebook):
     return [(len(marks), text) for marks, text in re.findall(r"^(#+) +(.+)$", prose, re.MULTILINE)]
 
 
+def by_exercise(notebook):
+    """(title of the exercise, cell) for the cells that stand under one."""
+    title = None
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (found := re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)):
+            title = found[-1].strip() if found[-1].startswith("Exercise") else None
+        if title:
+            yield title, cell
+
+
 def test_is_a_valid_notebook_with_unique_cell_ids(notebook):
     nbformat.validate(notebook)
     ids = [cell.id for cell in notebook.cells]
@@ -54,7 +65,7 @@ def test_has_one_parameters_cell_in_quick_mode(notebook, path):
 
 
 def test_says_its_data_and_minutes_for_the_course_list(notebook):
-    assert set(notebook.metadata.get("course", {})) == {"data", "minutes"}
+    assert set(notebook.metadata.get("course", {})) - {"ran"} == {"data", "minutes"}
 
 
 def test_outputs_come_from_one_run_from_top_to_bottom(notebook):
@@ -95,14 +106,79 @@ def test_headings_are_in_order(notebook):
     assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
 
 
-def test_teaches_with_exercises_and_solutions(notebook, path):
+def test_opens_with_objectives_time_and_needs(notebook):
+    first = notebook.cells[0].source
+    for part in (r"^# \d\d · ", "You will be able to", r"\*\*Time\b", r"\*\*Needs\b"):
+        assert re.search(part, first, re.MULTILINE), f"the first cell lacks {part}"
+    assert badges.PLACE.search(first), "put `<!-- badge -->` under the title"
+
+
+def test_closes_with_a_short_recap_and_references(notebook):
+    _, recap, references = re.split(
+        r"^## (?:Recap|References)$", notebook.cells[-1].source, flags=re.MULTILINE
+    )
+    assert 3 <= len(re.findall(r"^- ", recap, re.MULTILINE)) <= 7
+    assert re.search(r"^- .{20}", references, re.MULTILINE)
+
+
+def test_every_exercise_has_a_check_or_a_model_answer(notebook, path):
     if path.name.startswith("00"):
         return  # the map of the course
-    exercises = [text for _, text in headings(notebook) if re.search(r"\bexercise\b", text, re.IGNORECASE)]
-    assert len(exercises) >= 2
-    assert [cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
+    asked = books.exercises(notebook)
+    assert len({exercise.title for exercise in asked}) >= 2
+    assert [exercise for exercise in asked if exercise.check]
+    solved = {title for title, cell in by_exercise(notebook) if books.has_tag(cell, "solution")}
+    assert {exercise.title for exercise in asked} - solved == set(), "no cell tagged solution"
+
+
+def test_every_solution_asserts_its_check(notebook):
+    solutions = "\n".join(cell.source for cell in code_cells(notebook, "solution"))
+    for exercise in books.exercises(notebook):
+        assert not exercise.check or f"assert checks.{exercise.check}(" in solutions, exercise.title
+
+
+def test_every_exercise_is_left_open(notebook):
+    for title, cell in by_exercise(notebook):
+        if (
+            cell.cell_type == "code"
+            and not books.has_tag(cell, "solution")
+            and books.check_calls(cell.source)
+        ):
+            printed = "".join(output.get("text", "") for output in cell.outputs)
+            assert printed.startswith("Not yet: "), f"{title}: the stub holds an answer"
+
+
+def test_runs_for_students_who_lack_the_solutions(notebook, path):
+    student.student_form(notebook, path.name)
+
+
+def code_lines(source):
+    """The lines a reader has to follow: without blank lines, comments, imports, text over several lines."""
+    tree = ast.parse(books.as_python(source))
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            skipped |= set(range(node.lineno, node.end_lineno + 1))
+        elif isinstance(node, ast.Constant | ast.JoinedStr) and node.end_lineno > node.lineno:
+            skipped |= set(range(node.lineno + 1, node.end_lineno + 1))
+    lines = enumerate(source.splitlines(), start=1)
+    return [
+        line for n, line in lines if line.strip() and not line.lstrip().startswith("#") and n not in skipped
+    ]
 
 
 def test_code_cells_are_short(notebook):
+    for cell in code_cells(notebook)[1:]:  # the first is the set-up, which is the same everywhere
+        assert len(code_lines(cell.source)) <= 18, cell.source
+
+
+def test_no_output_tells_how_long_something_took(notebook):
     for cell in code_cells(notebook):
-        assert len(cell.source.splitlines()) <= 30, cell.source
+        printed = "".join(output.get("text", "") for output in cell.outputs)
+        assert not re.search(r"\d\s?(?:ms|µs|s|seconds|minutes)\b", printed), printed
+
+
+def test_the_checked_cells_are_enough_to_notice_a_change():
+    notebooks = [nbformat.read(path, as_version=4) for path in PATHS]
+    checked = [cell for notebook in notebooks for cell in code_cells(notebook, "nbval-check-output")]
+    assert sum(bool(cell.outputs) for cell in checked) >= 3 * len(PATHS)

@@ -127,6 +127,7 @@ def body(notebook: nbformat.NotebookNode) -> str:
             )  # the badge is a picture on another server
             cell.source = re.sub(r"\]\(((?!\w+:)[^)#]+)\.ipynb(#[^)]*)?\)", r"](\1.html\2)", source)
         fold = "Set-up" if cell is setup else "Solution" if has_tag(cell, "solution") else ""
+        fold = "" if cell.source.startswith("<details>") else fold  # a model answer in prose folds itself
         if fold:  # marks, because nbconvert cleans elements out of such cells
             cells += [
                 nbformat.v4.new_raw_cell(f"⟦fold {fold}⟧"),
