@@ -216,7 +216,7 @@ def drift_histogram(pairs, radius=None, *, title=None, ax=None):
         distance = np.linalg.norm(z["a"] - z["b"], axis=1)
         label = name if radius is None else f"{name}: {100 * (distance > radius).mean():.0f} % outside"
         color, line = styles[name]["color"], styles[name]["linestyle"]
-        ax.hist(distance, bins=bins, color=color, alpha=0.25)
+        ax.hist(distance, bins=bins, color=color, alpha=0.25, histtype="stepfilled")
         ax.hist(distance, bins=bins, color=color, histtype="step", lw=1.6, linestyle=line, label=label)
     ax.set(xlabel="distance of the pair on the unit sphere (0 to 2)", ylabel="pairs", xlim=(0, 2))
     ax.set(title=title or "", ylim=(0, 1.35 * ax.get_ylim()[1]))  # room for the legend

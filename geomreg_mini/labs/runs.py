@@ -1,0 +1,148 @@
+"""One training on the toy data, watched epoch by epoch: what every slider of the lab decides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data import load
+from ..evaluation import accuracies, encode
+from ..geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
+from ..paradigms import PARADIGMS
+from ..regularizer import GeometryRegularizer
+from ..training import TrainConfig, fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WORLD = {"num_classes": 3, "train_size": 300, "validation_size": 300}  # the picture of notebook 01
+EPOCHS = 60
+_ONE_RUN = threading.Lock()  # torch's random numbers are global: two runs at a time would not be reproducible
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where the controls stand; see ``GeometryRegularizer`` and the toy data for units and ranges.
+
+    ``dimensions`` of the embeddings is 2 (drawn on the circle) or 3 (on the sphere).
+    """
+
+    dispersion_weight: float = 0.0
+    anchoring_weight: float = 0.0
+    temperature: float = 0.5
+    radius: float = 0.6
+    noise: float = 0.1
+    imbalance: float = 0.8
+    paradigm: str = "joint"
+    dimensions: int = 2
+
+    def config(self, seed: int, epochs: int) -> TrainConfig:
+        defined = PARADIGMS[self.paradigm].fusions or ("concat",)
+        terms = self.dispersion_weight, self.anchoring_weight, self.temperature, self.radius
+        return TrainConfig(
+            dataset="toy",
+            dataset_options={**WORLD, "noise": self.noise, "imbalance": self.imbalance},
+            paradigm=self.paradigm,
+            regularizer=GeometryRegularizer(*terms),
+            fusion="concat" if "concat" in defined else defined[0],
+            embedding_dim=self.dimensions,
+            encoder_options={"hidden": 64},
+            epochs=epochs,
+            evaluate_every=epochs,
+            seed=seed,
+        )
+
+
+PRESETS = {
+    "collapse": Setting(anchoring_weight=0.3, radius=0.0),
+    "drift": Setting(dispersion_weight=0.3),
+    "rigid": Setting(dispersion_weight=0.3, anchoring_weight=0.3, radius=0.0),
+    "bounded": Setting(dispersion_weight=0.3, anchoring_weight=0.3, radius=0.3),
+}
+
+
+@dataclass
+class Run:
+    """A training: its setting, one row of numbers an epoch, and the newest embeddings.
+
+    ``embeddings`` is {modality: (N, 2 or 3)} and ``labels`` (N,), of the validation split like the rows,
+    since whoever moves a slider is choosing. ``test`` has the test metrics of a finished run.
+    A row has the epoch, the share of pairs ``outside`` the band, and by modality "accuracy/...", "knn/..."
+    (nearest neighbors), "effective_rank/..." and "mean_cosine/..."; the pair has "paired_drift".
+    """
+
+    setting: Setting
+    rows: list[dict[str, float]] = field(default_factory=list)
+    embeddings: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
+    test: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def now(self) -> dict[str, float]:
+        return self.rows[-1]
+
+    def history(self) -> pd.DataFrame:
+        """The accuracies as a tidy frame, as ``plots.training_curves`` takes them."""
+        import pandas as pd
+
+        rows = [(r["epoch"], m, r[f"accuracy/{m}"]) for r in self.rows for m in ("fused", "a", "b")]
+        frame = pd.DataFrame(rows, columns=["epoch", "modality", "value"])
+        return frame.assign(split="validation", quantity="accuracy")
+
+    def words(self) -> str:
+        """The newest row in words, for whoever does not see the pictures."""
+        now = self.now
+        accuracy = ", ".join(f"{m} {now[f'accuracy/{m}']:.2f}" for m in ("fused", "a", "b"))
+        rank = ", ".join(f"{m} {now[f'effective_rank/{m}']:.2f}" for m in "ab")
+        return (
+            f"Epoch {now['epoch']}. Accuracy: {accuracy}; b by its nearest neighbors {now['knn/b']:.2f}. "
+            f"Effective rank (1 to {self.setting.dimensions}): {rank}. "
+            f"Paired drift {now['paired_drift']:.2f}, {100 * now['outside']:.0f} % of pairs outside the band."
+        )
+
+
+@lru_cache(maxsize=8)
+def _world(seed: int, noise: float, imbalance: float):
+    return load("toy", seed=seed, noise=noise, imbalance=imbalance, **WORLD)
+
+
+def train(
+    setting: Setting | Mapping,
+    *,
+    seed: int = 0,
+    epochs: int = EPOCHS,
+    watch: Callable[[Run], None] | None = None,
+) -> Run:
+    """Train one setting (or a dict of its fields) on the toy data; equal arguments give an equal run.
+
+    ``watch`` is called with the run before training and after every epoch; what it raises ends the run. Runs
+    of several threads wait for one another.
+    """
+    setting = setting if isinstance(setting, Setting) else Setting(**setting)
+    run, config = Run(setting), setting.config(seed, epochs)
+
+    def look(epoch, model):
+        seen = encode(model, data.validation)
+        run.embeddings, run.labels = seen.embeddings, seen.labels
+        row = {"epoch": epoch, **accuracies(PARADIGMS[setting.paradigm](model), seen)}
+        for m, z in seen.embeddings.items():
+            row[f"knn/{m}"] = knn_accuracy(z, seen.labels)
+            row |= {f"effective_rank/{m}": effective_rank(z), f"mean_cosine/{m}": mean_cosine(z)}
+        a, b = (F.normalize(z, dim=1) for z in seen.embeddings.values())
+        row["paired_drift"] = paired_drift(a, b)
+        row["outside"] = ((a - b).norm(dim=1) > setting.radius).double().mean().item()
+        run.rows.append(row)
+        if watch is not None:
+            watch(run)
+
+    with _ONE_RUN:
+        data = _world(seed, setting.noise, setting.imbalance)
+        record = fit(config, data=data, device="cpu", progress=False, on_epoch=look)
+    run.test = {k.removeprefix("test/"): v for k, v in record.metrics.items() if k.startswith("test/")}
+    return run
