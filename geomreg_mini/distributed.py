@@ -74,13 +74,16 @@ def share(index: Tensor) -> Tensor:
 
 
 @contextmanager
-def own_draws() -> Iterator[None]:
-    """Inside, each process draws its own numbers, for crops of its samples; afterwards all draw the same."""
+def own_draws(step: int) -> Iterator[None]:
+    """Inside, each process draws its own numbers, for crops of its samples; afterwards all draw the same.
+
+    They come from the seed set last and ``step``, so that what all draw is as in a single process.
+    """
     if world_size() == 1:
         yield
         return
-    seed, state = int(torch.randint(2**62, ())) + rank(), torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(torch.initial_seed() + 7919 * (step * world_size() + rank() + 1))
     try:
         yield
     finally:

@@ -367,7 +367,7 @@ class _Run:
         steps = len(train) // size
         for step in range(steps):
             # This process's inputs, and the labels of all.
-            with distributed.own_draws():
+            with distributed.own_draws(step):
                 batch = train.batch(distributed.share(order[step * size : (step + 1) * size]))
                 inputs = train.prepare({m: x.to(self.device) for m, x in batch["inputs"].items()})
             label = distributed.gather(batch["label"].to(self.device))

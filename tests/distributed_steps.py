@@ -74,8 +74,11 @@ if __name__ == "__main__":
     others = [None] * distributed.world_size()
     torch.distributed.all_gather_object(others, [r["moved"] for r in results.values()])
     same = all(torch.equal(a, b) for a, b in zip(others[0], others[-1], strict=True))
-    with distributed.own_draws():
-        own = distributed.gather(torch.rand(1))
+    own = []
+    for step in range(2):
+        with distributed.own_draws(step):
+            own.append(distributed.gather(torch.rand(1)))
+    own = torch.cat(own)
     common = distributed.gather(torch.rand(1))
     if distributed.rank() == 0:
         torch.save({"results": results, "processes_agree": same, "own": own, "common": common}, sys.argv[1])
