@@ -59,7 +59,8 @@ def test_every_notebook_up_to_09_has_a_section_whose_timing_adds_up_to_what_the_
     (line,) = re.findall(r"^\*\*Timing\.\*\* (.+)$", SECTIONS[number], re.MULTILINE)
     *steps, total = [int(minutes) for minutes in re.findall(r"(\d+) min", line)]
     assert sum(steps) == total
-    assert total == json.loads(path.read_text())["metadata"]["course"]["minutes"]
+    stated = json.loads(path.read_text())["metadata"]["course"]["minutes"]
+    assert total == stated, "the guide and the notebook's metadata disagree: change the one that is wrong"
 
 
 @pytest.mark.parametrize("number", sorted(SECTIONS))
