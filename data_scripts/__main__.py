@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import crema_d, digits, multiview_digits
+from . import crema_d, digits, kinetics_sounds, multiview_digits
 from .fetch import DataError, data_root, load_arrays
 
-OF_CLIPS = {script.INFO.name: script for script in (crema_d,)}
+OF_CLIPS = {script.INFO.name: script for script in (crema_d, kinetics_sounds)}
 SCRIPTS = {script.INFO.name: script for script in (digits, multiview_digits)} | OF_CLIPS
 
 
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     of_clips.add_argument(
         "--stand-ins", action="store_true", help="generate small stand-ins for trying the code"
     )
+    of_clips.add_argument("--variant", choices=list(kinetics_sounds.VARIANTS), help="of kinetics_sounds")
     options = parser.parse_args(arguments)
     if options.name == "list":
         for script in SCRIPTS.values():
@@ -70,6 +71,7 @@ def _clips(options) -> str:
             workers=options.workers,
             tolerate=options.tolerate,
             yes=options.yes,
+            **({"variant": options.variant} if options.variant else {}),
         )
     said = [f"{name}: left out, {reason}" for name, reason in cache.unusable.items()]
     counts = " and ".join(f"{cache.parts.count(part)} {part}" for part in ("train", "test"))

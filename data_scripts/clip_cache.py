@@ -54,6 +54,7 @@ class Prepared:
         names, parts, groups: of each clip, as in :class:`Clip`.
         fingerprint: SHA-256 over the sources' listing and the preprocessing.
         unusable: name -> reason, of the clips that are missing or unreadable and therefore left out.
+        class_names: of the labels 0, 1, ...
         preprocessing: what the arrays were made with.
         source: the folder that the clips were read from.
     """
@@ -68,6 +69,7 @@ class Prepared:
     groups: tuple[str, ...]
     fingerprint: str
     unusable: dict[str, str]
+    class_names: tuple[str, ...]
     preprocessing: Preprocessing
     source: str
 
@@ -143,6 +145,7 @@ def opened(path: Path) -> Prepared | None:
             **{name: tuple(clips[name]) for name in ("names", "parts", "groups")},
             fingerprint=plan["fingerprint"],
             unusable=plan["unusable"],
+            class_names=tuple(plan["class_names"]),
             preprocessing=Preprocessing(**plan["preprocessing"]),
             source=plan["source"],
         )
@@ -156,6 +159,7 @@ def prepare(
     read: Callable[[Clip, Preprocessing], tuple[np.ndarray, np.ndarray, float]],
     preprocessing: Preprocessing,
     *,
+    class_names: Sequence[str],
     source: Path,
     tolerated: float,
     workers: int | None = None,
@@ -163,10 +167,10 @@ def prepare(
 ) -> Prepared:
     """The cache at ``path`` for these clips and this preprocessing, decoded if it is not there yet.
 
-    ``read`` gives a clip's samples, frames and aspect; ``source`` is noted. Another cache at
-    ``path`` is replaced, and removed when the new one is whole. Raises :class:`DataError` where more than the
-    share ``tolerated`` of the clips is missing or unreadable, or the disk is full; then everything is as it
-    was before.
+    ``read`` gives a clip's samples, frames and aspect; ``class_names`` and ``source`` are noted.
+    Another cache at ``path`` is replaced, and removed when the new one is whole. Raises :class:`DataError`
+    where more than the share ``tolerated`` of the clips is missing or unreadable, or the disk is full; then
+    everything is as it was before.
     """
     wanted = fingerprint(clips, preprocessing)
     found = opened(path)
@@ -180,11 +184,12 @@ def prepare(
             for stray in path.parent.glob(f".{path.stem}-*"):  # of a killed run
                 shutil.rmtree(stray, ignore_errors=True)
         workers = workers or os.cpu_count() or 1
-        _decode(path, wanted, clips, read, preprocessing, source, tolerated, workers, progress)
+        noted = {"class_names": list(class_names), "source": str(source)}
+        _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers, progress)
     return opened(path)
 
 
-def _decode(path, wanted, clips, read, preprocessing, source, tolerated, workers, progress) -> None:
+def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers, progress) -> None:
     """Write the arrays under another name, move them into place, then the JSON, then drop older arrays."""
     allowed = int(tolerated * len(clips))
     unusable = {
@@ -246,7 +251,7 @@ def _decode(path, wanted, clips, read, preprocessing, source, tolerated, workers
                 "aspects": aspects,
             },
             "unusable": unusable,
-            "source": str(source),
+            **noted,
         }
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or that of a run killed right here
         scratch.chmod(0o755)  # temporary folders are private; a data folder may be shared

@@ -127,6 +127,7 @@ def prepare(
         ],
         read,
         clip_cache.with_frame_size(PREPROCESSING, frame_size),
+        class_names=tuple(EMOTIONS.values()),
         source=folder,
         tolerated=TOLERATED if tolerate is None else tolerate,
         workers=workers,

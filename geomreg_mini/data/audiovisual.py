@@ -172,8 +172,11 @@ def crop(pixels: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
 # loading ----------------------------------------------------------------------------------------------------
 
 
-def opened(name: str, source: str) -> Prepared:
-    """The cache of a data set: the official one, or one of stand-ins, which are made where there are none."""
+def opened(name: str, source: str, prepared: str | None = None) -> Prepared:
+    """The cache of a data set: the official one, or one of stand-ins, which are made where there are none.
+
+    ``prepared`` is the official one's place in the data folder, where a data set has several.
+    """
     from data_scripts import clip_cache
     from data_scripts.fetch import DataError, data_root
 
@@ -184,7 +187,7 @@ def opened(name: str, source: str) -> Prepared:
 
         return prepare(name)
     script = importlib.import_module(f"data_scripts.{name}")
-    path = data_root() / script.INFO.prepared
+    path = data_root() / (prepared or script.INFO.prepared)
     cache = clip_cache.opened(path)
     if cache is None or replace(script.PREPROCESSING, frame_size=cache.preprocessing.frame_size) != (
         cache.preprocessing
@@ -230,7 +233,6 @@ def dataset(
     cache: Prepared,
     how: Reading,
     parts: dict[str, np.ndarray],
-    class_names: tuple[str, ...],
     source: str,
     factors: dict[str, Tensor],
 ) -> MultimodalDataset:
@@ -254,7 +256,7 @@ def dataset(
     return MultimodalDataset(
         name=info.name,
         modalities=("audio", "visual"),
-        num_classes=len(class_names),
+        num_classes=len(cache.class_names),
         shapes={
             "audio": (1, rows, how.times or times),
             "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
@@ -264,11 +266,11 @@ def dataset(
         source=info.source if source == "official" else "generated, see geomreg_mini/data/stand_ins.py",
         note="" if source == "official" else NOTE,
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
-        class_names=class_names,
+        class_names=cache.class_names,
     )
 
 
-def files(name: str, clip: str, source: str = "official") -> tuple[Path, ...]:
-    """The files of one clip as they were when it was prepared, to look at and listen to."""
-    script = importlib.import_module(f"data_scripts.{name}")
-    return script.files(Path(opened(name, source).source), clip)
+def files(data: MultimodalDataset, clip: int) -> tuple[Path, ...]:
+    """Where the files of a clip (a position in the cache) were when it was prepared, to see and hear it."""
+    cache = data.train.cache
+    return importlib.import_module(f"data_scripts.{data.name}").files(Path(cache.source), cache.names[clip])

@@ -55,7 +55,6 @@ def load(
         cache,
         how,
         parts,
-        tuple(script.EMOTIONS.values()),
         source,
         {"speaker": torch.from_numpy(speaker), "sentence": torch.from_numpy(sentence)},
     )

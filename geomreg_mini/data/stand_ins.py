@@ -20,7 +20,7 @@ WIDTH, HEIGHT, RATE = 64, 48, 8  # pixels, pixels, frames a second
 FRAME_SIZE = 48  # pixels, of a stored frame
 
 SPEAKERS, SENTENCES = 10, ("IEO", "TIE", "DFA")
-TRAIN_CLIPS, TEST_CLIPS = 4, 1  # of each class of Kinetics-Sounds
+CLASSES, TRAIN_CLIPS, TEST_CLIPS = 31, 4, 1  # of Kinetics-Sounds; the counts are of each class
 
 
 def prepare(name: str, root=None, *, progress: bool = False):
@@ -68,6 +68,31 @@ def write_crema_d(folder: Path, seed: int = 0) -> None:
         (home / f"{name}.csv").write_bytes("".join(f"{rows[i]}\r\n" for i in part).encode())
 
 
+def write_kinetics_sounds(folder: Path, seed: int = 0) -> None:
+    """155 clips of 3 s in 31 classes: ``kinetics_sounds/`` with the lists, annotations and clips/*/*.mp4."""
+    rng = np.random.default_rng([seed, 1])
+    home = Path(folder) / "kinetics_sounds"
+    (home / "annotations").mkdir(parents=True)
+    for part, kinetics, count in (("train", "train", TRAIN_CLIPS), ("test", "val", TEST_CLIPS)):
+        (home / "clips" / kinetics).mkdir(parents=True)
+        rows, notes = [], ["label,youtube_id,time_start,time_end,split"]
+        for i in range(count):
+            for label in range(CLASSES):
+                video, start = f"{part[:2]}_stand{label:02d}{i}", int(rng.integers(0, 200))
+                _write_video(
+                    home / "clips" / kinetics / f"{video}_{start:06d}_{start + 10:06d}.mp4",
+                    "mp4",
+                    "mpeg4",
+                    _pictures(label, CLASSES, 3, rng),
+                    _tone(label, CLASSES, 3, 16000, rng),
+                )
+                clip = f"{video}_{start}" if part == "test" else f"{video}_{start:06d}_{start + 10:06d}"
+                rows.append(f"{clip},10,{label}")
+                notes.append(f"stand-in {label},{video},{start},{start + 10},{kinetics}")
+        (home / f"my_{part}.txt").write_bytes("".join(row + "\r\n" for row in rows).encode())
+        (home / "annotations" / f"{kinetics}.csv").write_text("\n".join(notes) + "\n")
+
+
 def _tone(label: int, classes: int, seconds: float, rate: int, rng: np.random.Generator) -> np.ndarray:
     """(n,) float32 in [-1, 1]: a tone between 200 Hz and 3 kHz that rises with the class, under noise."""
     time = np.arange(int(seconds * rate)) / rate
@@ -106,4 +131,4 @@ def _write_video(
             container.mux(track.encode())
 
 
-WRITERS = {"crema_d": write_crema_d}
+WRITERS = {"crema_d": write_crema_d, "kinetics_sounds": write_kinetics_sounds}
