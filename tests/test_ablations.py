@@ -278,3 +278,9 @@ def test_the_figure_shows_every_comparison_once(committed):
     assert [len(set(names)) for names in rows] == [10, 10]
     assert BAND in rows[0] and "none" not in rows[0]
     assert "none" in rows[1] and BAND not in rows[1]
+
+
+def test_the_readme_quotes_the_committed_records(committed):
+    readme = (RESULTS.parent / "README.md").read_text()
+    for table in ablations.summary(committed).split("\n\n"):
+        assert table in readme

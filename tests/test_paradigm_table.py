@@ -318,3 +318,10 @@ def test_every_committed_record_is_the_run_that_the_protocol_asks_for():
             assert TrainConfig.from_dict(record.config) == expected[name], (dataset, paradigm, seed, name)
             assert record.device == "cpu"
         assert len({record.data_fingerprint for record in records.values()}) == 1
+
+
+def test_the_readme_quotes_the_committed_records():
+    readme, frame = (RESULTS.parents[1] / "README.md").read_text(), load_table(RESULTS)
+    assert summary(frame, "digits") in readme
+    for row in gains(frame, "test/accuracy/fused", ["dataset"]).to_dict("records"):
+        assert "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * row[k] for k in ("mean", "low", "high"))) in readme
