@@ -136,7 +136,7 @@ def download_part(
                 have = 0
             on_bytes(have)
             with open(part, "ab" if have else "wb") as file:
-                for piece in answer.iter_content(2**18):
+                for piece in answer.iter_content(2**15):  # small: a piece that breaks off is lost
                     file.write(piece)
                     on_bytes(len(piece))
     if part.stat().st_size < size:

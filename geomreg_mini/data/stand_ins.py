@@ -69,7 +69,7 @@ def write_crema_d(folder: Path, seed: int = 0) -> None:
 
 
 def write_kinetics_sounds(folder: Path, seed: int = 0) -> None:
-    """155 clips of 3 s in 31 classes: ``kinetics_sounds/`` with the lists, annotations and clips/*/*.mp4."""
+    """155 clips of 2 s in 31 classes: ``kinetics_sounds/`` with the lists, annotations and clips/*/*.mp4."""
     rng = np.random.default_rng([seed, 1])
     home = Path(folder) / "kinetics_sounds"
     (home / "annotations").mkdir(parents=True)
@@ -83,8 +83,8 @@ def write_kinetics_sounds(folder: Path, seed: int = 0) -> None:
                     home / "clips" / kinetics / f"{video}_{start:06d}_{start + 10:06d}.mp4",
                     "mp4",
                     "mpeg4",
-                    _pictures(label, CLASSES, 3, rng),
-                    _tone(label, CLASSES, 3, 16000, rng),
+                    _pictures(label, CLASSES, 2, rng),
+                    _tone(label, CLASSES, 2, 16000, rng),
                 )
                 clip = f"{video}_{start}" if part == "test" else f"{video}_{start:06d}_{start + 10:06d}"
                 rows.append(f"{clip},10,{label}")
@@ -117,7 +117,11 @@ def _write_video(
     with av.open(str(path), "w", format=form) as container:
         picture = container.add_stream(codec, rate=RATE)
         picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        track = None if sound is None else container.add_stream("aac", rate=16000, layout="mono")
+        track = (
+            None
+            if sound is None
+            else container.add_stream("aac", rate=16000, layout="mono", options={"aac_coder": "fast"})
+        )
         for values in pictures:
             container.mux(picture.encode(av.VideoFrame.from_ndarray(values, format="rgb24")))
         container.mux(picture.encode())
