@@ -3,6 +3,7 @@
 #   make test    lint, tests, and every notebook executed and held to its stored outputs
 #   make lab     JupyterLab in notebooks/
 #   make site    the notebooks as static HTML, in build/site/
+#   make app     the tuning lab alone, as a page without code
 #   make bench   measurements (nothing is asserted)
 #   make format  format modules and notebooks
 #   make clean   remove build/ and caches;  make distclean  also removes .venv
@@ -23,7 +24,7 @@ SOURCES := $(NOTEBOOKS) $(shell find geomreg_mini data_scripts notebooks results
 # One thread a process: two notebooks run side by side, and results do not depend on the number of cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test lint unit notebooks lab site bench format clean distclean
+.PHONY: run test lint unit notebooks lab app site bench format clean distclean
 
 run: $(COURSE)
 	@echo "The course is in build/course/: open its .html files, or read summary.md."
@@ -46,6 +47,10 @@ lab: $(INSTALLED)
 
 site: $(INSTALLED)
 	$(BIN)/geomreg-course site --out build/site
+
+app: $(INSTALLED)
+	$(BIN)/python -m geomreg_mini.labs build/app/tuning_lab.ipynb
+	$(BIN)/voila build/app/tuning_lab.ipynb
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only \

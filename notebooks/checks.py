@@ -636,17 +636,17 @@ def hinge_floor(answer) -> bool:
     )
 
 
-def gap_only(answer) -> bool:
-    """Exercise 2 of notebook 09: a control, as a class, that closes the modality gap and no more."""
+def same_length(answer) -> bool:
+    """Exercise 2 of notebook 09: a control, as a class, that makes modalities equally long and no more."""
 
     def cases(control_class):
         if control_class is None or control_class is ...:
             raise Open
-        a = torch.tensor([[2.0, 0], [0, 1], [0, 5]], requires_grad=True)
-        b = torch.tensor([[1.0, 0], [0, -3], [0, 4]])
-        control = control_class(weight=1.0)
+        a = torch.tensor([[3.0, 4], [0, 1]], requires_grad=True)
+        b = torch.tensor([[1.0, 0], [0, 1]])
+        control, wanted = control_class(weight=1.0), math.log(3) ** 2
         if not isinstance(control, torch.nn.Module):
-            yield "it is not an nn.Module: write class GapOnly(nn.Module)."
+            yield "it is not an nn.Module: write class SameLength(torch.nn.Module)."
         out = control({"audio": a, "image": b})
         if out is None or out is ...:
             raise Open
@@ -654,28 +654,30 @@ def gap_only(answer) -> bool:
             yield "the loop adds `out.total`: return a RegularizerOutput, not the number itself."
         total = scalar(out.total)
         value = float(total.detach())
-        if abs(value - 4 / 3) < 1e-4:
-            yield "this is the mean distance of the pairs, always-on alignment: take the means first."
-        if abs(value - 26 / 9) < 1e-4:
-            yield "longer embeddings count more: normalize each row before the mean."
-        if abs(value - 2 / 3) < 1e-4:
-            yield "this is the length of the gap; it must be squared."
-        if abs(value - 2 / 9) < 1e-4:
-            yield "you took the mean over the features; a squared length is their sum."
-        if abs(value - 4 / 9) > 1e-4:
-            yield f"for the first test batch it must be 0.444, and yours is {value:.3f}."
+        if abs(value) < 1e-4:
+            yield "lengths 5 and 1 against 1 and 1 must give more than 0: do not normalize the embeddings."
+        if abs(value - 4) < 1e-4:
+            yield "this compares the lengths themselves; compare their logarithms, so that units do not matter."
+        if abs(value - (math.log(5) / 2) ** 2) < 1e-4:
+            yield "this is the mean of the logarithms; take the mean length first, then its logarithm."
+        if abs(value - math.log(17) ** 2 / 4) < 1e-4:
+            yield "this is the length of the mean embedding; take the length of each embedding first."
+        if abs(value - math.log(3)) < 1e-4:
+            yield "the difference of the logarithms must be squared."
+        if abs(value - wanted) > 1e-4:
+            yield f"mean lengths of 3 and 1 must give (log 3)^2 = {wanted:.3f}, and yours is {value:.3f}."
         if not total.requires_grad:
             yield "the total carries no gradient: do not detach it or turn it into a float."
         three = float(scalar(control({"a": a, "b": b, "c": a}).total).detach())
-        if abs(three - 8 / 27) > 1e-4:
-            yield f"with three modalities it must be 0.296, the mean over the three pairs, not {three:.3f}."
+        if abs(three - 2 / 3 * wanted) > 1e-4:
+            yield f"with three modalities it must be the mean over three pairs, here 0.805, not {three:.3f}."
         heavy = float(scalar(control_class(weight=3.0)({"a": a, "b": b}).total).detach())
-        if abs(heavy - 4 / 3) > 1e-4:
+        if abs(heavy - 3 * wanted) > 1e-4:
             yield "weight=3 must give three times as much: multiply by self.weight."
         if getattr(control, "hyperparameters", dict)() != {"weight": 1.0}:
             yield "hyperparameters() must return {'weight': 1.0}: a record is read back with it."
 
-    return verdict(first_problem(answer, cases), "it pulls the means together and leaves each sample free.")
+    return verdict(first_problem(answer, cases), "equally long on average, and free in every direction.")
 
 
 def any_by_chance(answer) -> bool:
@@ -696,3 +698,85 @@ def any_by_chance(answer) -> bool:
             yield "one minus the chance that all ten cover: multiply ten times 0.95."
 
     return verdict(first_problem(answer, cases), "about 0.40, were the ten independent.")
+
+
+# Notebook 06
+
+
+def lab_run(setting, free):
+    """The run of a setting of the lab, a dict; all but ``free`` must stand where the lab has them."""
+    from geomreg_mini import labs
+
+    if setting is None or setting is ...:
+        raise Open
+    if not isinstance(setting, dict):
+        raise TypeError(f"a setting is a dict such as {{'radius': 0.3}}, not a {type(setting).__name__}")
+    known = vars(labs.Setting())
+    for name, value in setting.items():
+        if name not in known:
+            raise ValueError(f"the lab has no {name!r}; it has {', '.join(known)}")
+        if name not in free and value != known[name]:
+            raise ValueError(f"leave {name} at {known[name]!r}; free are {', '.join(free)}")
+    return labs.train(setting)
+
+
+TERMS = ("dispersion_weight", "anchoring_weight", "temperature", "radius")
+
+
+def spread_and_agreed(answer) -> bool:
+    """Exercise 1 of notebook 06: a setting with both effective ranks above 1.8 and paired drift below 0.4."""
+
+    def cases(setting):
+        now = lab_run(setting, TERMS).now
+        rank = min(now["effective_rank/a"], now["effective_rank/b"])
+        drift = now["paired_drift"]
+        reached = f"the lower effective rank is {rank:.2f} and the paired drift {drift:.2f}"
+        if rank <= 1.8 and drift >= 0.4:
+            yield f"{reached}: neither term does its work; raise both weights to at least 0.1."
+        if rank <= 1.8:
+            yield f"{reached}: the pairs agree, but crowded; less anchoring, more dispersion or a wider band."
+        if drift >= 0.4:
+            yield f"{reached}: spread, but the pairs lie apart; more anchoring, or a narrower band."
+
+    return verdict(first_problem(answer, cases), "spread within each modality, and close in pairs.")
+
+
+def collapse_with_dispersion(answer) -> bool:
+    """Exercise 2 of notebook 06: a collapse, although dispersion is on, that fused accuracy does not show."""
+
+    def cases(setting):
+        run = lab_run(setting, TERMS)
+        if run.setting.dispersion_weight < 0.3:
+            yield f"dispersion_weight is {run.setting.dispersion_weight:g}: keep it at 0.3 or more."
+        crowding = {m: run.now[f"mean_cosine/{m}"] for m in "ab"}
+        fused = run.now["accuracy/fused"]
+        for m, value in crowding.items():
+            if value < 0.9:
+                yield f"the mean cosine of {m} is {value:.2f}, below 0.9: which term likes a crowd?"
+        if fused < 0.9:
+            yield f"collapsed, but fused accuracy fell to {fused:.2f}: go less far."
+
+    return verdict(first_problem(answer, cases), "collapsed with dispersion on, and fused accuracy is blind.")
+
+
+def sampling_error(answer) -> bool:
+    """Exercise 3 of notebook 06: standard error, in points, of an accuracy of 0.95 on 300 samples."""
+
+    def cases(value):
+        if value is None or value is ...:
+            raise Open
+        value, variance = float(value), 0.95 * 0.05
+        if abs(value - math.sqrt(variance / 300)) < 2e-3:
+            yield "that is a share; in points, multiply by 100."
+        if abs(value - 100 * variance / 300) < 1e-3:
+            yield "that is a variance: take the root before you multiply by 100."
+        if abs(value - 100 * math.sqrt(variance)) < 0.1:
+            yield "that is the spread of a single sample's result; a mean of 300 has a 300th of the variance."
+        if abs(value - 196 * math.sqrt(variance / 300)) < 0.05:
+            yield "that is half of a 95 % interval; the standard error is the part before the 1.96."
+        if abs(value - 100 * math.sqrt(0.25 / 300)) < 0.05:
+            yield "that is for an accuracy of 0.5; put 0.95 into p (1 - p)."
+        if abs(value - 100 * math.sqrt(variance / 300)) > 0.02:
+            yield "a result is right with p = 0.95, its variance is p (1 - p), and there are 300."
+
+    return verdict(first_problem(answer, cases), "1.26 points: most differences in the lab are smaller.")

@@ -461,13 +461,15 @@ def test_hinge_floor_accepts_the_bound_and_what_a_batch_that_reaches_it_measures
     assert checks.hinge_floor(measured)
 
 
-def gap_class(total_of, returned=None, parameters=lambda self: {"weight": self.weight}, kind=torch.nn.Module):
-    """A control whose total of two unit clouds is ``total_of(a, b)``, averaged over pairs."""
+def length_class(
+    total_of, returned=None, parameters=lambda self: {"weight": self.weight}, base=torch.nn.Module
+):
+    """A control whose total of two clouds is ``total_of(a, b)``, averaged over pairs."""
     from itertools import combinations
 
     from geomreg_mini.regularizer import RegularizerOutput
 
-    class Control(kind):
+    class Control(base):
         def __init__(self, weight):
             super().__init__()
             self.weight = weight
@@ -475,7 +477,7 @@ def gap_class(total_of, returned=None, parameters=lambda self: {"weight": self.w
         def forward(self, embeddings, mask=None):
             terms = [total_of(a, b) for a, b in combinations(embeddings.values(), 2)]
             total = self.weight * sum(terms) / len(terms)
-            return returned(total) if returned else RegularizerOutput(total, {}, {}, {})
+            return returned(total, len(terms)) if returned else RegularizerOutput(total, {}, {}, {})
 
         __call__ = forward
         hyperparameters = parameters
@@ -483,61 +485,55 @@ def gap_class(total_of, returned=None, parameters=lambda self: {"weight": self.w
     return Control
 
 
-def unit(z):
-    return normalize(z, dim=1)
+def log_length(z):
+    return z.norm(dim=1).mean().log()
 
 
-def gap(a, b):
-    return (unit(a).mean(0) - unit(b).mean(0)).square().sum()
+def unlike(a, b):
+    return (log_length(a) - log_length(b)).square()
 
 
-def unweighted():
-    control = gap_class(gap)
+def summed(total, pairs):
+    from geomreg_mini.regularizer import RegularizerOutput
 
-    class Unweighted(control):
-        def __init__(self, weight):
-            super().__init__(1.0)
-
-    return Unweighted
+    return RegularizerOutput(pairs * total, {}, {}, {})
 
 
-def summed():
-    control = gap_class(gap)
-
-    class Summed(control):
-        def __call__(self, embeddings, mask=None):
-            out = super().__call__(embeddings)
-            pairs = len(embeddings) * (len(embeddings) - 1) / 2
-            return type(out)(pairs * out.total, {}, {}, {})
-
-    return Summed
+class Unweighted(length_class(unlike)):
+    def __init__(self, weight):
+        super().__init__(1.0)
 
 
-GAP_MISTAKES = {
-    "put your own code": lambda: gap_class(gap, returned=lambda total: None),
-    "it is not an nn.Module": lambda: gap_class(gap, kind=object),
-    "return a RegularizerOutput": lambda: gap_class(gap, returned=lambda total: total),
-    "take the means first": lambda: gap_class(lambda a, b: (unit(a) - unit(b)).square().sum(1).mean()),
-    "normalize each row": lambda: gap_class(lambda a, b: (a.mean(0) - b.mean(0)).square().sum()),
-    "it must be squared": lambda: gap_class(lambda a, b: (unit(a).mean(0) - unit(b).mean(0)).norm()),
-    "a squared length is their sum": lambda: gap_class(lambda a, b: gap(a, b) / a.shape[1]),
-    "it must be 0.444": lambda: gap_class(lambda a, b: 2 * gap(a, b)),
-    "carries no gradient": lambda: gap_class(lambda a, b: gap(a, b).detach()),
-    "the mean over the three pairs": summed,
-    "multiply by self.weight": unweighted,
-    "hyperparameters() must return": lambda: gap_class(gap, parameters=lambda self: {}),
-    "stopped with TypeError": lambda: lambda: None,
+LENGTH_MISTAKES = {
+    "put your own code": length_class(unlike, returned=lambda total, pairs: None),
+    "it is not an nn.Module": length_class(unlike, base=object),
+    "return a RegularizerOutput": length_class(unlike, returned=lambda total, pairs: total),
+    "do not normalize": length_class(lambda a, b: unlike(normalize(a, dim=1), normalize(b, dim=1))),
+    "compare their logarithms": length_class(lambda a, b: (a.norm(dim=1) - b.norm(dim=1)).mean().square()),
+    "take the mean length first": length_class(
+        lambda a, b: (a.norm(dim=1).log().mean() - b.norm(dim=1).log().mean()).square()
+    ),
+    "take the length of each embedding": length_class(
+        lambda a, b: (a.mean(0).norm().log() - b.mean(0).norm().log()).square()
+    ),
+    "must be squared": length_class(lambda a, b: (log_length(a) - log_length(b)).abs()),
+    "must give (log 3)^2": length_class(lambda a, b: 2 * unlike(a, b)),
+    "carries no gradient": length_class(lambda a, b: unlike(a, b).detach()),
+    "the mean over three pairs": length_class(unlike, returned=summed),
+    "multiply by self.weight": Unweighted,
+    "hyperparameters() must return": length_class(unlike, parameters=lambda self: {}),
+    "stopped with TypeError": lambda: None,
 }
 
 
-@pytest.mark.parametrize("sentence", GAP_MISTAKES)
-def test_gap_only_names_the_mistake(sentence, capsys):
-    assert not checks.gap_only(GAP_MISTAKES[sentence]())
+@pytest.mark.parametrize("sentence", LENGTH_MISTAKES)
+def test_same_length_names_the_mistake(sentence, capsys):
+    assert not checks.same_length(LENGTH_MISTAKES[sentence])
     assert sentence in capsys.readouterr().out
 
 
-def test_gap_only_accepts_a_right_answer():
-    assert checks.gap_only(gap_class(gap))
+def test_same_length_accepts_a_right_answer():
+    assert checks.same_length(length_class(unlike))
 
 
 @pytest.mark.parametrize(
@@ -558,3 +554,64 @@ def test_any_by_chance_names_the_mistake(value, sentence, capsys):
 
 def test_any_by_chance_accepts_a_right_answer():
     assert checks.any_by_chance(1 - 0.95**10)
+
+
+SPREAD_MISTAKES = {
+    "put your own code": ...,
+    "a setting is a dict": 0.3,
+    "the lab has no 'weight'": {"weight": 1.0},
+    "leave noise at 0.1": {"noise": 0.0},
+    "radius": {"radius": -1.0},
+    "neither term does its work": {},
+    "the pairs agree, but crowded": {"anchoring_weight": 0.3, "radius": 0.0},
+    "spread, but the pairs lie apart": {"dispersion_weight": 0.3},
+}
+
+
+@pytest.mark.parametrize("sentence", SPREAD_MISTAKES)
+def test_spread_and_agreed_names_the_mistake(sentence, capsys):
+    assert not checks.spread_and_agreed(SPREAD_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_spread_and_agreed_accepts_a_right_answer():
+    assert checks.spread_and_agreed({"dispersion_weight": 0.3, "anchoring_weight": 0.3, "radius": 0.3})
+
+
+COLLAPSE_MISTAKES = {
+    "put your own code": None,
+    "keep it at 0.3 or more": {"anchoring_weight": 1.0, "radius": 0.0},
+    "which term likes a crowd?": {"dispersion_weight": 0.3, "anchoring_weight": 0.1, "radius": 0.0},
+}
+
+
+@pytest.mark.parametrize("sentence", COLLAPSE_MISTAKES)
+def test_collapse_with_dispersion_names_the_mistake(sentence, capsys):
+    assert not checks.collapse_with_dispersion(COLLAPSE_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_collapse_with_dispersion_accepts_a_right_answer():
+    setting = {"dispersion_weight": 0.3, "anchoring_weight": 1.0, "radius": 0.0}
+    assert checks.collapse_with_dispersion(setting)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (None, "put your own code"),
+        (0.0126, "multiply by 100"),
+        (0.0158, "take the root"),
+        (21.8, "a single sample's result"),
+        (2.47, "half of a 95 % interval"),
+        (2.89, "put 0.95 into"),
+        (1.0, "its variance is p (1 - p)"),
+    ],
+)
+def test_sampling_error_names_the_mistake(value, sentence, capsys):
+    assert not checks.sampling_error(value)
+    assert sentence in capsys.readouterr().out
+
+
+def test_sampling_error_accepts_a_right_answer():
+    assert checks.sampling_error(1.26)
