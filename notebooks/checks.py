@@ -657,7 +657,7 @@ def same_length(answer) -> bool:
         if abs(value) < 1e-4:
             yield "lengths 5 and 1 against 1 and 1 must give more than 0: do not normalize the embeddings."
         if abs(value - 4) < 1e-4:
-            yield "this compares the lengths themselves; compare their logarithms, so that units do not matter."
+            yield "this compares the lengths themselves; compare their logarithms, which only see ratios."
         if abs(value - (math.log(5) / 2) ** 2) < 1e-4:
             yield "this is the mean of the logarithms; take the mean length first, then its logarithm."
         if abs(value - math.log(17) ** 2 / 4) < 1e-4:
