@@ -1,17 +1,19 @@
-"""Trains a few tiny configs and saves weights and records, for processes that torchrun starts, or one alone.
+"""Trains a few tiny configs, for processes that torchrun starts or one alone, and runs a tiny benchmark.
 
-torchrun --nproc-per-node 2 tests/distributed_steps.py FILE
+torchrun --nproc-per-node 2 tests/distributed_steps.py FOLDER
 """
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from small_data import clouds
 
-from geomreg_mini import GeometryRegularizer, distributed
+from geomreg_mini import GeometryRegularizer, benchmarks, distributed
 from geomreg_mini.models import build_model
 from geomreg_mini.paradigms import PARADIGMS
+from geomreg_mini.recipes import RECIPES
 from geomreg_mini.training import TrainConfig, fit
 
 # One step at rate 1 moves the weights by the gradient; 45 of 48 samples do not divide among two processes.
@@ -81,5 +83,10 @@ if __name__ == "__main__":
     own = torch.cat(own)
     common = distributed.gather(torch.rand(1))
     if distributed.rank() == 0:
-        torch.save({"results": results, "processes_agree": same, "own": own, "common": common}, sys.argv[1])
-    distributed.end()
+        torch.save(
+            {"results": results, "processes_agree": same, "own": own, "common": common},
+            Path(sys.argv[1], "results.pt"),
+        )
+    RECIPES["toy"] = replace(ONE_STEP, fusion="concat", paper_protocol=True, epochs=2)
+    benchmark = ["toy", "--seeds", "0", "--paradigms", "joint", "--device", "cpu"]
+    sys.exit(benchmarks.main([*benchmark, "--out", sys.argv[1]]))

@@ -10,24 +10,28 @@ import torch
 from distributed_steps import CONFIGS, train
 
 from geomreg_mini import distributed
+from geomreg_mini.records import Record
 
 ROOT = Path(__file__).parents[1]
 
 
-def torchrun(*arguments) -> None:
+def torchrun(*arguments) -> str:
+    """What the processes printed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*command, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    file = tmp_path_factory.mktemp("two") / "results.pt"
-    torchrun(ROOT / "tests" / "distributed_steps.py", file)
-    return torch.load(file, weights_only=True)
+    folder = tmp_path_factory.mktemp("two")
+    printed = torchrun(ROOT / "tests" / "distributed_steps.py", folder)
+    results = torch.load(folder / "results.pt", weights_only=True)
+    return {**results, "folder": folder / "toy", "printed": printed}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,13 @@ def test_the_processes_hold_the_same_weights_to_the_last_bit(two):
 def test_crops_are_drawn_by_each_process_and_everything_else_alike(two):
     assert two["own"].unique().numel() == 4, "two steps of two processes"
     assert two["common"].unique().numel() == 1
+
+
+def test_one_process_alone_writes_and_speaks(two):
+    names = {str(path.relative_to(two["folder"])) for path in two["folder"].rglob("*.*")}
+    assert names == {"joint/seed0/baseline.json", "joint/seed0/regularized.json"}
+    assert Record.load(two["folder"] / "joint" / "seed0" / "baseline.json").device == "2 x cpu"
+    assert two["printed"].count("2 of 2 runs recorded") == 1
 
 
 def test_one_process_has_nothing_to_share_or_gather():
