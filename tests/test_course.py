@@ -154,6 +154,7 @@ def test_refresh_stores_outputs_without_anything_of_the_run_or_the_machine(folde
     assert [cell.execution_count for cell in stored.cells[1:]] == [1, 2, 3]
     assert stored.cells[3].outputs[0].text == "stored\n"
     assert stored.cells[2].outputs == []
+    assert stored.metadata.pop("course") == {"ran": books.fingerprint(stored)}
     assert stored.metadata == {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
