@@ -8,6 +8,10 @@ more runs: the *baseline* arm tries another learning rate and another weight dec
 *regularized* arm two settings of the regularizer (``REGULARIZERS``). So each arm has cost four runs. Each
 arm's best is picked by fused validation accuracy: the baseline from all four of its runs, the regularized arm
 from its two, "no regularizer" not among them. The test split is read from the two picked runs only.
+
+One thing was added after the table was seen: on digits the regularizer raised fused accuracy measurably in one
+row of twelve, so this row, and no other, is trained again with new seeds (``AGAIN``), by the same rules. They
+take no part in the table.
 """
 
 from __future__ import annotations
@@ -74,6 +78,9 @@ DATASETS: dict[str, dict[str, Any]] = {
     },
 }
 RUNS = 2 + len(MORE) + len(REGULARIZERS)
+Cell = tuple[str, str, int]  # data set, paradigm, seed
+CELLS: tuple[Cell, ...] = tuple((d, p, seed) for seed in SEEDS for d, p in product(DATASETS, FIRST))
+AGAIN: tuple[Cell, ...] = tuple(("digits", "dgl", seed) for seed in (5, 6, 7, 8, 9))
 # For tables and figures: the paper's own spelling where its Table 1 has the method.
 NAMES = {
     "joint": "Joint",
@@ -135,16 +142,16 @@ def run_cell(dataset: str, paradigm: str, seed: int, folder: Path) -> int:
 
 def run_table(folder: str | Path, *, jobs: int = 2) -> None:
     """Train what is not recorded below ``folder``, ``jobs`` processes of one thread each."""
-    cells = [(d, p, seed, Path(folder)) for seed in SEEDS for d, p in product(DATASETS, FIRST)]
+    cells = [(*cell, Path(folder)) for cell in CELLS + AGAIN]
     work_through(run_cell, cells, total=len(cells) * RUNS, jobs=jobs)
 
 
-def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
     arms = {
         "baseline": ["first-0", "first-1", *(f"more-{name}" for name in MORE)],
         "regularized": [f"regularized-{name}" for name in REGULARIZERS],
     }
-    for dataset, paradigm, seed in product(DATASETS, FIRST, SEEDS):
+    for dataset, paradigm, seed in cells:
         here = folder / dataset / paradigm / f"seed{seed}"
         paths = {arm: {name: here / f"{name}.json" for name in names} for arm, names in arms.items()}
         if not all(path.exists() for arm in paths.values() for path in arm.values()):
@@ -160,6 +167,11 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
                 yield {**cell, **record.metrics, **_means(record.metrics)}
 
 
+def _position(cell: Cell) -> tuple[int, int, int]:
+    dataset, paradigm, seed = cell
+    return list(DATASETS).index(dataset), list(FIRST).index(paradigm), seed
+
+
 def _means(metrics: Mapping[str, float]) -> dict[str, float]:
     means = {}
     for quantity in AVERAGED:
@@ -170,8 +182,10 @@ def _means(metrics: Mapping[str, float]) -> dict[str, float]:
     return means
 
 
-def load_table(folder: str | Path) -> pd.DataFrame:
-    """One row a run: dataset, paradigm, seed, arm, setting, ``selected``, ``start``, and every metric.
+def load_table(folder: str | Path, cells: Sequence[Cell] = CELLS) -> pd.DataFrame:
+    """One row a run of ``cells`` (the table, or ``AGAIN``): how it was made, and every metric.
+
+    The first columns are dataset, paradigm, seed, arm, setting, ``selected`` and ``start``.
 
     ``start`` marks the first run that the regularized arm took its settings from. "test/QUANTITY/mean" is the
     mean over modalities (over pairs, for a quantity of pairs) of each quantity in ``AVERAGED``.
@@ -181,7 +195,7 @@ def load_table(folder: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    frame = pd.DataFrame(_rows(Path(folder)))
+    frame = pd.DataFrame(_rows(Path(folder), sorted(cells, key=_position)))
     if frame.empty:
         raise FileNotFoundError(
             f"no complete records below {folder}: run 'python -m geomreg_mini.paradigm_table' first."

@@ -8,6 +8,8 @@ import pytest
 
 from geomreg_mini import data, paradigm_table, sweeps
 from geomreg_mini.paradigm_table import (
+    AGAIN,
+    CELLS,
     DATASETS,
     FIRST,
     MORE,
@@ -106,8 +108,8 @@ def test_all_cells_are_worked_through_seed_by_seed(monkeypatch):
         paradigm_table, "work_through", lambda work, cells, **o: calls.update(cells=cells, **o)
     )
     run_table("somewhere", jobs=1)
-    assert len(set(calls["cells"])) == len(calls["cells"]) == 180
-    assert calls["total"] == 1080 and calls["jobs"] == 1
+    assert len(set(calls["cells"])) == len(calls["cells"]) == 180 + len(AGAIN)
+    assert calls["total"] == 1080 + RUNS * len(AGAIN) and calls["jobs"] == 1
     assert [seed for _, _, seed, _ in calls["cells"]] == sorted(seed for _, _, seed, _ in calls["cells"])
 
 
@@ -213,6 +215,17 @@ def test_gains_over_the_run_that_the_regularizer_was_added_to(tmp_path):
     assert gains(frame, FUSED)["mean"].tolist() == pytest.approx([0.1])
 
 
+def test_new_seeds_of_a_row_take_no_part_in_the_table(tmp_path):
+    for seed in (0, 1):
+        made_up(tmp_path, "dgl", seed, 0.5, 0.6)
+    for dataset, paradigm, seed in AGAIN:
+        made_up(tmp_path, paradigm, seed, 0.5, 0.4, dataset=dataset)
+    assert gains(load_table(tmp_path), FUSED)[["mean", "seeds"]].values.tolist() == [[pytest.approx(0.1), 2]]
+    again = gains(load_table(tmp_path, AGAIN), FUSED)
+    assert again[["mean", "seeds"]].values.tolist() == [[pytest.approx(-0.1), len(AGAIN)]]
+    assert not {seed for _, _, seed in AGAIN} & set(SEEDS)
+
+
 def test_a_metric_that_a_paradigm_lacks_gives_no_row(tmp_path):
     for seed in (0, 1):
         made_up(tmp_path, "joint", seed, 0.5, 0.6, audio=0.4)
@@ -299,7 +312,7 @@ def test_the_command_prints_the_summary_and_draws(tmp_path, capsys):
 def test_every_committed_record_is_the_run_that_the_protocol_asks_for():
     cells = [
         cell
-        for cell in itertools.product(DATASETS, FIRST, SEEDS)
+        for cell in CELLS + AGAIN
         if len(list((RESULTS / cell[0] / cell[1] / f"seed{cell[2]}").glob("*.json"))) == RUNS
     ]
     if not cells:
