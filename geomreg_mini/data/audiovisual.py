@@ -107,14 +107,14 @@ class ClipSplit(Split):
         if "visual" in inputs:
             frames = inputs["visual"]
             size, (batch, number) = self.reading.image_size, frames.shape[:2]
-            pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float().div(255)
+            pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
             if self.training:
                 aspects = inputs["aspect"].cpu().repeat_interleave(number)
                 pixels = crop(pixels, random_boxes(aspects), torch.rand(len(pixels)) < 0.5, size)
             else:
                 pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-            mean, std = (pixels.new_tensor(v)[:, None, None] for v in (MEAN, STD))
-            pixels = ((pixels - mean) / std).unflatten(0, (batch, number)).transpose(1, 2)
+            mean, std = (255 * pixels.new_tensor(v)[:, None, None] for v in (MEAN, STD))
+            pixels = pixels.sub_(mean).div_(std).unflatten(0, (batch, number)).transpose(1, 2)
             given["visual"] = pixels[:, :, 0] if number == 1 else pixels
         return given
 
