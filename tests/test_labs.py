@@ -31,7 +31,7 @@ def without_drawing(monkeypatch):
 @pytest.fixture
 def drawn_when_trained(monkeypatch):
     drawing = live.picture
-    monkeypatch.setattr(live, "picture", lambda *args: drawing(*args) if args[1].now["epoch"] else b"")
+    monkeypatch.setattr(live, "picture", lambda *args: drawing(*args) if args[1].rows[-1]["epoch"] else b"")
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def until(condition):
 
 def test_equal_settings_give_equal_runs():
     first, again = (train({"radius": 0.3, "anchoring_weight": 1.0}, epochs=3) for _ in range(2))
-    assert first.rows == again.rows and first.test == again.test and len(first.rows) == 4
+    assert first.rows == again.rows and first.now == again.now and len(first.rows) == 4
 
 
 @pytest.fixture(scope="module")

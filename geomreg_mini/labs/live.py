@@ -158,7 +158,7 @@ class Lab:
         Before each it looks whether the run is still wanted: this bounds how long the next run waits, and no
         picture of an old one appears after a control has moved.
         """
-        epoch, (first, *others) = run.now["epoch"], PANELS
+        epoch, (first, *others) = run.rows[-1]["epoch"], PANELS
         turn = [first if epoch % 2 else others[epoch // 2 % len(others)]]
         for name in PANELS if epoch in (0, self.epochs) else turn:
             drawn = picture(name, run, self.memory[-3:])

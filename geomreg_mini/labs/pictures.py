@@ -39,6 +39,7 @@ def draw_drift(ax, run: Run, earlier=()) -> None:
     pair = tuple(run.embeddings.values())
     plots.drift_histogram({"pairs": pair}, run.setting.radius, title="Distances of pairs", ax=ax)
     ax.set(xlabel="distance (0 to 2)")
+    ax.legend(fontsize=9, handlelength=1.2, loc="upper right")
 
 
 def draw_spectrum(ax, run: Run, earlier=()) -> None:
@@ -115,9 +116,9 @@ def memory_table(runs: list[Run]) -> str:
         terms[name] = name
     rows = [["run", *terms, "epochs", *numbers]]
     for k, run in reversed(list(enumerate(runs, start=1))):
-        values = [getattr(run.setting, name) for name in terms.values()]
-        last = [f"{run.now[key]:.2f}" for key in numbers.values()]
-        rows.append([k, *(v if isinstance(v, str) else f"{v:g}" for v in values), run.now["epoch"], *last])
+        values, now = [getattr(run.setting, name) for name in terms.values()], run.now
+        last = [f"{now[key]:.2f}" for key in numbers.values()]
+        rows.append([k, *(v if isinstance(v, str) else f"{v:g}" for v in values), now["epoch"], *last])
     cells = [
         "".join(
             f'<{tag} style="padding: 2px 8px; text-align: right">{html.escape(str(c))}</{tag}>' for c in row

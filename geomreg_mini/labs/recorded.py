@@ -43,10 +43,12 @@ def digits_values(frame: pd.DataFrame, group: str, first: float, second: float) 
             both = [rows[f"test/{quantity}/{name}"] for rows in (without, chosen)]
             for seed in chosen.index.intersection(without.index):
                 ends = [x - 0.2, x + 0.2], [values[seed] for values in both]
-                ax.plot(*ends, color=styles[name]["color"], marker=styles[name]["marker"], mfc="white", lw=1)
-                ax.plot(ends[0][1], ends[1][1], styles[name]["marker"], color=styles[name]["color"])
+                ax.plot(
+                    *ends, color=styles[name]["color"], marker=styles[name]["marker"], mfc="white", ms=7, lw=1
+                )
+                ax.plot(ends[0][1], ends[1][1], styles[name]["marker"], ms=7, color=styles[name]["color"])
         ax.grid(axis="x", visible=False)
-        ax.set(title=title, xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
+        ax.set(ylabel=title, xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
     fig.supxlabel("hollow: no regularizer; filled: with it; a line is a seed", fontsize=10)
     return fig
 
