@@ -9,9 +9,9 @@ more runs: the *baseline* arm tries another learning rate and another weight dec
 arm's best is picked by fused validation accuracy: the baseline from all four of its runs, the regularized arm
 from its two, "no regularizer" not among them. The test split is read from the two picked runs only.
 
-One thing was added after the table was seen: on digits the regularizer raised fused accuracy measurably in one
-row of twelve, so this row, and no other, is trained again with new seeds (``AGAIN``), by the same rules. They
-take no part in the table.
+One thing was added after the table was seen: on digits the regularizer raised fused accuracy measurably in
+one row of twelve, so this row, and no other, is trained again with new seeds (``AGAIN``), by the same rules.
+They take no part in the table.
 """
 
 from __future__ import annotations

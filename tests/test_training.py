@@ -235,7 +235,8 @@ def test_a_run_stopped_after_any_epoch_and_resumed_gives_the_same_record(tmp_pat
 def test_a_run_that_was_told_to_stop_saves_every_epoch_and_continues_to_the_same_record(tmp_path, every):
     config, path = replace(REGULARIZED, evaluate_every=every, paper_protocol=True), tmp_path / "run.pt"
     for epoch in (1, 2, 3):
-        with pytest.raises(Stopped, match=f"^stopped after epoch {epoch} of 4: .*run.pt continues from there"):
+        told = f"^stopped after epoch {epoch} of 4: .*run.pt continues from there"
+        with pytest.raises(Stopped, match=told):
             run(config, checkpoint=path, stop=lambda: True)
     resumed = run(config, checkpoint=path, stop=lambda: True)  # the last epoch is not the place to stop
     assert as_json(resumed) == as_json(run(config))
