@@ -68,6 +68,26 @@ def test_says_its_data_and_minutes_for_the_course_list(notebook):
     assert set(notebook.metadata.get("course", {})) - {"ran"} == {"data", "minutes"}
 
 
+def test_was_run_after_its_code_was_last_edited(notebook):
+    ran = notebook.metadata.get("course", {}).get("ran")
+    assert ran == books.fingerprint(notebook), "run `geomreg-course refresh` on it"
+
+
+def test_begins_with_the_set_up_of_all_notebooks(notebook):
+    of_all = code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
+    assert code_cells(notebook)[0].source == of_all
+    badges.stamp(notebook, "a.ipynb", "owner/name", "main")  # raises where a line to be stamped is missing
+
+
+def test_solutions_are_collapsed_in_jupyterlab_and_colab(notebook):
+    for cell in notebook.cells:
+        if books.has_tag(cell, "solution") and cell.cell_type == "code":
+            assert cell.metadata.get("jupyter") == {"source_hidden": True}
+            assert cell.metadata.get("cellView") == "form" and cell.source.startswith("# @title Solution\n")
+        elif books.has_tag(cell, "solution"):
+            assert cell.source.startswith("<details><summary>"), "fold a model answer in prose"
+
+
 def test_outputs_come_from_one_run_from_top_to_bottom(notebook):
     counts = [cell.execution_count for cell in code_cells(notebook) if cell.source.strip()]
     assert counts == list(range(1, len(counts) + 1))
