@@ -144,6 +144,20 @@ def test_the_same_config_gives_the_same_record_whatever_was_drawn_before(paradig
     assert as_json(first) == as_json(second)
 
 
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_a_regularizer_of_weight_zero_gives_the_record_without_it_bit_for_bit(paradigm):
+    plain = replace(SMALL, paradigm=paradigm, fusion="shared")
+    without, zero = run(plain), run(replace(plain, regularizer=GeometryRegularizer(0, 0)))
+    assert zero.selected_epoch == without.selected_epoch
+    for part in ("metrics", "series"):
+        first, second = getattr(without, part), getattr(zero, part)
+        assert first == {name: second[name] for name in first}
+    more = set(zero.series) - set(
+        without.series
+    )  # it has a radius, so the share outside its band is measured
+    assert more == {"train/loss/geometry", "validation/band_violation/a-b"}
+
+
 def test_another_seed_gives_another_record():
     assert run(SMALL).metrics != run(replace(SMALL, seed=1)).metrics
 
