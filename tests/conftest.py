@@ -1,6 +1,7 @@
 """What every test can rely on: one thread, and a GPU where a test asks for one."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,3 +17,24 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Training replaced by the validation accuracy that ``accuracy_of(config)`` says; ``runs`` lists it."""
+    from made_up_records import record_of
+
+    from geomreg_mini import data, sweeps
+
+    runs = []
+
+    def fake(config, *, data, device, progress):
+        assert device == "cpu"
+        runs.append(config)
+        return record_of(config, fake.accuracy_of(config))
+
+    fake.accuracy_of = lambda config: 0.5
+    fake.runs = runs
+    monkeypatch.setattr(sweeps, "fit", fake)
+    monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(fingerprint="0"))
+    return fake

@@ -5,33 +5,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_up_records import record_of
 
 from geomreg_mini import ablations, data, regimes, sweeps
 from geomreg_mini.ablations import BAND, MAPS, SEEDS, VARIANTS, gains, in_points, load_ablations, sensitivity
 from geomreg_mini.controls import CONTROLS
 from geomreg_mini.records import Record
-from geomreg_mini.sweeps import SELECTION
 from geomreg_mini.training import TrainConfig
 
 RESULTS = Path(__file__).parents[1] / "results"
 PATHS = {(v.paradigm, v.setting, s): v for v in VARIANTS for s in v.seeds}
-
-
-def record_of(config: TrainConfig, validation: float, **test: float) -> Record:
-    test = {"fused": 0.5} | test
-    return Record(
-        config=config.to_dict(),
-        seed=config.seed,
-        versions={},
-        device="cpu",
-        data_fingerprint="0",
-        data_note="",
-        split_sizes={},
-        series={"epoch": []},
-        selected_epoch=1,
-        metrics={SELECTION: validation, **{f"test/accuracy/{m}": value for m, value in test.items()}},
-        wall_time=0.0,
-    )
 
 
 def write(folder, value_of, group=None, seeds=SEEDS, validation_of=lambda variant: 0.5) -> None:

@@ -2,11 +2,11 @@
 
 import itertools
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from made_up_records import record_of
 
-from geomreg_mini import data, paradigm_table, sweeps
+from geomreg_mini import paradigm_table
 from geomreg_mini.paradigm_table import (
     AGAIN,
     CELLS,
@@ -30,46 +30,11 @@ from geomreg_mini.paradigm_table import (
 )
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.records import Record
-from geomreg_mini.sweeps import SELECTION, best
+from geomreg_mini.sweeps import best
 from geomreg_mini.training import TrainConfig
 
 RESULTS = Path(__file__).parents[1] / "results" / "paradigms"
 FUSED = "test/accuracy/fused"
-
-
-def record_of(config: TrainConfig, validation: float, **test: float) -> Record:
-    """``test`` maps "fused", "audio", ... to a test accuracy."""
-    metrics = {SELECTION: validation, **{f"test/accuracy/{name}": value for name, value in test.items()}}
-    return Record(
-        config=config.to_dict(),
-        seed=config.seed,
-        versions={},
-        device="cpu",
-        data_fingerprint="0",
-        data_note="",
-        split_sizes={},
-        series={"epoch": []},
-        selected_epoch=1,
-        metrics=metrics,
-        wall_time=0.0,
-    )
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Training replaced by the validation accuracy that ``accuracy_of(config)`` says; ``runs`` lists it."""
-    runs = []
-
-    def fake(config, *, data, device, progress):
-        assert device == "cpu"
-        runs.append(config)
-        return record_of(config, fake.accuracy_of(config), fused=0.5)
-
-    fake.accuracy_of = lambda config: 0.5
-    fake.runs = runs
-    monkeypatch.setattr(sweeps, "fit", fake)
-    monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(fingerprint="0"))
-    return fake
 
 
 # Rows and configs

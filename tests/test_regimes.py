@@ -6,8 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_up_records import record_of
 
-from geomreg_mini import data, regimes, sweeps
+from geomreg_mini import data, regimes
 from geomreg_mini.records import Record
 from geomreg_mini.regimes import (
     BASELINES,
@@ -21,46 +22,12 @@ from geomreg_mini.regimes import (
     run_cell,
     summary,
 )
-from geomreg_mini.sweeps import SELECTION, best
+from geomreg_mini.sweeps import best
 from geomreg_mini.training import TrainConfig, fit
 
 RESULTS = Path(__file__).parents[1] / "results" / "digits"
 REGIME = Regime("official", 300, 0.4, "joint")
 RUNS = len(BASELINES) + len(REGULARIZERS)
-
-
-def record_of(config: TrainConfig, validation: float, test: float = 0.5) -> Record:
-    metrics = {SELECTION: validation, "test/accuracy/fused": test}
-    return Record(
-        config=config.to_dict(),
-        seed=config.seed,
-        versions={},
-        device="cpu",
-        data_fingerprint="0",
-        data_note="",
-        split_sizes={},
-        series={"epoch": []},
-        selected_epoch=1,
-        metrics=metrics,
-        wall_time=0.0,
-    )
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Training replaced by the validation accuracy that ``accuracy_of(config)`` says; ``runs`` lists it."""
-    runs = []
-
-    def fake(config, *, data, device, progress):
-        assert device == "cpu"
-        runs.append(config)
-        return record_of(config, fake.accuracy_of(config))
-
-    fake.accuracy_of = lambda config: 0.5
-    fake.runs = runs
-    monkeypatch.setattr(sweeps, "fit", fake)
-    monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(fingerprint="0"))
-    return fake
 
 
 # The table of regimes and their configs
@@ -117,7 +84,7 @@ def test_validation_selects_and_ties_go_to_the_first():
 
 def test_the_test_split_does_not_select():
     config = REGIME.config(0, {}, None)
-    assert best({"x": record_of(config, 0.5, test=1.0), "y": record_of(config, 0.6, test=0.0)}) == "y"
+    assert best({"x": record_of(config, 0.5, fused=1.0), "y": record_of(config, 0.6, fused=0.0)}) == "y"
 
 
 @pytest.mark.parametrize("winner", list(BASELINES))
@@ -235,7 +202,8 @@ def made_up(tmp_path, regime, seed, baseline, regularized):
         ("regularized", REGULARIZERS, regularized),
     ):
         for index, (name, accuracy) in enumerate(zip(settings, accuracies, strict=True)):
-            record_of(regime.config(seed, {}, None), index / 10, accuracy).save(here / f"{arm}-{name}.json")
+            record = record_of(regime.config(seed, {}, None), index / 10, fused=accuracy)
+            record.save(here / f"{arm}-{name}.json")
 
 
 def ending(value, settings, other=0.1):
