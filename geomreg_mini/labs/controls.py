@@ -10,10 +10,14 @@ def control(kind: type, name: str, value, **options):
     return kind(
         value=value,
         description=name.replace("_", " "),
-        style={"description_width": "130px"},
+        style={"description_width": "115px"},
         layout=widgets.Layout(width="340px", max_width="98%"),
         **options,
     )
+
+
+def button(name: str, **options) -> widgets.Button:
+    return widgets.Button(description=name, layout=widgets.Layout(width="auto"), **options)
 
 
 def wrapped(*children) -> widgets.Box:

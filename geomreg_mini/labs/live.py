@@ -10,7 +10,7 @@ from dataclasses import asdict
 import ipywidgets as widgets
 
 from ..paradigms import PARADIGMS
-from .controls import control, image, wrapped
+from .controls import button, control, image, wrapped
 from .pictures import PANELS, memory_table, picture
 from .runs import EPOCHS, PRESETS, Run, Setting, train
 
@@ -50,17 +50,17 @@ class Lab:
             name: control(kind, name, getattr(default, name), **options)
             for name, (kind, options) in kinds.items()
         }
-        self.train_button = widgets.Button(description="Train", icon="play")
-        self.stop_button = widgets.Button(description="Stop", icon="stop", disabled=True)
-        self.preset_buttons = {name: widgets.Button(description=f"Preset {name}") for name in PRESETS}
+        self.train_button = button("Train", icon="play")
+        self.stop_button = button("Stop", icon="stop", disabled=True)
+        self.preset_buttons = {name: button(f"Preset {name}") for name in PRESETS}
         self.images = {name: image() for name in PANELS}
         self.message, self.table = widgets.HTML(), widgets.HTML()
         for moved in self.controls.values():
             moved.observe(self._moved, names="value")
         self.train_button.on_click(self.start)
         self.stop_button.on_click(self.stop)
-        for name, button in self.preset_buttons.items():
-            button.on_click(lambda _, name=name: self.use(name))
+        for name, pressed in self.preset_buttons.items():
+            pressed.on_click(lambda _, name=name: self.use(name))
         buttons = wrapped(self.train_button, self.stop_button, *self.preset_buttons.values())
         sliders, pictures = widgets.VBox([*self.controls.values()]), wrapped(*self.images.values())
         pictures.layout.flex = "1 1 340px"

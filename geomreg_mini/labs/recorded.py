@@ -26,30 +26,42 @@ QUANTITIES = {
 }
 
 
+KEY = "hollow: no regularizer; filled: with it; a line is a seed"
+
+
 def cell(frame: pd.DataFrame, group: str, first: float, second: float) -> pd.DataFrame:
     """The rows, one a seed, of one cell of the map "weights" or "band"; see ``ablations.load_ablations``."""
     here = frame[(frame["group"] == group) & (frame["name"] == f"{first} {second}")]
     return here.set_index("seed").sort_index()
 
 
+def draw_quantity(ax, title: str, without: pd.DataFrame, chosen: pd.DataFrame) -> None:
+    """Each seed without regularizer (hollow) and with the chosen one (filled), joined by a line."""
+    quantity, names = QUANTITIES[title]
+    styles = plots.modality_style(names)
+    for x, name in enumerate(names):
+        color, marker = styles[name]["color"], styles[name]["marker"]
+        both = [rows[f"test/{quantity}/{name}"] for rows in (without, chosen)]
+        for seed in chosen.index.intersection(without.index):
+            y = [values[seed] for values in both]
+            ax.plot([x - 0.2, x + 0.2], y, color=color, marker=marker, mfc="white", ms=7, lw=1)
+            ax.plot(x + 0.2, y[1], marker, color=color, ms=7)
+    ax.grid(axis="x", visible=False)
+    ax.set(ylabel=title, xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
+
+
 def digits_values(frame: pd.DataFrame, group: str, first: float, second: float) -> Figure:
-    """Each seed without regularizer and with the chosen one, joined by a line; accuracies and geometry."""
-    without, chosen = cell(frame, "weights", 0.0, 0.0), cell(frame, group, first, second)
+    """Accuracies and geometry of one cell beside those without regularizer, in one figure."""
     fig = Figure(figsize=(9.6, 3.2), layout="constrained")
-    axes = fig.subplots(1, 4, width_ratios=[3, 2, 2, 1.2])
-    for ax, (title, (quantity, names)) in zip(axes, QUANTITIES.items(), strict=True):
-        styles = plots.modality_style(names)
-        for x, name in enumerate(names):
-            both = [rows[f"test/{quantity}/{name}"] for rows in (without, chosen)]
-            for seed in chosen.index.intersection(without.index):
-                ends = [x - 0.2, x + 0.2], [values[seed] for values in both]
-                ax.plot(
-                    *ends, color=styles[name]["color"], marker=styles[name]["marker"], mfc="white", ms=7, lw=1
-                )
-                ax.plot(ends[0][1], ends[1][1], styles[name]["marker"], ms=7, color=styles[name]["color"])
-        ax.grid(axis="x", visible=False)
-        ax.set(ylabel=title, xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
-    fig.supxlabel("hollow: no regularizer; filled: with it; a line is a seed", fontsize=10)
+    for ax, title in zip(fig.subplots(1, 4, width_ratios=[3, 2, 2, 1.2]), QUANTITIES, strict=True):
+        draw_quantity(ax, title, cell(frame, "weights", 0.0, 0.0), cell(frame, group, first, second))
+    fig.supxlabel(KEY, fontsize=10)
+    return fig
+
+
+def _alone(title: str, without: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
+    fig = Figure(figsize=(2.9, 2.9), layout="constrained")
+    draw_quantity(fig.subplots(), title, without, chosen)
     return fig
 
 
@@ -102,12 +114,14 @@ class DigitsLab:
             for group, names in MAPS.items()
             for name, options in zip(names, grid(frame, group), strict=True)
         }
-        self.images = {"values": image(width="800px"), "map": image(width="370px")}
+        self.images = {"map": image(), **{title: image(width="290px") for title in QUANTITIES}}
         self.message = widgets.HTML()
         for moved in (self.map, *self.controls.values()):
             moved.observe(self.update, names="value")
         sliders = widgets.VBox([self.map, *self.controls.values()])
-        self.view = widgets.VBox([wrapped(sliders, *self.images.values()), self.message])
+        first, *others = self.images.values()
+        below = wrapped(*others), widgets.Label(KEY)
+        self.view = widgets.VBox([wrapped(sliders, first), self.message, *below])
         self.update()
 
     def update(self, _=None) -> None:
@@ -121,7 +135,9 @@ class DigitsLab:
             words = ", ".join(f"{m} {value:.1f} %" for m, value in mean.items())
             setting = ", ".join(f"{n.replace('_', ' ')} {v:g}" for n, v in values.items())
             self.message.value = f"{setting}: mean of {len(rows)} seeds, test accuracy {words}."
-            self.images["values"].value = png(digits_values(self.frame, *chosen))
+            without = cell(self.frame, "weights", 0.0, 0.0)
+            for title in QUANTITIES:
+                self.images[title].value = png(_alone(title, without, rows))
         else:
             self.message.value = "This cell is not recorded."
         self.images["map"].value = png(digits_map(self.frame, *chosen))
