@@ -97,7 +97,9 @@ def test_static_figures_have_a_panel_for_everything(preset_runs):
     sphere = train(Setting(dimensions=3), epochs=1)
     assert labs.figure(sphere).axes[0].name == "3d"
     fig = labs.multiples({**preset_runs, "sphere": sphere})
-    assert [ax.get_title() for ax in fig.axes[::2]] == [*PRESETS, "sphere"]
+    # where a title stands is a setting of matplotlib that other tests may have changed
+    titles = [ax.get_title(loc="left") or ax.get_title() for ax in fig.axes[::2]]
+    assert titles == [*PRESETS, "sphere"]
 
 
 # ------------------------------------------------------------ the live lab
