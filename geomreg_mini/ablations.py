@@ -20,17 +20,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .records import Record
-from .sweeps import best, command, paired_gains, recorded, work_through
+from .sweeps import (
+    GENTLE,
+    MODERATE,
+    TIGHT,
+    UNSEEN_SPEAKERS,
+    best,
+    command,
+    paired_gains,
+    recorded,
+    work_through,
+)
 from .training import REGULARIZERS, TrainConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SEEDS, MAP_SEEDS = (0, 1, 2, 3, 4), (0, 1, 2)
-DATA = {"source": "spoken", "protocol": "unseen_speakers", "labels": None, "image_noise": 0.8}
-MODERATE = {"dispersion_weight": 0.05, "anchoring_weight": 2.0, "temperature": 0.5, "radius": 0.4}
-GENTLE = {"dispersion_weight": 0.1, "anchoring_weight": 0.5, "temperature": 0.5, "radius": 0.6}
-TIGHT = {"dispersion_weight": 0.02, "anchoring_weight": 5.0, "temperature": 1.0, "radius": 0.3}
+DATA = UNSEEN_SPEAKERS["dataset_options"]
 GEOMETRY = "GeometryRegularizer"
 BAND = "bounded band (ours)"
 MAPS = {"weights": ("dispersion_weight", "anchoring_weight"), "band": ("temperature", "radius")}
@@ -61,12 +68,9 @@ class Variant:
     def config(self, seed: int) -> TrainConfig:
         regularizer = REGULARIZERS[self.objective](**self.arguments) if self.objective else None
         return TrainConfig(
-            dataset="digits",
-            dataset_options=DATA,
+            **UNSEEN_SPEAKERS,
             paradigm=self.paradigm,
             regularizer=regularizer,
-            epochs=12,
-            evaluate_every=2,
             seed=seed,
             **self.options,
         )
@@ -161,8 +165,7 @@ def run_ablations(folder: str | Path, *, jobs: int = 2, size: int = 8) -> None:
     """
     folder, cells = Path(folder), []
     for seed in SEEDS:
-        wanted = {(v.paradigm, v.setting): v for v in reversed(VARIANTS) if seed in v.seeds}
-        mine = list(reversed(wanted.values()))
+        mine = list({(v.paradigm, v.setting): v for v in VARIANTS if seed in v.seeds}.values())
         cells += [(seed, mine[start : start + size], folder) for start in range(0, len(mine), size)]
     work_through(run_part, cells, total=sum(len(mine) for _, mine, _ in cells), jobs=jobs)
 
@@ -324,8 +327,9 @@ def main(arguments: list[str] | None = None) -> int:
         __doc__.split("\n")[0],
         "results/ablations",
         run_ablations,
-        lambda folder: summary(load_ablations(folder)),
-        lambda folder: figure(load_ablations(folder)),
+        load_ablations,
+        summary,
+        figure,
         arguments,
     )
 

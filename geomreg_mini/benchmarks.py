@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEEDS = (0, 1, 2, 3, 4)
+WEIGHTS = ("dispersion_weight", "anchoring_weight", "temperature", "radius")  # what the command line sets
 # The rows of the paper's Table 1, with joint training and the two baselines that every table should carry.
 TABLE = (
     "joint", "dgl", "uniform_sum", "unimodal", "g_blending", "ogm_ge", "pmr", "agm", "mmpareto",
@@ -215,7 +216,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--epochs", type=int, help="in place of the recipe's")
     add("--device", help='"cpu", "cuda", ... (default: a GPU where there is one)')
     add("--compile", action="store_true", help="run the encoders through torch.compile")
-    for weight in ("dispersion_weight", "anchoring_weight", "temperature", "radius"):
+    for weight in WEIGHTS:
         add(f"--{weight.replace('_', '-')}", type=float, help="of the regularizer, in place of its default")
     return parser.parse_args(arguments)
 
@@ -236,7 +237,6 @@ def main(arguments: list[str] | None = None) -> int:
     changes = {"epochs": options.epochs} if options.epochs is not None else {}
     if options.source:
         changes["dataset_options"] = {**RECIPES[options.name].dataset_options, "source": options.source}
-    given = ("dispersion_weight", "anchoring_weight", "temperature", "radius")
     try:
         distributed.start()
         cells = product(options.seeds, options.paradigms, options.arms)
@@ -245,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
             folder,
             runs=[Run(paradigm, arm, seed) for seed, paradigm, arm in cells],
             hours=options.until,
-            weights={w: getattr(options, w) for w in given if getattr(options, w) is not None},
+            weights={w: getattr(options, w) for w in WEIGHTS if getattr(options, w) is not None},
             say=say,
             changes=changes,
             device=options.device,

@@ -21,7 +21,6 @@ modalities, and there is no head.
 
 import math
 from collections.abc import Callable
-from inspect import signature
 from itertools import combinations
 
 import torch
@@ -29,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .regularizer import (
+    GeometryRegularizer,
     RegularizerOutput,
     _anchoring,
     _check_embeddings,
@@ -90,12 +90,8 @@ class _Control(nn.Module):
         """modality -> dispersion, and (modality, modality) -> anchoring."""
         raise NotImplementedError
 
-    def hyperparameters(self) -> dict:
-        """The constructor's arguments: `type(control)(**control.hyperparameters())` is an equal copy."""
-        return {name: getattr(self, name) for name in signature(type(self)).parameters}
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.hyperparameters().items())
+    hyperparameters = GeometryRegularizer.hyperparameters
+    extra_repr = GeometryRegularizer.extra_repr
 
 
 class AlwaysOnAlignment(_Control):

@@ -14,53 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .encoding import Encoded, encode
+
 if TYPE_CHECKING:
     from .paradigms import Paradigm
 
 CORRUPTION_STRENGTHS = (0.5, 1.0, 2.0)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A split seen through a model: embeddings {modality: (N, D)} and labels (N,), on its device."""
-
-    embeddings: dict[str, Tensor]
-    labels: Tensor
-
-
-@torch.no_grad()
-def encode(
-    model, split, *, modalities: Sequence[str] | None = None, noise: float = 0.0, batch_size: int = 256
-) -> Encoded:
-    """Embed a split in evaluation mode.
-
-    Args:
-        model: a ``MultimodalClassifier``.
-        split: anything with ``len``, ``batch(index)`` and ``prepare(inputs)``.
-        modalities: which to embed; all of the model's by default.
-        noise: standard deviation of Gaussian noise added to the inputs, in units of each input's own standard
-            deviation over the batch. The noise is fixed by the sample's position and ``batch_size``.
-        batch_size: samples a forward pass.
-    """
-    device = next(model.parameters()).device
-    modalities = tuple(modalities or model.modalities)
-    was_training = model.training
-    model.eval()
-    parts: dict[str, list[Tensor]] = {m: [] for m in modalities}
-    labels = []
-    for start in range(0, len(split), batch_size):
-        batch = split.batch(torch.arange(start, min(start + batch_size, len(split))))
-        inputs = split.prepare({m: batch["inputs"][m].to(device) for m in modalities})
-        if noise:
-            generator = torch.Generator().manual_seed(start)
-            for m, x in inputs.items():
-                standard = torch.randn(x.shape, generator=generator).to(device)
-                inputs[m] = x + noise * x.std() * standard
-        for m, z in model.encode(inputs).items():
-            parts[m].append(z)
-        labels.append(batch["label"].to(device))
-    model.train(was_training)
-    return Encoded({m: torch.cat(z) for m, z in parts.items()}, torch.cat(labels))
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -22,9 +22,19 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .paradigms import PARADIGMS
 from .records import Record
 from .regularizer import GeometryRegularizer
-from .sweeps import best, command, paired_gains, recorded_outcome, work_through
+from .sweeps import (
+    MODERATE,
+    TIGHT,
+    UNSEEN_SPEAKERS,
+    best,
+    command,
+    paired_gains,
+    recorded_outcome,
+    work_through,
+)
 from .training import TrainConfig
 
 if TYPE_CHECKING:
@@ -48,22 +58,12 @@ FIRST: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 MORE: dict[str, dict[str, float]] = {"lr0.05": {"learning_rate": 0.05}, "wd0.005": {"weight_decay": 0.005}}
 REGULARIZERS: dict[str, dict[str, float]] = {
-    "moderate": {"dispersion_weight": 0.05, "anchoring_weight": 2.0, "temperature": 0.5, "radius": 0.4},
-    "tight": {"dispersion_weight": 0.02, "anchoring_weight": 5.0, "temperature": 1.0, "radius": 0.3},
+    "moderate": MODERATE,
+    "tight": TIGHT,
 }
 # Few labels and weak views for the multiview digits, which are easy otherwise.
 DATASETS: dict[str, dict[str, Any]] = {
-    "digits": {
-        "dataset": "digits",
-        "dataset_options": {
-            "source": "spoken",
-            "protocol": "unseen_speakers",
-            "labels": None,
-            "image_noise": 0.8,
-        },
-        "epochs": 12,
-        "evaluate_every": 2,
-    },
+    "digits": UNSEEN_SPEAKERS,
     "three_views": {
         "dataset": "multiview_digits",
         "dataset_options": {"labels": 200, "views": ["fou", "zer", "mor"]},
@@ -107,11 +107,11 @@ def config(
     settings: Mapping[str, Any],
     regularizer: Mapping[str, float] | None = None,
 ) -> TrainConfig:
-    """One run; MLA shares one head among the modalities, every other paradigm concatenates embeddings."""
+    """One run, with the fusion that the paradigm is usually trained with."""
     return TrainConfig(
         **DATASETS[dataset],
         paradigm=paradigm,
-        fusion="shared" if paradigm == "mla" else "concat",
+        fusion=PARADIGMS[paradigm].usual_fusion,
         regularizer=None if regularizer is None else GeometryRegularizer(**regularizer),
         seed=seed,
         **settings,
@@ -330,8 +330,9 @@ def main(arguments: list[str] | None = None) -> int:
         __doc__.split("\n")[0],
         "results/paradigms",
         run_table,
-        lambda folder: summary(load_table(folder)),
-        lambda folder: figure(load_table(folder)),
+        load_table,
+        summary,
+        figure,
         arguments,
     )
 

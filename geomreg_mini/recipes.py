@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from .paradigms import PARADIGMS
 from .training import TrainConfig
 
 REFERENCE: dict[str, Any] = {  # what both data sets share, as in the scripts of DGL's code
@@ -84,8 +85,7 @@ def recipe(name: str, paradigm: str = "dgl", **changes) -> TrainConfig:
     base = RECIPES[name]
     if paradigm != base.paradigm:
         base = replace(base, paradigm=paradigm, paradigm_options={})
-    if paradigm == "mla":
-        base = replace(base, fusion="shared")
+        base = replace(base, fusion=PARADIGMS[paradigm].usual_fusion)
     return replace(base, **changes)
 
 

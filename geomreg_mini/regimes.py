@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from .records import Record
 from .regularizer import GeometryRegularizer
-from .sweeps import best, command, paired_gains, recorded, work_through
+from .sweeps import GENTLE, TIGHT, best, command, paired_gains, recorded, work_through
 from .training import TrainConfig
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ BASELINES: dict[str, dict[str, float]] = {
     for rate, decay in [(0.02, 0.0001), (0.05, 0.0001), (0.01, 0.0001), (0.02, 0.005)]
 }
 REGULARIZERS: dict[str, dict[str, float]] = {
-    "default": {"dispersion_weight": 0.1, "anchoring_weight": 0.5, "temperature": 0.5, "radius": 0.6},
-    "tight": {"dispersion_weight": 0.02, "anchoring_weight": 5.0, "temperature": 1.0, "radius": 0.3},
+    "default": GENTLE,
+    "tight": TIGHT,
     "dispersion_only": {
         "dispersion_weight": 0.02,
         "anchoring_weight": 0.0,
@@ -247,8 +247,9 @@ def main(arguments: list[str] | None = None) -> int:
         __doc__.split("\n")[0],
         "results/digits",
         run_map,
-        lambda folder: summary(load_map(folder)),
-        lambda folder: figure(load_map(folder)),
+        load_map,
+        summary,
+        figure,
         arguments,
     )
 

@@ -197,7 +197,7 @@ class GeometryRegularizer(nn.Module):
         return RegularizerOutput(total, dispersions, anchorings, active)
 
     def hyperparameters(self) -> dict:
-        """The constructor's arguments: `GeometryRegularizer(**reg.hyperparameters())` is an equal copy."""
+        """The constructor's arguments: `type(reg)(**reg.hyperparameters())` is an equal copy."""
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     def extra_repr(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import distributed
 from .records import Record
@@ -23,6 +23,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SELECTION = "validation/accuracy/fused"
+# Settings of the regularizer that several sweeps train.
+GENTLE = {"dispersion_weight": 0.1, "anchoring_weight": 0.5, "temperature": 0.5, "radius": 0.6}
+MODERATE = {"dispersion_weight": 0.05, "anchoring_weight": 2.0, "temperature": 0.5, "radius": 0.4}
+TIGHT = {"dispersion_weight": 0.02, "anchoring_weight": 5.0, "temperature": 1.0, "radius": 0.3}
+# The regime of the sweeps that keep to one, as fields of ``TrainConfig``.
+UNSEEN_SPEAKERS: dict[str, Any] = {
+    "dataset": "digits",
+    "dataset_options": {
+        "source": "spoken",
+        "protocol": "unseen_speakers",
+        "labels": None,
+        "image_noise": 0.8,
+    },
+    "epochs": 12,
+    "evaluate_every": 2,
+}
 
 
 def best(records: Mapping[str, Record]) -> str:
@@ -146,11 +162,12 @@ def command(
     description: str,
     folder: str,
     run: Callable[..., None],
-    summary: Callable[[str], str],
-    figure: Callable | None = None,
+    load: Callable[[str], pd.DataFrame],
+    summary: Callable[[pd.DataFrame], str],
+    figure: Callable[[pd.DataFrame], Any],
     arguments: list[str] | None = None,
 ) -> int:
-    """The command line of a sweep: ``run(folder, jobs=)``, or only print ``summary(folder)`` or draw."""
+    """The command line of a sweep: ``run(folder, jobs=)``, or print or draw what ``load(folder)`` gives."""
     parser = argparse.ArgumentParser(prog=f"python -m geomreg_mini.{module}", description=description)
     parser.add_argument("--out", default=folder, help="folder of the records (default: %(default)s)")
     parser.add_argument(
@@ -159,18 +176,16 @@ def command(
     parser.add_argument(
         "--summary", action="store_true", help="print a table of what is recorded, train nothing"
     )
-    if figure is not None:
-        parser.add_argument("--figure", metavar="FILE", help="draw what is recorded, train nothing")
+    parser.add_argument("--figure", metavar="FILE", help="draw what is recorded, train nothing")
     options = parser.parse_args(arguments)
-    drawn = getattr(options, "figure", None)
     from data_scripts.fetch import DataError
 
     try:
         if options.summary:
-            print(summary(options.out))
-        if drawn:
-            figure(options.out).savefig(drawn)
-        if not (options.summary or drawn):
+            print(summary(load(options.out)))
+        if options.figure:
+            figure(load(options.out)).savefig(options.figure)
+        if not (options.summary or options.figure):
             run(options.out, jobs=options.jobs)
     except (DataError, OSError, ValueError, RuntimeError) as error:
         print(f"{module}: {error}", file=sys.stderr)

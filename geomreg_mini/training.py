@@ -25,7 +25,8 @@ from torch import nn
 
 from . import distributed
 from .controls import CONTROLS
-from .evaluation import Encoded, accuracies, accuracies_alone, encode, knn_probe, robustness
+from .encoding import Encoded, encode
+from .evaluation import accuracies, accuracies_alone, knn_probe, robustness
 from .geometry import geometry_report
 from .models import MultimodalClassifier, build_model
 from .paradigms import PARADIGMS, Paradigm
@@ -532,7 +533,7 @@ class _Run:
         self.paradigm.load_state_dict(state["paradigm"])
         self.epoch, self.wall_time, self.series = state["progress"]
         self.best_epoch, self.best_accuracy, self.best_weights = state["best"]
-        self.test_selected = state.get("test_selected", {})  # checkpoints from before it lack it
+        self.test_selected = state["test_selected"]
 
 
 def versions() -> dict[str, str]:

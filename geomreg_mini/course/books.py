@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
+
+from ..records import write_atomically
 
 
 class CourseError(Exception):
@@ -101,9 +102,7 @@ def writable(folder: Path) -> Path:
 
 def save(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Write a notebook in one step: a run that is killed leaves the old file, never half of a new one."""
-    part = path.with_name(path.name + ".part")
-    nbformat.write(notebook, part)
-    os.replace(part, path)
+    write_atomically(path, f"{nbformat.writes(notebook).rstrip()}\n".encode())
 
 
 def has_tag(cell: nbformat.NotebookNode, tag: str) -> bool:

@@ -17,6 +17,7 @@ invisible here.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -35,6 +36,7 @@ from pathlib import Path
 import nbformat
 from tqdm import tqdm
 
+from ..records import write_atomically
 from . import books
 from .books import CourseError, Exercise, check_calls, exercises, has_tag, select
 from .running import one_line
@@ -235,10 +237,9 @@ def grade(folder: Path, timeout: float, jobs: int, out: Path) -> list[Row]:
             for process in tuple(RUNNING):
                 stop(process)
             raise
-    part = out.with_name(out.name + ".part")
-    with open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    os.replace(part, out)
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_atomically(out, file.getvalue().encode())
     return rows

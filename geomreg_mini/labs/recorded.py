@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .. import plots
+from ..sweeps import MODERATE
 from .controls import control, image, wrapped
 from .pictures import png
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAPS = {"weights": ("dispersion_weight", "anchoring_weight"), "band": ("temperature", "radius")}
-MODERATE = {"dispersion_weight": 0.05, "anchoring_weight": 2.0, "temperature": 0.5, "radius": 0.4}
 QUANTITIES = {
     "accuracy (test)": ("accuracy", ("fused", "audio", "image")),
     "effective rank": ("effective_rank", ("audio", "image")),

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import load
-from ..evaluation import accuracies, encode
+from ..encoding import encode
+from ..evaluation import accuracies
 from ..geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
 from ..paradigms import PARADIGMS
 from ..regularizer import GeometryRegularizer
@@ -44,14 +45,13 @@ class Setting:
     dimensions: int = 2
 
     def config(self, seed: int, epochs: int) -> TrainConfig:
-        defined = PARADIGMS[self.paradigm].fusions or ("concat",)
         terms = self.dispersion_weight, self.anchoring_weight, self.temperature, self.radius
         return TrainConfig(
             dataset="toy",
             dataset_options={**WORLD, "noise": self.noise, "imbalance": self.imbalance},
             paradigm=self.paradigm,
             regularizer=GeometryRegularizer(*terms),
-            fusion="concat" if "concat" in defined else defined[0],
+            fusion=PARADIGMS[self.paradigm].usual_fusion,
             embedding_dim=self.dimensions,
             encoder_options={"hidden": 64},
             epochs=epochs,

@@ -32,11 +32,13 @@ class Paradigm:
     resumed run continues as if it had not stopped.
 
     ``needs_heads`` says whether the model must have a linear head of its own for each modality;
-    ``fusions`` names the fusions for which the method is defined (all, where it is None).
+    ``fusions`` names the fusions for which the method is defined (all, where it is None), and
+    ``usual_fusion`` the one that it is trained with where nobody asks for another.
     """
 
     needs_heads = False
     fusions: tuple[str, ...] | None = None
+    usual_fusion = "concat"
 
     def __init__(self, model: MultimodalClassifier):
         name = type(self).__name__

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch.nn import functional as F
 
+from ..encoding import encode, fixed_sample
 from .base import Paradigm
-from .look import fixed_sample, look
 
 NOISE = 0.01  # nats; smaller changes of a sampled loss say nothing
 SAMPLE, FEWEST = 0.1, 200  # of the training split, and samples at least
@@ -59,9 +59,12 @@ class GBlending(Paradigm):
 
     def measure(self, split, count: int) -> dict[str, float]:
         """The cross-entropy of every head on ``count`` samples, by name."""
-        embeddings, label = look(self.model, split, fixed_sample(split, count))
-        heads = {"fused": self.model.fusion(embeddings), **self.model.unimodal_logits(embeddings)}
-        return {name: F.cross_entropy(logits, label).item() for name, logits in heads.items()}
+        seen = encode(self.model, split, fixed_sample(split, count))
+        heads = {
+            "fused": self.model.fusion(seen.embeddings),
+            **self.model.unimodal_logits(seen.embeddings),
+        }
+        return {name: F.cross_entropy(logits, seen.labels).item() for name, logits in heads.items()}
 
     def losses(self, output, label):
         heads = {"fused": output.logits, **output.unimodal_logits}

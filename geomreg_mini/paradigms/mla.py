@@ -33,6 +33,7 @@ class MLA(Paradigm):
     """
 
     fusions = ("shared",)
+    usual_fusion = "shared"
     undefined = "whose head is not one and the same for every modality"
 
     def __init__(self, model):

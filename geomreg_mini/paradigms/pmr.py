@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..encoding import encode
 from .base import Paradigm
-from .look import look
 
 
 class PMR(Paradigm):
@@ -41,7 +41,8 @@ class PMR(Paradigm):
         self.active = epoch - 1 < self.until * epochs
         if self.active:
             size = max(1, round(self.share * len(data.train)))
-            self.renew(*look(self.model, data.train, torch.randperm(len(data.train))[:size]))
+            seen = encode(self.model, data.train, torch.randperm(len(data.train))[:size])
+            self.renew(seen.embeddings, seen.labels)
 
     def renew(self, embeddings, labels: Tensor) -> None:
         """Move the prototypes towards the class means of embeddings {modality: (N, D)} with labels (N,)."""

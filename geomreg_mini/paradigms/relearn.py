@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from .look import fixed_sample, look
+from ..encoding import encode, fixed_sample
 from .plain import Joint
 
 
@@ -61,8 +61,8 @@ class DiagnoseRelearn(Joint):
         count = min(len(data.train), len(data.validation))
         purities = []
         for split in (data.train, data.validation):
-            embeddings, labels = look(self.model, split, fixed_sample(split, count))
-            purities.append({m: purity(z, labels) for m, z in embeddings.items()})
+            seen = encode(self.model, split, fixed_sample(split, count))
+            purities.append({m: purity(z, seen.labels) for m, z in seen.embeddings.items()})
         seen, unseen = purities
         return {m: abs(seen[m] - unseen[m]) for m in seen}
 
