@@ -1,7 +1,6 @@
 """The command that fetches data: what it stores, and how it fails. Faults go through the real command."""
 
 import gzip
-import http.server
 import io
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from local_server import Quiet, serving
 
 from data_scripts import digits, fetch, multiview_digits
 from data_scripts.fetch import DataError, content_sha256, load_arrays, points_outside, read_zip
@@ -282,25 +282,17 @@ def test_silence_is_the_floor_and_a_click_is_where_it_happened():
 # downloads --------------------------------------------------------------------------------------------------
 
 
-class Quiet(http.server.BaseHTTPRequestHandler):
+class OneFile(Quiet):
     def do_GET(self):
         self.send_response(200 if self.path == "/file" else 404)
         self.end_headers()
         self.wfile.write(b"content")
 
-    def log_message(self, *arguments):
-        pass
-
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with http.server.HTTPServer(("127.0.0.1", 0), Quiet) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{serving.server_port}"
-        serving.shutdown()
-        thread.join()
+    with serving(OneFile, monkeypatch) as running:
+        yield running.address
 
 
 def test_a_download_is_used_and_then_removed(server, monkeypatch):

@@ -1,15 +1,14 @@
 """Kinetics-Sounds from its lists and archives to its splits: published counts, and streams that can break."""
 
-import http.server
 import io
 import os
 import shutil
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
 import torch
+from local_server import Quiet, serving
 from test_data_scripts import assert_fails_cleanly, command
 
 from data_scripts import kinetics_sounds as script
@@ -151,7 +150,7 @@ def archive(members: dict[str, bytes]) -> bytes:
 def host(monkeypatch):
     """An HTTP server of ``host.files`` that breaks off in the middle of those in ``host.broken``."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self):
             host.asked.append(self.path)
             content = host.files[self.path]
@@ -163,18 +162,9 @@ def host(monkeypatch):
 
         do_HEAD = do_GET
 
-        def log_message(self, *arguments):
-            pass
-
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as host:
+    with serving(Handler, monkeypatch) as host:
         host.files, host.broken, host.asked = {}, set(), []
-        host.address = f"http://127.0.0.1:{host.server_port}"
-        thread = threading.Thread(target=host.serve_forever)
-        thread.start()
         yield host
-        host.shutdown()
-        thread.join()
 
 
 def test_only_wanted_clips_reach_the_disk_and_replacements_win(host, tmp_path):

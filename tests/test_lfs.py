@@ -1,13 +1,12 @@
 """Git LFS files by HTTP: pointers out of an archive, downloads that go on where they broke off."""
 
 import hashlib
-import http.server
 import io
 import json
 import tarfile
-import threading
 
 import pytest
+from local_server import Quiet, serving
 
 from data_scripts import lfs
 from data_scripts.fetch import DataError
@@ -31,7 +30,7 @@ def server(monkeypatch):
     ``server.wrong``, and answers ``server.refuses`` to batch requests where that is set.
     """
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self):
             assert self.path == "/repository.git/info/lfs/objects/batch"
             if server.refuses:
@@ -69,20 +68,11 @@ def server(monkeypatch):
             else:
                 self.wfile.write(bytes(len(content) - start) if oid in server.wrong else content[start:])
 
-        def log_message(self, *arguments):
-            pass
-
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(Handler, monkeypatch) as server:
         server.contents, server.breaks, server.wrong, server.gets = {}, set(), set(), []
         server.refuses, server.resumes = None, True
-        server.address = f"http://127.0.0.1:{server.server_port}"
         server.lfs = f"{server.address}/repository.git/info/lfs"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def stored(server, count: int = 3, size: int = 100_000) -> dict[str, bytes]:
