@@ -98,8 +98,10 @@ def gather(x: Tensor) -> Tensor:
 @torch.no_grad()
 def average(tensors: Iterable[Tensor]) -> None:
     """Replace each tensor by its mean over the processes, in place, in one message."""
+    if world_size() == 1:
+        return
     tensors = list(tensors)
-    if world_size() == 1 or not tensors:
+    if not tensors:
         return
     flat = torch.cat([x.flatten() for x in tensors])
     dist.all_reduce(flat)
