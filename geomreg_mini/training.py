@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import math
 import platform
 import random
 import time
@@ -26,19 +27,29 @@ from torch import nn
 from . import distributed
 from .controls import CONTROLS
 from .encoding import Encoded, encode
-from .evaluation import accuracies, accuracies_alone, knn_probe, robustness
 from .geometry import geometry_report
-from .models import MultimodalClassifier, build_model
-from .paradigms import PARADIGMS, Paradigm
+from .paradigms import Paradigm
 from .paradigms.pareto import ParetoGeometry
 from .records import Record, config_key, rounded, write_atomically
 from .regularizer import GeometryRegularizer
+from .tasks import TASKS
 
 REGULARIZERS: dict[str, type[nn.Module]] = {"GeometryRegularizer": GeometryRegularizer, **CONTROLS}
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "step": lambda done: 1.0 if done < 0.7 else 0.1,
     "cosine": lambda done: 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item()),
+}
+OPTIMIZERS: dict[str, Callable[[Any, TrainConfig], torch.optim.Optimizer]] = {
+    "sgd": lambda parameters, config: torch.optim.SGD(
+        parameters, config.learning_rate, config.momentum, weight_decay=config.weight_decay
+    ),
+    "adam": lambda parameters, config: torch.optim.Adam(
+        parameters, config.learning_rate, weight_decay=config.weight_decay
+    ),
+    "adamw": lambda parameters, config: torch.optim.AdamW(
+        parameters, config.learning_rate, weight_decay=config.weight_decay
+    ),
 }
 DEPTHS = ("embedding", "hidden", "logits")
 COMBINATIONS = ("sum", "pareto")
@@ -63,15 +74,17 @@ class TrainConfig:
     Attributes:
         dataset: a name that ``geomreg_mini.data.load`` knows, with ``dataset_options`` for it; ``seed`` is
             passed on.
-        paradigm: a name in ``PARADIGMS``, with ``paradigm_options``.
+        task: a name in ``TASKS``: what is trained and how it is judged.
+        paradigm: a name in the task's ``paradigms``, with ``paradigm_options``.
         regularizer: a ``GeometryRegularizer`` or one of ``CONTROLS`` (or None): its total is added to what
             the encoders are trained on.
         depth: what the regularizer sees: each modality's "embedding", as it enters the fusion; "hidden", the
             encoder's last layer but one, averaged over space; or its unimodal "logits".
         combination: of the gradients of task and regularizer, "sum" or "pareto" (see ``pareto_gradients``).
-        fusion, embedding_dim, encoder, encoder_options: see ``build_model``.
+        fusion, embedding_dim, encoder, encoder_options: of the model; for classification see ``build_model``.
         epochs, batch_size: length of training; the last batch of an epoch is dropped where it is not full.
-        learning_rate, momentum, weight_decay: of SGD.
+        optimizer: "sgd", "adam" or "adamw", with ``learning_rate``, ``weight_decay`` and, for SGD,
+            ``momentum``.
         schedule: "step" (a tenth after 70 % of the epochs), "cosine" or "constant".
         clip_norm: largest norm of the whole gradient, or None.
         precision: "auto" (float32 on a CPU; on a GPU bfloat16 where it has it, else float16), or one of these
@@ -79,8 +92,8 @@ class TrainConfig:
         evaluate_every: epochs between looks at the validation split; the last epoch is always looked at.
         seed: of initialization, data order and splits.
         paper_protocol: whether to report beside ours what papers on these benchmarks report: the epoch with
-            the best fused *test* accuracy, over those test samples that fill batches of ``batch_size``, under
-            the split name "test_selected". Nothing is chosen by it.
+            the best score on the *test* split (for classification, fused accuracy), over those test samples
+            that fill batches of ``batch_size``, under the split name "test_selected". It chooses nothing.
     """
 
     dataset: str
@@ -105,10 +118,15 @@ class TrainConfig:
     evaluate_every: int = 1
     seed: int = 0
     paper_protocol: bool = False
+    task: str = "classification"
+    optimizer: str = "sgd"
 
     def __post_init__(self):
+        if self.task not in TASKS:
+            raise ValueError(f"task={self.task!r} is unknown: choose one of {', '.join(TASKS)}.")
         for name, known in [
-            ("paradigm", PARADIGMS),
+            ("paradigm", TASKS[self.task].paradigms),
+            ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("precision", ("auto", *PRECISIONS)),
             ("depth", DEPTHS),
@@ -136,8 +154,10 @@ class TrainConfig:
         if self.regularizer is not None:
             name = type(self.regularizer).__name__
             values["regularizer"] = {"class": name, **self.regularizer.hyperparameters()}
-        if not self.paper_protocol:  # so that configs from before it keep their keys
-            del values["paper_protocol"]
+        for f in dataclasses.fields(self):
+            # configs from before these fields keep their keys
+            if f.name in ("paper_protocol", "task", "optimizer") and values[f.name] == f.default:
+                del values[f.name]
         return values
 
     @classmethod
@@ -178,15 +198,15 @@ def fit(
     config: TrainConfig,
     *,
     data=None,
-    model: MultimodalClassifier | None = None,
+    model: nn.Module | None = None,
     checkpoint: str | Path | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
-    on_epoch: Callable[[int, MultimodalClassifier], None] | None = None,
+    on_epoch: Callable[[int, nn.Module], None] | None = None,
     stop: Callable[[], bool] | None = None,
     compile_encoders: bool = False,
 ) -> Record:
-    """Train, select the epoch with the best fused validation accuracy, and test that one.
+    """Train, select the epoch that its task finds best on validation, and test that one.
 
     Under ``torch.distributed`` every process calls it alike: see ``geomreg_mini.distributed``.
 
@@ -218,15 +238,7 @@ def fit(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     progress = progress and distributed.rank() == 0
     if model is None:
-        model = build_model(
-            data,
-            fusion=config.fusion,
-            embedding_dim=config.embedding_dim,
-            heads=PARADIGMS[config.paradigm].needs_heads,
-            unit_sphere=getattr(config.regularizer, "normalizes", False),
-            encoder=config.encoder,
-            encoder_options=config.encoder_options,
-        )
+        model = TASKS[config.task]().build(config, data)
     if device.type == "cpu":
         torch.set_num_threads(1)  # also on a machine with a GPU, so that a CPU's results do not depend on it
     model.to(device)
@@ -284,20 +296,19 @@ def device_name(device: torch.device) -> str:
 class _Run:
     """The state of one run between epochs: what a checkpoint holds."""
 
-    def __init__(self, config: TrainConfig, data, model: MultimodalClassifier, device: torch.device):
+    def __init__(self, config: TrainConfig, data, model: nn.Module, device: torch.device):
         self.config, self.data, self.model, self.device = config, data, model, device
         if distributed.world_size() > 1 and getattr(config.regularizer, "gather", False):
             raise ValueError("gather=True: the regularizer sees the global batch as it is; leave gather out.")
         self.hooks = distributed.connect(model)  # before the optimizer, so that all start alike
-        self.paradigm: Paradigm = PARADIGMS[config.paradigm](model, **config.paradigm_options)
-        self.optimizer = torch.optim.SGD(
-            model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
-        )
+        self.task = TASKS[config.task]()
+        self.paradigm: Paradigm = self.task.paradigms[config.paradigm](model, **config.paradigm_options)
+        self.optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config)
         self.precision = self._precision()
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
         self.epoch, self.wall_time = 0, 0.0
         self.series: dict[str, list[float | None]] = {"epoch": []}
-        self.best_epoch, self.best_accuracy, self.best_weights = 0, -1.0, None
+        self.best_epoch, self.best_score, self.best_weights = 0, -math.inf, None
         self.test_selected: dict[str, float] = {}
         self.hidden: dict[str, torch.Tensor] = {}
         self.hooks += self._hidden_hooks() if config.regularizer is not None else []
@@ -423,7 +434,7 @@ class _Run:
         return report
 
     def evaluate(self, epoch: int) -> None:
-        """Accuracy and geometry on validation; keep the weights of the best fused accuracy so far."""
+        """The task's metrics and the geometry on validation; keep the weights of the best epoch so far."""
         encoded = encode(self.model, self.data.validation)
         for m, z in encoded.embeddings.items():
             if not z.isfinite().all():
@@ -431,13 +442,14 @@ class _Run:
                     f"the validation embeddings of {m!r} are not finite after epoch {epoch}: lower the "
                     "learning rate or set clip_norm; a checkpoint still holds the last good epoch."
                 )
-        measured = {**accuracies(self.paradigm, encoded), **self._diagnostics(encoded)}
+        measured = self.task.measure(self.paradigm, self.data.validation, encoded)
+        measured |= self._diagnostics(encoded)
         row = {"epoch": epoch, **self.losses, **{f"validation/{k}": v for k, v in measured.items()}}
         earlier = len(self.series["epoch"])
         for name in {**self.series, **row}:  # a diagnostic that is undefined in an epoch leaves a gap there
             self.series.setdefault(name, [None] * earlier).append(row.get(name))
-        if measured["accuracy/fused"] > self.best_accuracy:
-            self.best_epoch, self.best_accuracy = epoch, measured["accuracy/fused"]
+        if measured[self.task.selection] > self.best_score:
+            self.best_epoch, self.best_score = epoch, measured[self.task.selection]
             self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
         if self.config.paper_protocol:
             self._look_at_test(epoch)
@@ -448,11 +460,12 @@ class _Run:
         return count // size * size or count
 
     def _look_at_test(self, epoch: int) -> None:
-        """Keep the accuracies of the epoch that is best on the test split, which selects nothing else."""
+        """Keep the metrics of the epoch that is best on the test split, which selects nothing else."""
         encoded, count = encode(self.model, self.data.test), self._scored()
         encoded = Encoded({m: z[:count] for m, z in encoded.embeddings.items()}, encoded.labels[:count])
-        measured = accuracies(self.paradigm, encoded) | accuracies_alone(self.paradigm, encoded)
-        if measured["accuracy/fused"] > self.test_selected.get("accuracy/fused", -1.0):
+        measured = self.task.measure_published(self.paradigm, self.data.test, encoded)
+        selection = self.task.selection
+        if measured[selection] > self.test_selected.get(selection, -math.inf):
             self.test_selected = {"epoch/fused": epoch, **measured}
 
     def finish(self, wall_time: Callable[[], float]) -> Record:
@@ -460,20 +473,15 @@ class _Run:
         for hook in self.hooks:
             hook.remove()
         self.model.load_state_dict(self.best_weights)
-        train, validation, test = (
-            encode(self.model, split) for split in (self.data.train, self.data.validation, self.data.test)
-        )
+        splits = {name: getattr(self.data, name) for name in ("train", "validation", "test")}
+        encoded = {name: encode(self.model, split) for name, split in splits.items()}
         parts = {
-            "train": accuracies(self.paradigm, train),
-            "validation": {**accuracies(self.paradigm, validation), **self._diagnostics(validation)},
-            "test": {
-                **accuracies(self.paradigm, test),
-                **robustness(self.paradigm, self.data.test, test),
-                **knn_probe(train, test),
-                **self._diagnostics(test),
-            },
+            name: self.task.measure(self.paradigm, split, encoded[name]) for name, split in splits.items()
         }
-        sizes = {split: len(getattr(self.data, split)) for split in parts}
+        parts["test"] |= self.task.measure_test(self.paradigm, self.data, encoded)
+        for name in ("validation", "test"):
+            parts[name] |= self._diagnostics(encoded[name])
+        sizes = {name: len(split) for name, split in splits.items()}
         if self.config.paper_protocol:
             parts["test_selected"], sizes["test_selected"] = self.test_selected, self._scored()
         self.model.eval()
@@ -506,7 +514,7 @@ class _Run:
                 "scaler": self.scaler.state_dict(),
                 "paradigm": self.paradigm.state_dict(),
                 "progress": [self.epoch, self.wall_time, self.series],
-                "best": [self.best_epoch, self.best_accuracy, self.best_weights],
+                "best": [self.best_epoch, self.best_score, self.best_weights],
                 "test_selected": self.test_selected,
             },
             buffer,
@@ -532,7 +540,7 @@ class _Run:
         self.scaler.load_state_dict(state["scaler"])
         self.paradigm.load_state_dict(state["paradigm"])
         self.epoch, self.wall_time, self.series = state["progress"]
-        self.best_epoch, self.best_accuracy, self.best_weights = state["best"]
+        self.best_epoch, self.best_score, self.best_weights = state["best"]
         self.test_selected = state["test_selected"]
 
 
