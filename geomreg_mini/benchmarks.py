@@ -5,7 +5,7 @@
 
 Every run leaves a record below ``OUT/NAME/PARADIGM/seedN/``, and while it trains a checkpoint beside it. So
 the same command goes on where a time limit, SIGTERM or a lost machine ended it. Seeds come first in the
-order, so that what is recorded is a table with fewer seeds and not half a table. Fused validation accuracy
+order, so that what is recorded is a table with fewer seeds and not half a table. The task's validation score
 picks the epoch; "test_selected" metrics follow the papers' protocol (``TrainConfig.paper_protocol``).
 """
 
@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import distributed
-from .paradigms import PARADIGMS
 from .recipes import RECIPES, deviations, recipe
 from .records import Record
 from .regularizer import GeometryRegularizer
 from .sweeps import recorded
+from .tasks import TASKS
 from .training import Stopped, TrainConfig
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
 
 SEEDS = (0, 1, 2, 3, 4)
 WEIGHTS = ("dispersion_weight", "anchoring_weight", "temperature", "radius")  # what the command line sets
-# The rows of the paper's Table 1, with joint training and the two baselines that every table should carry.
-TABLE = (
-    "joint", "dgl", "uniform_sum", "unimodal", "g_blending", "ogm_ge", "pmr", "agm", "mmpareto",
-    "diagnose_relearn",
-)  # fmt: skip
 # arm -> which of the two terms is on; the last two are for the paper's component ablation
 ARMS = {
     "baseline": (False, False),
@@ -163,9 +158,9 @@ def run_benchmark(
             left.remove(run)
             seconds.pop("", None)
             seconds.setdefault(run.paradigm, []).append(record.wall_time)
-            fused = 100 * record.metrics["test/accuracy/fused"]
+            score = f"test/{TASKS[wanted.task].selection}"
             say(
-                f"{_title(run)}: fused test accuracy {fused:.1f} %; "
+                f"{_title(run)}: {score} {record.metrics[score]:.3f}; "
                 f"{len(runs) - len(left)} of {len(runs)} runs recorded{_hours(forecast(left, seconds))}."
             )
 
@@ -207,7 +202,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("name", choices=RECIPES, help="the benchmark")
-    add("--paradigms", nargs="+", choices=PARADIGMS, default=TABLE, metavar="P", help="default: %(default)s")
+    add("--paradigms", nargs="+", metavar="P", help="default: the rows of the benchmark's table")
     add("--arms", nargs="+", choices=ARMS, default=("baseline", "regularized"), help="default: %(default)s")
     add("--seeds", nargs="+", type=int, default=SEEDS, metavar="N", help="default: %(default)s")
     add("--until", type=float, metavar="HOURS", help="save and end cleanly before so many hours are over")
@@ -236,10 +231,12 @@ def main(arguments: list[str] | None = None) -> int:
     folder = Path(options.out) / (f"{options.name}-{options.source}" if options.source else options.name)
     changes = {"epochs": options.epochs} if options.epochs is not None else {}
     if options.source:
-        changes["dataset_options"] = {**RECIPES[options.name].dataset_options, "source": options.source}
+        own = RECIPES[options.name].config.dataset_options
+        changes["dataset_options"] = {**own, "source": options.source}
     try:
         distributed.start()
-        cells = product(options.seeds, options.paradigms, options.arms)
+        paradigms = options.paradigms or RECIPES[options.name].rows
+        cells = product(options.seeds, paradigms, options.arms)
         run_benchmark(
             options.name,
             folder,

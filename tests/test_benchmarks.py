@@ -8,7 +8,7 @@ import pytest
 
 from geomreg_mini import benchmarks, sweeps, training
 from geomreg_mini.benchmarks import ARMS, Deadline, Run, config, forecast, load_runs, main
-from geomreg_mini.recipes import RECIPES
+from geomreg_mini.recipes import RECIPES, Recipe
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
@@ -22,21 +22,22 @@ TINY = TrainConfig(
     embedding_dim=6,
     paper_protocol=True,
 )
+TOLD = "The toy data are not published."
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(RECIPES, "toy", TINY)
+    monkeypatch.setitem(RECIPES, "toy", Recipe(TINY, lambda config: [TOLD], ("joint", "dgl")))
 
 
 def command(folder, *more) -> list[str]:
-    return ["toy", "--out", str(folder), "--paradigms", "joint", "dgl", "--seeds", "0", "1", *more]
+    return ["toy", "--out", str(folder), "--seeds", "0", "1", *more]
 
 
 def test_the_command_records_every_paradigm_arm_and_seed_once(tmp_path, capfd, monkeypatch):
     assert main(command(tmp_path)) == 0
     out, _ = capfd.readouterr()
-    assert "The best of all epochs is kept; the reference leaves out the first." in out
+    assert TOLD in out and "test/accuracy/fused 0." in out
     assert "8 runs, 0 recorded." in out and "8 of 8 runs recorded" in out
     names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
     assert names == {
@@ -116,6 +117,11 @@ def test_records_of_another_config_are_one_sentence_and_status_one(tmp_path, cap
     assert main(command(tmp_path, *few, "--radius", "0.3")) == 1
     err = capfd.readouterr().err
     assert err.startswith("benchmarks: ") and "made by another config" in err and err.count("\n") == 1
+
+
+def test_an_unknown_paradigm_is_one_sentence_and_status_one(tmp_path, capfd):
+    assert main(command(tmp_path, "--paradigms", "sorting")) == 1
+    assert capfd.readouterr().err.startswith("benchmarks: paradigm='sorting' is unknown: choose one of joint")
 
 
 def test_an_arm_is_the_recipe_with_its_terms_and_the_given_weights():

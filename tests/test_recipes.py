@@ -8,7 +8,8 @@ import torch
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.models import FUSIONS, build_model
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.recipes import DEVIATIONS, RECIPES, REFERENCE, deviations, recipe
+from geomreg_mini.recipes import RECIPES, deviations, recipe
+from geomreg_mini.recipes.audiovisual import DEVIATIONS, REFERENCE
 from geomreg_mini.training import SCHEDULES, TrainConfig
 
 PUBLISHED = {
@@ -19,7 +20,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize(("name", "alpha", "frames"), [("crema_d", 4.0, 1), ("kinetics_sounds", 3.0, 3)])
 def test_a_recipe_is_the_published_one_and_reports_by_both_protocols(name, alpha, frames):
-    config = RECIPES[name]
+    config = RECIPES[name].config
     assert {field: getattr(config, field) for field in PUBLISHED} == PUBLISHED
     assert (config.dataset, config.paradigm_options) == (name, {"alpha": alpha})
     assert config.dataset_options == {"frames": frames}
@@ -33,7 +34,7 @@ def test_another_paradigm_has_its_own_options_and_everything_else_of_the_recipe(
     config = recipe("crema_d", paradigm, seed=3)
     assert config.paradigm_options == ({"alpha": 4.0} if paradigm == "dgl" else {})
     same = {f.name for f in fields(TrainConfig)} - {"paradigm", "paradigm_options", "fusion", "seed"}
-    assert all(getattr(config, name) == getattr(RECIPES["crema_d"], name) for name in same)
+    assert all(getattr(config, name) == getattr(RECIPES["crema_d"].config, name) for name in same)
     assert PARADIGMS[paradigm].fusions is None or config.fusion in PARADIGMS[paradigm].fusions
 
 
@@ -43,7 +44,7 @@ def test_an_unknown_recipe_names_the_known_ones():
 
 
 def test_what_every_run_does_otherwise_is_always_told():
-    told = deviations(RECIPES["crema_d"])
+    told = deviations(RECIPES["crema_d"].config)
     assert set(DEVIATIONS) < set(told)
     assert any(line.startswith("precision is 'auto'; in the reference it is 'float32'") for line in told)
     assert all(line.endswith(".") and "\n" not in line for line in told)
@@ -58,15 +59,15 @@ def test_what_every_run_does_otherwise_is_always_told():
     ],
 )  # fmt: skip
 def test_every_changed_field_is_told_with_both_values(field, value):
-    config = RECIPES["kinetics_sounds"]
+    config = RECIPES["kinetics_sounds"].config
     new = set(deviations(replace(config, **{field: value}))) - set(deviations(config))
     assert new == {f"{field} is {value!r}; in the reference it is {getattr(config, field)!r}."}
 
 
 def test_alpha_paradigm_data_and_the_regularizers_weights_are_told():
-    plain = set(deviations(RECIPES["crema_d"]))
+    plain = set(deviations(RECIPES["crema_d"].config))
     for changed, word in [
-        (replace(RECIPES["crema_d"], paradigm_options={"alpha": 5.0}), "'alpha': 5.0"),
+        (replace(RECIPES["crema_d"].config, paradigm_options={"alpha": 5.0}), "'alpha': 5.0"),
         (recipe("crema_d", "ogm_ge"), "'ogm_ge' runs under DGL's recipe"),
         (recipe("crema_d", dataset_options={"frames": 3}), "loaded with frames=3"),
         (recipe("crema_d", dataset_options={"frames": 1, "source": "stand_in"}), "source='stand_in'"),
