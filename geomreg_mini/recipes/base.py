@@ -25,7 +25,7 @@ class Recipe:
 
 
 def changes(config: TrainConfig, expected: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
-    """A sentence for each field that is not as ``expected`` and each data set option not as in ``options``."""
+    """A sentence for each field that is not as ``expected`` and each data set option not in ``options``."""
     told = [
         f"{field} is {getattr(config, field)!r}; in the reference it is {value!r}."
         for field, value in expected.items()
