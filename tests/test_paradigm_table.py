@@ -40,8 +40,8 @@ FUSED = "test/accuracy/fused"
 # Rows and configs
 
 
-def test_the_table_has_a_row_and_a_name_for_every_paradigm():
-    assert list(FIRST) == list(NAMES) == list(PARADIGMS)
+def test_every_row_of_the_table_is_a_paradigm_and_has_a_name():
+    assert list(FIRST) == list(NAMES) and set(FIRST) <= set(PARADIGMS)
     assert len(set(NAMES.values())) == len(NAMES)
 
 
