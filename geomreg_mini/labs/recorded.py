@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .. import plots
+from ..ablations import MAPS
 from ..sweeps import MODERATE
 from .controls import control, image, wrapped
 from .pictures import png
@@ -17,7 +18,6 @@ from .pictures import png
 if TYPE_CHECKING:
     import pandas as pd
 
-MAPS = {"weights": ("dispersion_weight", "anchoring_weight"), "band": ("temperature", "radius")}
 QUANTITIES = {
     "accuracy (test)": ("accuracy", ("fused", "audio", "image")),
     "effective rank": ("effective_rank", ("audio", "image")),
