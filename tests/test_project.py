@@ -98,7 +98,8 @@ FOUNDATIONS = {"regularizer", "geometry"}  # import nothing of the project
 ORDER = [FOUNDATIONS, {"controls", "distributed"}, {"models"}, {"encoding"}, {"paradigms"},
          {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"training"},
          {"plots", "sweeps", "recipes"},
-         {"regimes", "benchmarks", "paradigm_table", "ablations", "search"}, {"labs"}, {"course"}]  # fmt: skip
+         {"regimes", "benchmarks", "paradigm_table", "ablations", "search"},
+         {"labs"}, {"course"}]  # fmt: skip
 
 
 def imported_modules(path):
