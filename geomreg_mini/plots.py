@@ -18,6 +18,7 @@ import torch
 # Okabe & Ito (2008): distinct under the common color vision deficiencies. Yellow comes late, faint on white.
 COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
 BLUE, ORANGE, GREEN, VERMILION, PINK, SKY, YELLOW, BLACK = COLORS
+INSIDE = "#9A9A9A"  # a pair inside the agreement band; one outside is vermilion
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 LINESTYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3))]
 
@@ -117,7 +118,7 @@ def embeddings_on_circle(
         color = styles[name]["color"] if labels is None else _class_colors(labels)
         marker = styles[name]["marker"]
         ax.scatter(*(rings[name] * z.T), c=color, marker=marker, s=22, lw=0.3, edgecolor="white")
-    _legend(ax, styles, labels, class_names)
+    _legend(ax, styles, labels, class_names, radius)
     ax.set(title=title or "")
     _bare(ax)
     return fig
@@ -171,7 +172,7 @@ def embeddings_on_sphere(
         color = styles[name]["color"] if labels is None else _class_colors(labels)
         look = {"s": 20, "lw": 0.3, "edgecolor": "white", "depthshade": False}
         ax.scatter(*z.T, c=color, marker=styles[name]["marker"], **look)
-    _legend(ax, styles, labels, class_names)
+    _legend(ax, styles, labels, class_names, radius)
     ax.set(title=title or "")
     ax.set_box_aspect((1, 1, 1))
     ax.set_axis_off()
@@ -363,7 +364,7 @@ def _link(ax, a, b, ring_a, ring_b, radius, links) -> None:
     outside = np.linalg.norm(a - b, axis=1)[:links] > (2 if radius is None else radius)
     # One drawn line a color, broken by NaN between pairs: many single ones take most of a figure's time.
     ends = np.stack([ring_a * a[:links], ring_b * b[:links], np.full_like(a[:links], np.nan)], axis=1)
-    for color, chosen in (("#9A9A9A", ~outside), (VERMILION, outside)):
+    for color, chosen in ((INSIDE, ~outside), (VERMILION, outside)):
         if chosen.any():
             ax.plot(*ends[chosen].reshape(-1, a.shape[1]).T, color=color, lw=0.7, alpha=0.7, zorder=1)
 
@@ -377,8 +378,8 @@ def _class_colors(labels) -> list:
     return [colors[classes.index(label)] for label in labels.tolist()]
 
 
-def _legend(ax, styles, labels, class_names) -> None:
-    """Markers stand for modalities; colors for classes where there are labels."""
+def _legend(ax, styles, labels, class_names, radius) -> None:
+    """Markers stand for modalities, colors for classes where there are labels, lines for pairs in a band."""
     for name, style in styles.items():
         color = style["color"] if labels is None else "#555555"
         ax.plot([], [], linestyle="", marker=style["marker"], color=color, label=name)
@@ -386,4 +387,7 @@ def _legend(ax, styles, labels, class_names) -> None:
         kinds = sorted(set(np.asarray(labels).tolist()))
         for kind, color in zip(kinds, _class_colors(kinds), strict=True):
             ax.plot([], [], linestyle="", marker="o", color=color, label=str(class_names[kind]))
+    if radius is not None:
+        ax.plot([], [], color=INSIDE, lw=1, label="pair in the band")
+        ax.plot([], [], color=VERMILION, lw=1, label="pair outside")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

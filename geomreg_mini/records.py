@@ -1,8 +1,9 @@
 """What a run writes down, and how it is read back.
 
 A record is one JSON file: config, seed, versions, device, data fingerprint, split sizes, history, metrics,
-wall time. Two runs of one config on a CPU give equal records; only the wall time, which equality leaves out,
-differs.
+wall time. Two runs of one config on the same kind of CPU give equal records; only the wall time, which
+equality leaves out, differs. Another kind of processor rounds sums in another order, and training turns that
+into another run, as different as another seed's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The training loop: ``fit(TrainConfig(...))`` trains, selects on validation, tests once, gives a record.
 
-On a CPU the same config gives the same record, bit for bit, also when the run was killed and resumed in
+On one CPU the same config gives the same record, bit for bit, also when the run was killed and resumed in
 between: every random number comes from the seed and the epoch, so a checkpoint need not carry the state of a
 generator.
 """
