@@ -81,16 +81,22 @@ def with_frame_size(preprocessing: Preprocessing, frame_size: int) -> Preprocess
     return dataclasses.replace(preprocessing, frame_size=frame_size)
 
 
-def ask(info: DatasetInfo, folder: Path, download: float, disk: float, yes: bool) -> None:
-    """Say how much will be downloaded (bytes) and stored, and go on only with a yes and with room for it."""
+def room(info: DatasetInfo, folder: Path, disk: float) -> float:
+    """The free bytes where ``folder`` is or will be; :class:`DataError` where they are fewer than ``disk``."""
     parents = [folder, *folder.parents]
     free = shutil.disk_usage(next(parent for parent in parents if parent.exists())).free
     if free < disk:
         raise DataError(
             f"{info.name} needs {disk / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free; free "
-            "space there, choose another folder with --root, or name a folder of clips with --clips.",
+            "space there or choose another folder with --root.",
             "there is too little disk space",
         )
+    return free
+
+
+def ask(info: DatasetInfo, folder: Path, download: float, disk: float, yes: bool) -> None:
+    """Say how much will be downloaded (bytes) and stored, and go on only with a yes and with room for it."""
+    free = room(info, folder, disk)
     print(
         f"{info.name}: downloads {download / 1e9:.1f} GB and stores up to {disk / 1e9:.1f} GB in {folder} "
         f"({free / 1e9:.0f} GB are free). Licence: {info.licence}.",
@@ -123,22 +129,30 @@ def fingerprint(clips: Sequence[Clip], preprocessing: Preprocessing) -> str:
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
 
 
+def stored(path: Path, version: int) -> tuple[dict, dict[str, np.memmap]]:
+    """What the JSON at ``path`` says, and the arrays that it names, mapped.
+
+    ``ValueError``, ``OSError``, ``KeyError`` or ``TypeError`` where they are damaged or of another version.
+    """
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    if plan["version"] != version:
+        raise ValueError(f"version {plan['version']}")
+    arrays = {}
+    for name, (dtype, shape) in plan["arrays"].items():
+        file = path.parent / plan["folder"] / f"{name}.bin"
+        if file.stat().st_size != np.dtype(dtype).itemsize * int(np.prod(shape)):
+            raise ValueError(f"{name} is cut short")
+        arrays[name] = np.memmap(file, dtype, "r", shape=tuple(shape))
+    return plan, arrays
+
+
 def opened(path: Path) -> Prepared | None:
     """The cache that ``path`` (a ``prepared.json``) describes, or None where it is missing or damaged."""
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        folder = path.parent / plan["folder"]
-        maps = {}
-        for name, (dtype, shape) in plan["arrays"].items():
-            file = folder / f"{name}.bin"
-            if file.stat().st_size != np.dtype(dtype).itemsize * int(np.prod(shape)):
-                return None
-            maps[name] = np.memmap(file, dtype, "r", shape=tuple(shape))
-        if plan["version"] != VERSION:
-            return None
+        plan, arrays = stored(path, VERSION)
         clips = plan["clips"]
         return Prepared(
-            **maps,
+            **arrays,
             first=np.cumsum([0, *clips["frames"]], dtype=np.int64),
             aspects=np.array(clips["aspects"], np.float32),
             labels=np.array(clips["labels"], np.int64),
@@ -173,6 +187,20 @@ def prepare(
     everything is as it was before.
     """
     wanted = fingerprint(clips, preprocessing)
+    workers = workers or os.cpu_count() or 1
+    noted = {"class_names": list(class_names), "source": str(source)}
+
+    def make() -> None:
+        _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers, progress)
+
+    return there_or_made(path, wanted, opened, make)
+
+
+def there_or_made(path: Path, wanted: str, opened: Callable, make: Callable[[], None]):
+    """What ``opened(path)`` gives when its fingerprint is the ``wanted`` one, for which ``make()`` is called.
+
+    That is done by one process, while others wait for it.
+    """
     found = opened(path)
     if found is not None and found.fingerprint == wanted:
         return found
@@ -183,10 +211,38 @@ def prepare(
         if alone:
             for stray in path.parent.glob(f".{path.stem}-*"):  # of a killed run
                 shutil.rmtree(stray, ignore_errors=True)
-        workers = workers or os.cpu_count() or 1
-        noted = {"class_names": list(class_names), "source": str(source)}
-        _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers, progress)
+        make()
     return opened(path)
+
+
+@contextmanager
+def replacing(path: Path, version: int, wanted: str) -> Iterator[tuple[Path, dict]]:
+    """A new folder for arrays and a new content for the JSON at ``path``, in place of what is there.
+
+    The block writes the one and completes the other. Where it ends well the folder is moved into place, then
+    the JSON, then older arrays go; where it fails, everything is as it was before.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+    folder = path.parent / f"{path.stem}-{wanted[:12]}"
+    plan = {"version": version, "fingerprint": wanted, "folder": folder.name}
+    try:
+        yield scratch, plan
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or that of a run killed right here
+        scratch.chmod(0o755)  # temporary folders are private; a data folder may be shared
+        os.replace(scratch, folder)
+        with atomic_file(path) as handle:
+            handle.write(json.dumps(plan).encode())
+    except OSError as error:
+        raise DataError(
+            f"Could not write the prepared arrays into {path.parent} ({error.strerror or error}); free space "
+            "there or choose another folder with --root or GEOMREG_DATA.",
+            "the data folder cannot be written",
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    for old in path.parent.glob(f"{path.stem}-*"):
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers, progress) -> None:
@@ -198,7 +254,7 @@ def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers,
         for file in clip.files[::-1]
         if not file.is_file()
     }
-    _check_share(unusable, allowed, clips)  # known before hours of decoding
+    check_share(unusable, allowed, len(clips))  # known before hours of decoding
 
     def one(clip: Clip):
         try:
@@ -210,13 +266,12 @@ def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers,
     usable = [clip for clip in clips if clip.name not in unusable]
     kept: list[Clip] = []
     counts, aspects = [], []
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-    try:
+    with replacing(path, VERSION, wanted) as (scratch, plan):
         with open(scratch / "spectrograms.bin", "wb") as sound, open(scratch / "frames.bin", "wb") as picture:
-            for clip, values, frames, aspect in _bar(_in_order(one, usable, workers), len(usable), progress):
+            for clip, values, frames, aspect in bar(in_order(one, usable, workers), len(usable), progress):
                 if frames is None:
                     unusable[clip.name] = values
-                    _check_share(unusable, allowed, clips)
+                    check_share(unusable, allowed, len(clips))
                     continue
                 # plain writes: on a full disk they fail with an error, where a memory map kills the process
                 sound.write(values.tobytes())
@@ -231,13 +286,9 @@ def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers,
             raise DataError(
                 f"There is no clip to prepare for {path.parent}; check --clips.", "there is no clip"
             )
-        folder = path.parent / f"{path.stem}-{wanted[:12]}"
         size = preprocessing.frame_size
-        plan = {
-            "version": VERSION,
-            "fingerprint": wanted,
+        plan |= {
             "preprocessing": dataclasses.asdict(preprocessing),
-            "folder": folder.name,
             "arrays": {
                 "spectrograms": ["<f2", [len(kept), *preprocessing.spectrogram_shape]],
                 "frames": ["|u1", [sum(counts), size, size, 3]],
@@ -253,38 +304,23 @@ def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers,
             "unusable": unusable,
             **noted,
         }
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or that of a run killed right here
-        scratch.chmod(0o755)  # temporary folders are private; a data folder may be shared
-        os.replace(scratch, folder)
-        with atomic_file(path) as handle:
-            handle.write(json.dumps(plan).encode())
-    except OSError as error:
-        raise DataError(
-            f"Could not write the prepared clips into {path.parent} ({error.strerror or error}); free space "
-            "there or choose another folder with --root or GEOMREG_DATA.",
-            "the data folder cannot be written",
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    for old in path.parent.glob(f"{path.stem}-*"):
-        if old != folder:
-            shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_share(unusable: Mapping[str, str], allowed: int, clips: Sequence[Clip]) -> None:
+def check_share(unusable: Mapping[str, str], allowed: int, total: int, kind: str = "clips") -> None:
+    """A :class:`DataError` that names some where more than ``allowed`` of ``total`` are unusable."""
     if len(unusable) <= allowed:
         return
     few = list(unusable.items())[:5]
     named = "; ".join(f"{name}: {reason}" for name, reason in few)
     more = f"; and {len(unusable) - 5} more" if len(unusable) > 5 else ""
     raise DataError(
-        f"{len(unusable)} or more of {len(clips)} clips cannot be used, and {allowed} may be "
+        f"{len(unusable)} or more of {total} {kind} cannot be used, and {allowed} may be "
         f"({named}{more}): get these files, or allow more with --tolerate SHARE.",
-        "too many clips are missing or unreadable",
+        f"too many {kind} are missing or unreadable",
     )
 
 
-def _in_order(function: Callable, items: Sequence, workers: int) -> Iterator:
+def in_order(function: Callable, items: Sequence, workers: int) -> Iterator:
     """``map`` by threads (decoders release Python's lock), never more than a few results ahead."""
     if workers == 1:
         yield from map(function, items)
@@ -301,12 +337,13 @@ def _in_order(function: Callable, items: Sequence, workers: int) -> Iterator:
                 future.cancel()
 
 
-def _bar(results: Iterator, total: int, progress: bool) -> Iterator:
+def bar(results: Iterator, total: int, progress: bool, unit: str = "clip") -> Iterator:
+    """``results`` with a progress bar over them."""
     if not progress:
         return results
     from tqdm.auto import tqdm
 
-    return tqdm(results, desc="decoding", unit="clip", total=total, mininterval=1)
+    return tqdm(results, desc="decoding", unit=unit, total=total, mininterval=1)
 
 
 @contextmanager

@@ -114,14 +114,15 @@ def download_part(
     path: Path,
     *,
     size: int,
-    sha256: str,
+    checksum: str,
+    algorithm: str = "sha256",
     headers: Mapping[str, str] | None = None,
     on_bytes: Callable[[int], object] = lambda count: None,
 ) -> None:
     """Download one of many files to ``path``, going on from ``path.part`` where an earlier try broke off.
 
-    The file appears under its name only when its ``size`` in bytes and ``sha256`` are right. ``on_bytes`` is
-    told how many more bytes are there (fewer, where a damaged part is thrown away).
+    The file appears under its name only when its ``size`` in bytes and its ``checksum`` by ``algorithm`` are
+    right. ``on_bytes`` is told how many more bytes are there (fewer, where a damaged part is thrown away).
     """
     import requests
 
@@ -141,12 +142,31 @@ def download_part(
                     on_bytes(len(piece))
     if part.stat().st_size < size:
         raise OSError("the connection broke off")
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
-    if digest != sha256:
+    if file_digest(part, algorithm) != checksum:
         on_bytes(-part.stat().st_size)
         part.unlink()
         raise OSError("the checksum differs")
     os.replace(part, path)
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """The checksum (hex) of a file of any size."""
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def remote_size(url: str) -> int:
+    """The size of a file in bytes, as its host says, or 0."""
+    import requests
+
+    try:
+        answer = requests.head(url, allow_redirects=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+        return int(answer.headers.get("Content-Length", 0)) if answer.ok else 0
+    except (OSError, ValueError):
+        return 0
 
 
 def download_wheel(requirement: str, folder: Path, *, progress: bool) -> Path:

@@ -28,6 +28,7 @@ from .fetch import (
     data_root,
     fetched,
     published_text,
+    remote_size,
 )
 
 INFO = DatasetInfo(
@@ -258,7 +259,7 @@ def stream(
     if not left:
         return
     with ThreadPoolExecutor(8) as pool:
-        total = sum(pool.map(_length, left))
+        total = sum(pool.map(remote_size, left))
     disk = SHARE_KEPT * total + CLIP_BYTES * len(wanted)
     clip_cache.ask(INFO, home, total, disk, yes)
     folder.mkdir(parents=True, exist_ok=True)
@@ -331,14 +332,3 @@ def _lines(url: str) -> list[str]:
     """The addresses that an index of archives lists."""
     with fetched(Source(url, f"kinetics_sounds/{url.rpartition('/')[2]}"), progress=False) as path:
         return path.read_text().split()
-
-
-def _length(url: str) -> int:
-    """The size of a file in bytes, as its host says, or 0."""
-    import requests
-
-    try:
-        answer = requests.head(url, allow_redirects=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
-        return int(answer.headers.get("Content-Length", 0)) if answer.ok else 0
-    except (OSError, ValueError):
-        return 0

@@ -114,7 +114,7 @@ def _one_pass(server: str, left: dict[str, Pointer], folder: Path, pool, on_byte
                 action["href"],
                 folder / name,
                 size=pointer.size,
-                sha256=pointer.sha256,
+                checksum=pointer.sha256,
                 headers=action.get("header"),
                 on_bytes=on_bytes,
             )

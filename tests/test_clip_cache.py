@@ -199,7 +199,7 @@ def test_a_disk_that_fills_up_is_named_and_leaves_nothing(path, clips, tmp_path)
     running = process(path, clips, 0, preexec_fn=small_disk)
     _, said = running.communicate(timeout=120)
     assert running.returncode == 1 and "Traceback" not in said
-    assert said.startswith("Could not write the prepared clips into") and "--root" in said
+    assert said.startswith("Could not write the prepared arrays into") and "--root" in said
     assert not (tmp_path / "data" / "set").exists()
 
 
