@@ -114,6 +114,10 @@ class RegularizerOutput:
 class GeometryRegularizer(nn.Module):
     """Both terms for any number of modalities; no parameter, no state, nothing at inference.
 
+    ``torch.compile`` makes one graph of it that serves every batch size, but for two things: a mask breaks
+    the graph, and ``chunk_size`` makes a new one for each batch size. A graph cannot refuse NaN and infinity
+    in the embeddings: the total is NaN then.
+
     Args:
         dispersion_weight, anchoring_weight: at least 0; a term with weight 0 is not computed.
         temperature, form, chunk_size: see `dispersion`.
@@ -227,7 +231,12 @@ def _dispersion(u: Tensor, temperature: float, form: str, chunk_size: int | None
         return _squared_covariances(u)
     if form == "cosine":
         form, temperature = "rbf", 2 * temperature
-    return _PairTerm.apply(u, temperature, form, chunk_size or len(u))
+    if not torch.compiler.is_compiling():
+        return _PairTerm.apply(u, temperature, form, chunk_size)
+    # torch.compile cannot trace such a function for any batch size, but this: the value, and a zero whose
+    # gradient is the term's.
+    value, gradient = _pair_term(u.detach(), temperature, form, chunk_size)
+    return value + ((u - u.detach()) * gradient).sum()
 
 
 class _PairTerm(torch.autograd.Function):
@@ -238,19 +247,10 @@ class _PairTerm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, u: Tensor, temperature: float, form: str, chunk_size: int) -> Tensor:
-        pairs = len(u) * (len(u) - 1)
-        starts = range(0, len(u), chunk_size)
-        blocks = [_block(u, i, min(i + chunk_size, len(u)), temperature, form) for i in starts]
-        values = torch.stack([value for value, _ in blocks])
-        if form == "hinge":
-            total, shares = values.sum() / pairs, torch.full_like(values, 1 / pairs)
-        else:
-            log_sum = values.logsumexp(0)
-            total, shares = log_sum - math.log(pairs), (values - log_sum).exp()
-        gradient = torch.cat([share * part for share, (_, part) in zip(shares, blocks, strict=True)])
+    def forward(ctx, u: Tensor, temperature: float, form: str, chunk_size: int | None) -> Tensor:
+        value, gradient = _pair_term(u, temperature, form, chunk_size)
         ctx.save_for_backward(gradient)
-        return total
+        return value
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -259,9 +259,41 @@ class _PairTerm(torch.autograd.Function):
         return grad * ctx.saved_tensors[0], None, None, None
 
 
-def _block(u: Tensor, start: int, stop: int, temperature: float, form: str) -> tuple[Tensor, Tensor]:
-    """Sum over pairs (i, j), start <= i < stop, j != i (its log in "rbf"), and its gradient for these u_i."""
-    rows, squares = u[start:stop], u.square().sum(1)  # squared norms differ from 1 for zero vectors only
+def _pair_term(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> tuple[Tensor, Tensor]:
+    """The term "rbf" or "hinge" and its gradient (B, D)."""
+    value, gradient = _pair_sum(u, temperature, form, chunk_size)
+    pairs = len(u) * (len(u) - 1)
+    if form == "hinge":
+        return value / pairs, gradient.mul_(1 / pairs)
+    if torch.compiler.is_compiling():  # math.log would make the batch size a constant
+        return value - torch.full((), pairs, dtype=u.dtype, device=u.device).log(), gradient
+    return value - math.log(pairs), gradient
+
+
+def _pair_sum(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> tuple[Tensor, Tensor]:
+    """Sum over the pairs i != j (its log in "rbf") and its gradient (B, D)."""
+    squares = u.square().sum(1)  # differ from 1 for zero vectors only
+    if chunk_size is None:
+        return _block(u, squares, 0, len(u), temperature, form)
+    starts, gradient, values = range(0, len(u), chunk_size), torch.empty_like(u), []
+    for start in starts:
+        stop = min(start + chunk_size, len(u))
+        value, gradient[start:stop] = _block(u, squares, start, stop, temperature, form)
+        values.append(value)
+    values = torch.stack(values)
+    if form == "hinge":
+        return values.sum(), gradient
+    log_sum = values.logsumexp(0)
+    for start, share in zip(starts, (values - log_sum).exp(), strict=True):
+        gradient[start : start + chunk_size] *= share
+    return log_sum, gradient
+
+
+def _block(
+    u: Tensor, squares: Tensor, start: int, stop: int, temperature: float, form: str
+) -> tuple[Tensor, Tensor]:
+    """The sum over pairs with start <= i < stop and its gradient for these u_i, in one (stop - start, B)."""
+    rows = u[start:stop]
     distance = (squares[start:stop, None] + squares).addmm_(rows, u.T, alpha=-2).clamp_(min=0.0)
     distance.diagonal(start).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
     if form == "hinge":
@@ -270,8 +302,8 @@ def _block(u: Tensor, start: int, stop: int, temperature: float, form: str) -> t
     else:
         weight = distance.div_(-temperature)
         largest = weight.max()
-        weight.sub_(largest).exp_()
-        value, slope = largest + weight.sum().log(), -1 / (temperature * weight.sum())
+        total = weight.sub_(largest).exp_().sum()
+        value, slope = largest + total.log(), -1 / (temperature * total)
     gradient = torch.addmm(weight.sum(1, keepdim=True) * rows, weight, u, alpha=-1)
     return value, gradient.mul_(4 * slope)
 
@@ -368,6 +400,8 @@ def _check_mask(mask: dict[str, Tensor], embeddings: dict[str, Tensor]) -> None:
 
 def _check_finite(scales: dict[str, Tensor], kind: str) -> None:
     """`scales` holds the largest absolute value of each sample, which is NaN or infinite if any value is."""
+    if torch.compiler.is_compiling():
+        return  # a graph cannot stop at a value; NaN and infinity then make the total NaN
     # One question to the device for all modalities, because each makes a GPU wait.
     if torch.stack([scale.isfinite().all() for scale in scales.values()]).all():
         return

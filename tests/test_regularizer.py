@@ -564,6 +564,68 @@ def test_the_functions_name_their_argument(call, words):
     assert all(word in str(error.value) for word in words)
 
 
+# Compiled
+
+
+@pytest.fixture
+def compiled():
+    """A function through torch.compile and how many graphs it took; the backends need no C compiler."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    def make(function, backend="eager", **options):
+        counter = CompileCounterWithBackend(backend)
+        return torch.compile(function, backend=counter, **options), counter
+
+    torch.compiler.reset()
+    yield make
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize(
+    "form, backend", [*((form, "eager") for form in FORMS), ("rbf", "aot_eager")]
+)  # aot_eager: the backward pass, too, is a graph made ahead of time
+def test_one_graph_without_a_break_serves_every_batch_size(form, backend, compiled):
+    reg = GeometryRegularizer(form=form, radius=0.1)
+    call, counter = compiled(lambda a, b: reg({"a": a, "b": b}).total, backend, fullgraph=True, dynamic=True)
+    for batch in (64, 33, 5):
+        a, b = close_points(batch, 16).float(), close_points(batch, 16, seed=1).float()
+        expected, expected_gradients = gradient(lambda a, b: reg({"a": a, "b": b}).total, a, b)
+        value, gradients = gradient(call, a, b)
+        torch.testing.assert_close(value, expected)
+        torch.testing.assert_close(gradients, expected_gradients)
+        assert all((grad != 0).any() for grad in gradients)
+    assert counter.frame_count == 1
+
+
+def test_chunks_and_half_precision_compile_without_a_break(compiled):
+    reg = GeometryRegularizer(radius=0.1, chunk_size=16)
+    call, counter = compiled(lambda a, b: reg({"a": a, "b": b}).total, fullgraph=True)
+    a, b = close_points(40, 16).bfloat16(), close_points(40, 16, seed=1).bfloat16()
+    expected, expected_gradients = gradient(lambda a, b: reg({"a": a, "b": b}).total, a, b)
+    value, gradients = gradient(call, a, b)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradients, expected_gradients)
+    assert counter.frame_count == 1
+
+
+def test_a_mask_compiles_with_breaks_to_the_same_value(compiled):
+    reg, present = GeometryRegularizer(), {"a": torch.arange(12) % 3 > 0}
+    call, _ = compiled(lambda a, b: reg({"a": a, "b": b}, present).total)
+    a, b = randn(12, 4), randn(12, 4, seed=1)
+    expected, expected_gradients = gradient(lambda a, b: reg({"a": a, "b": b}, present).total, a, b)
+    value, gradients = gradient(call, a, b)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradients, expected_gradients)
+
+
+@pytest.mark.parametrize("weights", [(0.1, 0.0), (0.0, 0.5)])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_graph_cannot_refuse_a_value_but_the_total_is_nan(value, weights, compiled):
+    reg = GeometryRegularizer(*weights)
+    call, _ = compiled(lambda a, b: reg({"a": a, "b": b}).total, fullgraph=True)
+    assert call(broken(value), randn(4, 3)).isnan()
+
+
 # Memory
 
 MEASURE = """
@@ -590,7 +652,7 @@ def test_chunks_bound_the_memory():
     chunked, whole = map(int, run.stdout.split())
     pair_matrix = 4096 * 4096 * 4
     assert chunked < pair_matrix / 4
-    assert whole > pair_matrix * 0.9
+    assert 0.9 * pair_matrix < whole < 1.5 * pair_matrix, "one matrix of pairs is held, and no second one"
 
 
 # Several processes
