@@ -335,7 +335,9 @@ class _Run:
     def _precision(self) -> torch.dtype:
         name, on_gpu = self.config.precision, self.device.type == "cuda"
         if name == "auto":
-            name = "float32" if not on_gpu else "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+            # is_bf16_supported() also says yes where bfloat16 is emulated, slower than float32: on a T4.
+            has_bfloat16 = on_gpu and torch.cuda.get_device_capability(self.device) >= (8, 0)
+            name = "float32" if not on_gpu else "bfloat16" if has_bfloat16 else "float16"
         if name == "float16" and not on_gpu:
             raise ValueError(
                 "precision='float16' needs a GPU: choose 'float32', 'bfloat16' or 'auto' on a CPU."

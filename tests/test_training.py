@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -564,6 +565,14 @@ def test_half_precision_on_a_cpu():
     assert run(replace(SMALL, precision="auto")).metrics == run(replace(SMALL, precision="float32")).metrics
     with pytest.raises(ValueError, match="precision='float16' needs a GPU"):
         run(replace(SMALL, precision="float16"))
+
+
+@pytest.mark.parametrize("capability, expected", [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])
+def test_auto_on_a_gpu_is_the_half_precision_that_it_computes_in(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)  # as on a T4, which emulates it
+    on_gpu = SimpleNamespace(config=SMALL, device=torch.device("cuda"))
+    assert training._Run._precision(on_gpu) == expected
 
 
 @pytest.mark.gpu
