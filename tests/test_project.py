@@ -98,7 +98,7 @@ FOUNDATIONS = {"regularizer", "geometry"}  # import nothing of the project
 ORDER = [FOUNDATIONS, {"controls", "distributed"}, {"models"}, {"encoding"}, {"paradigms"},
          {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"training"},
          {"plots", "sweeps", "recipes"},
-         {"regimes", "benchmarks", "paradigm_table", "ablations", "search"},
+         {"regimes", "benchmarks", "paradigm_table", "ablations", "search"}, {"report"},
          {"labs"}, {"course"}]  # fmt: skip
 
 

@@ -1,0 +1,360 @@
+"""The replication report: every number of the paper beside ours, and the rule by which each is judged.
+
+The rule, written down before any of the paper's benchmarks was run:
+
+A *number* of the paper stands beside the mean over seeds of our runs, made in the paper's way where its way
+is known (``protocol``), with a 95 % interval over seeds.
+
+- *replicated*: our interval, widened at both ends, holds the paper's number, and each half of it is at most
+  ``SHARP`` long, since an interval that holds everything replicates nothing. It is widened by the paper's own
+  spread; where there is none, by the standard deviation of our runs, because a number without a spread may be
+  a single run; for a number read off a figure, by a tenth of it.
+- *replicated in direction*: not that, but the difference to the reference row of the same table
+  (``REFERENCE``), paired by seed, has the paper's sign, and its interval leaves zero out.
+- *not replicated*: neither.
+
+A *gain* is what the regularizer adds to the reference row. Ours is paired by seed, and validation picks the
+epoch in both arms: a claim is judged where it can fail.
+
+- *replicated*: its interval leaves zero out on the paper's side and holds the paper's gain.
+- *replicated in direction*: it leaves zero out on the paper's side. More is not possible where the paper's
+  values were read off a figure, or where our runs are on top of another baseline.
+- *not replicated*: neither; ``reason`` says whether our interval rules the paper's gain out or is too wide.
+
+*Not run (needs data or GPU)*: fewer than ``SEEDS`` seeds are recorded. *Not possible (not public)*: what one
+would have to run, or the number itself, is in no public text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .paper import READ_OFF, published
+from .paradigm_table import NAMES
+from .recipes import RECIPES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REPLICATED = "replicated"
+DIRECTION = "replicated in direction"
+FAILED = "not replicated"
+NOT_RUN = "not run (needs data or GPU)"
+NOT_PUBLIC = "not possible (not public)"
+STATUSES = (REPLICATED, DIRECTION, FAILED, NOT_RUN, NOT_PUBLIC)
+
+SEEDS = 3  # with fewer there is no interval worth the name
+SHARP = 3.0  # points; for quantities that are not in percent a quarter of the paper's number
+COLUMNS = (
+    "method", "quantity", "modality", "paper", "spread", "ours", "difference", "low", "high", "seeds",
+    "status", "protocol", "record", "reason",
+)  # fmt: skip
+
+RECIPE_OF = {"CREMA-D": "crema_d", "Kinetics-Sounds": "kinetics_sounds", "CUBICC": "cubicc", "XRF55": "xrf55"}
+# The row of each table that the others are compared with.
+REFERENCE = {
+    "table_1": "DGL",
+    "ablation": "none",
+    "table_2": "DCMEM",
+    "geometry": "DGL",
+    "xfi_xrf55": "baseline",
+}
+# The rows that are the reference with the regularizer on top.
+TREATED = {
+    "table_1": ("DGL + DAGR",),
+    "ablation": ("dispersion", "anchoring", "both"),
+    "table_2": ("DCMEM + DAGR",),
+    "geometry": ("DGL + dispersion", "DGL + DAGR"),
+}
+ANOTHER_BASELINE = ("DCMEM", "DCMEM + DAGR")  # DCMEM is not public, so ours are on top of something else
+PAPER_PICKS, WE_PICK = "test split picks the epoch", "validation picks the epoch"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our side of a number: value by seed, in the paper's unit, and where it comes from."""
+
+    values: dict[int, float]
+    protocol: str = ""
+    record: str = ""
+
+
+def arm_of(table: str, method: str, paradigms: Sequence[str], own: str) -> tuple[str, str] | None:
+    """(paradigm, arm) of our runs beside a row of the paper, or None where we train no such thing.
+
+    ``own`` is the paradigm of the benchmark's recipe, ``paradigms`` those that are recorded.
+    """
+    base, _, terms = method.partition(" + ")
+    arm = {"": "baseline", "DAGR": "regularized"}.get(terms, terms)
+    if table == "ablation":
+        return "dgl", {"none": "baseline", "both": "regularized"}.get(method, method)
+    if table == "table_2":
+        return (own, arm) if base == "DCMEM" else None
+    if table == "xfi_xrf55":
+        other = next((p for p in paradigms if p != own), None)
+        return {"X-Fi": (own, "baseline"), "baseline": (other, "baseline") if other else None}[method]
+    known = {name: paradigm for paradigm, name in NAMES.items()}
+    return (known[base], arm) if base in known else None
+
+
+def _candidates(quantity: str, modality: str) -> list[list[tuple[str, ...]]]:
+    """Names of our metrics for a quantity of the paper, the preferred first; of a group the mean is taken.
+
+    A name is (quantity, place), without the split.
+    """
+    place = {"multi": "fused"}.get(modality, modality)
+    quantity = {"ACC": "cluster_accuracy"}.get(quantity, quantity.lower())
+    if quantity == "accuracy":
+        # What DGL's code calls the accuracy of a modality gives it all of the head's bias.
+        return [[("accuracy_alone", place)], [("accuracy", place)]]
+    if quantity == "effective_rank":
+        return [[(quantity, "audio"), (quantity, "visual")]]
+    if quantity.startswith("recall@"):
+        return [[(quantity, "audio-visual"), (quantity, "visual-audio")]]
+    if not modality:
+        return [[(quantity, "audio-visual")]]
+    return [[(quantity, place)]]
+
+
+def _scale(quantity: str) -> float:
+    """Ours are shares where the paper's are percent."""
+    percent = quantity in ("accuracy", "ACC", "NMI", "ARI") or quantity.startswith("recall@")
+    return 100.0 if percent else 1.0
+
+
+def ours(runs: pd.DataFrame, cell: tuple[str, str], quantity: str, modality: str, splits, folder="") -> Ours:
+    """Our values of one quantity for (paradigm, arm); of ``splits`` the first that has it."""
+    paradigm, arm = cell
+    rows = runs[(runs["paradigm"] == paradigm) & (runs["arm"] == arm)].set_index("seed")
+    for split in splits:
+        for group in _candidates(quantity, modality):
+            columns = ["/".join((split, *name)) for name in group]
+            if rows.empty or not set(columns) <= set(rows.columns):
+                continue
+            values = rows[columns].mean(axis=1, skipna=False).dropna() * _scale(quantity)
+            if len(values):
+                protocol = PAPER_PICKS if split == "test_selected" else WE_PICK
+                record = "/".join(filter(None, [folder, paradigm, "seed*", f"{arm}.json"]))
+                return Ours({int(k): float(v) for k, v in values.items()}, protocol, record)
+    return Ours({})
+
+
+def compared(
+    runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = "", protocol: str = "paper"
+) -> pd.DataFrame:
+    """The paper's numbers of one table and data set beside ours, each judged by the rule above.
+
+    Args:
+        runs: what ``benchmarks.load_runs`` gave, or None where nothing is recorded.
+        table: as in ``paper.published()``: "table_1", "ablation", "table_2", "geometry" or "xfi_xrf55".
+        dataset: as there: "CREMA-D", "Kinetics-Sounds", "CUBICC" or "XRF55".
+        folder: of the records, put in front of ``record``.
+        protocol: "paper" for numbers of the epoch that is best on the test split, where they were recorded;
+            "ours" for those of the epoch that validation picked.
+
+    Returns:
+        One row a number of the paper, in its order, with ``COLUMNS``: ``paper`` and ``spread`` are theirs,
+        ``ours``, ``low`` and ``high`` the mean over seeds and its 95 % interval, ``difference`` is ours minus
+        theirs, ``record`` the files behind ours, and ``reason`` says in words why the status is what it is.
+
+    Raises:
+        ValueError: for a table that the paper does not have for this data set.
+    """
+    import pandas as pd
+
+    rows, splits = _published(table, dataset), _splits(protocol)
+    reference = rows[rows["method"] == REFERENCE[table]].set_index(["quantity", "modality"])["mean"]
+    answer = []
+    for row in rows.itertuples():
+        mine = _ours_of(runs, table, dataset, row.method, row.quantity, row.modality, splits, folder)
+        base = _ours_of(runs, table, dataset, REFERENCE[table], row.quantity, row.modality, splits, folder)
+        lead = row.mean - reference.get((row.quantity, row.modality), float("nan"))
+        if row.method == REFERENCE[table]:
+            base = Ours({})
+        answer.append(_number(row, mine, base, lead))
+    return pd.DataFrame(answer, columns=list(COLUMNS))
+
+
+def gains(runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = "") -> pd.DataFrame:
+    """What the regularizer adds to the reference row of a table: the paper's gains beside ours, judged.
+
+    Arguments and columns as in ``compared``; ``method`` is a row of ``TREATED``, ``paper``, ``ours``, ``low``
+    and ``high`` are of the gain, and validation picks the epoch in both arms.
+
+    Raises:
+        ValueError: for a table that has no gains, or that the paper does not have for this data set.
+    """
+    import pandas as pd
+
+    if table not in TREATED:
+        raise ValueError(f"table {table!r} has no row with the regularizer: choose {', '.join(TREATED)}.")
+    rows, answer = _published(table, dataset), []
+    means = rows.set_index(["method", "quantity", "modality"])["mean"]
+    for row in rows[rows["method"].isin(TREATED[table])].itertuples():
+        if (REFERENCE[table], row.quantity, row.modality) not in means.index:
+            continue
+        place = (row.quantity, row.modality)
+        mine, base = (
+            _ours_of(runs, table, dataset, method, *place, ("test",), folder)
+            for method in (row.method, REFERENCE[table])
+        )
+        answer.append(_gain(row, row.mean - means[(REFERENCE[table], *place)], mine, base))
+    return pd.DataFrame(answer, columns=list(COLUMNS))
+
+
+def _published(table: str, dataset: str) -> pd.DataFrame:
+    every = published()
+    rows = every[(every["table"] == table) & (every["dataset"] == dataset)]
+    if rows.empty:
+        known = every[["table", "dataset"]].drop_duplicates().itertuples(index=False)
+        pairs = ", ".join(f"{t} of {d}" for t, d in known)
+        raise ValueError(f"the paper has no {table!r} of {dataset!r} in public text: choose from {pairs}.")
+    return rows
+
+
+def _splits(protocol: str) -> tuple[str, ...]:
+    if protocol not in ("paper", "ours"):
+        raise ValueError(f"protocol is {protocol!r}: choose 'paper' or 'ours'.")
+    return ("test_selected", "test") if protocol == "paper" else ("test",)
+
+
+def _ours_of(runs, table, dataset, method, quantity, modality, splits, folder) -> Ours:
+    if runs is None or runs.empty:
+        return Ours({})
+    recorded = list(dict.fromkeys(runs["paradigm"]))
+    own = RECIPES[RECIPE_OF[dataset]].config.paradigm if RECIPE_OF[dataset] in RECIPES else recorded[0]
+    cell = arm_of(table, method, recorded, own)
+    return Ours({}) if cell is None else ours(runs, cell, quantity, modality, splits, folder)
+
+
+def _difference(mine: Ours, base: Ours):
+    """The paired interval of mine - base over the seeds that both have, or None with fewer than ``SEEDS``."""
+    from .evaluation import paired_interval
+
+    shared = sorted(set(mine.values) & set(base.values))
+    if len(shared) < SEEDS:
+        return None
+    return paired_interval([mine.values[s] for s in shared], [base.values[s] for s in shared])
+
+
+def _side(value: float) -> int:
+    return int(value > 0) - int(value < 0)
+
+
+def _clear(interval, side: int) -> bool:
+    """Whether the interval leaves zero out on the side where the paper's difference lies."""
+    return interval is not None and interval.excludes_zero and _side(interval.mean) == side
+
+
+def _number(row, mine: Ours, base: Ours, lead: float) -> tuple:
+    """One row of ``compared``; ``lead`` is what the paper's number has more than the reference row's."""
+    import numpy as np
+
+    from .evaluation import paired_interval
+
+    nan, n = float("nan"), len(mine.values)
+    values = list(mine.values.values())
+    mean = float(np.mean(values)) if values else nan
+    low = high = nan
+    if n >= SEEDS:
+        interval = paired_interval(values, [0.0] * n)
+        low, high = interval.low, interval.high
+    if row.method in ANOTHER_BASELINE:
+        status, reason = NOT_PUBLIC, "DCMEM's code and recipe are not public; ours is another baseline"
+    elif n < SEEDS:
+        status, reason = NOT_RUN, _too_few(n)
+    else:
+        sharp = SHARP if _scale(row.quantity) == 100 else abs(row.mean) / 4
+        half = max(mean - low, high - mean)
+        if row.spread == row.spread:
+            more = row.spread
+        elif row.quantity in READ_OFF:
+            more = abs(row.mean) / 10
+        else:
+            more = float(np.std(values, ddof=1))
+        within = low - more <= row.mean <= high + more
+        if within and half <= sharp:
+            status, reason = REPLICATED, "our interval, widened by the rule, holds the paper's number"
+        else:
+            what = "holds it but is too wide to count" if within else "does not hold the paper's number"
+            status, reason = FAILED, f"our interval, widened by the rule, {what}"
+            if _clear(_difference(mine, base), _side(lead)):
+                status, reason = DIRECTION, f"{reason}; the difference to the reference row has its sign"
+    return (row.method, row.quantity, row.modality, row.mean, row.spread, mean, mean - row.mean, low, high, n,
+            status, mine.protocol, mine.record, reason)  # fmt: skip
+
+
+def _gain(row, paper: float, mine: Ours, base: Ours) -> tuple:
+    """One row of ``gains``."""
+    nan = float("nan")
+    interval = _difference(mine, base)
+    mean, low, high = (interval.mean, interval.low, interval.high) if interval else (nan, nan, nan)
+    seeds = interval.n if interval else len(set(mine.values) & set(base.values))
+    another, read_off = row.method in ANOTHER_BASELINE, row.quantity in READ_OFF
+    if interval is None:
+        status, reason = NOT_RUN, _too_few(seeds)
+    elif _clear(interval, _side(paper)):
+        status, reason = DIRECTION, "our interval leaves zero out on the paper's side"
+        if another:
+            reason += "; on another baseline the size says nothing"
+        elif read_off:
+            reason += "; the paper's values were read off a figure, so the size says nothing"
+        elif low <= paper <= high:
+            status, reason = REPLICATED, f"{reason} and holds the paper's gain"
+        else:
+            reason += "; the paper's gain lies outside it"
+    elif low <= 0 <= high and low <= paper <= high:
+        status, reason = FAILED, "our interval holds zero and the paper's gain: it is too wide to tell"
+    elif low <= 0 <= high:
+        status, reason = FAILED, "our interval holds zero and rules the paper's gain out"
+    else:
+        status, reason = FAILED, "our interval leaves zero out on the other side"
+    return (row.method, row.quantity, row.modality, paper, nan, mean, mean - paper, low, high, seeds, status,
+            mine.protocol, mine.record, reason)  # fmt: skip
+
+
+def _too_few(seeds: int) -> str:
+    return f"{seeds} seeds are recorded, {SEEDS} are needed" if seeds else "nothing is recorded"
+
+
+def shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """What ``compared`` or ``gains`` gave in the form of the paper's tables, as text.
+
+    One row a method (and quantity), and for each modality the paper's number with its spread, ours with its
+    interval, the difference and the status; where nothing is recorded "ours" says so and stands alone.
+    """
+    import pandas as pd
+
+    several = frame["quantity"].nunique() > 1
+    answer: dict[tuple[str, str], dict] = {}
+    for row in frame.itertuples():
+        digits = _digits(row.quantity)
+        spread = f" ± {row.spread:.{digits}f}" if row.spread == row.spread else ""
+        interval = f" [{row.low:.{digits}f}, {row.high:.{digits}f}]" if row.low == row.low else ""
+        status = row.status.split(" (")[0]
+        cells = {
+            "paper": _text(row.paper, digits) + spread,
+            "ours": _text(row.ours, digits) + interval if row.seeds else status,
+            "difference": _text(row.difference, digits, sign=True),
+            "status": status if row.seeds else "",
+        }
+        index = (row.method, row.quantity) if several else row.method
+        for name, cell in cells.items():
+            if frame["seeds"].any() or name in ("paper", "ours"):
+                answer.setdefault((row.modality, name), {})[index] = cell
+    text = pd.DataFrame(answer).fillna("")
+    text.index.names = ["method", "quantity"] if several else ["method"]
+    if set(frame["modality"]) == {""}:
+        text.columns = text.columns.droplevel(0)
+    return text
+
+
+def _digits(quantity: str) -> int:
+    known = {"accuracy": 2, "effective_rank": 1, "paired_drift": 2}
+    return known.get(quantity, 1 if _scale(quantity) == 100 else 5)
+
+
+def _text(value: float, digits: int, sign: bool = False) -> str:
+    return "" if value != value else f"{value:{'+' if sign else ''}.{digits}f}"
