@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import crema_d, digits, kinetics_sounds, multiview_digits
+from . import coco, crema_d, digits, flickr30k, kinetics_sounds, multiview_digits
 from .fetch import DataError, data_root, load_arrays
+from .karpathy import IMAGE_SIZE, PARTS
 
 OF_CLIPS = {script.INFO.name: script for script in (crema_d, kinetics_sounds)}
-SCRIPTS = {script.INFO.name: script for script in (digits, multiview_digits)} | OF_CLIPS
+OF_IMAGES = {script.INFO.name: script for script in (flickr30k, coco)}
+SCRIPTS = {script.INFO.name: script for script in (digits, multiview_digits)} | OF_CLIPS | OF_IMAGES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,24 +20,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=["list", *SCRIPTS], help="list, or the data set to prepare")
     parser.add_argument("--root", help="data folder (default: GEOMREG_DATA, else the user's cache folder)")
     parser.add_argument("--mirror", help="folder that holds the published files (default: GEOMREG_MIRROR)")
+    large = parser.add_argument_group(f"for {', '.join(OF_CLIPS | OF_IMAGES)}")
+    large.add_argument("--workers", type=int, metavar="N", help="downloads and decoders at a time")
+    large.add_argument("--tolerate", type=float, metavar="SHARE", help="of clips or images unusable at most")
+    large.add_argument("--yes", action="store_true", help="start a large download without asking")
+    large.add_argument(
+        "--stand-ins", action="store_true", help="generate small stand-ins for trying the code"
+    )
     of_clips = parser.add_argument_group(f"for {', '.join(OF_CLIPS)}")
     of_clips.add_argument(
         "--clips", metavar="DIR", help="folder that has the clips, read in place of a download"
     )
-    of_clips.add_argument("--workers", type=int, metavar="N", help="downloads and decoders at a time")
-    of_clips.add_argument("--tolerate", type=float, metavar="SHARE", help="of clips that may be unusable")
-    of_clips.add_argument("--yes", action="store_true", help="start a large download without asking")
-    of_clips.add_argument(
-        "--stand-ins", action="store_true", help="generate small stand-ins for trying the code"
-    )
     of_clips.add_argument("--variant", choices=list(kinetics_sounds.VARIANTS), help="of kinetics_sounds")
+    of_images = parser.add_argument_group(f"for {', '.join(OF_IMAGES)}")
+    of_images.add_argument(
+        "--images", metavar="DIR", help="folder that has the images, read in place of a download"
+    )
+    of_images.add_argument("--image-size", type=int, metavar="S", help=f"pixels (default: {IMAGE_SIZE})")
     options = parser.parse_args(arguments)
     if options.name == "list":
         for script in SCRIPTS.values():
             print(describe(script.INFO, options.root))
         return 0
     try:
-        print(_clips(options) if options.name in OF_CLIPS else _arrays(options))
+        if options.name in OF_CLIPS:
+            print(_clips(options))
+        else:
+            print(_images(options) if options.name in OF_IMAGES else _arrays(options))
     except DataError as error:
         print(f"{options.name}: {error}", file=sys.stderr)
         return 1
@@ -78,6 +89,37 @@ def _clips(options) -> str:
     said += [
         f"{options.name}: {counts} clips prepared in {(root / script.INFO.prepared).parent} "
         f"(sha256 {cache.fingerprint})."
+    ]
+    return "\n".join(said)
+
+
+def _images(options) -> str:
+    """Prepare a data set of images with captions; what to say of it, with every image that was left out."""
+    script = SCRIPTS[options.name]
+    size = {"image_size": options.image_size} if options.image_size else {}
+    if options.stand_ins:
+        from geomreg_mini.data import stand_ins
+
+        folder = data_root(options.root) / "stand_ins"
+        cache = stand_ins.prepare(options.name, options.root, progress=True, **size)
+    else:
+        folder = data_root(options.root)
+        if script is coco:
+            size["yes"] = options.yes
+        cache = script.prepare(
+            options.root,
+            options.mirror,
+            images=options.images,
+            workers=options.workers,
+            tolerate=options.tolerate,
+            **size,
+        )
+    said = [f"{name}: left out, {reason}" for name, reason in cache.unusable.items()]
+    counts = ", ".join(f"{cache.parts.count(part)} {part}" for part in PARTS)
+    said += [f"the list of {part} has sha256 {digest}" for part, digest in cache.lists.items()]
+    said += [
+        f"{options.name}: {counts} images with {sum(map(len, cache.captions))} captions prepared in "
+        f"{(folder / script.INFO.prepared).parent} (sha256 {cache.fingerprint})."
     ]
     return "\n".join(said)
 

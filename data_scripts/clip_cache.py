@@ -82,7 +82,7 @@ def with_frame_size(preprocessing: Preprocessing, frame_size: int) -> Preprocess
 
 
 def room(info: DatasetInfo, folder: Path, disk: float) -> float:
-    """The free bytes where ``folder`` is or will be; :class:`DataError` where they are fewer than ``disk``."""
+    """Free bytes where ``folder`` is or will be; a :class:`DataError` where they are fewer than ``disk``."""
     parents = [folder, *folder.parents]
     free = shutil.disk_usage(next(parent for parent in parents if parent.exists())).free
     if free < disk:

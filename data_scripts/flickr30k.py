@@ -1,0 +1,84 @@
+"""Prepare Flickr30K: 31,014 photographs with five captions each.
+
+Its images are given out on request, for research: this script reads them from a folder, in place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import karpathy
+from .fetch import DataError, DatasetInfo, Source
+from .karpathy import Captioned, Folder
+
+FORM = "https://forms.illinois.edu/sec/229675"
+INFO = DatasetInfo(
+    name="flickr30k",
+    size="4.4 GB of images, on request; 4.7 GB prepared",
+    licence="captions CC BY 3.0; the photographs are their authors', for research and education only",
+    source=f"Flickr30K (images on request: {FORM}), with Karpathy's split as BLIP's code has it",
+    prepared="flickr30k/prepared.json",
+)
+IMAGES = "flickr30k-images"
+_LISTS = "https://storage.googleapis.com/sfr-vision-language-research/datasets"
+# No checksum of these lists is published, so their counts are what is checked.
+LISTS = {
+    part: (Source(f"{_LISTS}/flickr30k_{part}.json", f"flickr30k/flickr30k_{part}.json"), None)
+    for part in karpathy.PARTS
+}
+COUNTS = {"train": 29_000, "val": 1_014, "test": 1_000}
+
+
+def prepare(
+    root=None,
+    mirror=None,
+    *,
+    images=None,
+    workers: int | None = None,
+    tolerate: float | None = None,
+    published: bool = True,
+    image_size: int = karpathy.IMAGE_SIZE,
+    progress: bool = True,
+) -> Captioned:
+    """Check and read Flickr30K into the data folder ``root``; returns the opened data set.
+
+    Args:
+        root, mirror: as in :mod:`.digits`; a mirror with ``flickr30k/flickr30k-images`` serves the images.
+        images: a folder with the images, or with ``flickr30k-images`` in it.
+        workers: how many images are read at a time (default: one a core).
+        tolerate: largest share of images that may be missing or unreadable.
+        published: whether the lists have to be the published ones; False for stand-ins.
+        image_size: S, pixels of a stored image's side.
+    """
+    path = karpathy.place(INFO, root, image_size)
+    found = karpathy.opened(path)
+    if found is not None and images is None and mirror is None:
+        return found
+    if images is None and mirror and (Path(mirror).expanduser() / "flickr30k" / IMAGES).is_dir():
+        images = Path(mirror).expanduser() / "flickr30k"
+    if images is None:
+        raise DataError(
+            f"The images of Flickr30K are given out on request (licence: {INFO.licence}): fill in the form "
+            f"at {FORM}, unpack what you get, and name its folder with --images.",
+            "the images of Flickr30K have to be requested",
+        )
+    folder = Path(images).expanduser().absolute()
+    folder = folder / IMAGES if (folder / IMAGES).is_dir() else folder
+    if not folder.is_dir():
+        raise DataError(
+            f"There is no folder {folder}; name the one with the images of Flickr30K with --images.",
+            "the folder of images is missing",
+        )
+    counts = COUNTS if published else None
+    rows, lists = karpathy.listed(LISTS, counts, (IMAGES,), mirror, progress=progress)
+    return karpathy.prepare(
+        INFO,
+        path,
+        rows,
+        lists,
+        {IMAGES: Folder(folder)},
+        image_size=image_size,
+        tolerate=tolerate,
+        workers=workers,
+        progress=progress,
+    )
