@@ -176,6 +176,8 @@ def _hours(hours: float | None) -> str:
 def load_runs(folder: str | Path) -> pd.DataFrame:
     """What is recorded of one benchmark, one row a run: paradigm, arm, seed, and every metric.
 
+    ``note`` is what a reader must know about the data, "" where they are what the name says.
+
     Args:
         folder: of the benchmark, such as "results/crema_d".
 
@@ -188,7 +190,7 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     for path in sorted(Path(folder).glob("*/seed*/*.json")):
         record = Record.load(path)
         cell = {"paradigm": record.config["paradigm"], "arm": path.stem, "seed": record.seed}
-        rows.append({**cell, **record.metrics})
+        rows.append({**cell, "note": record.data_note, **record.metrics})
     if not rows:
         raise FileNotFoundError(
             f"no records below {folder}: run 'python -m geomreg_mini.benchmarks {Path(folder).name}' first."

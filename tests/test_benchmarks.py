@@ -47,7 +47,8 @@ def test_the_command_records_every_paradigm_arm_and_seed_once(tmp_path, capfd, m
         for arm in ("baseline", "regularized")
     }
     frame = load_runs(tmp_path / "toy")
-    assert len(frame) == 8 and {"paradigm", "arm", "seed", "test_selected/accuracy/fused"} <= set(frame)
+    assert len(frame) == 8 and set(frame["note"]) == {""}
+    assert {"paradigm", "arm", "seed", "test_selected/accuracy/fused"} <= set(frame)
     monkeypatch.setattr(sweeps, "fit", None)
     assert main(command(tmp_path)) == 0
     assert "8 runs, 8 recorded." in capfd.readouterr().out
