@@ -2,37 +2,43 @@
 
     python -m geomreg_mini.benchmarks crema_d --until 11        # resumable; skips what is recorded
     torchrun --nproc-per-node 4 -m geomreg_mini.benchmarks crema_d
+    python -m geomreg_mini.benchmarks crema_d --data split=speaker_disjoint    # into a folder of its own
 
 Every run leaves a record below ``OUT/NAME/PARADIGM/seedN/``, and while it trains a checkpoint beside it. So
 the same command goes on where a time limit, SIGTERM or a lost machine ended it. Seeds come first in the
-order, so that what is recorded is a table with fewer seeds and not half a table. The task's validation score
-picks the epoch; "test_selected" metrics follow the papers' protocol (``TrainConfig.paper_protocol``).
+order, so that what is recorded is a table with fewer seeds and not half a table. Of seed 0 the embeddings of
+the test split are kept too. The task's validation score picks the epoch; "test_selected" metrics follow the
+papers' protocol (``TrainConfig.paper_protocol``).
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import distributed
+from .encoding import Encoded, encode
 from .recipes import RECIPES, deviations, recipe
-from .records import Record
+from .records import Record, write_atomically
 from .regularizer import GeometryRegularizer
 from .sweeps import recorded
 from .tasks import TASKS
-from .training import Stopped, TrainConfig
+from .training import Stopped, TrainConfig, set_seed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SEEDS = (0, 1, 2, 3, 4)
+EMBEDDED_SEED = 0  # of its runs the test split's embeddings are kept, for figures
 WEIGHTS = ("dispersion_weight", "anchoring_weight", "temperature", "radius")  # what the command line sets
 # arm -> which of the two terms is on; the last two are for the paper's component ablation
 ARMS = {
@@ -52,6 +58,18 @@ class Run(NamedTuple):
 
     def path(self, folder: Path) -> Path:
         return folder / self.paradigm / f"seed{self.seed}" / f"{self.arm}.json"
+
+
+def folder_name(name: str, options: Mapping[str, Any]) -> str:
+    """Of a benchmark's records: ``name``, and each option in which its data are not the recipe's."""
+    own = RECIPES[name].config.dataset_options
+    return "-".join([name, *(f"{k}={v}" for k, v in sorted(options.items()) if own.get(k) != v)])
+
+
+def command(folder: str | Path) -> str:
+    """What makes the records of a ``folder`` that is named so."""
+    name, *options = Path(folder).name.split("-")
+    return " ".join(["python -m geomreg_mini.benchmarks", name, *(["--data", *options] if options else [])])
 
 
 def config(name: str, run: Run, weights: dict[str, float] | None = None, **changes) -> TrainConfig:
@@ -150,9 +168,14 @@ def run_benchmark(
                 say(f"after one epoch{_hours(forecast(left, seconds))}.")
             return over
 
-        checkpoint = path.with_suffix(".pt")
-        record = recorded(path, wanted, data, checkpoint=checkpoint, stop=stop, **options)
+        checkpoint, model = path.with_suffix(".pt"), None
+        if fresh and run.seed == EMBEDDED_SEED:
+            set_seed(wanted.seed)  # as fit does, so that both build the same model
+            model = TASKS[wanted.task]().build(wanted, data)
+        record = recorded(path, wanted, data, checkpoint=checkpoint, stop=stop, model=model, **options)
         if distributed.rank() == 0:
+            if model is not None:
+                _save_embeddings(path.with_suffix(".npz"), encode(model, data.test))
             checkpoint.unlink(missing_ok=True)
         if fresh:
             left.remove(run)
@@ -192,10 +215,64 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
         cell = {"paradigm": record.config["paradigm"], "arm": path.stem, "seed": record.seed}
         rows.append({**cell, "note": record.data_note, **record.metrics})
     if not rows:
-        raise FileNotFoundError(
-            f"no records below {folder}: run 'python -m geomreg_mini.benchmarks {Path(folder).name}' first."
-        )
+        raise FileNotFoundError(f"no records below {folder}: run '{command(folder)}' first.")
     return pd.DataFrame(rows)
+
+
+def load_histories(folder: str | Path, paradigm: str) -> pd.DataFrame:
+    """The course of training of one paradigm's runs: arm, seed, and the columns of ``Record.history``."""
+    import pandas as pd
+
+    paths = sorted((Path(folder) / paradigm).glob("seed*/*.json"))
+    if not paths:
+        wanted = f"{command(folder)} --paradigms {paradigm}"
+        raise FileNotFoundError(f"no records of {paradigm} below {folder}: run '{wanted}' first.")
+    records = {path: Record.load(path) for path in paths}
+    return pd.concat(
+        [record.history.assign(arm=path.stem, seed=record.seed) for path, record in records.items()],
+        ignore_index=True,
+    )
+
+
+def _save_embeddings(path: Path, encoded: Encoded) -> None:
+    import numpy as np
+
+    arrays = {f"embeddings/{m}": z.float().cpu().numpy() for m, z in encoded.embeddings.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, labels=encoded.labels.cpu().numpy(), **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def load_embeddings(folder: str | Path, paradigm: str, arm: str) -> Encoded:
+    """The test split as the run of ``EMBEDDED_SEED`` embedded it.
+
+    Raises:
+        FileNotFoundError: if they were not kept.
+    """
+    import numpy as np
+    import torch
+
+    path = Run(paradigm, arm, EMBEDDED_SEED).path(Path(folder)).with_suffix(".npz")
+    if not path.exists():
+        wanted = f"{command(folder)} --paradigms {paradigm} --arms {arm} --seeds {EMBEDDED_SEED}"
+        raise FileNotFoundError(
+            f"no embeddings in {path}: move the record beside it away, if there is one, and run '{wanted}'."
+        )
+    with np.load(path, allow_pickle=False) as arrays:
+        tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    labels = tensors.pop("labels")
+    return Encoded({name.partition("/")[2]: z for name, z in tensors.items()}, labels)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """An option of the data set and its value: a number, true or false where it reads like one."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: write OPTION=VALUE, such as split=speaker_disjoint")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -209,7 +286,15 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--seeds", nargs="+", type=int, default=SEEDS, metavar="N", help="default: %(default)s")
     add("--until", type=float, metavar="HOURS", help="save and end cleanly before so many hours are over")
     add("--out", default="results", help="folder of the records; NAME is put below it (default: %(default)s)")
-    add("--source", help="of the data, such as stand_in; it also becomes part of the folder's name")
+    add(
+        "--data",
+        nargs="+",
+        type=_option,
+        default=[],
+        metavar="OPTION=VALUE",
+        help="of the data set, such as split=speaker_disjoint; they become part of the folder's name",
+    )
+    add("--source", help="the same as --data source=SOURCE, such as stand_in")
     add("--epochs", type=int, help="in place of the recipe's")
     add("--device", help='"cpu", "cuda", ... (default: a GPU where there is one)')
     add("--compile", action="store_true", help="run the encoders through torch.compile")
@@ -230,11 +315,10 @@ def main(arguments: list[str] | None = None) -> int:
         raise Stopped("stopped by SIGTERM, up to an epoch after the last checkpoint.")
 
     earlier = signal.signal(signal.SIGTERM, terminated)
-    folder = Path(options.out) / (f"{options.name}-{options.source}" if options.source else options.name)
     changes = {"epochs": options.epochs} if options.epochs is not None else {}
-    if options.source:
-        own = RECIPES[options.name].config.dataset_options
-        changes["dataset_options"] = {**own, "source": options.source}
+    chosen = dict(options.data) | ({"source": options.source} if options.source else {})
+    folder = Path(options.out) / folder_name(options.name, chosen)
+    changes["dataset_options"] = RECIPES[options.name].config.dataset_options | chosen
     try:
         distributed.start()
         paradigms = options.paradigms or RECIPES[options.name].rows

@@ -7,7 +7,18 @@ from dataclasses import replace
 import pytest
 
 from geomreg_mini import benchmarks, sweeps, training
-from geomreg_mini.benchmarks import ARMS, Deadline, Run, config, forecast, load_runs, main
+from geomreg_mini.benchmarks import (
+    ARMS,
+    Deadline,
+    Run,
+    config,
+    forecast,
+    load_embeddings,
+    load_histories,
+    load_runs,
+    main,
+)
+from geomreg_mini.geometry import geometry_report
 from geomreg_mini.recipes import RECIPES, Recipe
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
@@ -39,7 +50,7 @@ def test_the_command_records_every_paradigm_arm_and_seed_once(tmp_path, capfd, m
     out, _ = capfd.readouterr()
     assert TOLD in out and "test/accuracy/fused 0." in out
     assert "8 runs, 0 recorded." in out and "8 of 8 runs recorded" in out
-    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")}
     assert names == {
         f"toy/{paradigm}/seed{seed}/{arm}.json"
         for paradigm in ("joint", "dgl")
@@ -159,6 +170,66 @@ def test_a_deadline_leaves_room_for_one_more_epoch_like_the_last(monkeypatch):
     assert not Deadline(None)()
 
 
+def test_other_data_than_the_recipes_have_a_folder_that_names_them_and_the_command(tmp_path, capfd):
+    few = ["--seeds", "0", "--paradigms", "dgl", "--arms", "baseline"]
+    assert main(command(tmp_path, *few, "--data", "noise=0.3", "train_size=48", "test_size=40")) == 0
+    assert main(command(tmp_path, *few, "--data", "train_size=64")) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy-noise=0.3-train_size=48"]
+    (path,) = tmp_path.glob("toy-*/dgl/seed0/baseline.json")
+    options = Record.load(path).config["dataset_options"]
+    assert options == TINY.dataset_options | {"noise": 0.3, "train_size": 48}
+    assert benchmarks.command(path.parents[2]) == (
+        "python -m geomreg_mini.benchmarks toy --data noise=0.3 train_size=48"
+    )
+    capfd.readouterr()
+    assert main(command(tmp_path, *few, "--data", "speakers=3")) == 1
+    err = capfd.readouterr().err
+    assert "has no option 'speakers'; its options are" in err and err.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(command(tmp_path, *few, "--data", "speakers"))
+    assert "'speakers': write OPTION=VALUE" in capfd.readouterr().err
+
+
+def test_the_source_is_one_of_the_data_options():
+    options = benchmarks._arguments(["crema_d", "--data", "split=speaker_disjoint", "frames=3"])
+    assert dict(options.data) == {"split": "speaker_disjoint", "frames": 3}
+    assert benchmarks.folder_name("crema_d", {"source": "stand_in"}) == "crema_d-source=stand_in"
+    assert benchmarks.folder_name("crema_d", {"frames": 1}) == "crema_d", "which is the recipe's"
+    assert benchmarks.folder_name("kinetics_sounds", {"variant": "folders"}).endswith("-variant=folders")
+
+
+def test_the_first_seeds_embeddings_of_the_test_split_are_kept_and_give_the_records_numbers(tmp_path):
+    few = ["--paradigms", "dgl", "--arms", "baseline"]
+    assert main(command(tmp_path, *few)) == 0
+    folder = tmp_path / "toy"
+    assert [path.parent.name for path in folder.rglob("*.npz")] == ["seed0"]
+    encoded = load_embeddings(folder, "dgl", "baseline")
+    record = Record.load(folder / "dgl" / "seed0" / "baseline.json")
+    assert encoded.labels.shape == (40,) and {m: z.shape for m, z in encoded.embeddings.items()} == {
+        "a": (40, 6),
+        "b": (40, 6),
+    }
+    for name, value in geometry_report(encoded.embeddings, encoded.labels).items():
+        if name != "num_samples":
+            assert value == pytest.approx(record.metrics[f"test/{name}"], rel=1e-4, abs=1e-6), name
+    assert record == training.fit(config("toy", Run("dgl", "baseline", 0)), device="cpu", progress=False)
+    with pytest.raises(FileNotFoundError, match="toy --paradigms dgl --arms regularized --seeds 0'"):
+        load_embeddings(folder, "dgl", "regularized")
+
+
+def test_histories_are_those_of_the_records(tmp_path):
+    assert main(command(tmp_path, "--paradigms", "dgl")) == 0
+    frame = load_histories(tmp_path / "toy", "dgl")
+    rows = frame[(frame.arm == "regularized") & (frame.seed == 1)].drop(columns=["arm", "seed"])
+    record = Record.load(tmp_path / "toy" / "dgl" / "seed1" / "regularized.json")
+    assert rows.reset_index(drop=True).equals(record.history)
+    assert len(frame.groupby(["arm", "seed"])) == 4
+    with pytest.raises(FileNotFoundError, match="no records of joint .* --paradigms joint' first"):
+        load_histories(tmp_path / "toy", "joint")
+
+
 def test_nothing_recorded_names_the_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="run 'python -m geomreg_mini.benchmarks crema_d' first"):
         load_runs(tmp_path / "crema_d")
+    with pytest.raises(FileNotFoundError, match="crema_d --data split=speaker_disjoint' first"):
+        load_runs(tmp_path / "crema_d-split=speaker_disjoint")
