@@ -31,8 +31,8 @@ class CaptionedSplit(Split):
     """Images with captions as a split with the modalities ``image`` and ``caption``.
 
     ``inputs`` stays empty: use ``batch``. There, ``image`` is uint8 (B, S, S, 3) and ``caption`` int64
-    (B, 77); ``prepare`` makes float32 (B, 3, S, S) of the images. Nothing here has classes, so ``labels`` are
-    all 0. ``factors``: ``image`` (N,), positions in the cache.
+    (B, L), see ``tokens``; ``prepare`` makes float32 (B, 3, S, S) of the images. Nothing here has classes, so
+    ``labels`` are all 0. ``factors``: ``image`` (N,), positions in the cache.
 
     ``folds``: how many equal parts papers cut this split into, to report a mean over them as well; 0 for
     none.
@@ -92,10 +92,14 @@ class CaptionList(Split):
 
 
 def tokens(texts: list[str]) -> Tensor:
-    """Token numbers of CLIP's tokenizer, (B, 77) int64; longer texts are cut."""
+    """Token numbers of CLIP's tokenizer, (B, L) int64 with L up to 77; what is longer is cut.
+
+    The padding that no text reaches is left out: text is read forwards only, so nothing looks at it.
+    """
     import open_clip
 
-    return open_clip.tokenize(texts, CONTEXT)
+    padded = open_clip.tokenize(texts, CONTEXT)
+    return padded[:, : int((padded != 0).sum(dim=1).max())]
 
 
 def load(name: str, *, image_size: int | None, source: str, folds: int = 0) -> MultimodalDataset:

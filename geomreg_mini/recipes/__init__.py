@@ -8,8 +8,9 @@ from ..tasks import TASKS
 from ..training import TrainConfig
 from .audiovisual import AUDIO_VISUAL
 from .base import Recipe
+from .retrieval import RETRIEVAL
 
-RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL}
+RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **RETRIEVAL}
 
 __all__ = ["RECIPES", "Recipe", "deviations", "recipe"]
 
@@ -18,7 +19,8 @@ def recipe(name: str, paradigm: str | None = None, **changes) -> TrainConfig:
     """The config of the recipe ``name``, for its own paradigm or another, with fields changed by ``changes``.
 
     The options of the recipe's own paradigm stay with it; others have their defaults, which are the released
-    ones. A paradigm that is not defined for the recipe's fusion comes with its usual one.
+    ones. A paradigm that is not defined for the recipe's fusion comes with its usual one. Stand-ins, asked
+    for by ``dataset_options={"source": "stand_in"}``, come with what the recipe has for them.
 
     Raises:
         ValueError: for a name that is not in ``RECIPES``, or a paradigm that its task does not know.
@@ -31,6 +33,8 @@ def recipe(name: str, paradigm: str | None = None, **changes) -> TrainConfig:
         method = TASKS[base.task].paradigms[paradigm]
         if method.fusions is not None and base.fusion not in method.fusions:
             base = replace(base, fusion=method.usual_fusion)
+    if changes.get("dataset_options", {}).get("source") == "stand_in":
+        changes = {**RECIPES[name].stand_in, **changes}
     return replace(base, **changes)
 
 

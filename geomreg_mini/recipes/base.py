@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..training import TrainConfig
@@ -17,11 +17,14 @@ class Recipe:
         config: what is run where nobody asks for something else.
         told: what a run of a config does otherwise than the published procedure, one sentence each.
         rows: the paradigms of its table.
+        stand_in: fields of the config that are others where the data are stand-ins (``source="stand_in"``),
+            as where the recipe's model is a pretrained one.
     """
 
     config: TrainConfig
     told: Callable[[TrainConfig], list[str]]
     rows: tuple[str, ...]
+    stand_in: Mapping[str, Any] = field(default_factory=dict)
 
 
 def changes(config: TrainConfig, expected: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:

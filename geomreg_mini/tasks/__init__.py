@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .base import Task
 from .classification import Classification
+from .retrieval import Retrieval
 
-TASKS: dict[str, type[Task]] = {"classification": Classification}
+TASKS: dict[str, type[Task]] = {"classification": Classification, "retrieval": Retrieval}
 
-__all__ = ["TASKS", "Classification", "Task"]
+__all__ = ["TASKS", "Classification", "Retrieval", "Task"]

@@ -1,0 +1,91 @@
+"""Finding captions by images and images by captions: exact ranks, ties included, and the recall of papers.
+
+An image has several captions. Searching with it, the best-ranked of its own counts; searching with a caption,
+the one image that it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from . import geometry
+from .geometry import TIE, _matrix
+
+KS = (1, 5, 10)
+
+
+def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    """Ranks by cosine, 1 is best: of each image's best caption among all captions, of each caption's image.
+
+    Where others are as close as the right one, the rank is the mean over all orders of the tied: half of them
+    come first, or f / (t + 1) of f captions tied with t of the image's own. So collapsed embeddings are in
+    the middle of the ranks, where counting none would make each of them a hit.
+
+    The matrix of cosines is formed once, in blocks of rows, for both directions.
+
+    Args:
+        images: (N, D) embeddings.
+        captions: (M, D) embeddings.
+        owner: (M,) the row in ``images`` that a caption belongs to; each row has at least one.
+
+    Returns:
+        float64 (N,) in 1 .. M and (M,) in 1 .. N.
+    """
+    u, v = _matrix(images, "images", normalize=True), _matrix(captions, "captions", normalize=True)
+    if u.shape[1] != v.shape[1]:
+        raise ValueError(f"images has width {u.shape[1]} and captions {v.shape[1]}; they must be equal.")
+    owner = torch.as_tensor(owner, device=u.device)
+    if owner.shape != v.shape[:1] or owner.unique().tolist() != list(range(len(u))):
+        raise ValueError(
+            f"owner has shape {tuple(owner.shape)}; pass the row in images, 0 to {len(u) - 1} and each at "
+            f"least once, for each of {len(v)} captions."
+        )
+    own = (u[owner] * v).sum(dim=1)
+    best = own.new_full((len(u),), -2.0).scatter_reduce_(0, owner, own, "amax")
+    tied_own = torch.zeros_like(best).index_add_(0, owner, (own >= best[owner] - TIE).double())
+    higher, as_high = torch.zeros_like(own), torch.zeros_like(own)  # images, of each caption
+    of_images = []
+    step = max(1, geometry.BLOCK_ELEMENTS // len(v))
+    for start in range(0, len(u), step):
+        cosines = u[start : start + step] @ v.T
+        at = best[start : start + step, None]
+        above, tied = (cosines > at + TIE).sum(dim=1), (cosines >= at - TIE).sum(dim=1)
+        mine = tied_own[start : start + step]
+        of_images.append(1 + above + (tied - above - mine) / (mine + 1))
+        higher += (cosines > own + TIE).sum(dim=0)
+        as_high += (cosines >= own - TIE).sum(dim=0)  # the right one among them
+    return torch.cat(of_images), 1 + higher + (as_high - higher - 1) / 2
+
+
+def recalls(images: Tensor, captions: Tensor, owner: Tensor, ks: Sequence[int] = KS) -> dict[str, float]:
+    """R@k: the share, 0 .. 1, of queries whose ``caption_ranks`` is at most k.
+
+    Keys are "R@1/image-caption" (query first) and so on, and "mean_recall/both", the mean of them all.
+    """
+    of_images, of_captions = caption_ranks(images, captions, owner)
+    found = {
+        f"R@{k}/{direction}": (ranks <= k).double().mean().item()
+        for direction, ranks in (("image-caption", of_images), ("caption-image", of_captions))
+        for k in ks
+    }
+    return found | {"mean_recall/both": sum(found.values()) / len(found)}
+
+
+def fold_recalls(images: Tensor, captions: Tensor, owner: Tensor, folds: int) -> dict[str, float]:
+    """``recalls`` within each of ``folds`` equal parts, in the order of the images, averaged: "fold_R@1/...".
+
+    Five folds of COCO's 5,000 test images are the "1K" of papers; what does not fill a fold is left out.
+    """
+    size = len(images) // folds
+    if size < 1:
+        raise ValueError(f"folds is {folds} and there are {len(images)} images; pass fewer folds.")
+    owner = torch.as_tensor(owner, device=images.device)
+    parts = []
+    for fold in range(folds):
+        inside = (owner >= fold * size) & (owner < (fold + 1) * size)
+        rows = images[fold * size : (fold + 1) * size]
+        parts.append(recalls(rows, captions[inside], owner[inside] - fold * size))
+    return {f"fold_{name}": sum(part[name] for part in parts) / folds for name in parts[0]}
