@@ -17,18 +17,19 @@ from torch.nn import functional as F
 class ConvEncoder(nn.Module):
     """Four strided convolution-normalization-ReLU blocks and a global average.
 
-    Maps (B, C, H, W) to non-negative embeddings (B, D), the shape of a ResNet's and with it the narrow cone
-    in which real networks keep their embeddings. Sides of 64 and more are reduced by 4 in the first block,
-    smaller ones by 2.
+    Maps (B, C, H, W), or with frames (B, C, T, H, W), to non-negative embeddings (B, D), the shape of a
+    ResNet's and with it the narrow cone in which real networks keep their embeddings. Sides of 64 and more
+    are reduced by 4 in the first block, smaller ones by 2.
     """
 
-    def __init__(self, shape: tuple[int, int, int], embedding_dim: int = 128, width: int = 8):
+    def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 8):
         super().__init__()
-        if len(shape) != 3:
+        if len(shape) not in (3, 4):
             raise ValueError(
-                f"shape={tuple(shape)}: the convolutional encoder takes (channels, height, width)."
+                f"shape={tuple(shape)}: the convolutional encoder takes (channels, height, width), or with "
+                "frames (channels, frames, height, width)."
             )
-        channels, *sides = shape
+        channels, sides = shape[0], shape[-2:]
         first_stride = 4 if min(sides) >= 64 else 2
         kernel = first_stride + 1
         blocks = [self._block(channels, width, kernel, first_stride)]
@@ -49,7 +50,7 @@ class ConvEncoder(nn.Module):
         return self.blocks[2]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(x.contiguous(memory_format=torch.channels_last))
+        return over_frames(lambda x: self.blocks(x.contiguous(memory_format=torch.channels_last)), x)
 
 
 class MLPEncoder(nn.Sequential):
@@ -73,8 +74,8 @@ class MLPEncoder(nn.Sequential):
 class ResNet18Encoder(nn.Module):
     """torchvision's ResNet-18 from scratch, for (B, C, H, W) or, with frames, (B, C, T, H, W); C from 1 to 3.
 
-    Frames are folded into the batch and their embeddings averaged. The embedding has 512 non-negative
-    components. Convolutions are initialized as in the OGM-GE and DGL code, Kaiming (fan out).
+    The embedding has 512 non-negative components. Convolutions are initialized as in the OGM-GE and DGL
+    code, Kaiming (fan out).
     """
 
     def __init__(self, shape: tuple[int, ...], embedding_dim: int = 512):
@@ -99,11 +100,15 @@ class ResNet18Encoder(nn.Module):
         return self.network.layer3
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 4:
-            return self.network(x)
-        frames = x.shape[2]
-        folded = x.transpose(1, 2).flatten(0, 1)
-        return self.network(folded).unflatten(0, (-1, frames)).mean(dim=1)
+        return over_frames(self.network, x)
+
+
+def over_frames(network, x: Tensor) -> Tensor:
+    """``network`` on (B, C, H, W), or on each frame of (B, C, T, H, W) with the embeddings averaged."""
+    if x.ndim == 4:
+        return network(x)
+    folded = x.transpose(1, 2).flatten(0, 1)
+    return network(folded).unflatten(0, (-1, x.shape[2])).mean(dim=1)
 
 
 ENCODERS = {"conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder}

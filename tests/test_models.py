@@ -71,7 +71,7 @@ def test_mlp_encoder_shape_and_sign():
 
 
 @pytest.mark.parametrize(
-    ("encoder", "shape"), [(ConvEncoder, (7,)), (ConvEncoder, (3, 4, 32, 32)), (MLPEncoder, (1, 8, 8))]
+    ("encoder", "shape"), [(ConvEncoder, (7,)), (ConvEncoder, (1, 3, 4, 32, 32)), (MLPEncoder, (1, 8, 8))]
 )
 def test_an_encoder_refuses_inputs_of_another_kind_by_shape(encoder, shape):
     with pytest.raises(ValueError, match=r"shape=\(.*takes"):
@@ -87,9 +87,9 @@ def test_resnet18_takes_one_to_three_channels(channels):
     assert (z >= 0).all()
 
 
-@needs_torchvision
-def test_resnet18_with_frames_averages_the_embeddings_of_the_frames():
-    encoder = ResNet18Encoder((3, 4, 32, 32)).eval()
+@pytest.mark.parametrize("kind", [ConvEncoder, pytest.param(ResNet18Encoder, marks=needs_torchvision)])
+def test_an_encoder_of_frames_averages_the_embeddings_of_the_frames(kind):
+    encoder = kind((3, 4, 32, 32)).eval()
     clip = torch.randn(2, 3, 4, 32, 32)
     with torch.no_grad():
         frames = torch.stack([encoder(clip[:, :, t]) for t in range(4)])
