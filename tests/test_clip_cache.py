@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,7 +102,9 @@ def test_a_second_call_reads_nothing_and_a_changed_parameter_or_source_prepares_
     assert len(list(path.parent.iterdir())) == 2  # the JSON and one folder of arrays: old ones are removed
 
 
-@pytest.mark.parametrize("damage", ["JSON cut", "array cut", "array missing", "another version"])
+@pytest.mark.parametrize(
+    "damage", ["JSON cut", "array cut", "array missing", "folder missing", "another version"]
+)
 def test_a_damaged_cache_counts_as_none_and_is_prepared_anew(path, clips, damage):
     first = prepared(path, clips)
     arrays = path.parent / json.loads(path.read_text())["folder"]
@@ -111,6 +114,8 @@ def test_a_damaged_cache_counts_as_none_and_is_prepared_anew(path, clips, damage
         (arrays / "frames.bin").write_bytes((arrays / "frames.bin").read_bytes()[:-1])
     elif damage == "array missing":
         (arrays / "frames.bin").unlink()
+    elif damage == "folder missing":
+        shutil.rmtree(arrays)
     else:
         path.write_text(json.dumps({**json.loads(path.read_text()), "version": 0}))
     assert opened(path) is None

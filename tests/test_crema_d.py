@@ -194,6 +194,39 @@ def test_a_missing_folder_of_videos_is_named(published, source, tmp_path):
     assert_fails_cleanly(finished, root, str(source / "crema_d"), "VideoFlash", "--clips")
 
 
+def test_vanished_frames_are_one_sentence_to_a_reader_and_prepared_anew_by_the_command(
+    source, tmp_path, monkeypatch
+):
+    root = tmp_path / "data"
+    options = {"published": False, "frame_size": 16, "workers": 1, "progress": False}
+    first = script.prepare(root, source, **options)
+    monkeypatch.setenv("GEOMREG_DATA", str(root))
+    assert load("crema_d").shapes["visual"] == (3, 16, 16)
+    (arrays,) = (root / "crema_d").glob("prepared-*")
+    shutil.rmtree(arrays)
+    with pytest.raises(
+        DataError, match=r"^[^\n]*not prepared[^\n]*`python -m data_scripts crema_d`[^\n]*\.$"
+    ):
+        load("crema_d")
+    assert script.prepare(root, source, **options).fingerprint == first.fingerprint
+    assert len(load("crema_d").test) == 30
+
+
+def test_what_is_prepared_is_read_although_the_folder_of_videos_has_vanished_since(
+    source, tmp_path, monkeypatch
+):
+    root = tmp_path / "data"
+    options = {"published": False, "frame_size": 16, "workers": 1, "progress": False}
+    script.prepare(root, source, **options)
+    shutil.rmtree(source / "crema_d" / "VideoFlash")
+    with pytest.raises(
+        DataError, match=r"^[^\n]* of 180 clips [^\n]*\.flv is missing[^\n]*--tolerate SHARE\.$"
+    ):
+        script.prepare(root, source, **options)
+    monkeypatch.setenv("GEOMREG_DATA", str(root))
+    assert len(load("crema_d").test) == 30
+
+
 def test_too_many_missing_clips_are_an_error_that_names_some(published, source, tmp_path):
     root, mirror = tmp_path / "data", os.environ["GEOMREG_MIRROR"]
     finished = command("crema_d", "--root", root, "--mirror", mirror, "--clips", source / "crema_d")
