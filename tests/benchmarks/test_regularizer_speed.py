@@ -1,49 +1,177 @@
-"""Measured, not asserted (`make bench`): the regularizer beside the Gram product that it cannot avoid."""
+"""The regularizer, forward and backward, beside the Gram product that it cannot avoid, and beside peers."""
+
+import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from geomreg_mini import GeometryRegularizer
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+MOST = {"cpu": 1.5e12, "cuda": 1e15}  # operations of a round: about 15 s on one core
+PEERS = [64, 256, 1024, 4096]
 
 
-def leaf(batch, width, device):
+def leaves(batch, width, device, modalities=2, dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(batch, width, generator=generator).to(device).requires_grad_()
+    names = ["audio", "image", "text"][:modalities]
+    return {
+        m: torch.randn(batch, width, generator=generator).to(device, dtype).requires_grad_() for m in names
+    }
 
 
-def synchronized(step, device):
-    def run():
-        step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return run
+def free_memory(device):
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    with open("/proc/meminfo") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("modalities", [2, 3])
-def test_gram_product_and_its_backward(benchmark, modalities, device):
-    torch.set_num_threads(1)
-    benchmark.group = f"{modalities} modalities, B=1024, D=512, {device}"
-    embeddings = [leaf(1024, 512, device) for _ in range(modalities)]
-
-    def step():
-        sum((z @ z.T).sum() for z in embeddings).backward()
-
-    benchmark(synchronized(step, device))
+def gram(embeddings):
+    sum((z @ z.T).sum() for z in embeddings.values()).backward()
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("modalities", [2, 3])
-def test_regularizer_and_its_backward(benchmark, modalities, device):
-    torch.set_num_threads(1)
-    benchmark.group = f"{modalities} modalities, B=1024, D=512, {device}"
-    embeddings = {f"modality {m}": leaf(1024, 512, device) for m in range(modalities)}
-    regularizer = GeometryRegularizer(dispersion_weight=0.1, anchoring_weight=0.5)
+def step(loss, *inputs):
+    return lambda: loss(*inputs).backward()
 
-    def step():
-        regularizer(embeddings).total.backward()
 
-    benchmark(synchronized(step, device))
+@pytest.mark.parametrize("width", [64, 256, 512, 2048])
+@pytest.mark.parametrize("batch", [64, 256, 1024, 4096, 16384, 32768])
+def test_beside_the_gram_product(in_turn, batch, width, device):
+    if (operations := 20 * batch**2 * width) > MOST[device]:
+        pytest.skip(f"B={batch}, D={width}: {operations / 1e12:.1f} T operations a round take too long")
+    if (needed := 12 * batch**2) > free_memory(device):
+        pytest.skip(f"B={batch}, D={width}: {needed / 1e9:.0f} GB for matrices of pairs are not free")
+    embeddings, reg = leaves(batch, width, device), GeometryRegularizer()
+    in_turn(
+        lambda: reg(embeddings).total.backward(),
+        lambda: gram(embeddings),
+        group="gram",
+        what="regularizer",
+        against="Gram product",
+        device=device,
+        B=batch,
+        D=width,
+        modalities=2,
+    )
+
+
+def test_three_modalities(in_turn, device):
+    embeddings, reg = leaves(1024, 512, device, modalities=3), GeometryRegularizer()
+    in_turn(
+        lambda: reg(embeddings).total.backward(),
+        lambda: gram(embeddings),
+        group="gram",
+        what="regularizer",
+        against="Gram product",
+        device=device,
+        B=1024,
+        D=512,
+        modalities=3,
+    )
+
+
+@pytest.mark.parametrize("batch", PEERS)
+def test_beside_lightly(in_turn, batch, device):
+    """Its HypersphereLoss is alignment plus uniformity: both terms, without a band."""
+    peer = pytest.importorskip("lightly.loss.hypersphere_loss", reason="lightly is not installed")
+    embeddings = leaves(batch, 512, device)
+    reg = GeometryRegularizer(dispersion_weight=0.1, anchoring_weight=1.0, temperature=0.5, radius=0.0)
+    theirs = peer.HypersphereLoss(t=2.0, lam=0.1, alpha=2.0)
+    difference = (theirs(*embeddings.values()) - reg(embeddings).total).abs().item()
+    in_turn(
+        lambda: theirs(*embeddings.values()).backward(),
+        lambda: reg(embeddings).total.backward(),
+        group="peers",
+        what="lightly HypersphereLoss",
+        against="regularizer",
+        device=device,
+        B=batch,
+        D=512,
+        difference=difference,
+    )
+
+
+@pytest.mark.parametrize("batch", PEERS)
+def test_beside_pytorch_metric_learning(in_turn, batch, device):
+    """It has no such loss; the terms are written with its LpDistance, as its losses are."""
+    peer = pytest.importorskip(
+        "pytorch_metric_learning.distances", reason="pytorch-metric-learning is not installed"
+    )
+    embeddings, reg = leaves(batch, 512, device), GeometryRegularizer()
+    squared, plain = peer.LpDistance(power=2), peer.LpDistance()
+    same = torch.eye(batch, dtype=torch.bool, device=device)
+
+    def dispersion(z):
+        inside = (-squared(z) / reg.temperature).masked_fill(same, -math.inf)
+        return inside.logsumexp((0, 1)) - math.log(batch * (batch - 1))
+
+    def theirs(audio, image):
+        distance = plain.pairwise_distance(F.normalize(audio), F.normalize(image))
+        anchoring = (distance - reg.radius).relu().pow(reg.power).mean()
+        spread = (dispersion(audio) + dispersion(image)) / 2
+        return reg.dispersion_weight * spread + reg.anchoring_weight * anchoring
+
+    difference = (theirs(*embeddings.values()) - reg(embeddings).total).abs().item()
+    in_turn(
+        step(theirs, *embeddings.values()),
+        lambda: reg(embeddings).total.backward(),
+        group="peers",
+        what="pytorch-metric-learning LpDistance",
+        against="regularizer",
+        device=device,
+        B=batch,
+        D=512,
+        difference=difference,
+    )
+
+
+@pytest.mark.parametrize("batch", [64, 1024])
+def test_compiled(in_turn, batch, device):
+    embeddings, reg = leaves(batch, 512, device), GeometryRegularizer()
+    torch.compiler.reset()
+    compiled = torch.compile(reg, fullgraph=True)
+    try:
+        compiled(embeddings).total.backward()
+    except Exception as error:  # no C compiler, or none that PyTorch can use
+        pytest.skip(f"torch.compile: {type(error).__name__}: {str(error).splitlines()[0]}")
+    in_turn(
+        lambda: compiled(embeddings).total.backward(),
+        lambda: reg(embeddings).total.backward(),
+        group="variants",
+        what="compiled",
+        against="as it is",
+        device=device,
+        B=batch,
+        D=512,
+    )
+
+
+def test_half_precision_input(in_turn, device):
+    embeddings, reg = leaves(1024, 512, device), GeometryRegularizer()
+    half = leaves(1024, 512, device, dtype=torch.bfloat16)
+    in_turn(
+        lambda: reg(half).total.backward(),
+        lambda: reg(embeddings).total.backward(),
+        group="variants",
+        what="bfloat16 inputs",
+        against="float32 inputs",
+        device=device,
+        B=1024,
+        D=512,
+    )
+
+
+def test_chunks(in_turn, device):
+    embeddings, whole = leaves(4096, 256, device), GeometryRegularizer()
+    chunked = GeometryRegularizer(chunk_size=1024)
+    in_turn(
+        lambda: chunked(embeddings).total.backward(),
+        lambda: whole(embeddings).total.backward(),
+        group="variants",
+        what="chunk_size=1024",
+        against="whole batch",
+        device=device,
+        B=4096,
+        D=256,
+    )
