@@ -57,7 +57,7 @@ def write_coco(folder: Path, seed: int = 1) -> None:
             name = f"{where}/COCO_{where}_{number:012d}.jpg"
             (train if where == "train2014" else val).writestr(name, content)
             if number % 50 == 0:  # a few images have more than five
-                captions = (*captions, captions[0].lower())
+                captions = (*captions, f"{captions[1]} Nothing else.")
             lists[part] += _entries(part, name, captions, f"coco_{number}")
     _write_lists(home, "coco_karpathy", lists)
 
