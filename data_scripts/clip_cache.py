@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -73,6 +74,24 @@ class Prepared:
     preprocessing: Preprocessing
     source: str
 
+    def __post_init__(self):
+        count, size = len(self.names), self.preprocessing.frame_size
+        fit = (
+            self.spectrograms.dtype == np.float16
+            and self.spectrograms.shape == (count, *self.preprocessing.spectrogram_shape)
+            and self.frames.dtype == np.uint8
+            and self.frames.shape == (self.first[-1], size, size, 3)
+            and self.first.shape == (count + 1,)
+            and (np.diff(self.first) > 0).all()
+            and self.labels.shape == self.aspects.shape == (count,)
+            and len(self.parts) == len(self.groups) == count
+            and np.isin(self.labels, range(len(self.class_names))).all()
+            and (np.isfinite(self.aspects) & (self.aspects > 0)).all()
+            and all(isinstance(text, str) for text in (*self.names, *self.parts, *self.groups))
+        )
+        if not fit:
+            raise ValueError("the arrays and lists of a cache do not fit together")
+
 
 def with_frame_size(preprocessing: Preprocessing, frame_size: int) -> Preprocessing:
     """The same with frames of another size, in pixels."""
@@ -132,7 +151,7 @@ def fingerprint(clips: Sequence[Clip], preprocessing: Preprocessing) -> str:
 def stored(path: Path, version: int) -> tuple[dict, dict[str, np.memmap]]:
     """What the JSON at ``path`` says, and the arrays that it names, mapped.
 
-    ``ValueError``, ``OSError``, ``KeyError`` or ``TypeError`` where they are damaged or of another version.
+    Raises whatever exception the damage leads to, and ``ValueError`` where they are of another version.
     """
     plan = json.loads(path.read_text(encoding="utf-8"))
     if plan["version"] != version:
@@ -140,7 +159,10 @@ def stored(path: Path, version: int) -> tuple[dict, dict[str, np.memmap]]:
     arrays = {}
     for name, (dtype, shape) in plan["arrays"].items():
         file = path.parent / plan["folder"] / f"{name}.bin"
-        if file.stat().st_size != np.dtype(dtype).itemsize * int(np.prod(shape)):
+        dtype = np.dtype(dtype)
+        if dtype.hasobject:  # bytes of a file would be taken for addresses
+            raise ValueError(f"{name} holds objects")
+        if file.stat().st_size != dtype.itemsize * math.prod(shape):
             raise ValueError(f"{name} is cut short")
         arrays[name] = np.memmap(file, dtype, "r", shape=tuple(shape))
     return plan, arrays
@@ -163,7 +185,7 @@ def opened(path: Path) -> Prepared | None:
             preprocessing=Preprocessing(**plan["preprocessing"]),
             source=plan["source"],
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # a damaged description can fail at any of this
         return None
 
 

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+
+# A damaged or malicious file must not take all of the memory. Clips last ten seconds.
+LONGEST, PIXELS = 600, 2**25  # seconds; of a frame
+# Nothing else is opened, whatever the name says: playlists make FFmpeg read other files and addresses.
+CONTAINERS = {"format_whitelist": "flv,mov,mp4,avi,matroska,webm"}
 
 
 class ClipError(Exception):
@@ -69,10 +75,14 @@ def read_wav(path: Path, p: Preprocessing) -> np.ndarray:
     check_whole(path)
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
+    except Exception as error:  # damage makes decoders fail in ways without end
         raise ClipError(f"{path.name} cannot be decoded") from error
     if not len(samples):
         raise ClipError(f"{path.name} has no sound in it")
+    if not 4000 <= rate <= 400_000 or len(samples) > LONGEST * rate:
+        raise ClipError(f"{path.name} has {len(samples)} samples at {rate} Hz, which is no clip")
+    if not np.isfinite(samples).all():
+        raise ClipError(f"{path.name} has samples that are no numbers")
     samples = samples.mean(axis=1)
     if rate == p.sample_rate:
         return samples
@@ -87,19 +97,22 @@ def read_sound_track(path: Path, p: Preprocessing) -> np.ndarray:
 
     check_whole(path)
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=CONTAINERS) as container:
             if not container.streams.audio:
                 raise ClipError(f"{path.name} has no sound track")
             resampler = av.AudioResampler(format="s16", layout="mono", rate=p.sample_rate)
-            frames = [
-                piece
-                for frame in container.decode(container.streams.audio[0])
-                for piece in resampler.resample(frame)
-            ]
-            frames += resampler.resample(None)
-    except (av.FFmpegError, OSError, ValueError) as error:
+            parts, count = [], 0
+            for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None: what is left
+                for piece in resampler.resample(frame):
+                    parts.append(piece.to_ndarray()[0])
+                    count += len(parts[-1])
+                if count > LONGEST * p.sample_rate:
+                    raise ClipError(f"{path.name} is longer than {LONGEST} s")
+    except ClipError:
+        raise
+    except Exception as error:
         raise ClipError(f"{path.name} cannot be decoded") from error
-    samples = np.concatenate([frame.to_ndarray()[0] for frame in frames] or [np.empty(0, np.int16)])
+    samples = np.concatenate(parts or [np.empty(0, np.int16)])
     if not len(samples):
         raise ClipError(f"{path.name} has no sound in it")
     return samples.astype(np.float32) / 32768
@@ -115,11 +128,12 @@ def read_frames(path: Path, p: Preprocessing) -> tuple[np.ndarray, float]:
     check_whole(path)
     kept, aspect, start = [], 1.0, None
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=CONTAINERS) as container:
             if not container.streams.video:
                 raise ClipError(f"{path.name} has no picture")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # clips are decoded side by side already
+            stream.codec_context.options = {"max_pixels": str(PIXELS)}
             rate = float(stream.average_rate or stream.guessed_rate or 25)
             for number, frame in enumerate(container.decode(stream)):
                 time = number / rate if frame.time is None else frame.time
@@ -131,7 +145,11 @@ def read_frames(path: Path, p: Preprocessing) -> tuple[np.ndarray, float]:
                             format="rgb24", width=p.frame_size, height=p.frame_size, interpolation="BILINEAR"
                         )
                     )
-    except (av.FFmpegError, OSError, ValueError) as error:
+                    if len(kept) > LONGEST:
+                        raise ClipError(f"{path.name} is longer than {LONGEST} s")
+    except ClipError:
+        raise
+    except Exception as error:
         raise ClipError(f"{path.name} cannot be decoded") from error
     if not kept:
         raise ClipError(f"{path.name} has no picture in it")

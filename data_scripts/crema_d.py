@@ -6,6 +6,7 @@ them; the split is the one that the published comparisons share.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from . import clip_cache, lfs
@@ -71,7 +72,8 @@ def rows(mirror=None, *, published: bool = True, progress: bool = True) -> list[
     for part, (source, sha256) in SPLITS.items():
         for line in published_text(source, sha256 if published else None, mirror, progress=progress):
             name, _, emotion = line.partition(",")
-            if emotion not in EMOTIONS or len(name.split("_")) != 4 or "/" in name:
+            clip = re.fullmatch(r"\d{4}_[A-Z]{3}_[A-Z]{3}_[A-Z]{1,2}", name, re.ASCII)
+            if emotion not in EMOTIONS or clip is None:
                 raise DataError(
                     f"The split file {source.mirror_path} has a row {line!r} that is no clip and emotion; "
                     "get the file again.",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import wave
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def read_wav(name: str, content: bytes) -> np.ndarray:
         with wave.open(io.BytesIO(content)) as file:
             form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    except (wave.Error, EOFError, ValueError) as error:
+    except (wave.Error, EOFError, ValueError, RuntimeError) as error:
         raise DataError(
             f"The recording {name} cannot be decoded; get the archive again.", "a recording is damaged"
         ) from error
@@ -93,6 +94,18 @@ def read_wav(name: str, content: bytes) -> np.ndarray:
             "a recording has an unexpected format",
         )
     return samples / 32768
+
+
+def read_idx(name: str, content: bytes, rank: int) -> np.ndarray:
+    """The array (uint8) of an IDX file: two zeros, a type and a rank, then the lengths, then the values."""
+    shape = np.frombuffer(content[4 : 4 + 4 * rank].ljust(4 * rank, b"\0"), ">u4").tolist()
+    values = np.frombuffer(content[4 + 4 * rank :], np.uint8)
+    if content[:4] != bytes([0, 0, 8, rank]) or len(values) != math.prod(shape):
+        raise DataError(
+            f"The file {name} is no IDX file of bytes in {rank} dimensions; get it again.",
+            f"the file {name} is damaged",
+        )
+    return values.reshape(shape)
 
 
 def prepare(root=None, mirror=None, *, progress: bool = True) -> Path:
@@ -136,7 +149,6 @@ def _arrays(recordings: dict[str, bytes], images: bytes, image_labels: bytes) ->
         "speakers": np.array([speakers.index(names[i][1]) for i in order], np.uint8),
         "recordings": np.array([names[i][2] for i in order], np.uint8),
         "speaker_names": np.array(speakers),
-        # IDX files: a header of 16 bytes (images) or 8 (labels), then the values
-        "images": np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28),
-        "image_labels": np.frombuffer(image_labels, np.uint8, offset=8),
+        "images": read_idx("of MNIST images", images, 3),
+        "image_labels": read_idx("of MNIST labels", image_labels, 1),
     }

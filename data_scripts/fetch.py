@@ -25,7 +25,7 @@ CONNECT_TIMEOUT, READ_TIMEOUT = (
     5,
     60,
 )  # seconds; the first is short so that a machine without internet knows soon
-MEMBER_LIMIT = 64 * 2**20  # bytes; no file of these data sets comes near, an archive bomb would
+CONTENT_LIMIT = 256 * 2**20  # bytes read out of one archive; none comes near, an archive bomb would
 
 
 class DataError(Exception):
@@ -140,6 +140,8 @@ def download_part(
                 for piece in answer.iter_content(2**15):  # small: a piece that breaks off is lost
                     file.write(piece)
                     on_bytes(len(piece))
+                    if file.tell() > size:  # a host without end would fill the disk
+                        break
     if part.stat().st_size < size:
         raise OSError("the connection broke off")
     if file_digest(part, algorithm) != checksum:
@@ -207,9 +209,13 @@ def published_text(
 def read_gzip(path: Path) -> bytes:
     """The decompressed bytes of a gzip file."""
     try:
-        return gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read(CONTENT_LIMIT + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path) from error
+    if len(content) > CONTENT_LIMIT:
+        raise damaged(path)
+    return content
 
 
 def read_zip(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
@@ -229,11 +235,19 @@ def read_zip(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
                         "the archive has a member that points outside its folder",
                     )
             members = [member for member in archive.infolist() if wanted(member.filename)]
-            if any(member.file_size > MEMBER_LIMIT for member in members):
+            if sum(member.file_size for member in members) > CONTENT_LIMIT:
                 raise damaged(path)
-            return {PurePosixPath(member.filename).name: archive.read(member) for member in members}
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+            return {PurePosixPath(member.filename).name: _content(archive, member) for member in members}
+    except DataError:
+        raise
+    except Exception as error:  # damage makes zipfile and the decompressors fail in ways without end
         raise damaged(path) from error
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member of the size that the archive states; ``archive.read`` would unpack more before it noticed."""
+    with archive.open(member) as file:
+        return file.read(member.file_size)
 
 
 def points_outside(name: str) -> bool:
@@ -315,7 +329,10 @@ def save_arrays(handle, arrays: Mapping[str, np.ndarray]) -> None:
 def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
     """The arrays of a prepared file, or None where it is missing or damaged and has to be prepared again."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except Exception:  # as in `read_zip`
         return None
+    # members that are no arrays come as bytes
+    whole = "fingerprint" in arrays and all(isinstance(array, np.ndarray) for array in arrays.values())
+    return arrays if whole else None

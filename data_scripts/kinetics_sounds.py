@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import re
 import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +40,7 @@ INFO = DatasetInfo(
 )
 VARIANTS = {"lists": INFO.prepared, "folders": "kinetics_sounds/prepared_folders.json"}
 CLIP_BYTES = 1.5e6  # of a prepared clip
+CLIP_LIMIT = 256 * 2**20  # of a clip in an archive, which is read into memory; real ones have a few MB
 SHARE_KEPT = 0.08  # of the archives, with some room: 17,396 of more than 240,000 clips
 
 # SHA-256 after a byte-order mark and carriage returns are removed.
@@ -93,7 +93,7 @@ def listed(mirror=None, *, published: bool = True) -> list[Row]:
     found = []
     for part, (source, sha256) in LISTS.items():
         for line in published_text(source, sha256 if published else None, mirror, progress=False):
-            row = re.fullmatch(r"([\w-]{11})_(\d+)(?:_\d+)?,10,(\d+)", line)
+            row = re.fullmatch(r"([\w-]{11})_(\d{1,6})(?:_\d{1,6})?,10,(\d{1,2})", line, re.ASCII)
             if row is None:
                 raise DataError(
                     f"The list {source.mirror_path} has a row {line!r} that is no clip and label; "
@@ -114,8 +114,12 @@ def annotations(mirror=None) -> dict[str, tuple[str, str]]:
         ):
             try:
                 for row in csv.DictReader(file):
-                    found[f"{row['youtube_id']}_{int(row['time_start']):06d}"] = (row["label"], part)
-            except (KeyError, TypeError, ValueError, csv.Error) as error:
+                    video, start = row["youtube_id"], row["time_start"]
+                    clip = re.fullmatch(r"[\w-]{11},\d{1,6}", f"{video},{start}", re.ASCII)
+                    if clip is None or not row["label"]:
+                        raise ValueError
+                    found[f"{video}_{int(start):06d}"] = (row["label"], part)
+            except (KeyError, ValueError, csv.Error) as error:
                 raise DataError(
                     f"The annotations {source.mirror_path} are not Kinetics'; get the file again.",
                     "the annotations are damaged",
@@ -254,7 +258,7 @@ def stream(
     from tqdm.auto import tqdm
 
     note = home / "archives.txt"
-    done = set(note.read_text().split()) if note.exists() else set()
+    done = set(note.read_text(errors="replace").split()) if note.exists() else set()
     left = [url for url in archives if url not in done]
     if not left:
         return
@@ -272,7 +276,9 @@ def stream(
                 with open(note, "a") as file:
                     file.write(url + "\n")
                 return
-            except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            except DataError:  # of this machine's disk
+                raise
+            except Exception as error:  # damage makes tarfile and zlib fail in ways without end
                 if attempt == TRIES - 1:
                     failed.append(f"{url}: {type(error).__name__}")
 
@@ -303,6 +309,8 @@ def _keep(url: str, wanted: set[str], folder: Path, on_bytes) -> None:
             for member in tar:
                 match = CLIP_NAME.fullmatch(PurePosixPath(member.name).name)
                 if not member.isfile() or match is None or f"{match[1]}_{match[2]}" not in wanted:
+                    continue
+                if member.size > CLIP_LIMIT:
                     continue
                 target = folder / match[0]
                 if not target.exists():

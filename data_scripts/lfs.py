@@ -7,8 +7,8 @@ content. The batch endpoint of the LFS server turns a hundred of these at a time
 
 from __future__ import annotations
 
+import re
 import tarfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,21 +38,20 @@ def pointers(archive: Path, wanted: Callable[[str], bool]) -> dict[str, Pointer]
                 name = member.name.partition("/")[2]  # below the folder that the archive puts around it all
                 if member.isfile() and member.size < 1024 and wanted(name) and not points_outside(name):
                     found[name] = parse(tar.extractfile(member).read(), archive)
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    except DataError:
+        raise
+    except Exception as error:  # damage makes tarfile and zlib fail in ways without end
         raise damaged(archive) from error
     return found
 
 
 def parse(text: bytes, archive: Path) -> Pointer:
     """The pointer that the bytes of a pointer file are."""
-    try:
-        lines = dict(line.split(" ", 1) for line in text.decode("ascii").splitlines())
-        kind, _, digest = lines["oid"].partition(":")
-        if kind != "sha256" or len(digest) != 64:
-            raise ValueError
-        return Pointer(digest, int(lines["size"]))
-    except (ValueError, KeyError) as error:
-        raise damaged(archive) from error
+    digest = re.search(rb"^oid sha256:([0-9a-f]{64})$", text, re.MULTILINE)
+    size = re.search(rb"^size (\d{1,15})$", text, re.MULTILINE)
+    if not digest or not size:
+        raise damaged(archive)
+    return Pointer(digest[1].decode(), int(size[1]))
 
 
 def download_objects(
@@ -82,12 +81,7 @@ def download_objects(
             try:
                 for _ in range(TRIES):
                     reason = _one_pass(server, left, folder, pool, bar.update) or reason
-            except (
-                OSError,
-                ValueError,
-                KeyError,
-                TypeError,
-            ) as error:  # the server itself did not answer well
+            except (OSError, ValueError) as error:  # the server itself did not answer well
                 reason = f"{server}: {_said(error)}"
     if left:
         raise DataError(
@@ -139,11 +133,18 @@ def _addresses(server: str, files: Mapping[str, Pointer]) -> dict[str, dict]:
         timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
     )
     answer.raise_for_status()
-    return {
-        item["oid"]: item["actions"]["download"]
-        for item in answer.json()["objects"]
-        if "download" in item.get("actions", {})
-    }
+    try:
+        found = {
+            item["oid"]: item["actions"]["download"]
+            for item in answer.json()["objects"]
+            if "download" in item.get("actions", {})
+        }
+        for action in found.values():
+            if not all(isinstance(x, str) for x in (action["href"], *(action.get("header") or {}).values())):
+                raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise OSError("an answer that is none of Git LFS") from error
+    return found
 
 
 def _said(error: Exception) -> str:
