@@ -700,6 +700,129 @@ def any_by_chance(answer) -> bool:
     return verdict(first_problem(answer, cases), "about 0.40, were the ten independent.")
 
 
+# Notebook 10
+
+
+def number(value) -> float:
+    """``value`` as a number; open where there is none yet."""
+    if value is None or value is ...:
+        raise Open
+    return float(value)
+
+
+def shared_clips(answer) -> bool:
+    """Exercise 1 of notebook 10: test clips whose actor and sentence occur together in training."""
+
+    def cases(f):
+        train = ["1001_IEO_NEU_XX", "1001_IEO_HAP_LO", "1001_TIE_SAD_XX", "1002_DFA_ANG_XX"]
+        test = ["1001_IEO_SAD_XX", "1001_IEO_ANG_XX", "1002_DFA_HAP_XX"]  # shared
+        test += ["1001_DFA_ANG_XX", "1002_IEO_NEU_XX", "1003_IEO_NEU_XX", "1002_WSI_FEA_XX"]  # not
+        value = number(f(train, test))
+        if 0 < value < 1:
+            yield f"it returned the share {value:.2f}; count the clips."
+        if value == 6:
+            yield "1002 says WSI in no training clip: the sentence must be the same too."
+        if value == 5:
+            yield "1001 is in training and DFA is, but 1001 never says DFA there: both in *one* clip."
+        if value == 2:
+            yield "two test clips of one actor and sentence count as two."
+        if value == 0:
+            yield "the emotion and its level may differ: compare the first two parts of a name."
+        if value != 3:
+            yield f"three of seven test clips have actor and sentence in training, and yours says {value:g}."
+        if number(f(train, [])) != 0:
+            yield "without test clips it must be 0."
+
+    return verdict(first_problem(answer, cases), "who says it and what is said, and nothing else.")
+
+
+def chance_recall(answer) -> bool:
+    """Exercise 2 of notebook 10: R@100 of unrelated embeddings on 744 clips."""
+
+    def cases(answer):
+        value = number(answer)
+        if abs(value - 1 / 744) < 1e-4:
+            yield "that is R@1; a hundred places are open to the partner."
+        if abs(value - 100 / 744 * 100) < 0.1:
+            yield "that is in percent; give a number between 0 and 1."
+        if abs(value - 100 / 7442) < 1e-3:
+            yield "the partner is looked for among the test clips only, and of these there are 744."
+        if abs(value - 100 / 744) > 2e-3:
+            yield "the partner is equally likely to have each of 744 ranks, and 100 of them count."
+
+    return verdict(first_problem(answer, cases), "100 of 744 ranks, about 13.4 %.")
+
+
+def difference_error(answer) -> bool:
+    """Exercise 3 of notebook 10: standard error, in points, where two models disagree on a tenth of 744."""
+
+    def cases(answer):
+        value, n = number(answer), 744
+        if abs(value - math.sqrt(0.1 / n)) < 1e-3:
+            yield "that is a share; in points, multiply by 100."
+        if abs(value - 100 * 0.1 / n) < 1e-3:
+            yield "that is a variance: take the root before you multiply by 100."
+        if abs(value - 100 * math.sqrt(0.1)) < 0.1:
+            yield "that is for one clip; the mean over 744 has a 744th of the variance."
+        if abs(value - 100 * math.sqrt(0.1 * 0.9 / n)) < 0.02:
+            yield "that is the error of the *share of disagreement*; here a clip adds +1, -1 or 0."
+        if abs(value - math.sqrt(0.1 * n)) < 0.1:
+            yield "that is in clips; divide by 744 and multiply by 100."
+        if abs(value - 100 * math.sqrt(0.1 / n)) > 0.02:
+            yield "a clip adds +1, -1 or 0, mean 0: its variance is the share that is not 0; divide by 744."
+
+    return verdict(first_problem(answer, cases), "1.16 points, about half of that of two independent tests.")
+
+
+# Notebook 11
+
+
+def paired_clips(answer) -> bool:
+    """Exercise 1 of notebook 11: pairs of video folder and sound file of the same clip."""
+
+    def cases(f):
+        videos, sounds = ["a", "b", "c", "d"], ["a.wav", "b.wav", "c.wav", "d.wav"]
+
+        def pairs(*arguments):
+            found = f(*(list(argument) for argument in arguments))
+            if found is None or found is ...:
+                raise Open
+            return [tuple(pair) for pair in found]
+
+        found = pairs(videos, sounds, ["b"])
+        if ("c", "b.wav") in found:
+            yield "c is paired with b.wav: 'b.wav' is never equal to 'b', so no sound was left out."
+        if any(video == "b" for video, _ in found):
+            yield "b has too few frames and is still there."
+        if found != [("a", "a.wav"), ("c", "c.wav"), ("d", "d.wav")]:
+            yield f"without b there must be a, c and d, each with its own sound, and yours has {found}."
+        found = pairs(videos, sounds[::-1], [])
+        if any(not sound.startswith(video) for video, sound in found):
+            yield "where the sounds come in another order, pairs break: go by names, not by positions."
+        found = pairs(videos, ["a.wav", "c.wav"], [])
+        if sorted(found) != [("a", "a.wav"), ("c", "c.wav")]:
+            yield "b and d have no sound here: leave them out."
+
+    return verdict(first_problem(answer, cases), "a pair is two files of one name, whatever else is missing.")
+
+
+def spread_of_two(answer) -> bool:
+    """Exercise 2 of notebook 11: standard deviation of single runs, estimated from 75.10 and 76.28."""
+
+    def cases(answer):
+        value, difference = number(answer), 76.28 - 75.10
+        if abs(value - difference) < 0.01:
+            yield "that is the difference; two runs differ by more than one differs from the mean."
+        if abs(value - difference / 2) < 0.01:
+            yield "that divides the squares by 2; the mean comes from the same two runs, so divide by 1."
+        if abs(value - difference**2 / 2) < 0.005:
+            yield "that is a variance: take the root."
+        if abs(value - difference / math.sqrt(2)) > 0.005:
+            yield "each run is 0.59 from the mean: square, add, divide by 2 - 1, take the root."
+
+    return verdict(first_problem(answer, cases), "0.83 points, itself known to a factor of two at best.")
+
+
 # Notebook 06
 
 
@@ -780,3 +903,54 @@ def sampling_error(answer) -> bool:
             yield "a result is right with p = 0.95, its variance is p (1 - p), and there are 300."
 
     return verdict(first_problem(answer, cases), "1.26 points: most differences in the lab are smaller.")
+
+
+# Notebook 15
+
+
+def judge(answer) -> bool:
+    """Exercise 1 of notebook 15: the status of a gain, from the paper's gain and our interval."""
+    yes, side, no = "replicated", "replicated in direction", "not replicated"
+
+    def cases(f):
+        first = f(0.5, 0.1, 0.9)
+        if first is None or first is ...:
+            raise Open
+        if first not in (yes, side, no):
+            yield f"return 'replicated', 'replicated in direction' or 'not replicated', not {first!r}."
+        if f(0.5, -0.2, 1.2) != no:
+            yield "[-0.2, 1.2] holds zero, and what holds zero replicates nothing, whatever else it holds."
+        if first != yes:
+            yield f"[0.1, 0.9] leaves zero out and holds the paper's 0.5: {yes}, not {first}."
+        if f(0.5, 1.0, 2.0) != side:
+            yield "[1, 2] lies on the paper's side of zero, and 0.5 is outside it: in direction only."
+        if f(0.5, -2.0, -1.0) != no:
+            yield "[-2, -1] leaves zero out on the other side: that is no replication."
+        if f(-0.4, -0.6, -0.1) != yes or f(-0.4, 0.1, 0.9) != no:
+            yield "a paper's gain may be negative, as for the deviation of pairs: its side is below zero."
+
+    return verdict(first_problem(answer, cases), "the rule of this report, in your own code.")
+
+
+def best_of_ten(answer) -> bool:
+    """Exercise 2 of notebook 15: points that the best of ten equal looks at 744 clips adds, on average."""
+
+    def cases(value):
+        if value is None or value is ...:
+            raise Open
+        value, error = float(value), math.sqrt(0.7765 * (1 - 0.7765) / 744)
+        lift = 1.5388 * error  # the mean of the largest of ten normal draws, times the standard error
+        if abs(value - lift) < 2e-3:
+            yield "that is a share; in points, multiply by 100."
+        if abs(value - 77.65 - 100 * lift) < 0.2:
+            yield "that is the mean of the best; subtract the accuracy that all ten share."
+        if abs(value - 100 * error) < 0.1:
+            yield "that is the spread of a single look; take the largest of ten, and the mean over many."
+        if abs(value - 200 * lift) < 0.2:
+            yield "that is from the worst of ten to the best; count from the accuracy that all ten share."
+        if abs(value) < 0.1:
+            yield "the mean of ten looks adds nothing; the best of ten does."
+        if abs(value - 100 * lift) > 0.1:
+            yield "draw 744 clips ten times, keep the best of ten, repeat often, and average what it adds."
+
+    return verdict(first_problem(answer, cases), "2.3 points, from choosing alone.")

@@ -615,3 +615,166 @@ def test_sampling_error_names_the_mistake(value, sentence, capsys):
 
 def test_sampling_error_accepts_a_right_answer():
     assert checks.sampling_error(1.26)
+
+
+def by_rule(paper, low, high):
+    same_side = low > 0 if paper > 0 else high < 0
+    return (
+        "not replicated" if not same_side else f"replicated{'' if low <= paper <= high else ' in direction'}"
+    )
+
+
+def blind_to_sides(paper, low, high):
+    return by_rule(paper, low, high) if low > 0 else by_rule(-abs(paper), low, high)
+
+
+RULE_MISTAKES = {
+    "put your own code": lambda paper, low, high: None,
+    "return 'replicated', 'replicated in direction'": lambda paper, low, high: low <= paper <= high,
+    "what holds zero replicates nothing": lambda paper, low, high: by_rule(paper, abs(low), high),
+    "leaves zero out and holds the paper's 0.5": lambda paper, low, high: "not replicated",
+    "in direction only": lambda *case: by_rule(*case).replace(" in direction", ""),
+    "that is no replication": blind_to_sides,
+    "a paper's gain may be negative": lambda paper, low, high: by_rule(abs(paper), low, high),
+    "stopped with TypeError": lambda paper: None,
+}
+
+
+@pytest.mark.parametrize("sentence", RULE_MISTAKES)
+def test_judge_names_the_mistake(sentence, capsys):
+    assert not checks.judge(RULE_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_judge_accepts_the_rule():
+    assert checks.judge(by_rule)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (None, "put your own code"),
+        (0.0235, "multiply by 100"),
+        (80.0, "subtract the accuracy"),
+        (1.53, "the spread of a single look"),
+        (4.7, "from the worst of ten to the best"),
+        (0.0, "adds nothing"),
+        (10.0, "draw 744 clips"),
+    ],
+)
+def test_best_of_ten_names_the_mistake(value, sentence, capsys):
+    assert not checks.best_of_ten(value)
+    assert sentence in capsys.readouterr().out
+
+
+def test_best_of_ten_accepts_what_a_simulation_gives():
+    draws = torch.distributions.Binomial(744, torch.tensor(0.7765)).sample((20_000, 10))
+    assert checks.best_of_ten((100 * draws.max(dim=1).values / 744 - 77.65).mean().item())
+
+
+def parts(name, count=2):
+    return tuple(name.split("_")[:count])
+
+
+def shared(train, test, count=2):
+    known = {parts(name, count) for name in train}
+    return [parts(name, count) for name in test if parts(name, count) in known]
+
+
+def apart(train, test):
+    actors, sentences = ({parts(name)[k] for name in train} for k in (0, 1))
+    return sum(parts(name)[0] in actors and parts(name)[1] in sentences for name in test)
+
+
+SHARED_MISTAKES = {
+    "put your own code": lambda train, test: None,
+    "it returned the share 0.43": lambda train, test: len(shared(train, test)) / len(test),
+    "the sentence must be the same too": lambda train, test: len(shared(train, test, 1)),
+    "1001 never says DFA there": apart,
+    "count as two": lambda train, test: len(set(shared(train, test))),
+    "the emotion and its level may differ": lambda train, test: len(shared(train, test, 4)),
+    "yours says 1": lambda train, test: 1,
+    "it must be 0": lambda train, test: 3,
+}
+
+
+@pytest.mark.parametrize("sentence", SHARED_MISTAKES)
+def test_shared_clips_names_the_mistake(sentence, capsys):
+    assert not checks.shared_clips(SHARED_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_shared_clips_accepts_a_right_answer():
+    assert checks.shared_clips(lambda train, test: len(shared(train, test)))
+
+
+NUMBERS = [
+    ("chance_recall", None, "put your own code"),
+    ("chance_recall", 1 / 744, "that is R@1"),
+    ("chance_recall", 13.44, "in percent"),
+    ("chance_recall", 100 / 7442, "among the test clips only"),
+    ("chance_recall", 0.5, "100 of them count"),
+    ("difference_error", None, "put your own code"),
+    ("difference_error", 0.0116, "multiply by 100"),
+    ("difference_error", 0.0134, "that is a variance"),
+    ("difference_error", 31.6, "that is for one clip"),
+    ("difference_error", 1.10, "share of disagreement"),
+    ("difference_error", 8.63, "that is in clips"),
+    ("difference_error", 2.16, "divide by 744"),
+    ("spread_of_two", None, "put your own code"),
+    ("spread_of_two", 1.18, "that is the difference"),
+    ("spread_of_two", 0.59, "divide by 1"),
+    ("spread_of_two", 0.696, "take the root"),
+    ("spread_of_two", 2.0, "0.59 from the mean"),
+]
+
+
+@pytest.mark.parametrize(("check", "value", "sentence"), NUMBERS)
+def test_a_number_of_notebooks_10_and_11_gets_the_sentence_that_names_the_mistake(
+    check, value, sentence, capsys
+):
+    assert not getattr(checks, check)(value)
+    assert sentence in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("check", "value"), [("chance_recall", 0.134), ("difference_error", 1.16), ("spread_of_two", 0.834)]
+)
+def test_the_right_numbers_of_notebooks_10_and_11_are_accepted(check, value):
+    assert getattr(checks, check)(value)
+
+
+def by_name(videos, sounds, broken):
+    return [(v, f"{v}.wav") for v in videos if v not in broken and f"{v}.wav" in sounds]
+
+
+def as_released(videos, sounds, broken):
+    kept = [v for v in videos if v not in broken]
+    return list(zip(kept, [s for s in sounds if s not in broken], strict=False))
+
+
+def by_position(videos, sounds, broken):
+    kept = [(v, s) for v, s in zip(videos, sounds, strict=False) if v not in broken]
+    return kept
+
+
+PAIRING_MISTAKES = {
+    "put your own code": lambda videos, sounds, broken: None,
+    "c is paired with b.wav": as_released,
+    "b has too few frames": lambda videos, sounds, broken: by_name(videos, sounds, []),
+    "there must be a, c and d": lambda videos, sounds, broken: [("a", "a.wav")],
+    "go by names, not by positions": by_position,
+    "b and d have no sound": lambda videos, sounds, broken: by_name(
+        videos, [f"{v}.wav" for v in videos], broken
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", PAIRING_MISTAKES)
+def test_paired_clips_names_the_mistake(sentence, capsys):
+    assert not checks.paired_clips(PAIRING_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_paired_clips_accepts_a_right_answer():
+    assert checks.paired_clips(by_name)
