@@ -1,8 +1,11 @@
 """In-memory data sets of a few dozen samples, for tests that train."""
 
+import numpy as np
 import torch
 
+from data_scripts.karpathy import Captioned
 from geomreg_mini.data import MultimodalDataset, Split, fingerprint
+from geomreg_mini.data.captioned import CaptionedSplit
 
 NAMES = ("a", "b", "c")
 
@@ -36,3 +39,19 @@ def dataset(shapes, num_classes, train, validation, test) -> MultimodalDataset:
         fingerprint=fingerprint(train, validation, test),
         class_names=tuple(str(k) for k in range(num_classes)),
     )
+
+
+def pictures(images: int, *, captions: int = 1, side: int = 16, folds: int = 0) -> MultimodalDataset:
+    """Noise with made-up captions in the form of Flickr30K: each split has as many ``images``."""
+    rng = np.random.default_rng(0)
+    n = 3 * images
+    said = tuple(tuple(f"picture {i} {'again ' * k}" for k in range(captions)) for i in range(n))
+    pixels = rng.integers(0, 255, (n, side, side, 3), dtype=np.uint8)
+    cache = Captioned(pixels, tuple(map(str, range(n))), said, ("train",) * n, "", {}, {})
+
+    def split(number: int) -> CaptionedSplit:
+        rows = torch.arange(number * images, (number + 1) * images)
+        return CaptionedSplit({}, torch.zeros_like(rows), {"image": rows}, cache, folds=folds * (number == 2))
+
+    shapes = {"image": (3, side, side), "caption": (77,)}
+    return dataset(shapes, 1, *map(split, range(3)))
