@@ -1,11 +1,29 @@
 """Several processes, one result: each encodes its share of a batch, and all see the whole batch's embeddings.
 
-    torchrun --nproc-per-node 4 -m geomreg_mini.benchmarks crema_d
+**Several runs at a time** need none of this and lose nothing, so they come first where there are more runs
+than GPUs. Give each GPU seeds of its own; records go to one folder:
 
-Encoders are nearly all of the work, so only they are shared out. Their outputs are gathered, gradients
-included, and every process computes fusion, losses and what a paradigm decides from the *global* batch; the
-mean of the processes' gradients is then that of one process with that batch, for every paradigm and for the
-regularizer, and a config need not say on how many GPUs it ran.
+    for k in 0 1 2 3; do CUDA_VISIBLE_DEVICES=$k python -m geomreg_mini.benchmarks crema_d --seeds $k & done
+
+**One run on several GPUs** of a machine, where it must be quick or its batch does not fit one:
+
+    torchrun --nproc-per-node 4 -m geomreg_mini.benchmarks flickr30k
+
+**On several machines**, the same command on each; HOST is one of them, and its port must be reachable:
+
+    torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --rdzv-id 1 \\
+        -m geomreg_mini.benchmarks flickr30k --out /shared/results --until 11.5
+
+The folder of records (``--out``) must be one that all machines see, because every process looks there for
+what is recorded and resumes from the checkpoint there; data are read by each, from a shared ``GEOMREG_DATA``
+or prepared on each. A run that lost a machine, or its time, goes on by the same command. With Slurm, put
+``srun`` before it, and for HOST ``$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)``; where NCCL
+picks a network that does not connect the machines, name the right one in ``NCCL_SOCKET_IFNAME``.
+
+How it works. Encoders are nearly all of the work, so only they are shared out. Their outputs are gathered,
+gradients included, and every process computes fusion, losses and what a paradigm decides from the *global*
+batch; the mean of the processes' gradients is then that of one process with that batch, for every paradigm
+and for the regularizer, and a config need not say on how many GPUs it ran.
 
 ``DistributedDataParallel`` promises that for one backward pass through one forward call. Paradigms run
 several, read gradients in between and run heads on detached parameters, so gradients are averaged here, by

@@ -1,6 +1,7 @@
 """Two processes under torchrun are one process with the same global batch."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,30 @@ def test_one_process_alone_writes_and_speaks(two):
     assert names == {"joint/seed0/baseline.json", "joint/seed0/regularized.json"}
     assert Record.load(two["folder"] / "joint" / "seed0" / "baseline.json").device == "2 x cpu"
     assert two["printed"].count("2 of 2 runs recorded") == 1
+
+
+@pytest.mark.slow
+def test_two_machines_of_one_process_train_the_documented_command(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    nodes = "--nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-id 1 --rdzv-endpoint".split()
+    small = "--source stand_in --epochs 1 --seeds 1 --arms regularized --device cpu".split()
+    command = [sys.executable, "-m", "torch.distributed.run", *nodes, f"localhost:{port}"]
+    command += ["-m", "geomreg_mini.benchmarks", "flickr30k", *small, "--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    machines = [
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    outputs = [machine.communicate(timeout=300) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], outputs
+    (path,) = tmp_path.rglob("*.json")
+    record = Record.load(path)
+    assert record.device == "2 x cpu" and record.config["regularizer"] is not None
+    assert sum(out.count("1 of 1 runs recorded") for out, _ in outputs) == 1
 
 
 def test_one_process_has_nothing_to_share_or_gather():
