@@ -7,6 +7,7 @@ them; the split is the one that the published comparisons share.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import clip_cache, lfs
@@ -80,6 +81,23 @@ def rows(mirror=None, *, published: bool = True, progress: bool = True) -> list[
                     "a split file is damaged",
                 )
             found.append((name, emotion, part))
+    return found
+
+
+def overlap(rows: Iterable[tuple[str, str, str]]) -> dict[str, int]:
+    """What the test clips of ``rows`` share with training clips.
+
+    ``speakers`` counts those who stand on both sides; ``speaker``, ``sentence`` and ``emotion`` count test
+    clips with a training clip of the same speaker, of the same sentence too, and of the same emotion too.
+    """
+    seen: dict[str, list[list[str]]] = {"train": [], "test": []}
+    for name, _, part in rows:
+        seen[part].append(name.split("_"))
+    train, test = seen["train"], seen["test"]
+    found = {"speakers": len({clip[0] for clip in train} & {clip[0] for clip in test})}
+    for length, what in enumerate(("speaker", "sentence", "emotion"), start=1):
+        known = {tuple(clip[:length]) for clip in train}
+        found[what] = sum(tuple(clip[:length]) in known for clip in test)
     return found
 
 

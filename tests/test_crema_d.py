@@ -72,6 +72,17 @@ def test_all_speakers_of_the_published_split_stand_on_both_sides(published):
     assert len(speakers["train"]) == 91 and speakers["train"] == speakers["test"]
 
 
+def test_all_test_clips_share_speaker_and_sentence_with_a_training_clip_and_some_the_emotion_too(published):
+    assert script.overlap(published) == {"speakers": 91, "speaker": 744, "sentence": 744, "emotion": 128}
+
+
+def test_overlap_counts_what_is_shared_in_the_order_of_a_name():
+    train = [("1001_IEO_HAP_LO", "HAP", "train"), ("1002_TIE_SAD_XX", "SAD", "train")]
+    test = ["1001_IEO_HAP_HI", "1001_IEO_SAD_XX", "1001_TIE_SAD_XX", "1002_IEO_SAD_XX", "1003_IEO_HAP_LO"]
+    rows = train + [(name, name[9:12], "test") for name in test]
+    assert script.overlap(rows) == {"speakers": 2, "speaker": 4, "sentence": 2, "emotion": 1}
+
+
 def test_other_split_files_than_the_published_ones_are_refused(source):
     with pytest.raises(DataError, match="checksum of crema_d/train.csv differs"):
         script.rows(source, progress=False)

@@ -6,6 +6,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from local_server import Quiet, serving
@@ -14,6 +15,7 @@ from test_data_scripts import assert_fails_cleanly, command
 from data_scripts import kinetics_sounds as script
 from data_scripts.fetch import DataError
 from geomreg_mini.data import load, stand_ins
+from geomreg_mini.data.audiovisual import sound
 
 pytest.importorskip("av")
 pytest.importorskip("soundfile")
@@ -107,6 +109,16 @@ def test_training_hears_random_five_seconds_and_evaluation_the_middle_ones(prepa
     assert len(set(starts)) == 3
     torch.manual_seed(0)
     assert torch.equal(train.augmented().batch(index)["inputs"]["audio"][0, 0], drawn[0])
+
+
+def test_what_one_hears_is_the_beginning_of_the_clips_own_sound(prepared, monkeypatch):
+    monkeypatch.setenv("GEOMREG_DATA", str(prepared))
+    data = load("kinetics_sounds", source="stand_in")
+    for row in (0, 30):
+        samples = sound(data, int(data.train.factors["clip"][row]))
+        assert samples.dtype == "float32" and len(samples) == 12000
+        loudest = abs(np.fft.rfft(samples)).argmax() / 1.5
+        assert loudest == pytest.approx(200 * 15 ** (int(data.train.labels[row]) / 30), rel=0.05)
 
 
 def test_unknown_options_are_named(prepared, monkeypatch):

@@ -274,3 +274,16 @@ def files(data: MultimodalDataset, clip: int) -> tuple[Path, ...]:
     """Where the files of a clip (a position in the cache) were when it was prepared, to see and hear it."""
     cache = data.train.cache
     return importlib.import_module(f"data_scripts.{data.name}").files(Path(cache.source), cache.names[clip])
+
+
+def sound(data: MultimodalDataset, clip: int, *, rate: int = 8000, seconds: float = 1.5) -> np.ndarray:
+    """The beginning of a clip's sound, (n,) float32 at ``rate`` Hz, to listen to; see ``files``.
+
+    Raises ``data_scripts.clips.ClipError`` where the file is no longer there or cannot be read.
+    """
+    from data_scripts.clips import read_sound_track, read_wav
+
+    path = files(data, clip)[0]
+    how = replace(data.train.cache.preprocessing, sample_rate=rate)
+    read = read_wav if path.suffix == ".wav" else read_sound_track
+    return read(path, how)[: int(rate * seconds)]
