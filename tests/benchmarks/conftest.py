@@ -2,7 +2,8 @@
 
 A ratio is the median over rounds of one time over the other, with quartiles. On a CPU a time is that of this
 process on its one thread, without that of other programs; with a GPU it is the clock's. Everything goes to a
-JSON file and a figure in the folder that ``--bench-out`` names, what was skipped too, with the reason.
+JSON file and a figure in the folder that ``--bench-out`` names, what was skipped too, with the reason; what
+the file has of other measurements on the same machine stays, so that they can be made in parts.
 """
 
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for report.py, which a run without tests uses too
+sys.path.insert(0, str(Path(__file__).parent))  # for bench_report.py, which a run without tests uses too
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -23,7 +24,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.measured, config.skipped = [], []
+    config.measured, config.skipped, config.ran = [], [], set()
 
 
 @pytest.fixture(params=DEVICES)
@@ -37,7 +38,8 @@ def measured(request):
 
     def add(group, what, **values):
         values = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in values.items()}
-        request.config.measured.append({"group": group, "what": what, **values})
+        row = {"test": request.node.name, "group": group, "what": what, **values}
+        request.config.measured.append(row)
 
     return add
 
@@ -94,16 +96,16 @@ def in_turn(benchmark, measured, request):
 def pytest_runtest_makereport(item):
     outcome = yield
     report = outcome.get_result()
+    item.config.ran.add(item.name)
     if report.skipped:
         reason = report.longrepr[2].removeprefix("Skipped: ")
-        item.config.skipped.append({"what": item.name, "reason": reason})
+        item.config.skipped.append({"test": item.name, "reason": reason})
 
 
 def pytest_sessionfinish(session):
-    import report
+    import bench_report
 
-    if session.config.measured:
-        print(
-            "\n\n"
-            + report.write(session.config.measured, session.config.skipped, session.config.option.bench_out)
-        )
+    config = session.config
+    if config.ran:
+        folder = config.option.bench_out
+        print("\n\n" + bench_report.write(config.measured, config.skipped, config.ran, folder))

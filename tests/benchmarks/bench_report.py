@@ -1,7 +1,7 @@
 """What `make bench` measured, as a JSON file, a table and a figure.
 
-python tests/benchmarks/report.py results/bench/cpu.json               # the table again
-python tests/benchmarks/report.py results/bench/cpu.json speed.png     # and the figure
+python tests/benchmarks/bench_report.py results/bench/speed.json               # the table again
+python tests/benchmarks/bench_report.py results/bench/speed.json speed.png     # and the figure
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import json
 import os
 import platform
 import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+SAME = ("processor", "cores", "torch", "gpu")  # what makes two runs comparable
 GOAL = {"gram": 1.5, "share": 0.01, "megabytes": 1000.0, "input": 10.0, "course": 12 * 60}
 
 
@@ -33,21 +36,29 @@ def machine() -> dict:
         "load_average": round(os.getloadavg()[1], 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    for name in ("lightly", "pytorch_metric_learning"):
-        if name in sys.modules:
-            found[name] = sys.modules[name].__version__
+    for name in ("lightly", "pytorch-metric-learning"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found
 
 
-def write(measured: list[dict], skipped: list[dict], folder) -> str:
-    """Write ``speed.json`` and ``speed.png`` below ``folder``; returns what to print."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def write(measured: list[dict], skipped: list[dict], ran: set[str], folder) -> str:
+    """Write ``speed.json`` and ``speed.png`` below ``folder``; returns what to print.
+
+    Rows that are there already, of tests other than ``ran`` on the same machine, are kept.
+    """
+    path = Path(folder) / "speed.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     results = {"machine": machine(), "measured": measured, "skipped": skipped}
-    (folder / "speed.json").write_text(json.dumps(results, indent=1) + "\n")
-    figure(results).savefig(folder / "speed.png", dpi=110)
-    reasons = [f"not measured: {x['what']} ({x['reason']})" for x in skipped]
-    return "\n".join([table(results), "", *reasons, f"written: {folder / 'speed.json'}, speed.png"])
+    if path.exists():
+        earlier = json.loads(path.read_text())
+        if all(earlier["machine"].get(k) == results["machine"][k] for k in SAME):
+            for part in ("measured", "skipped"):
+                results[part] = [row for row in earlier[part] if row["test"] not in ran] + results[part]
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    figure(results).savefig(path.with_suffix(".png"), dpi=110)
+    reasons = [f"not measured: {x['test']} ({x['reason']})" for x in results["skipped"]]
+    return "\n".join([table(results), "", *reasons, f"written: {path} and {path.with_suffix('.png').name}"])
 
 
 def find(results: dict, group: str, **wanted) -> list[dict]:
@@ -148,7 +159,8 @@ def figure(results: dict):
     )
     left.set(xscale="log", ylim=(0, None), xlabel="batch size B", ylabel="time / time of the Gram product")
     left.set_title("The regularizer over the Gram product")
-    left.legend()
+    if rows:
+        left.legend()
 
     peers = find(results, "peers", device=device)
     names = list(dict.fromkeys(row["what"] for row in peers))
@@ -159,7 +171,8 @@ def figure(results: dict):
     right.text(0.99, 1.0, "regularizer", ha="right", va="top", transform=right.get_yaxis_transform())
     right.set(xscale="log", ylim=(0, None), xlabel="batch size B", ylabel="time / time of the regularizer")
     right.set_title("The same terms from other libraries, D = 512")
-    right.legend(loc="upper left")
+    if peers:
+        right.legend(loc="upper left")
     for ax, shown in ((left, rows), (right, peers)):
         sizes = sorted({row["B"] for row in shown})
         ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
