@@ -5,12 +5,13 @@ The rule, written down before any of the paper's benchmarks was run:
 A *number* of the paper stands beside the mean over seeds of our runs, made in the paper's way where its way
 is known (``protocol``), with a 95 % interval over seeds.
 
-- *replicated*: our interval, widened at both ends, holds the paper's number, and each half of it is at most
-  ``SHARP`` long, since an interval that holds everything replicates nothing. It is widened by the paper's own
-  spread; where there is none, by the standard deviation of our runs, because a number without a spread may be
-  a single run; for a number read off a figure, by a tenth of it.
-- *replicated in direction*: not that, but the difference to the reference row of the same table
-  (``REFERENCE``), paired by seed, has the paper's sign, and its interval leaves zero out.
+- *replicated*: our interval, widened at both ends, holds the paper's number, and neither half of it is longer
+  than three points (``SHARP``; for what is not in percent, a quarter of the number), since an interval that
+  holds everything replicates nothing. It is widened by the paper's own spread; where there is none, by the
+  standard deviation of our runs, because a number without a spread may be a single run; for a number read
+  off a figure, by a tenth of it.
+- *replicated in direction*: not that, but the difference to the reference row of the same table (DGL, or
+  what stands for it: ``REFERENCE``), paired by seed, has the paper's sign, and its interval leaves zero out.
 - *not replicated*: neither.
 
 A *gain* is what the regularizer adds to the reference row. Ours is paired by seed, and validation picks the
@@ -21,8 +22,9 @@ epoch in both arms: a claim is judged where it can fail.
   values were read off a figure, or where our runs are on top of another baseline.
 - *not replicated*: neither; ``reason`` says whether our interval rules the paper's gain out or is too wide.
 
-*Not run (needs data or GPU)*: fewer than ``SEEDS`` seeds are recorded, or they are of generated stand-ins.
-*Not possible (not public)*: what one would have to run, or the number itself, is in no public text.
+*Not run (needs data or GPU)*: fewer than three seeds (``SEEDS``) are recorded, or they are of generated
+stand-ins. *Not possible (not public)*: what one would have to run, or the number itself, is in no public
+text.
 """
 
 from __future__ import annotations
@@ -55,6 +57,13 @@ COLUMNS = (
 )  # fmt: skip
 
 RECIPE_OF = {"CREMA-D": "crema_d", "Kinetics-Sounds": "kinetics_sounds", "CUBICC": "cubicc", "XRF55": "xrf55"}
+TITLES = {
+    "table_1": "Table 1",
+    "ablation": "component ablation",
+    "table_2": "Table 2",
+    "geometry": "geometry",
+    "xfi_xrf55": "X-Fi on XRF55",
+}
 # The row of each table that the others are compared with.
 REFERENCE = {
     "table_1": "DGL",
@@ -112,23 +121,28 @@ def arm_of(table: str, method: str, paradigms: Sequence[str], own: str) -> tuple
     return (known[base], arm) if base in known else None
 
 
-def _candidates(quantity: str, modality: str) -> list[list[tuple[str, ...]]]:
-    """Names of our metrics for a quantity of the paper, the preferred first; of a group the mean is taken.
+def own_paradigm(dataset: str, recorded: Sequence[str] = ()) -> str:
+    """The paradigm of the data set's recipe, or where it has none the first that is recorded."""
+    name = RECIPE_OF[dataset]
+    return RECIPES[name].config.paradigm if name in RECIPES else (*recorded, "")[0]
 
-    A name is (quantity, place), without the split.
-    """
-    place = {"multi": "fused"}.get(modality, modality)
-    quantity = {"ACC": "cluster_accuracy"}.get(quantity, quantity.lower())
+
+def metric(quantity: str, modality: str, split: str = "test") -> str:
+    """Our metric for a number of the paper."""
+    names = {"ACC": "cluster_accuracy", "multi": "fused"}
+    return f"{split}/{names.get(quantity, quantity.lower())}/{names.get(modality, modality)}"
+
+
+def _candidates(quantity: str, modality: str, split: str) -> list[list[str]]:
+    """Metrics for a number of the paper, the preferred first; of several in one place the mean is taken."""
     if quantity == "accuracy":
         # What DGL's code calls the accuracy of a modality gives it all of the head's bias.
-        return [[("accuracy_alone", place)], [("accuracy", place)]]
-    if quantity == "effective_rank":
-        return [[(quantity, "audio"), (quantity, "visual")]]
-    if quantity.startswith("recall@"):
-        return [[(quantity, "audio-visual"), (quantity, "visual-audio")]]
-    if not modality:
-        return [[(quantity, "audio-visual")]]
-    return [[(quantity, place)]]
+        return [[metric(name, modality, split)] for name in ("accuracy_alone", "accuracy")]
+    if modality:
+        return [[metric(quantity, modality, split)]]
+    places = ["audio", "visual"] if quantity == "effective_rank" else ["audio-visual"]
+    places += ["visual-audio"] if quantity.startswith("recall@") else []
+    return [[metric(quantity, place, split) for place in places]]
 
 
 def _scale(quantity: str) -> float:
@@ -142,8 +156,7 @@ def ours(runs: pd.DataFrame, cell: tuple[str, str], quantity: str, modality: str
     paradigm, arm = cell
     rows = runs[(runs["paradigm"] == paradigm) & (runs["arm"] == arm)].set_index("seed")
     for split in splits:
-        for group in _candidates(quantity, modality):
-            columns = ["/".join((split, *name)) for name in group]
+        for columns in _candidates(quantity, modality, split):
             if rows.empty or not set(columns) <= set(rows.columns):
                 continue
             values = rows[columns].mean(axis=1, skipna=False).dropna() * _scale(quantity)
@@ -267,9 +280,7 @@ def _splits(protocol: str) -> tuple[str, ...]:
 
 def _ours_of(runs, table, dataset, method, quantity, modality, splits, folder) -> Ours:
     recorded = [] if runs is None else list(dict.fromkeys(runs["paradigm"]))
-    name = RECIPE_OF[dataset]
-    own = RECIPES[name].config.paradigm if name in RECIPES else (*recorded, "")[0]
-    cell = arm_of(table, method, recorded, own)
+    cell = arm_of(table, method, recorded, own_paradigm(dataset, recorded))
     if cell is None:
         return Ours({}, missing="this project does not train the method")
     return ours(runs, cell, quantity, modality, splits, folder) if recorded else Ours({})
@@ -368,31 +379,32 @@ def _too_few(seeds: int, mine: Ours) -> str:
 def shown(frame: pd.DataFrame) -> pd.DataFrame:
     """What ``compared`` or ``gains`` gave in the form of the paper's tables, as text.
 
-    One row a method (and quantity), and for each modality the paper's number with its spread, ours with its
-    interval, the difference and the status; where nothing is recorded "ours" says so and stands alone.
+    Down go methods (and quantities), across modalities, or where there are more than three of them the other
+    way round; of each the paper's number with its spread, ours with its interval, the difference and the
+    status. Where nothing is recorded "ours" says so and stands alone.
     """
     import pandas as pd
 
-    several = frame["quantity"].nunique() > 1
+    several, many = frame["quantity"].nunique() > 1, frame["modality"].nunique() > 3
     answer: dict[tuple[str, str], dict] = {}
     for row in frame.itertuples():
         digits = _digits(row.quantity)
         spread = f" ± {row.spread:.{digits}f}" if row.spread == row.spread else ""
         interval = f" [{row.low:.{digits}f}, {row.high:.{digits}f}]" if row.low == row.low else ""
         status = row.status.split(" (")[0]
-        cells = {
-            "paper": _text(row.paper, digits) + spread,
-            "ours": _text(row.ours, digits) + interval if row.seeds else status,
-            "difference": _text(row.difference, digits, sign=True),
-            "status": status if row.seeds else "",
-        }
-        index = (row.method, row.quantity) if several else row.method
-        for name, cell in cells.items():
-            if frame["seeds"].any() or name in ("paper", "ours"):
-                answer.setdefault((row.modality, name), {})[index] = cell
+        cells = {"paper": _text(row.paper, digits) + spread}
+        cells["ours"] = _text(row.ours, digits) + interval if row.seeds else status
+        if frame["seeds"].any():
+            cells["difference"] = _text(row.difference, digits, sign=True)
+            cells["status"] = status if row.seeds else ""
+        down, across = (row.modality, row.method) if many else (row.method, row.modality)
+        index = (down, row.quantity) if several else down
+        for name, cell in cells.items():  # no line ends within an interval
+            answer.setdefault((across, name), {})[index] = cell.replace(" ", "\N{NO-BREAK SPACE}")
     text = pd.DataFrame(answer).fillna("")
-    text.index.names = ["method", "quantity"] if several else ["method"]
-    if set(frame["modality"]) == {""}:
+    head = "modality" if many else "method"
+    text.index.names = [head, "quantity"] if several else [head]
+    if not any(across for across, _ in answer):
         text.columns = text.columns.droplevel(0)
     return text
 

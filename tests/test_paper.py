@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from geomreg_mini import geometry
-from geomreg_mini.paper import ABLATION, COLUMNS, GEOMETRY, READ_OFF, TABLE_1, TABLE_2, XFI_XRF55, published
+from geomreg_mini.paper import (
+    ABLATION,
+    COLUMNS,
+    ELSEWHERE,
+    GEOMETRY,
+    READ_OFF,
+    TABLE_1,
+    TABLE_2,
+    XFI_XRF55,
+    published,
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +123,12 @@ def test_all_seven_subsets_of_three_radio_modalities_are_there():
     subsets = {frozenset(name.split("+")) for name in XFI_XRF55}
     assert len(subsets) == 7
     assert frozenset().union(*subsets) == {"mmWave", "WiFi", "RFID"}
+
+
+def test_other_sources_are_named_and_speak_of_methods_of_table_1():
+    assert set(ELSEWHERE) - set(TABLE_1["CREMA-D"]) == {"Joint"}
+    entries = [entry for numbers in ELSEWHERE.values() for entry in numbers]
+    assert all(50 < accuracy < 90 and len(source) > 15 for accuracy, source in entries)
 
 
 def test_importing_the_tables_does_not_import_pandas():
