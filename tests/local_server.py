@@ -20,6 +20,8 @@ def serving(handler, monkeypatch):
         server.address = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:  # also where a test fails, which would hang otherwise
+            server.shutdown()
+            thread.join()
