@@ -626,6 +626,48 @@ def test_a_graph_cannot_refuse_a_value_but_the_total_is_nan(value, weights, comp
     assert call(broken(value), randn(4, 3)).isnan()
 
 
+# On a GPU
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("chunk_size", [None, 100])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_gpu_gives_the_value_and_gradient_of_a_cpu(form, chunk_size):
+    reg = GeometryRegularizer(form=form, radius=0.1, chunk_size=chunk_size)
+    a, b = close_points(300, 64).float(), close_points(300, 64, seed=1).float()
+    present = {"a": torch.arange(300) % 4 > 0}
+    expected, expected_gradients = gradient(lambda a, b: reg({"a": a, "b": b}, present).total, a, b)
+    there = {m: x.cuda() for m, x in present.items()}
+    value, gradients = gradient(lambda a, b: reg({"a": a, "b": b}, there).total, a.cuda(), b.cuda())
+    torch.testing.assert_close(value.cpu(), expected, rtol=1e-4, atol=1e-5)
+    for grad, expected_gradient in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(grad.cpu(), expected_gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_a_gpu_holds_one_matrix_of_pairs_and_with_chunks_a_part_of_it():
+    z = randn(8192, 64, dtype=torch.float32).cuda().requires_grad_()
+    pair_matrix, peaks = 8192 * 8192 * 4, []
+    for chunk_size in (None, 512):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        dispersion(z, chunk_size=chunk_size).backward()
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    assert peaks[0] < 1.5 * pair_matrix and peaks[1] < pair_matrix / 8
+
+
+@pytest.mark.gpu
+def test_compiled_for_a_gpu_it_serves_every_batch_size():
+    reg = GeometryRegularizer(radius=0.1)
+    call = torch.compile(lambda a, b: reg({"a": a, "b": b}).total, fullgraph=True, dynamic=True)
+    for batch in (64, 33, 256):
+        a, b = (close_points(batch, 32, seed=seed).float().cuda() for seed in (0, 1))
+        expected, expected_gradients = gradient(lambda a, b: reg({"a": a, "b": b}).total, a, b)
+        value, gradients = gradient(call, a, b)
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gradients, expected_gradients, rtol=1e-3, atol=1e-6)
+
+
 # Memory
 
 MEASURE = """

@@ -46,7 +46,14 @@ def split(sources, tmp_path_factory):
     ]
     path = tmp_path_factory.mktemp("data") / "prepared.json"
     cache = clip_cache.prepare(
-        path, clips, read, crema_d.PREPROCESSING, class_names=(), source=sources, tolerated=0, progress=False
+        path,
+        clips,
+        read,
+        crema_d.PREPROCESSING,
+        class_names=tuple(crema_d.EMOTIONS),
+        source=sources,
+        tolerated=0,
+        progress=False,
     )
     factors = {"clip": torch.arange(BATCH)}
     return ClipSplit({}, torch.from_numpy(cache.labels), factors, cache, Reading(1, None, 224), training=True)
