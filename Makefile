@@ -5,6 +5,7 @@
 #   make site    the notebooks as static HTML, in build/site/
 #   make app     the tuning lab alone, as a page without code
 #   make bench   measurements (nothing is asserted)
+#   make gpu     on a machine with a CUDA device: the tests that need one, then make bench
 #   make format  format modules and notebooks
 #   make clean   remove build/ and caches;  make distclean  also removes .venv
 # Another Python than python3:  make run PYTHON=python3.12
@@ -24,7 +25,7 @@ SOURCES := $(NOTEBOOKS) $(shell find geomreg_mini data_scripts notebooks results
 # One thread a process: two notebooks run side by side, and results do not depend on the number of cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test lint unit notebooks lab app site bench format clean distclean
+.PHONY: run test lint unit notebooks lab app site bench gpu format clean distclean
 
 run: $(COURSE)
 	@echo "The course is in build/course/: open its .html files, or read summary.md."
@@ -52,9 +53,15 @@ app: $(INSTALLED)
 	$(BIN)/python -m geomreg_mini.labs build/app/tuning_lab.ipynb
 	$(BIN)/voila build/app/tuning_lab.ipynb
 
+# Into build/bench/: speed.json and speed.png. Peers are compared where they are installed:
+#   .venv/bin/pip install lightly pytorch-metric-learning
 bench: $(INSTALLED)
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only \
+	$(BIN)/python -m pytest tests/benchmarks --bench-out build/bench \
 		--benchmark-disable-gc --benchmark-columns=median,iqr,rounds
+
+gpu: $(INSTALLED)
+	$(BIN)/python -m pytest tests -m gpu -rs
+	$(MAKE) bench
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
