@@ -778,3 +778,86 @@ def test_paired_clips_names_the_mistake(sentence, capsys):
 
 def test_paired_clips_accepts_a_right_answer():
     assert checks.paired_clips(by_name)
+
+
+def ranked(cosines, own):
+    """The right answer to exercise 1 of notebook 13."""
+    best = cosines[own].max()
+    others_tied, own_tied = (cosines[~own] == best).sum(), (cosines[own] == best).sum()
+    return 1 + (cosines[~own] > best).sum() + others_tied / (own_tied + 1)
+
+
+RANK_MISTAKES = {
+    "put your own code": lambda cosines, own: None,
+    "its worst caption": lambda cosines, own: 1 + (cosines > cosines[own].min()).sum(),
+    "one other is closer": lambda cosines, own: 0.0,
+    "in each other's way": lambda cosines, own: 1 + (cosines > cosines[own][-1]).sum(),
+    "make a collapsed model perfect": lambda cosines, own: 1 + (cosines > cosines[own].max()).sum(),
+    "half of the other four": lambda cosines, own: (
+        (cosines >= cosines[own].max()).sum() - own.sum() + 1 if cosines.std() == 0 else ranked(cosines, own)
+    ),
+    "comes after 4 / 3 of them": lambda cosines, own: (
+        1 + (cosines[~own] > cosines[own].max()).sum() + (cosines[~own] == cosines[own].max()).sum() / 2
+    ),
+    "1 + 4 / 3 is 2.33": lambda cosines, own: (
+        1
+        + (cosines[~own] > cosines[own].max()).sum()
+        + (cosines[~own] == cosines[own].max()).sum() / (2 * own.sum())
+    ),
+    "2.5, not": lambda cosines, own: (
+        1
+        + (cosines[~own] > cosines[own].max()).sum()
+        + (cosines[~own] == cosines[own].max()).sum() / (own.sum() + 1)
+    ),
+    "stopped with": lambda cosines, own: cosines[own, 0],
+}
+
+
+@pytest.mark.parametrize("sentence", RANK_MISTAKES)
+def test_best_rank_names_the_mistake(sentence, capsys):
+    assert not checks.best_rank(RANK_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def in_parts(encoder, parts, loss, shuffle=lambda gradients: gradients):
+    """The right answer to exercise 2 of notebook 13; ``shuffle`` makes it wrong."""
+    with torch.no_grad():
+        z = torch.cat([encoder(x) for x in parts])
+    z.requires_grad_()
+    loss(z).backward()
+    for x, gradient in zip(parts, shuffle(z.grad.split([len(x) for x in parts])), strict=True):
+        encoder(x).backward(gradient)
+
+
+PART_MISTAKES = {
+    "put your own code": lambda encoder, parts, loss: None,
+    "no .grad": lambda encoder, parts, loss: encoder(parts[0]),
+    "samples in different parts have to meet": lambda encoder, parts, loss: [
+        loss(encoder(x)).backward() for x in parts
+    ],
+    "10 samples were embedded": lambda encoder, parts, loss: loss(encoder(torch.cat(parts))).backward(),
+    "the gradient is zero": lambda encoder, parts, loss: in_parts(
+        encoder, parts, loss, lambda gradients: [0 * g for g in gradients]
+    ),
+    "not the whole batch's gradient": lambda encoder, parts, loss: in_parts(
+        encoder, parts, loss, lambda gradients: [g.flip(0) for g in gradients]
+    ),
+    "stopped with": lambda encoder, parts, loss: encoder(parts),
+}
+
+
+@pytest.mark.parametrize("sentence", PART_MISTAKES)
+def test_gradient_in_parts_names_the_mistake(sentence, capsys):
+    assert not checks.gradient_in_parts(PART_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_gradient_in_parts_names_the_mean_over_parts_too(capsys):
+    mean = lambda encoder, parts, loss: (sum(loss(encoder(x)) for x in parts) / len(parts)).backward()  # noqa: E731
+    assert not checks.gradient_in_parts(mean)
+    assert "samples in different parts have to meet" in capsys.readouterr().out
+
+
+def test_right_answers_of_notebook_13_are_accepted():
+    assert checks.best_rank(ranked)
+    assert checks.gradient_in_parts(in_parts)

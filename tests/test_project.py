@@ -98,7 +98,8 @@ FOUNDATIONS = {"regularizer", "geometry"}  # import nothing of the project
 ORDER = [FOUNDATIONS, {"controls", "distributed", "retrieval"}, {"models"}, {"encoding"}, {"paradigms"},
          {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"training"},
          {"plots", "sweeps", "recipes"},
-         {"regimes", "benchmarks", "benchmark_figures", "paradigm_table", "ablations", "search"},
+         {"regimes", "benchmarks", "benchmark_figures", "retrieval_figures", "paradigm_table", "ablations",
+          "search"},
          {"report", "cost"}, {"claims"},
          {"labs"}, {"course"}]  # fmt: skip
 

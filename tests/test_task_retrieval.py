@@ -333,9 +333,7 @@ def test_what_a_run_changes_is_told():
     assert any("'tiny', from random weights" in line for line in deviations(stand_in))
 
 
-def test_the_command_learns_on_stand_ins_far_above_chance(
-    tmp_path, capfd, monkeypatch
-):
+def test_the_command_learns_on_stand_ins_far_above_chance(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("GEOMREG_DATA", str(tmp_path / "data"))
     command = ["coco", "--source", "stand_in", "--seeds", "0", "--arms", "baseline", "--device", "cpu"]
     assert benchmarks.main([*command, "--out", str(tmp_path)]) == 0
