@@ -3,6 +3,7 @@
 #   make test    lint, tests, and every notebook executed and held to its stored outputs
 #   make lab     JupyterLab in notebooks/
 #   make site    the notebooks as static HTML, in build/site/
+#   make report  the replication report as HTML and PDF, in build/report/
 #   make app     the tuning lab alone, as a page without code
 #   make bench   measurements (nothing is asserted)
 #   make gpu     on a machine with a CUDA device: the tests that need one, then make bench
@@ -25,7 +26,7 @@ SOURCES := $(NOTEBOOKS) $(shell find geomreg_mini data_scripts notebooks results
 # One thread a process: two notebooks run side by side, and results do not depend on the number of cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test lint unit notebooks lab app site bench gpu format clean distclean
+.PHONY: run test lint unit notebooks lab app site report bench gpu format clean distclean
 
 run: $(COURSE)
 	@echo "The course is in build/course/: open its .html files, or read summary.md."
@@ -48,6 +49,9 @@ lab: $(INSTALLED)
 
 site: $(INSTALLED)
 	$(BIN)/geomreg-course site --out build/site
+
+report: $(INSTALLED)
+	$(BIN)/geomreg-course report --out build/report
 
 app: $(INSTALLED)
 	$(BIN)/python -m geomreg_mini.labs build/app/tuning_lab.ipynb

@@ -11,6 +11,7 @@ from .badges import stamp_all
 from .books import CourseError, describe, select, writable
 from .grading import grade
 from .pages import write_site
+from .printing import write_report
 from .running import CELL_TIMEOUT, Outcome, Runner, run_all, write_summary
 from .storing import refresh
 from .student import write_student_edition
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     grade.add_argument("--timeout", type=_positive, default=600, help="seconds for a notebook (default: 600)")
     pages = command("site", "write the notebooks and their stored outputs as static HTML", "build/site")
+    command("report", "execute the replication report and write it as HTML and PDF", "build/report")
     for takes_numbers in (run, store):
         takes_numbers.add_argument(
             "numbers", nargs="*", metavar="NN", help="numbers of notebooks (default: all)"
@@ -139,4 +141,9 @@ def _site(options) -> int:
     out = writable(options.out)
     write_site(select([], options.notebooks), out)
     print(f"open {out / 'index.html'}")
+    return 0
+
+
+def _report(options) -> int:
+    print(write_report(writable(options.out)))
     return 0

@@ -115,10 +115,13 @@ class _Exporter(HTMLExporter):
         return MarkdownWithMath(_Renderer(escape=False, attachments=attachments)).render(source)
 
 
-def body(notebook: nbformat.NotebookNode) -> str:
-    """The content of a page: prose with links to pages, code, stored outputs; set-up and solutions folded."""
+def body(notebook: nbformat.NotebookNode, code: bool = True) -> str:
+    """The content of a page: prose with links to pages, code, stored outputs; set-up and solutions folded.
+
+    Without ``code`` outputs stand alone.
+    """
     notebook = with_alt(notebook)
-    setup = next((cell for cell in notebook.cells if cell.cell_type == "code"), None)
+    setup = next((cell for cell in notebook.cells if code and cell.cell_type == "code"), None)
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -137,7 +140,7 @@ def body(notebook: nbformat.NotebookNode) -> str:
         else:
             cells.append(cell)
     notebook.cells = cells
-    page = _Exporter(template_name="basic").from_notebook_node(notebook)[0]
+    page = _Exporter(template_name="basic", exclude_input=not code).from_notebook_node(notebook)[0]
     page = re.sub(r"⟦fold (.*?)⟧", r"<details><summary>\1</summary>", page)
     return page.replace("⟦end of fold⟧", "</details>")
 
