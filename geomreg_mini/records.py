@@ -8,10 +8,13 @@ into another run, as different as another seed's.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,44 @@ SIGNIFICANT_DIGITS = 6
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
+
+def _number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300  # neither NaN nor infinite
+
+
+def _table(value: object, fits: Callable[[object], bool]) -> bool:
+    return isinstance(value, dict) and all(map(fits, value.values()))
+
+
+def _series(value: object) -> bool:
+    """Lists of one length, of numbers or None, by names of three parts; "epoch" of numbers only."""
+    return (
+        _table(value, lambda x: isinstance(x, list) and all(v is None or _number(v) for v in x))
+        and all(map(_number, value.get("epoch", [None])))
+        and all(len(x) == len(value["epoch"]) for x in value.values())
+        and all(name == "epoch" or name.count("/") == 2 for name in value)
+    )
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+# field of a record -> whether a value that was read can be one
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "config": lambda x: isinstance(x, dict),
+    "seed": lambda x: type(x) is int,
+    "versions": lambda x: _table(x, _text),
+    "device": _text,
+    "data_fingerprint": _text,
+    "data_note": _text,
+    "split_sizes": lambda x: _table(x, _number),
+    "series": _series,
+    "selected_epoch": _number,
+    "metrics": lambda x: _table(x, _number),
+    "wall_time": _number,
+}
 
 
 @dataclass(frozen=True)
@@ -84,6 +125,9 @@ class Record:
             raise ValueError(
                 f"a record lacks {', '.join(sorted(missing))}: it is incomplete or from another version."
             )
+        wrong = [name for name, fits in KINDS.items() if not fits(values[name])]
+        if wrong:
+            raise ValueError(f"a record has values of a wrong kind in {', '.join(wrong)}.")
         return cls(**{name: values[name] for name in cls.__dataclass_fields__})
 
     def save(self, path: str | Path) -> Path:
@@ -97,8 +141,8 @@ class Record:
     def load(cls, path: str | Path) -> Record:
         path = Path(path)
         try:
-            return cls.from_dict(json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{path} is not a readable record ({error}): delete it and run its config again."
             ) from error
@@ -110,18 +154,33 @@ def rounded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write so that a reader, or a kill at any moment, finds the old file or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write so that a reader, or a kill at any moment, finds the old file or the new, never a part.
+
+    What a killed writer of the same file left is removed after a day. ``OSError`` names the file.
+    """
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            now = os.fstat(file.fileno()).st_mtime  # by the disk's clock, which need not be this machine's
+        for stray in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            with suppress(FileNotFoundError):  # another writer's, which took its name just now
+                if now - stray.stat().st_mtime > 86400:
+                    stray.unlink()
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise type(error)(
+                f"{path} cannot be written ({error.strerror or error}): free space there or choose another "
+                "folder; what was there is as it was."
+            ) from error
         raise
 
 

@@ -14,6 +14,7 @@ import math
 import platform
 import random
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ OPTIMIZERS: dict[str, Callable[[Any, TrainConfig], torch.optim.Optimizer]] = {
 }
 DEPTHS = ("embedding", "hidden", "logits")
 COMBINATIONS = ("sum", "pareto")
+MOST_NAMED = 5  # samples in an error's sentence
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -168,15 +170,18 @@ class TrainConfig:
                 f"a config has no {', '.join(sorted(unknown))}: it was written by another version."
             )
         values = dict(values)
-        if values.get("regularizer") is not None:
-            options = dict(values["regularizer"])
-            kind = options.pop("class", None)
-            if kind not in REGULARIZERS:
-                raise ValueError(
-                    f"regularizer class {kind!r} is unknown: use one of {', '.join(REGULARIZERS)}."
-                )
-            values["regularizer"] = REGULARIZERS[kind](**options)
-        return cls(**values)
+        try:
+            if values.get("regularizer") is not None:
+                options = {**values["regularizer"]}
+                kind = options.pop("class", None)
+                if kind not in REGULARIZERS:
+                    raise ValueError(
+                        f"regularizer class {kind!r} is unknown: use one of {', '.join(REGULARIZERS)}."
+                    )
+                values["regularizer"] = REGULARIZERS[kind](**options)
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"a config has a value of a wrong kind ({error}).") from error
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TrainConfig) and self.to_dict() == other.to_dict()
@@ -227,7 +232,9 @@ def fit(
     Raises:
         Stopped: when ``stop`` says so.
         ValueError: if the checkpoint belongs to another config or cannot be read.
-        FloatingPointError: if a loss or the embeddings are not finite; the last good checkpoint stays.
+            Also if inputs are not finite and spoil a loss or an embedding: their samples are named.
+        FloatingPointError: if a loss or the embeddings are not finite although the inputs are. Whatever is
+            raised, the last good checkpoint stays.
     """
     started = time.perf_counter()
     if data is None:
@@ -291,6 +298,24 @@ def device_name(device: torch.device) -> str:
     """The card's name, or "cpu"; with "2 x " before it where two processes train together."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return name if distributed.world_size() == 1 else f"{distributed.world_size()} x {name}"
+
+
+def _check_inputs(split: str, index: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> None:
+    """A ``ValueError`` that names those samples ``index`` (B,) of a split whose ``inputs`` are not finite.
+
+    Looked for only where something came out wrong, so that good data cost nothing.
+    """
+    said = []
+    for m, x in inputs.items():
+        bad = index[~x.reshape(len(x), -1).isfinite().all(dim=1).cpu()].tolist()
+        if bad:
+            more = ", ..." if len(bad) > MOST_NAMED else ""
+            said.append(f"{m!r} of {split} sample {', '.join(map(str, bad[:MOST_NAMED]))}{more}")
+    if said:
+        raise ValueError(
+            f"NaN or infinity in the inputs: {'; '.join(said)}; mend or leave out these samples and run "
+            "again. A checkpoint still holds the last good epoch."
+        )
 
 
 class _Run:
@@ -381,21 +406,26 @@ class _Run:
         steps = len(train) // size
         for step in range(steps):
             # This process's inputs, and the labels of all.
+            index = distributed.share(order[step * size : (step + 1) * size])
             with distributed.own_draws(step):
-                batch = train.batch(distributed.share(order[step * size : (step + 1) * size]))
+                batch = train.batch(index)
                 inputs = train.prepare({m: x.to(self.device) for m, x in batch["inputs"].items()})
             label = distributed.gather(batch["label"].to(self.device))
             batch = {**batch, "inputs": inputs, "label": label}
-            for losses in self._updates(batch):
-                self._check(losses, epoch, step)
-                if config.clip_norm is not None:
-                    self.scaler.unscale_(self.optimizer)
-                    nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-                self.scaler.step(self.optimizer)
-                self.scaler.update()
-                self.optimizer.zero_grad(set_to_none=True)
-                for name, loss in losses.items():
-                    sums[name] = sums.get(name, 0.0) + loss.item()
+            try:
+                for losses in self._updates(batch):
+                    self._check(losses, epoch, step)
+                    if config.clip_norm is not None:
+                        self.scaler.unscale_(self.optimizer)
+                        nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+                    self.scaler.step(self.optimizer)
+                    self.scaler.update()
+                    self.optimizer.zero_grad(set_to_none=True)
+                    for name, loss in losses.items():
+                        sums[name] = sums.get(name, 0.0) + loss.item()
+            except (ValueError, ArithmeticError, RuntimeError):  # NaN breaks paradigms in many ways
+                _check_inputs("train", index, inputs)
+                raise
         distributed.average_statistics(self.model)
         self.epoch = epoch
         self.losses = {f"train/loss/{name}": total / steps for name, total in sums.items()}
@@ -435,15 +465,23 @@ class _Run:
         del report["num_samples"]  # a record has its split sizes, and all its metrics have three-part names
         return report
 
-    def evaluate(self, epoch: int) -> None:
-        """The task's metrics and the geometry on validation; keep the weights of the best epoch so far."""
-        encoded = encode(self.model, self.data.validation)
+    def _encoded(self, name: str) -> Encoded:
+        """A split through the model as it stands, which must give finite embeddings."""
+        split = getattr(self.data, name)
+        encoded = encode(self.model, split)
         for m, z in encoded.embeddings.items():
             if not z.isfinite().all():
+                index = (~z.isfinite().flatten(1).all(dim=1)).nonzero().flatten().cpu()[:MOST_NAMED]
+                _check_inputs(name, index, split.prepare(split.batch(index)["inputs"]))
                 raise FloatingPointError(
-                    f"the validation embeddings of {m!r} are not finite after epoch {epoch}: lower the "
+                    f"the {name} embeddings of {m!r} are not finite after epoch {self.epoch}: lower the "
                     "learning rate or set clip_norm; a checkpoint still holds the last good epoch."
                 )
+        return encoded
+
+    def evaluate(self, epoch: int) -> None:
+        """The task's metrics and the geometry on validation; keep the weights of the best epoch so far."""
+        encoded = self._encoded("validation")
         measured = self.task.measure(self.paradigm, self.data.validation, encoded)
         measured |= self._diagnostics(encoded)
         row = {"epoch": epoch, **self.losses, **{f"validation/{k}": v for k, v in measured.items()}}
@@ -463,7 +501,7 @@ class _Run:
 
     def _look_at_test(self, epoch: int) -> None:
         """Keep the metrics of the epoch that is best on the test split, which selects nothing else."""
-        encoded, count = encode(self.model, self.data.test), self._scored()
+        encoded, count = self._encoded("test"), self._scored()
         encoded = Encoded({m: z[:count] for m, z in encoded.embeddings.items()}, encoded.labels[:count])
         measured = self.task.measure_published(self.paradigm, self.data.test, encoded)
         selection = self.task.selection
@@ -476,7 +514,7 @@ class _Run:
             hook.remove()
         self.model.load_state_dict(self.best_weights)
         splits = {name: getattr(self.data, name) for name in ("train", "validation", "test")}
-        encoded = {name: encode(self.model, split) for name, split in splits.items()}
+        encoded = {name: self._encoded(name) for name in splits}
         parts = {
             name: self.task.measure(self.paradigm, split, encoded[name]) for name, split in splits.items()
         }
@@ -526,17 +564,27 @@ class _Run:
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of the same config and data."""
         try:
+            with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums that it writes
+                if (name := archive.testzip()) is not None:
+                    raise ValueError(f"{name} has another checksum")
             state = torch.load(path, map_location=self.device, weights_only=True)
-            made_by = state["config"], state["data_fingerprint"]
+            ours = (state["config"], state["data_fingerprint"]) == (
+                self.config.to_dict(),
+                self.data.fingerprint,
+            )
+            if ours:
+                self._take_up(state)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(". ")
             raise ValueError(
                 f"the checkpoint {path} cannot be read ({reason}): delete it to start again."
             ) from error
-        if made_by != (self.config.to_dict(), self.data.fingerprint):
+        if not ours:
             raise ValueError(
                 f"the checkpoint {path} belongs to another config or data: name another file or delete it."
             )
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
