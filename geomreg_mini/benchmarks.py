@@ -197,7 +197,7 @@ def _hours(hours: float | None) -> str:
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:
-    """What is recorded of one benchmark, one row a run: paradigm, arm, seed, and every metric.
+    """What is recorded of one benchmark, one row a run: paradigm, arm, seed, epochs, and every metric.
 
     ``note`` is what a reader must know about the data, "" where they are what the name says.
 
@@ -213,7 +213,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     for path in sorted(Path(folder).glob("*/seed*/*.json")):
         record = Record.load(path)
         cell = {"paradigm": record.config["paradigm"], "arm": path.stem, "seed": record.seed}
-        rows.append({**cell, "note": record.data_note, **record.metrics})
+        told = {"note": record.data_note, "epochs": record.config["epochs"]}
+        rows.append({**cell, **told, **record.metrics})
     if not rows:
         raise FileNotFoundError(f"no records below {folder}: run '{command(folder)}' first.")
     return pd.DataFrame(rows)

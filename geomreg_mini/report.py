@@ -23,8 +23,8 @@ epoch in both arms: a claim is judged where it can fail.
 - *not replicated*: neither; ``reason`` says whether our interval rules the paper's gain out or is too wide.
 
 *Not run (needs data or GPU)*: fewer than three seeds (``SEEDS``) are recorded, or they are of generated
-stand-ins. *Not possible (not public)*: what one would have to run, or the number itself, is in no public
-text.
+stand-ins, or of other epochs than the recipe's. *Not possible (not public)*: what one would have to run, or
+the number itself, is in no public text.
 """
 
 from __future__ import annotations
@@ -151,20 +151,48 @@ def _scale(quantity: str) -> float:
     return 100.0 if percent else 1.0
 
 
-def ours(runs: pd.DataFrame, cell: tuple[str, str], quantity: str, modality: str, splits, folder="") -> Ours:
-    """Our values of one quantity for (paradigm, arm); of ``splits`` the first that has it."""
-    paradigm, arm = cell
-    rows = runs[(runs["paradigm"] == paradigm) & (runs["arm"] == arm)].set_index("seed")
-    for split in splits:
-        for columns in _candidates(quantity, modality, split):
-            if rows.empty or not set(columns) <= set(rows.columns):
-                continue
-            values = rows[columns].mean(axis=1, skipna=False).dropna() * _scale(quantity)
-            if len(values):
-                protocol = PAPER_PICKS if split == "test_selected" else WE_PICK
-                record = "/".join(filter(None, [folder, paradigm, "seed*", f"{arm}.json"]))
-                return Ours({int(k): float(v) for k, v in values.items()}, protocol, record)
-    return Ours({})
+@dataclass(frozen=True)
+class Recorded:
+    """What is recorded for one table and data set of the paper; ``runs`` may be None."""
+
+    runs: pd.DataFrame | None
+    table: str
+    dataset: str
+    folder: str
+
+    def of(self, method: str, quantity: str, modality: str, splits: Sequence[str]) -> Ours:
+        """Our side of a number; of ``splits`` the first that has it."""
+        known = [] if self.runs is None else list(dict.fromkeys(self.runs["paradigm"]))
+        cell = arm_of(self.table, method, known, own_paradigm(self.dataset, known))
+        if cell is None:
+            return Ours({}, missing="this project does not train the method")
+        if not known:
+            return Ours({})
+        paradigm, arm = cell
+        rows = self.runs[(self.runs["paradigm"] == paradigm) & (self.runs["arm"] == arm)].set_index("seed")
+        for split in splits:
+            for columns in _candidates(quantity, modality, split):
+                if rows.empty or not set(columns) <= set(rows.columns):
+                    continue
+                values = rows[columns].mean(axis=1, skipna=False).dropna() * _scale(quantity)
+                if len(values):
+                    protocol = PAPER_PICKS if split == "test_selected" else WE_PICK
+                    record = "/".join(filter(None, [self.folder, paradigm, "seed*", f"{arm}.json"]))
+                    return Ours({int(k): float(v) for k, v in values.items()}, protocol, record)
+        return Ours({})
+
+    def unlike(self) -> str:
+        """Why the runs are not the benchmark's, or "" where they are: generated data, or other epochs."""
+        if self.runs is None:
+            return ""
+        if "note" in self.runs and (self.runs["note"] != "").any():
+            return "ours are runs on generated stand-ins"
+        name = RECIPE_OF[self.dataset]
+        if name in RECIPES and "epochs" in self.runs:
+            epochs = RECIPES[name].config.epochs
+            if (self.runs["epochs"] != epochs).any():
+                return f"ours are runs of {self.runs['epochs'].min()} epochs, the recipe has {epochs}"
+        return ""
 
 
 def compared(
@@ -189,16 +217,15 @@ def compared(
         ValueError: for a table that the paper does not have for this data set.
     """
     rows, splits = _published(table, dataset), _splits(protocol)
-    reference = rows[rows["method"] == REFERENCE[table]].set_index(["quantity", "modality"])["mean"]
+    recorded, reference = Recorded(runs, table, dataset, folder), REFERENCE[table]
+    theirs = rows[rows["method"] == reference].set_index(["quantity", "modality"])["mean"]
     answer = []
     for row in rows.itertuples():
-        mine = _ours_of(runs, table, dataset, row.method, row.quantity, row.modality, splits, folder)
-        base = _ours_of(runs, table, dataset, REFERENCE[table], row.quantity, row.modality, splits, folder)
-        lead = row.mean - reference.get((row.quantity, row.modality), float("nan"))
-        if row.method == REFERENCE[table]:
-            base = Ours({})
-        answer.append(_number(row, mine, base, lead))
-    return _frame(answer, runs)
+        place = (row.quantity, row.modality)
+        mine = recorded.of(row.method, *place, splits)
+        base = Ours({}) if row.method == reference else recorded.of(reference, *place, splits)
+        answer.append(_number(row, mine, base, row.mean - theirs.get(place, float("nan"))))
+    return _frame(answer, recorded)
 
 
 def gains(runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = "") -> pd.DataFrame:
@@ -212,18 +239,13 @@ def gains(runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = 
     """
     if table not in TREATED:
         raise ValueError(f"table {table!r} has no row with the regularizer: choose {', '.join(TREATED)}.")
-    rows, answer = _published(table, dataset), []
-    means = rows.set_index(["method", "quantity", "modality"])["mean"]
+    rows, recorded = _published(table, dataset), Recorded(runs, table, dataset, folder)
+    means, answer = rows.set_index(["method", "quantity", "modality"])["mean"], []
     for row in rows[rows["method"].isin(TREATED[table])].itertuples():
-        if (REFERENCE[table], row.quantity, row.modality) not in means.index:
-            continue
         place = (row.quantity, row.modality)
-        mine, base = (
-            _ours_of(runs, table, dataset, method, *place, ("test",), folder)
-            for method in (row.method, REFERENCE[table])
-        )
+        mine, base = (recorded.of(name, *place, ("test",)) for name in (row.method, REFERENCE[table]))
         answer.append(_gain(row, row.mean - means[(REFERENCE[table], *place)], mine, base))
-    return _frame(answer, runs)
+    return _frame(answer, recorded)
 
 
 def numbers(results: str | Path) -> pd.DataFrame:
@@ -251,14 +273,14 @@ def numbers(results: str | Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _frame(rows: list[tuple], runs: pd.DataFrame | None) -> pd.DataFrame:
-    """Rows with their names; runs on generated stand-ins are shown and not judged."""
+def _frame(rows: list[tuple], recorded: Recorded) -> pd.DataFrame:
+    """Rows with their names; runs that are not the benchmark's are shown and not judged."""
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    if runs is not None and "note" in runs and (runs["note"] != "").any():
-        shown = (frame["seeds"] > 0) & (frame["status"] != NOT_PUBLIC)
-        frame.loc[shown, ["status", "reason"]] = NOT_RUN, "ours are runs on generated stand-ins"
+    if reason := recorded.unlike():
+        unjudged = (frame["seeds"] > 0) & (frame["status"] != NOT_PUBLIC)
+        frame.loc[unjudged, ["status", "reason"]] = NOT_RUN, reason
     return frame
 
 
@@ -276,14 +298,6 @@ def _splits(protocol: str) -> tuple[str, ...]:
     if protocol not in ("paper", "ours"):
         raise ValueError(f"protocol is {protocol!r}: choose 'paper' or 'ours'.")
     return ("test_selected", "test") if protocol == "paper" else ("test",)
-
-
-def _ours_of(runs, table, dataset, method, quantity, modality, splits, folder) -> Ours:
-    recorded = [] if runs is None else list(dict.fromkeys(runs["paradigm"]))
-    cell = arm_of(table, method, recorded, own_paradigm(dataset, recorded))
-    if cell is None:
-        return Ours({}, missing="this project does not train the method")
-    return ours(runs, cell, quantity, modality, splits, folder) if recorded else Ours({})
 
 
 def _difference(mine: Ours, base: Ours):

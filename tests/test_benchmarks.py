@@ -58,7 +58,7 @@ def test_the_command_records_every_paradigm_arm_and_seed_once(tmp_path, capfd, m
         for arm in ("baseline", "regularized")
     }
     frame = load_runs(tmp_path / "toy")
-    assert len(frame) == 8 and set(frame["note"]) == {""}
+    assert len(frame) == 8 and set(frame["note"]) == {""} and set(frame["epochs"]) == {3}
     assert {"paradigm", "arm", "seed", "test_selected/accuracy/fused"} <= set(frame)
     monkeypatch.setattr(sweeps, "fit", None)
     assert main(command(tmp_path)) == 0

@@ -108,6 +108,13 @@ def test_runs_on_stand_ins_are_shown_and_not_judged():
     assert set(frame["status"]) == {NOT_RUN} and "stand-ins" in row(frame, "DGL")["reason"]
 
 
+def test_runs_of_other_epochs_than_the_recipes_are_shown_and_not_judged():
+    shorter = runs({"baseline": 77 + SPREAD}).assign(epochs=5)
+    found = row(compared(shorter, "table_1", "CREMA-D"), "DGL")
+    assert found["status"] == NOT_RUN and "5 epochs, the recipe has 100" in found["reason"]
+    assert row(compared(shorter.assign(epochs=100), "table_1", "CREMA-D"), "DGL")["status"] == REPLICATED
+
+
 def test_the_papers_way_comes_first_and_ours_on_demand():
     frame = runs({"baseline": 70 + SPREAD})
     frame["test_selected/accuracy/fused"] = frame["test/accuracy/fused"] + 0.07
