@@ -14,7 +14,8 @@ from geomreg_mini.course import books, pages
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 # What makes a browser fetch something by itself; a link that a reader may follow is none of it.
-FETCHES = re.compile(r"<(?:script|link|iframe|object|embed|video|audio|source)\b|@import|url\(|\bsrcset=")
+# what has a src, such as a player, is looked at by its src: the sound may lie in the page
+FETCHES = re.compile(r"<(?:script|link|iframe|object|embed)\b|@import|url\(|\b(?:srcset|poster)=")
 
 
 def external(page):
