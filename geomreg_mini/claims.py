@@ -5,7 +5,8 @@ through the functions that make the README's tables; what each arm may choose, i
 
 The rule. A claim names a quantity and a side. It is *replicated in direction* where more than half of its
 comparisons leave zero out on that side and none does on the other, and *not replicated* otherwise;
-``reason`` counts. Plain *replicated* is not to be had, since these are other data than the paper's.
+``reason`` counts. Plain *replicated* is not to be had, since these are other data than the paper's. The rule
+was written when these records were known: it is one for all claims, and asks of each what it asks of others.
 Comparisons of one claim share seeds, baselines or data, so their number is no number of independent trials.
 """
 
