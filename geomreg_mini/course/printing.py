@@ -36,8 +36,8 @@ td code { font-size: 1em; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .skip, .anchor-link { display: none; }
   table { font-size: 7.2pt; } td, th { padding: .1rem .3rem; } .output_html { overflow: visible; }
-  thead { display: table-header-group; } tr, img, pre { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  thead { display: table-header-group; } table, tr, img, pre { break-inside: avoid; }
+  h2, h3, .output_area:has(> .output_markdown) { break-after: avoid; }
 }
 """
 
