@@ -103,10 +103,10 @@ class Ours:
     missing: str = "nothing is recorded"  # why there are no values, where there are none
 
 
-def arm_of(table: str, method: str, paradigms: Sequence[str], own: str) -> tuple[str, str] | None:
+def arm_of(table: str, method: str, own: str) -> tuple[str, str] | None:
     """(paradigm, arm) of our runs beside a row of the paper, or None where we train no such thing.
 
-    ``own`` is the paradigm of the benchmark's recipe, ``paradigms`` those that are recorded.
+    ``own`` is the paradigm of the benchmark's recipe.
     """
     base, _, terms = method.partition(" + ")
     arm = {"": "baseline", "DAGR": "regularized"}.get(terms, terms)
@@ -115,8 +115,7 @@ def arm_of(table: str, method: str, paradigms: Sequence[str], own: str) -> tuple
     if table == "table_2":
         return (own, arm) if base == "DCMEM" else None
     if table == "xfi_xrf55":
-        other = next((p for p in paradigms if p != own), None)
-        return {"X-Fi": (own, "baseline"), "baseline": (other, "baseline") if other else None}[method]
+        return {"X-Fi": own, "baseline": "unimodal"}[method], "baseline"
     known = {name: paradigm for paradigm, name in NAMES.items()}
     return (known[base], arm) if base in known else None
 
@@ -163,7 +162,7 @@ class Recorded:
     def of(self, method: str, quantity: str, modality: str, splits: Sequence[str]) -> Ours:
         """Our side of a number; of ``splits`` the first that has it."""
         known = [] if self.runs is None else list(dict.fromkeys(self.runs["paradigm"]))
-        cell = arm_of(self.table, method, known, own_paradigm(self.dataset, known))
+        cell = arm_of(self.table, method, own_paradigm(self.dataset, known))
         if cell is None:
             return Ours({}, missing="this project does not train the method")
         if not known:

@@ -224,6 +224,16 @@ def test_other_papers_methods_say_that_they_are_not_trained_here():
     assert found["status"] == NOT_RUN and "does not train" in found["reason"]
 
 
+def test_radio_subsets_stand_beside_x_fi_and_its_baseline():
+    own = report.own_paradigm("XRF55", ["modality_dropout"])
+    name = "test/accuracy/mmWave+WiFi"
+    both = [runs({"baseline": m + SPREAD}, p, name) for p, m in ((own, 88), ("unimodal", 86))]
+    frame = compared(pd.concat(both), "xfi_xrf55", "XRF55")
+    assert row(frame, "X-Fi", "mmWave+WiFi")["ours"] == pytest.approx(88)
+    assert row(frame, "baseline", "mmWave+WiFi")["ours"] == pytest.approx(86)
+    assert row(frame, "X-Fi", "WiFi")["seeds"] == 0
+
+
 def test_the_ablation_reads_the_arms_that_the_benchmarks_train():
     arms = {"none": "baseline", "dispersion": "dispersion", "anchoring": "anchoring", "both": "regularized"}
     frame = compared(
