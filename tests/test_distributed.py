@@ -11,6 +11,7 @@ import torch
 from distributed_steps import CONFIGS, train
 
 from geomreg_mini import distributed
+from geomreg_mini.benchmarks import load_embeddings
 from geomreg_mini.records import Record
 
 ROOT = Path(__file__).parents[1]
@@ -62,8 +63,12 @@ def test_crops_are_drawn_by_each_process_and_everything_else_alike(two):
 
 def test_one_process_alone_writes_and_speaks(two):
     names = {str(path.relative_to(two["folder"])) for path in two["folder"].rglob("*.*")}
-    assert names == {"joint/seed0/baseline.json", "joint/seed0/regularized.json"}
-    assert Record.load(two["folder"] / "joint" / "seed0" / "baseline.json").device == "2 x cpu"
+    arms = ("baseline", "regularized")
+    assert names == {f"joint/seed0/{arm}.{kind}" for arm in arms for kind in ("json", "npz")}
+    embedded = load_embeddings(two["folder"], "joint", "baseline")
+    record = Record.load(two["folder"] / "joint" / "seed0" / "baseline.json")
+    assert len(embedded.labels) == record.split_sizes["test"], "one process's share is not the split"
+    assert record.device == "2 x cpu"
     assert two["printed"].count("2 of 2 runs recorded") == 1
 
 
