@@ -154,6 +154,15 @@ def test_every_interval_in_the_readme_is_computed_from_the_records(section, summ
     assert len(quoted) > 50 and set(quoted) - known == set()
 
 
+def test_the_readme_counts_the_claims_as_the_report_does(section, rows):
+    words = "none one two three four five six seven eight nine ten eleven twelve".split()
+    text = " ".join(section.split())
+    every, held = re.search(r"Of (\w+) claims in words, .*?, (\w+) hold in direction", text).groups()
+    found = verdicts(rows)
+    assert words.index(every) == len(found)
+    assert words.index(held) == (found["status"] == DIRECTION).sum()
+
+
 @pytest.fixture(scope="module")
 def stored():
     (path,) = (ROOT / "notebooks").glob("15_*.ipynb")
