@@ -11,11 +11,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -127,7 +126,8 @@ def download_part(
     import requests
 
     part = path.with_name(f"{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with of_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.exists() else 0
     if have < size:
         asked = {**(headers or {}), **({"Range": f"bytes={have}-"} if have else {})}
@@ -136,10 +136,14 @@ def download_part(
             if answer.status_code != 206:  # a host that cannot go on sends the whole file
                 have = 0
             on_bytes(have)
-            with open(part, "ab" if have else "wb") as file:
+            with of_disk(path):
+                file = open(part, "ab" if have else "wb", buffering=0)
+            with file:
                 for piece in answer.iter_content(2**15):  # small: a piece that breaks off is lost
-                    file.write(piece)
                     on_bytes(len(piece))
+                    with of_disk(path):
+                        while piece:  # what was written may be a part
+                            piece = piece[file.write(piece) :]
                     if file.tell() > size:  # a host without end would fill the disk
                         break
     if part.stat().st_size < size:
@@ -282,6 +286,19 @@ def check_digest(what: str, found: str, expected: str, algorithm: str = "sha256"
 
 
 @contextmanager
+def of_disk(path: Path) -> Iterator[None]:
+    """Inside, an ``OSError`` is one of the disk that ``path`` is on, and becomes a :class:`DataError`."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"Could not write {path} ({error.strerror or error}); free space there or choose another folder "
+            "with --root or GEOMREG_DATA.",
+            "the data folder cannot be written",
+        ) from error
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator:
     """A binary file that appears under ``path`` only when the block ends well; otherwise nothing is left.
 
@@ -294,17 +311,19 @@ def atomic_file(path: Path) -> Iterator:
             if not folder.exists():
                 folder.mkdir(exist_ok=True)
                 made.append(folder)
-        for stray in path.parent.glob(f".{path.name}.*"):
-            if time.time() - stray.stat().st_mtime > 86400:  # a killed run left it; a running one is younger
-                stray.unlink(missing_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
             temporary = Path(handle.name)
+            now = temporary.stat().st_mtime  # by the disk's clock, which need not be this machine's
+            for stray in path.parent.glob(f".{path.name}.*"):
+                with suppress(FileNotFoundError):  # another writer's, which took its name just now
+                    if now - stray.stat().st_mtime > 86400:  # of a killed run; a running one's is younger
+                        stray.unlink()
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
         temporary.chmod(0o644)  # temporary files are private; a data folder may be shared
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         for folder in reversed(made):
@@ -312,13 +331,8 @@ def atomic_file(path: Path) -> Iterator:
                 folder.rmdir()
             except OSError:
                 break  # another process put something there
-        if isinstance(error, OSError):
-            raise DataError(
-                f"Could not write {path} ({error.strerror or error}); free space there or choose "
-                "another folder with --root or GEOMREG_DATA.",
-                "the data folder cannot be written",
-            ) from error
-        raise
+        with of_disk(path):
+            raise
 
 
 def save_arrays(handle, arrays: Mapping[str, np.ndarray]) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +97,16 @@ def recorded_outcome(path: Path, config: TrainConfig, data) -> Record:
         return record
 
 
+def _end_with_parent() -> None:
+    """End this process where the one that started it is killed; it would wait for work for ever."""
+
+    def watch() -> None:
+        wait([parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def work_through(work: Callable[..., int], cells: Iterable[tuple], *, total: int, jobs: int) -> None:
     """Call ``work(*cell)`` for each cell, ``jobs`` processes of one thread each; it returns its runs' number.
 
@@ -108,7 +120,7 @@ def work_through(work: Callable[..., int], cells: Iterable[tuple], *, total: int
 
     os.environ["OMP_NUM_THREADS"] = "1"
     with (
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool,
         tqdm(total=total, unit="run", mininterval=5) as bar,
     ):
         futures = [pool.submit(work, *cell) for cell in cells]

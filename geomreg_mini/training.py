@@ -167,7 +167,7 @@ class TrainConfig:
         unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(
-                f"a config has no {', '.join(sorted(unknown))}: it was written by another version."
+                f"a config has no {', '.join(map(repr, sorted(unknown)))}: it was written by another version."
             )
         values = dict(values)
         try:
@@ -562,7 +562,7 @@ class _Run:
         write_atomically(path, buffer.getvalue())
 
     def restore(self, path: Path) -> None:
-        """Continue from a checkpoint of the same config and data."""
+        """Continue from a checkpoint of the same config and data, if it is still there."""
         try:
             with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums that it writes
                 if (name := archive.testzip()) is not None:
@@ -574,6 +574,8 @@ class _Run:
             )
             if ours:
                 self._take_up(state)
+        except FileNotFoundError:  # another run of this config came to its end just now and removed it
+            return
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(". ")
             raise ValueError(
