@@ -172,10 +172,11 @@ def crop(pixels: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
 # loading ----------------------------------------------------------------------------------------------------
 
 
-def opened(name: str, source: str, prepared: str | None = None) -> Prepared:
+def opened(name: str, source: str, prepared: str | None = None, options: str = "") -> Prepared:
     """The cache of a data set: the official one, or one of stand-ins, which are made where there are none.
 
-    ``prepared`` is the official one's place in the data folder, where a data set has several.
+    ``prepared`` is the official one's place in the data folder, where a data set has several, and ``options``
+    are those of the command that makes it.
     """
     from data_scripts import clip_cache
     from data_scripts.fetch import DataError, data_root
@@ -193,8 +194,8 @@ def opened(name: str, source: str, prepared: str | None = None) -> Prepared:
         cache.preprocessing
     ):
         raise DataError(
-            f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}`, or load it with "
-            "source='stand_in' to try the code.",
+            f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{options}`, or load "
+            "it with source='stand_in' to try the code.",
             f"{name} is not prepared",
         )
     return cache

@@ -40,6 +40,7 @@ def load(
         raise ValueError(f"variant={variant!r} is unknown: choose one of {', '.join(script.VARIANTS)}.")
     if source == "stand_in" and variant != "lists":
         raise ValueError(f"variant={variant!r} has no stand-ins: choose 'lists'.")
-    cache = opened("kinetics_sounds", source, script.VARIANTS[variant])
+    options = "" if variant == "lists" else f" --variant {variant}"
+    cache = opened("kinetics_sounds", source, script.VARIANTS[variant], options)
     how = reading(cache, frames, image_size, times=script.TIMES)
     return dataset(script.INFO, cache, how, published_parts(cache), source, {})
