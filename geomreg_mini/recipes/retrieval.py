@@ -20,8 +20,8 @@ REFERENCE: dict[str, Any] = {
     "clip_norm": None,
 }
 # ending of the recipe's name -> encoder, width, pixels, BLIP's rate for its size, samples embedded at a time
-# For ViT-B/16 that is, counted and not measured on a GPU, 3 GB of weights, gradients, moments and kept weights
-# and less than 1 GB of activations in half precision; the whole batch without checkpointing has 16 GB of them.
+# For ViT-B/16 that is, counted and not measured on a GPU, 3 GB of weights, gradients, moments and kept
+# weights, and less than 1 GB of activations in half precision; the whole batch without checkpointing has 16.
 BACKBONES = {
     "": ("ViT-B-16", 512, 224, 1e-5, 64),
     "_l14": ("ViT-L-14", 768, 224, 5e-6, 32),
