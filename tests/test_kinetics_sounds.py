@@ -126,8 +126,8 @@ def test_unknown_options_are_named(prepared, monkeypatch):
     for options, said in [({"variant": "mine"}, "'mine'"), ({"variant": "folders"}, "no stand-ins")]:
         with pytest.raises(ValueError, match=said):
             load("kinetics_sounds", source="stand_in", **options)
-    for options, command in [({}, ""), ({"variant": "folders"}, " --variant folders")]:
-        with pytest.raises(DataError, match=f"`python -m data_scripts kinetics_sounds{command}`"):
+    for options, variant in [({}, ""), ({"variant": "folders"}, " --variant folders")]:
+        with pytest.raises(DataError, match=f"`python -m data_scripts kinetics_sounds{variant}`"):
             load("kinetics_sounds", **options)
 
 
