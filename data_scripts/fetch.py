@@ -5,6 +5,7 @@ Every failure is a :class:`DataError` of one sentence that says what was wrong, 
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import os
@@ -314,7 +315,7 @@ def atomic_file(path: Path) -> Iterator:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
             temporary = Path(handle.name)
             now = temporary.stat().st_mtime  # by the disk's clock, which need not be this machine's
-            for stray in path.parent.glob(f".{path.name}.*"):
+            for stray in path.parent.glob(f".{glob.escape(path.name)}.*"):
                 with suppress(FileNotFoundError):  # another writer's, which took its name just now
                     if now - stray.stat().st_mtime > 86400:  # of a killed run; a running one's is younger
                         stray.unlink()
