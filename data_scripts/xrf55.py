@@ -1,0 +1,360 @@
+"""Prepare XRF55, Part 1: 55 actions of 20 people in four scenes, seen by radar, WiFi and RFID at once.
+
+A recording is three ``.npy`` files of one name, volunteer_action_repetition, in folders of the modality and
+the scene. They are not copied, since together they are 97 GB: what is prepared is a verified index of them.
+Volunteers have one number wherever they appear, and some appear in two scenes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
+from pathlib import Path
+
+import numpy as np
+
+from . import kaggle
+from .clip_cache import ask, bar, check_share, exclusive, in_order, room, there_or_made
+from .fetch import DataError, DatasetInfo, atomic_file, damaged, data_root
+
+KAGGLE = "xrfdataset/xrf55"
+INFO = DatasetInfo(
+    name="xrf55",
+    size="86 GB download and 97 GB unpacked, both until it is unpacked",
+    licence="CC BY-NC 4.0, as others state it; the owners' own statement was not found",
+    source=f"XRF55, Part 1 (kaggle.com/datasets/{KAGGLE})",
+    prepared="xrf55/prepared.json",
+)
+VERSION = 1  # counts changes of the stored form
+UNPACKED = 97.2e9  # bytes: 22,000 recordings of 4,415,840
+
+# What one file holds. Radar: 17 frames of range by Doppler; WiFi: 9 links of 30 subcarriers by time; RFID:
+# 23 tags by time.
+SHAPES = {"mmWave": (17, 256, 128), "WiFi": (270, 1000), "RFID": (23, 148)}
+LARGEST = 2**24  # bytes of a file
+REPETITIONS = 20
+ACTIONS = (
+    "carrying weight", "mopping the floor", "using a phone", "throwing something", "picking something",
+    "putting something on the table", "cutting something", "wearing a hat", "putting on clothing",
+    "blowing dry hair", "combing hair", "brushing teeth", "drinking", "eating", "smoking", "shaking hands",
+    "hugging", "handing something to someone", "kicking someone", "hitting someone with something",
+    "choking someone's neck", "pushing someone", "body weight squats", "Tai Chi", "boxing", "weightlifting",
+    "hula hooping", "jumping rope", "jumping jack", "high leg lifting", "waving", "clapping hands",
+    "falling on the floor", "jumping", "running", "sitting down", "standing up", "turning", "walking",
+    "stretching", "patting on the shoulder", "playing Er-Hu", "playing Ukulele", "playing drum",
+    "foot stamping", "shaking head", "nodding", "drawing a circle", "drawing a cross", "pushing", "pulling",
+    "swiping left", "swiping right", "swiping up", "swiping down",
+)  # fmt: skip
+
+Key = tuple[int, int, int, int]  # scene (0 where no folder says it), volunteer, action, repetition; from 1
+
+
+class RecordingError(Exception):
+    """Why one file cannot be used, in a few words."""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The index, opened; N recordings in the order of scene, volunteer, action and repetition.
+
+    Attributes:
+        keys: (N, 4) int64, see ``Key``.
+        files: modality -> N paths below ``source``.
+        source: the folder of the files.
+        fingerprint: SHA-256 over keys and sizes of files.
+        unusable: name -> reason, of what is missing or unreadable and therefore left out.
+    """
+
+    keys: np.ndarray
+    files: dict[str, tuple[str, ...]]
+    source: str
+    fingerprint: str
+    unusable: dict[str, str]
+
+    def read(self, modality: str, row: int) -> np.ndarray:
+        """A recording as float32 of the modality's shape; ``DataError`` where its file cannot be read."""
+        path = Path(self.source) / self.files[modality][row]
+        try:
+            check(path, modality)
+            values = np.load(path, allow_pickle=False)
+        except (RecordingError, OSError, ValueError) as error:
+            raise DataError(
+                f"The file {path} {error if isinstance(error, RecordingError) else 'cannot be read'}; run "
+                "`python -m data_scripts xrf55` again.",
+                "a recording cannot be read",
+            ) from error
+        return values.astype(np.float32, order="C", copy=False).reshape(SHAPES[modality])
+
+
+def check(path: Path, modality: str) -> None:
+    """Raise :class:`RecordingError` where a file is no whole array of numbers in the modality's shape.
+
+    Axes of length one do not count, and radar's axes may be stored as one, as X-Fi's loader allows.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+            file.seek(0)
+            if head[:6] != np.lib.format.MAGIC_PREFIX:
+                what = "is empty" if not head else "holds a pickle" if head[0] == 0x80 else "is no .npy file"
+                raise RecordingError(what)
+            version = np.lib.format.read_magic(file)
+            header = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
+            if header is None:
+                raise RecordingError("is of a version of .npy that XRF55 does not have")
+            shape, _, dtype = header(file)
+            begin, size = file.tell(), os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        raise RecordingError("is missing") from None
+    except OSError as error:
+        raise RecordingError(f"cannot be read ({error.strerror})") from error
+    except RecordingError:
+        raise
+    except Exception as error:  # damage makes the parser of headers fail in ways without end
+        raise RecordingError("has a damaged header") from error
+    if dtype.hasobject:
+        raise RecordingError("holds Python objects, which are not loaded")
+    if dtype.kind not in "fiu":
+        raise RecordingError(f"holds {dtype}, which are no real numbers")
+    wanted = SHAPES[modality]
+    if not _fits(shape, wanted, merged=modality == "mmWave"):
+        raise RecordingError(f"has the shape {shape}, and {modality} has {wanted}")
+    if size < begin + dtype.itemsize * math.prod(wanted):
+        raise RecordingError("is cut short")
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], merged: bool) -> bool:
+    """Whether one shape is the other but for axes of length one, or neighboring axes ``merged`` into one."""
+    shape = tuple(n for n in shape if n != 1)
+    ends = [set(accumulate(s, mul)) for s in (shape, wanted)]
+    return shape == wanted or (merged and ends[0] <= ends[1] and math.prod(shape) == math.prod(wanted))
+
+
+def place(name: str) -> tuple[str, Key] | None:
+    """Modality and key that a path tells, of a file or a zip's member; None for what is no recording."""
+    *folders, file = re.split(r"[/\\]", name)
+    numbers = re.fullmatch(r"(\d{1,2})_(\d{1,2})_(\d{1,2})\.npy", file, re.ASCII)
+    by_name = {m.lower(): m for m in SHAPES}
+    modality = next((by_name[f.lower()] for f in reversed(folders) if f.lower() in by_name), None)
+    if numbers is None or modality is None:
+        return None
+    scenes = [re.fullmatch(r"scene[ _-]?(\d)", f, re.IGNORECASE | re.ASCII) for f in folders]
+    volunteer, action, repetition = map(int, numbers.groups())
+    if not (1 <= action <= len(ACTIONS) and 1 <= repetition <= REPETITIONS):
+        raise DataError(
+            f"The file {name} would be repetition {repetition} of action {action}, and XRF55 has 1 to "
+            f"{REPETITIONS} of 1 to {len(ACTIONS)}; take it out of the folder.",
+            "a file has an impossible name",
+        )
+    return modality, (next((int(s[1]) for s in scenes if s), 0), volunteer, action, repetition)
+
+
+def listed(folder: Path) -> dict[Key, dict[str, str]]:
+    """Key -> modality -> path below ``folder``, sorted, for every recording found anywhere in it."""
+    found: dict[Key, dict[str, str]] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.relpath(os.path.join(parent, name), folder)
+            known = place(path)
+            if known is None:
+                continue
+            modality, key = known
+            other = found.setdefault(key, {}).setdefault(modality, path)
+            if other != path:
+                raise DataError(
+                    f"The folder {folder} has one recording twice ({other} and {path}); name a folder that "
+                    "has each once.",
+                    "a recording is there twice",
+                )
+    if not found:
+        raise DataError(
+            f"The folder {folder} has no recordings, such as Scene1/WiFi/01_01_01.npy; name one with XRF55's "
+            "files with --folder.",
+            "there are no recordings",
+        )
+    return dict(sorted(found.items()))
+
+
+def prepare(
+    root=None,
+    mirror=None,
+    *,
+    folder=None,
+    workers: int | None = None,
+    tolerate: float | None = None,
+    yes: bool = False,
+    published: bool = True,
+    progress: bool = True,
+) -> Recordings:
+    """Fetch and verify XRF55 and write the index into the data folder ``root``; returns the opened index.
+
+    Args:
+        root, mirror: as in :mod:`.digits`; a mirror that has ``xrf55`` serves its files.
+        folder: with the files, in whatever folders of modalities and scenes, read in place of a download.
+        workers: files looked at at a time (default: one a core).
+        tolerate: largest share of recordings that may be missing or unreadable; none by default.
+        yes: start the download without asking.
+        published: whether every volunteer has to have all repetitions of all actions; False for stand-ins.
+    """
+    path = data_root(root) / INFO.prepared
+    source = _source(path.parent, mirror, folder, yes, progress)
+    found = listed(source)
+    unusable = {}
+    if published:
+        people = {key[:2] for key in found}
+        grid = ((a, r) for a in range(1, len(ACTIONS) + 1) for r in range(1, REPETITIONS + 1))
+        absent = {(*person, *key) for key in grid for person in people} - set(found)
+        unusable |= {_name(key): "no file at all" for key in sorted(absent)}
+    for key, files in found.items():
+        if len(files) < len(SHAPES):
+            unusable[_name(key)] = f"no file of {' and '.join(m for m in SHAPES if m not in files)}"
+    total = len(found) + sum(reason == "no file at all" for reason in unusable.values())
+    allowed = int((tolerate or 0) * total)
+    check_share(unusable, allowed, total, "recordings")
+    whole = {key: files for key, files in found.items() if _name(key) not in unusable}
+    sizes = [[*key, *((source / files[m]).stat().st_size for m in SHAPES)] for key, files in whole.items()]
+    wanted = hashlib.sha256(json.dumps([VERSION, sizes, sorted(unusable)]).encode()).hexdigest()
+
+    def one(item: tuple[Key, dict[str, str]]) -> tuple[Key, str | None]:
+        key, files = item
+        for m in SHAPES:
+            try:
+                check(source / files[m], m)
+            except RecordingError as error:
+                return key, f"{files[m]} {error}"
+        return key, None
+
+    def make() -> None:
+        looked_at = in_order(one, list(whole.items()), workers or os.cpu_count() or 1)
+        for key, reason in bar(looked_at, len(whole), progress, "recording"):
+            if reason is not None:
+                unusable[_name(key)] = reason
+                check_share(unusable, allowed, total, "recordings")
+        kept = {key: files for key, files in whole.items() if _name(key) not in unusable}
+        plan = {
+            "version": VERSION,
+            "fingerprint": wanted,
+            "source": str(source),
+            "keys": [list(key) for key in kept],
+            "files": {m: [files[m] for files in kept.values()] for m in SHAPES},
+            "unusable": unusable,
+        }
+        with atomic_file(path) as handle:
+            handle.write(json.dumps(plan).encode())
+
+    def of_source(path: Path) -> Recordings | None:
+        known = opened(path)  # of the same files elsewhere the fingerprint is the same
+        return known if known is not None and known.source == str(source) else None
+
+    recordings = there_or_made(path, wanted, of_source, make)
+    check_share(recordings.unusable, allowed, total, "recordings")
+    return recordings
+
+
+def _name(key: Key) -> str:
+    scene = f"scene {key[0]}, " if key[0] else ""
+    return scene + "{:02d}_{:02d}_{:02d}".format(*key[1:])
+
+
+def opened(path: Path) -> Recordings | None:
+    """The index that ``path`` (a ``prepared.json``) holds, or None where it is missing or damaged."""
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        keys = [tuple(key) for key in plan["keys"]]
+        files = {m: tuple(plan["files"][m]) for m in SHAPES}
+        told = all(place(p) == (m, key) for m in SHAPES for key, p in zip(keys, files[m], strict=True))
+        if plan["version"] != VERSION or not keys or not told:
+            return None
+        return Recordings(np.array(keys), files, plan["source"], plan["fingerprint"], plan["unusable"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
+        return None
+
+
+def _source(home: Path, mirror, folder, yes: bool, progress: bool) -> Path:
+    """A folder with recordings: the one named, the mirror's, or what was downloaded."""
+    if folder is not None:
+        chosen = Path(folder).expanduser().absolute()
+        if not chosen.is_dir():
+            raise DataError(f"There is no folder {chosen}; check --folder.", "the folder is missing")
+        return chosen
+    if mirror and (Path(mirror).expanduser() / "xrf55").is_dir():
+        return Path(mirror).expanduser().absolute() / "xrf55"
+    files, archive = home / "files", home / "xrf55.zip"
+    if (home / "unpacked").is_file():
+        return files
+    with exclusive(home / "download"):
+        if not archive.is_file():
+            headers = kaggle.authorization()
+            size, md5 = kaggle.archive_size(KAGGLE, headers)
+            part = archive.with_name("xrf55.zip.part")
+            left = size - (part.stat().st_size if part.is_file() else 0)
+            ask(INFO, home, left, left + UNPACKED, yes)
+            kaggle.download(KAGGLE, archive, size, md5, headers, progress=progress)
+        unpack(archive, files, progress=progress)
+        (home / "unpacked").touch()
+        archive.unlink()
+    return files
+
+
+def unpack(archive: Path, folder: Path, *, progress: bool) -> None:
+    """Write the recordings of a zip file to ``folder``, under names made here; goes on with what is there."""
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = {}
+            for member in content.infolist():
+                known = place(member.filename)
+                if known is None:
+                    continue
+                modality, (scene, *rest) = known
+                if member.file_size > LARGEST:
+                    raise DataError(
+                        f"The archive {archive} has a member {member.filename!r} of {member.file_size} "
+                        "bytes, which is no recording; get it again.",
+                        "the archive has a member that is too large",
+                    )
+                target = folder / f"Scene{scene}" / modality / "{:02d}_{:02d}_{:02d}.npy".format(*rest)
+                if not target.is_file() or target.stat().st_size != member.file_size:
+                    members[target] = member
+            room(INFO, folder, sum(member.file_size for member in members.values()))
+            for target, member in bar(iter(members.items()), len(members), progress, "file"):
+                with content.open(member) as file:
+                    values = file.read(member.file_size + 1)  # to its end, where the CRC is looked at
+                _write(target, values)
+    except DataError:
+        raise
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise damaged(archive) from error
+
+
+def _write(target: Path, values: bytes) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.part")
+        part.write_bytes(values)
+        os.replace(part, target)
+    except OSError as error:
+        raise DataError(
+            f"Could not write {target} ({error.strerror or error}); free space there or choose another "
+            "folder with --root or GEOMREG_DATA.",
+            "the data folder cannot be written",
+        ) from error
+
+
+def counts(recordings: Recordings) -> Mapping[str, int]:
+    """How many recordings, volunteers, scenes, and pairs of a volunteer and a scene there are."""
+    keys = recordings.keys
+    return {
+        "recordings": len(keys),
+        "volunteers": len(np.unique(keys[:, 1])),
+        "scenes": len(np.unique(keys[:, 0])),
+        "volunteers in a scene": len(np.unique(keys[:, :2], axis=0)),
+    }
