@@ -12,7 +12,16 @@ __all__ = ["DATASETS", "MultimodalDataset", "Split", "fingerprint", "load"]
 # name -> the module with its load(seed, **options), imported when asked for
 DATASETS = {
     name: name
-    for name in ("toy", "digits", "multiview_digits", "crema_d", "kinetics_sounds", "flickr30k", "coco")
+    for name in (
+        "toy",
+        "digits",
+        "multiview_digits",
+        "crema_d",
+        "kinetics_sounds",
+        "flickr30k",
+        "coco",
+        "xrf55",
+    )
 }
 
 

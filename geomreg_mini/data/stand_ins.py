@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .captioned_stand_ins import write_coco, write_flickr30k
+from .xrf55_stand_ins import write_xrf55
 
 NOTE = "Generated stand-ins in the form of the source: the numbers mean nothing."
 VERSION = 1  # counts changes of what is written
@@ -145,10 +146,12 @@ WRITERS = {
     "kinetics_sounds": write_kinetics_sounds,
     "flickr30k": write_flickr30k,
     "coco": write_coco,
+    "xrf55": write_xrf55,
 }
 OPTIONS = {  # of the scripts that prepare them
     "crema_d": {"frame_size": FRAME_SIZE},
     "kinetics_sounds": {"frame_size": FRAME_SIZE},
     "flickr30k": {"image_size": IMAGE_SIZE},
     "coco": {"image_size": IMAGE_SIZE},
+    "xrf55": {},
 }

@@ -9,8 +9,9 @@ from ..training import TrainConfig
 from .audiovisual import AUDIO_VISUAL
 from .base import Recipe
 from .retrieval import RETRIEVAL
+from .xrf55 import XRF55
 
-RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **RETRIEVAL}
+RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **RETRIEVAL, **XRF55}
 
 __all__ = ["RECIPES", "Recipe", "deviations", "recipe"]
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from .base import Task
 from .classification import Classification
 from .retrieval import Retrieval
+from .subsets import Subsets
 
-TASKS: dict[str, type[Task]] = {"classification": Classification, "retrieval": Retrieval}
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "retrieval": Retrieval,
+    "subsets": Subsets,
+}
 
-__all__ = ["TASKS", "Classification", "Retrieval", "Task"]
+__all__ = ["TASKS", "Classification", "Retrieval", "Subsets", "Task"]
