@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import coco, crema_d, digits, flickr30k, kinetics_sounds, multiview_digits, xrf55
+from . import coco, crema_d, cubicc, digits, flickr30k, kinetics_sounds, multiview_digits
 from .fetch import DataError, data_root, load_arrays
 from .karpathy import IMAGE_SIZE, PARTS
 
 OF_CLIPS = {script.INFO.name: script for script in (crema_d, kinetics_sounds)}
 OF_IMAGES = {script.INFO.name: script for script in (flickr30k, coco)}
-OF_FILES = {xrf55.INFO.name: xrf55}
-LARGE = OF_CLIPS | OF_IMAGES | OF_FILES
-SCRIPTS = {script.INFO.name: script for script in (digits, multiview_digits)} | LARGE
+LARGE = OF_CLIPS | OF_IMAGES
+SCRIPTS = {script.INFO.name: script for script in (digits, multiview_digits, cubicc)} | LARGE
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,11 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mirror", help="folder that holds the published files (default: GEOMREG_MIRROR)")
     large = parser.add_argument_group(f"for {', '.join(LARGE)}")
     large.add_argument("--workers", type=int, metavar="N", help="downloads and decoders at a time")
-    large.add_argument("--tolerate", type=float, metavar="SHARE", help="of files unusable at most")
+    large.add_argument("--tolerate", type=float, metavar="SHARE", help="of clips or images unusable at most")
     large.add_argument("--yes", action="store_true", help="start a large download without asking")
-    large.add_argument(
-        "--stand-ins", action="store_true", help="generate small stand-ins for trying the code"
-    )
     of_clips = parser.add_argument_group(f"for {', '.join(OF_CLIPS)}")
     of_clips.add_argument(
         "--clips", metavar="DIR", help="folder that has the clips, read in place of a download"
@@ -39,9 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--images", metavar="DIR", help="folder that has the images, read in place of a download"
     )
     of_images.add_argument("--image-size", type=int, metavar="S", help=f"pixels (default: {IMAGE_SIZE})")
-    of_files = parser.add_argument_group(f"for {', '.join(OF_FILES)}")
+    of_files = parser.add_argument_group(f"for {cubicc.INFO.name}")
     of_files.add_argument(
         "--folder", metavar="DIR", help="folder that has the files, read in place of a download"
+    )
+    of_all = parser.add_argument_group(f"for {', '.join([*LARGE, cubicc.INFO.name])}")
+    of_all.add_argument(
+        "--stand-ins", action="store_true", help="generate small stand-ins for trying the code"
     )
     options = parser.parse_args(arguments)
     if options.name == "list":
@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.name in OF_CLIPS:
             print(_clips(options))
-        elif options.name in OF_FILES:
-            print(_recordings(options))
+        elif options.name == cubicc.INFO.name:
+            print(_pairs(options))
         else:
             print(_images(options) if options.name in OF_IMAGES else _arrays(options))
     except DataError as error:
@@ -71,6 +71,31 @@ def _arrays(options) -> str:
     if arrays is None:
         arrays = load_arrays(script.prepare(options.root, options.mirror))
     return f"{options.name}: prepared in {path} (sha256 {arrays['fingerprint']})."
+
+
+def _pairs(options) -> str:
+    """Prepare CUBICC; what to say of it, with what its splits share."""
+    root, name = data_root(options.root), options.name
+    if options.stand_ins:
+        from geomreg_mini.data import stand_ins
+
+        root /= "stand_ins"
+        stand_ins.prepare(name, options.root, progress=True)
+    elif options.folder or load_arrays(root / cubicc.INFO.prepared) is None:
+        cubicc.prepare(options.root, options.mirror, folder=options.folder)
+    path = root / cubicc.INFO.prepared
+    arrays = load_arrays(path)
+    counts = ", ".join(f"{len(arrays[split])} {split}" for split in cubicc.SPLITS)
+    photos = {split: set(arrays["photo"][arrays[split]].tolist()) for split in cubicc.SPLITS}
+    said = [
+        f"{name}: {counts} pairs, in {arrays['labels'].max() + 1} classes",
+        f"{name}: of {len(photos['test'])} different test pictures, "
+        f"{len(photos['test'] & photos['train'])} are in training too",
+    ]
+    if str(arrays["archive"]):
+        said.append(f"{name}: the archive has sha256 {arrays['archive']}")
+    said.append(f"{name}: prepared in {path} (sha256 {arrays['fingerprint']}).")
+    return "\n".join(said)
 
 
 def _clips(options) -> str:
@@ -128,32 +153,6 @@ def _images(options) -> str:
     said += [
         f"{options.name}: {counts} images with {sum(map(len, cache.captions))} captions prepared in "
         f"{(folder / script.INFO.prepared).parent} (sha256 {cache.fingerprint})."
-    ]
-    return "\n".join(said)
-
-
-def _recordings(options) -> str:
-    """Prepare an index of recordings; what to say of it, with every recording that was left out."""
-    script, root = SCRIPTS[options.name], data_root(options.root)
-    if options.stand_ins:
-        from geomreg_mini.data import stand_ins
-
-        root /= "stand_ins"
-        found = stand_ins.prepare(options.name, options.root, progress=True)
-    else:
-        found = script.prepare(
-            options.root,
-            options.mirror,
-            folder=options.folder,
-            workers=options.workers,
-            tolerate=options.tolerate,
-            yes=options.yes,
-        )
-    said = [f"{name}: left out, {reason}" for name, reason in found.unusable.items()]
-    counts = ", ".join(f"{count} {what}" for what, count in script.counts(found).items())
-    said += [
-        f"{options.name}: {counts}, indexed in {root / script.INFO.prepared} where they are, in "
-        f"{found.source} (sha256 {found.fingerprint})."
     ]
     return "\n".join(said)
 

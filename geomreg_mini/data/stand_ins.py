@@ -1,8 +1,8 @@
 """Generated files in the exact form of a benchmark's source: every step but the download runs anywhere.
 
 The names, folders and split files are the source's; sound and picture are a tone and a color that tell the
-class, under noise, and images with captions are shapes that the sentences name. What is learned from them
-says nothing about the benchmark.
+class, under noise, and images with captions are shapes or birds that the sentences describe. What is learned
+from them says nothing about the benchmark.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .captioned_stand_ins import write_coco, write_flickr30k
-from .xrf55_stand_ins import write_xrf55
+from .cubicc_stand_ins import write_cubicc
 
 NOTE = "Generated stand-ins in the form of the source: the numbers mean nothing."
 VERSION = 1  # counts changes of what is written
@@ -146,12 +146,12 @@ WRITERS = {
     "kinetics_sounds": write_kinetics_sounds,
     "flickr30k": write_flickr30k,
     "coco": write_coco,
-    "xrf55": write_xrf55,
+    "cubicc": write_cubicc,
 }
 OPTIONS = {  # of the scripts that prepare them
     "crema_d": {"frame_size": FRAME_SIZE},
     "kinetics_sounds": {"frame_size": FRAME_SIZE},
     "flickr30k": {"image_size": IMAGE_SIZE},
     "coco": {"image_size": IMAGE_SIZE},
-    "xrf55": {},
+    "cubicc": {},
 }

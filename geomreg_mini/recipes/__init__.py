@@ -8,10 +8,10 @@ from ..tasks import TASKS
 from ..training import TrainConfig
 from .audiovisual import AUDIO_VISUAL
 from .base import Recipe
+from .clustering import CLUSTERING
 from .retrieval import RETRIEVAL
-from .xrf55 import XRF55
 
-RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **RETRIEVAL, **XRF55}
+RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **CLUSTERING, **RETRIEVAL}
 
 __all__ = ["RECIPES", "Recipe", "deviations", "recipe"]
 

@@ -1,0 +1,291 @@
+"""Prepare CUBICC: 13,150 pairs of a photograph of a bird and a sentence about it, in eight classes.
+
+It is CUB Image-Captions, regrouped for clustering by Palumbo et al. (ICLR 2024). Of the archive neither size
+nor checksum is published, so its content is what is verified: shapes, counts and ranges of everything used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import zipfile
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from .clip_cache import room
+from .fetch import (
+    DataError,
+    DatasetInfo,
+    Source,
+    atomic_file,
+    content_sha256,
+    damaged,
+    data_root,
+    fetched,
+    file_digest,
+    load_arrays,
+    refuse_outside,
+    remote_size,
+    save_arrays,
+)
+
+URL = "https://polybox.ethz.ch/index.php/s/LRkTC2oa6YHHlUj/download"
+ARCHIVE = Source(URL, "cubicc/CUBICC.zip")
+INFO = DatasetInfo(
+    name="cubicc",
+    size="up to 4 GB while it is prepared, 170 MB then",
+    licence="not stated with the data; photographs are their authors', by way of Caltech-UCSD Birds 200",
+    source="CUBICC, as github.com/epalu/CMVAE names it (ETH polybox)",
+    prepared="cubicc/prepared-v1.npz",
+)
+PAIRS, CLASSES = 13_150, 8  # as published
+SIDE, LENGTH, VOCABULARY = 64, 32, 1590  # pixels, tokens of a sentence, words
+SPLITS = ("train", "validation", "test")
+TENSORS = ("images.pt", "captions.pt", "labels.pt", "original_labels.pt")
+FILES = (*TENSORS, *(f"{split}_split.npy" for split in SPLITS))
+WORDS = "cub.vocab"  # JSON with the words by number; only needed to read a sentence, so it may be missing
+LARGEST = 8 * 2**30  # bytes of all files; sentences of 0 and 1 in 8 bytes each would take 5.4 GB
+CHUNK = 256  # samples looked at together
+
+
+def prepare(root=None, mirror=None, *, folder=None, published: bool = True, progress: bool = True) -> Path:
+    """Fetch, verify and store the arrays; returns the prepared file.
+
+    Arrays, of N pairs: ``images`` (N, 3, 64, 64) uint8, ``captions`` (N, 32) int16 word numbers, ``labels``
+    (N,) int64 from 0, ``subspecies`` (N,) int64, ``photo`` (N,) int64 (equal where pictures are equal),
+    ``train``, ``validation`` and ``test`` positions, ``words`` (1590,) or none, ``archive`` (the SHA-256 of
+    the zip file, "" for a folder) and ``fingerprint`` (a SHA-256 over the other arrays).
+
+    Args:
+        root, mirror: as in :mod:`.digits`.
+        folder: with the unpacked files, read in place of a download.
+        published: whether the counts have to be the published ones; False for stand-ins.
+    """
+    path = data_root(root) / INFO.prepared
+    if folder is None and mirror and _is_of(path, Path(mirror).expanduser() / ARCHIVE.mirror_path):
+        return path
+    with ExitStack() as stack:
+        handle = stack.enter_context(atomic_file(path))
+        for stray in path.parent.glob(".unpacking-*"):
+            if time.time() - stray.stat().st_mtime > 86400:  # a killed run left gigabytes
+                shutil.rmtree(stray, ignore_errors=True)
+        scratch = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(dir=path.parent, prefix=".unpacking-"))
+        )
+        archive_sha256 = ""
+        if folder is None:
+            if not mirror and published:
+                room(INFO, path.parent, remote_size(URL))
+            archive = stack.enter_context(fetched(ARCHIVE, mirror, progress=progress, scratch=scratch))
+            archive_sha256 = file_digest(archive)
+            unpack(archive, scratch)
+            folder = scratch
+        try:
+            arrays = _read(Path(folder).expanduser().absolute(), published)
+        except DataError as error:  # of a place that is about to be gone
+            raise DataError(str(error).replace(f"{scratch}{os.sep}", "CUBICC.zip: "), error.brief) from error
+        contents = {name: array.tobytes() for name, array in arrays.items()}
+        arrays |= {"archive": np.array(archive_sha256), "fingerprint": np.array(content_sha256(contents))}
+        save_arrays(handle, arrays)
+    return path
+
+
+def _is_of(path: Path, archive: Path) -> bool:
+    """Whether what is prepared came out of this archive."""
+    known = load_arrays(path) if archive.is_file() else None
+    return known is not None and str(known.get("archive")) == file_digest(archive)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write the files that are used into ``folder``, under their own names, whatever folder they were in."""
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            refuse_outside(archive, zipped)
+            members = {PurePosixPath(member.filename).name: member for member in zipped.infolist()}
+            members = {name: member for name, member in members.items() if name in (*FILES, WORDS)}
+            _need(members, f"The archive {archive}")
+            total = sum(member.file_size for member in members.values())
+            if total > LARGEST:
+                raise damaged(archive)
+            room(INFO, folder, total)
+            for name, member in members.items():
+                left = member.file_size  # and no more, whatever comes
+                with zipped.open(member) as source, open(folder / name, "wb") as target:
+                    while left > 0 and (piece := source.read(min(left, 2**20))):
+                        target.write(piece)
+                        left -= len(piece)
+    except (DataError, OSError):
+        raise
+    except Exception as error:  # damage makes zipfile and the decompressors fail in ways without end
+        raise damaged(archive) from error
+
+
+def _need(names, where: str) -> None:
+    missing = [name for name in FILES if name not in names]
+    if missing:
+        raise DataError(
+            f"{where} has no {', '.join(missing)}, so it is not CUBICC; get it from {URL}.",
+            f"the files lack {missing[0]}",
+        )
+
+
+def _read(folder: Path, published: bool) -> dict[str, np.ndarray]:
+    """What is in the unpacked files, verified."""
+    if not folder.is_dir():
+        raise DataError(
+            f"There is no folder {folder}; name the one with images.pt in it with --folder.",
+            "the folder is missing",
+        )
+    _need({path.name for path in folder.iterdir()}, f"The folder {folder}")
+    images, captions, labels, subspecies = (_tensor(folder / name) for name in TENSORS)
+    pairs = len(images)
+    if published and pairs != PAIRS:
+        raise _wrong(folder / "images.pt", f"{pairs} pictures", str(PAIRS))
+    arrays = {
+        "images": _images(folder, images),
+        "captions": _captions(folder, captions, pairs),
+        "labels": np.unique(_numbers(folder / "labels.pt", labels, pairs), return_inverse=True)[1],
+        "subspecies": _numbers(folder / "original_labels.pt", subspecies, pairs),
+        **_splits(folder, pairs),
+        "words": _words(folder / WORDS),
+    }
+    classes = len(np.unique(arrays["labels"]))
+    if published and classes != CLASSES:
+        raise _wrong(folder / "labels.pt", f"{classes} classes", str(CLASSES))
+    seen: dict[bytes, int] = {}
+    digests = (hashlib.sha256(image.tobytes()).digest() for image in arrays["images"])
+    arrays["photo"] = np.array([seen.setdefault(digest, len(seen)) for digest in digests], dtype=np.int64)
+    return arrays
+
+
+def _wrong(path: Path, found: str, expected: str) -> DataError:
+    return DataError(
+        f"{path} has {found}, and CUBICC has {expected}; get it again from {URL}.",
+        f"{path.name} has {found} in place of {expected}",
+    )
+
+
+def _tensor(path: Path):
+    """The tensor in a file of PyTorch's, on disk until it is used; nothing of the file is ever run."""
+    import torch
+
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if isinstance(value, (list, tuple)):
+            value = torch.stack([torch.as_tensor(part) for part in value])
+        if not torch.is_tensor(value) or value.layout != torch.strided or value.ndim == 0:
+            raise TypeError("it is no tensor")
+        return value.detach()
+    except Exception as error:  # of a file that is not what it should be, anything may come
+        raise DataError(
+            f"{path} holds no tensor that can be read without running code ({type(error).__name__}); get it "
+            f"again from {URL}.",
+            f"{path.name} cannot be read",
+        ) from error
+
+
+def _images(folder: Path, images) -> np.ndarray:
+    """(N, 3, 64, 64) uint8, from such or from floating-point numbers in [0, 1]."""
+    import torch
+
+    path, wanted = folder / "images.pt", f"(pictures, 3, {SIDE}, {SIDE})"
+    if images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE):
+        raise _wrong(path, f"shape {tuple(images.shape)}", wanted)
+    if images.dtype == torch.uint8:
+        return images.numpy().copy()
+    if not images.is_floating_point():
+        raise _wrong(path, f"numbers of type {images.dtype}", "floating-point ones in [0, 1]")
+    chunks = []
+    for chunk in images.split(CHUNK):
+        low, high = chunk.min().item(), chunk.max().item()
+        if not (0 <= low <= high <= 1):  # false for NaN too
+            raise _wrong(path, f"values from {low:.3g} to {high:.3g}", "values in [0, 1]")
+        chunks.append((255 * chunk).round().to(torch.uint8))
+    return torch.cat(chunks).numpy()
+
+
+def _captions(folder: Path, captions, pairs: int) -> np.ndarray:
+    """(N, 32) int16 word numbers, from such or from one-hot rows (N, 32, 1590).
+
+    CMVAE's code multiplies what is in the file by a matrix with 1,590 columns, so it should be one-hot; no
+    public text says so.
+    """
+    import torch
+
+    path = folder / "captions.pt"
+    if captions.shape == (pairs, LENGTH) and not captions.is_floating_point():
+        numbers = captions.long()
+    elif captions.shape == (pairs, LENGTH, VOCABULARY):
+        chunks = []
+        for chunk in captions.split(CHUNK):
+            chunk = chunk.float()
+            if not ((chunk.sum(dim=2) == 1) & (chunk.amax(dim=2) == 1)).all():
+                raise _wrong(path, "rows that are not one-hot", "a single 1 a row and zeros")
+            chunks.append(chunk.argmax(dim=2))
+        numbers = torch.cat(chunks)
+    else:
+        found = f"shape {tuple(captions.shape)} of {captions.dtype}"
+        raise _wrong(path, found, f"({pairs}, {LENGTH}, {VOCABULARY}) or whole numbers ({pairs}, {LENGTH})")
+    if numbers.min() < 0 or numbers.max() >= VOCABULARY:
+        raise _wrong(path, f"word numbers from {numbers.min()} to {numbers.max()}", f"0 to {VOCABULARY - 1}")
+    return numbers.to(torch.int16).numpy()
+
+
+def _numbers(path: Path, values, pairs: int) -> np.ndarray:
+    """(N,) int64."""
+    if values.shape != (pairs,) or values.is_complex() or not (values == values.long()).all():
+        found = f"shape {tuple(values.shape)} of {values.dtype}"
+        raise _wrong(path, found, f"{pairs} whole numbers")
+    return values.long().numpy().copy()
+
+
+def _splits(folder: Path, pairs: int) -> dict[str, np.ndarray]:
+    """Positions in each split, which share none."""
+    found: dict[str, np.ndarray] = {}
+    for split in SPLITS:
+        path = folder / f"{split}_split.npy"
+        try:
+            # Mapped, so that a header that promises more than the file has is an error and not an allocation.
+            index = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        except Exception as error:  # as in `_tensor`
+            raise DataError(
+                f"{path} holds no array that can be read without running code ({type(error).__name__}); get "
+                f"it again from {URL}.",
+                f"{path.name} cannot be read",
+            ) from error
+        if index.ndim != 1 or index.dtype.kind not in "iu" or not len(index):
+            raise _wrong(path, f"shape {index.shape} of {index.dtype}", "a list of whole numbers")
+        if index.min() < 0 or index.max() >= pairs or len(np.unique(index)) != len(index):
+            found_range = f"positions from {index.min()} to {index.max()}, {len(np.unique(index))} of them"
+            raise _wrong(path, f"{found_range} different", f"{len(index)} different ones below {pairs}")
+        for other, taken in found.items():
+            shared = len(np.intersect1d(index, taken))
+            if shared:
+                raise _wrong(path, f"{shared} pairs of {other}_split.npy", "no pair in two splits")
+        found[split] = index.astype(np.int64)
+    return found
+
+
+def _words(path: Path) -> np.ndarray:
+    """(1590,) the words by number, or (0,) where the file is missing."""
+    if not path.is_file():
+        return np.array([], dtype=str)
+    try:
+        named = json.loads(path.read_text(encoding="utf-8"))["i2w"]
+        words = [named[str(number)] for number in range(VOCABULARY)]
+        printable = all(isinstance(word, str) and word.isprintable() for word in words)
+        if len(named) != VOCABULARY or not printable:
+            raise ValueError("other words")
+        return np.array([word[:40] for word in words])
+    except Exception as error:
+        raise DataError(
+            f"{path} does not name {VOCABULARY} words by number ({type(error).__name__}); get it again from "
+            f"{URL}, or remove it: it is only needed to read the sentences.",
+            f"{path.name} cannot be read",
+        ) from error

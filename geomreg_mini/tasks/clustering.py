@@ -1,0 +1,134 @@
+"""Pairs of image and caption sorted into clusters without labels: a stated baseline, in plain sight.
+
+The paper adds its terms to DCMEM, whose code and recipe are not public. This baseline stands in for it, made
+of known parts: autoencoders as CMVAE has them (Palumbo et al., ICLR 2024), and SwAV's swapped prediction of
+balanced cluster codes (Caron et al., NeurIPS 2020, arXiv 2006.09882), in which image and caption take the
+place of two crops of an image. What can be replicated on it is the effect of the regularizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import distributed
+from ..clustering import k_means, scores
+from ..clustering_models import ClusteringModel, reconstruction_errors
+from ..evaluation import knn_probe
+from ..paradigms import Paradigm
+from .base import Task
+
+PICTURE_SCALE = 20.0  # of the L1 distance of images to a word's cross-entropy, as in CMVAE's likelihoods
+
+
+@torch.no_grad()
+def balanced_codes(logits: Tensor, sharpness: float = 0.5, rounds: int = 3) -> Tensor:
+    """Soft assignments (B, K) that use all clusters equally and stay close to softmax(logits / sharpness).
+
+    Sinkhorn's algorithm: scale columns to equal sums, rows to 1, in turns. SwAV's epsilon is ``sharpness``
+    times the temperature of the logits; its 0.05 and three rounds are the defaults here.
+    """
+    codes = (logits / sharpness).softmax(dim=1)
+    for _ in range(rounds):
+        codes = codes / codes.sum(dim=0).clamp_min(torch.finfo(codes.dtype).tiny)
+        codes = codes / codes.sum(dim=1, keepdim=True).clamp_min(torch.finfo(codes.dtype).tiny)
+    return codes
+
+
+def swapped_prediction(image: Tensor, caption: Tensor) -> Tensor:
+    """Each modality predicts the other's balanced codes: the mean cross-entropy of both; logits (B, K)."""
+    pairs = (image, caption), (caption, image)
+    return sum(F.cross_entropy(guess, balanced_codes(other)) for guess, other in pairs) / 2
+
+
+@torch.no_grad()
+def mutual_information(image: Tensor, caption: Tensor) -> float:
+    """How much the cluster of one modality tells of the other's, in nats; logits (B, K).
+
+    0 where there is a single cluster, and log K where the two agree with certainty on K clusters of equal
+    size: the objective of invariant information clustering (arXiv 1807.06653). No label takes part.
+    """
+    p, q = (x.double().softmax(dim=1) for x in (image, caption))
+    joint = p.T @ q / len(p)
+    apart = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0)
+    return torch.special.xlogy(joint, joint / apart).nansum().item()
+
+
+class Swav(Paradigm):
+    """Reconstruction of each modality from its own embedding, and swapped prediction between the two.
+
+    loss = reconstruction_weight (20 |x - x'| + word cross-entropy) + swapped prediction
+
+    Args:
+        model: a ``ClusteringModel``.
+        reconstruction_weight: of both reconstructions; 0 leaves them out.
+    """
+
+    def __init__(self, model, reconstruction_weight: float = 1.0):
+        super().__init__(model)
+        self.reconstruction_weight = reconstruction_weight
+
+    def losses(self, output, label):
+        with torch.autocast(label.device.type, enabled=False):
+            logits = [output.logits[m].float() for m in ("image", "caption")]
+            # The decoders saw the embeddings of all processes, so they are held to the inputs of all.
+            targets = {m: distributed.gather(x) for m, x in output.inputs.items()}
+            errors = reconstruction_errors(output.reconstructions, targets)
+            return {
+                "image": self.reconstruction_weight * PICTURE_SCALE * errors["image"],
+                "caption": self.reconstruction_weight * errors["caption"],
+                "swapped": swapped_prediction(*logits),
+            }
+
+
+class Clustering(Task):
+    """A ``ClusteringModel``, selected by the mutual information of both modalities' clusters on validation.
+
+    No label takes part, neither in training nor in the choice of the epoch. ``TrainConfig.encoder_options``
+    may have ``width`` and ``word_dim`` of the networks, and ``clusters`` where they shall be more or fewer
+    than the classes.
+    """
+
+    paradigms = {"swav": Swav}
+    selection = "mutual_information/image-caption"
+
+    def build(self, config, data):
+        if config.encoder != "auto" or config.fusion != "prototypes":
+            raise ValueError(
+                f"encoder={config.encoder!r}, fusion={config.fusion!r}: clustering has one model, by "
+                "'auto', and one head for both modalities, 'prototypes'."
+            )
+        options = {"clusters": data.num_classes, **config.encoder_options}
+        (_, side, _), (length,) = data.shapes["image"], data.shapes["caption"]
+        return ClusteringModel(side, length, data.vocabulary, embedding_dim=config.embedding_dim, **options)
+
+    @torch.no_grad()
+    def measure(self, paradigm, split, encoded):
+        """``mutual_information``, and for "image", "caption" and "joint" what ``clustering.scores`` names
+        and ``clusters_used``."""
+        logits = paradigm.model.unimodal_logits(encoded.embeddings)
+        measured = {self.selection: mutual_information(logits["image"], logits["caption"])}
+        logits["joint"] = paradigm.fused_logits(encoded.embeddings)
+        for name, of in logits.items():
+            clusters = of.argmax(dim=1)
+            measured |= {f"{k}/{name}": v for k, v in scores(encoded.labels, clusters).items()}
+            measured[f"clusters_used/{name}"] = float(len(clusters.unique()))
+        return measured
+
+    def measure_test(self, paradigm, data, encoded):
+        """The same three scores of k-means on the embeddings, ``k_means_...``, and a nearest-neighbor probe,
+        which does look at labels: what the embeddings know of the classes."""
+        train, test = (_with_joint(encoded[split].embeddings) for split in ("train", "test"))
+        measured = knn_probe(encoded["train"], encoded["test"])
+        for name, z in train.items():
+            clusters = k_means(z, test[name], paradigm.model.fusion.num_classes)
+            found = scores(encoded["test"].labels, clusters)
+            measured |= {f"k_means_{k}/{name}": v for k, v in found.items()}
+        return measured
+
+
+def _with_joint(embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {**embeddings, "joint": sum(F.normalize(z, dim=1) for z in embeddings.values())}
