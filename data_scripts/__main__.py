@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import coco, crema_d, cubicc, digits, flickr30k, kinetics_sounds, multiview_digits
+from . import coco, crema_d, cubicc, digits, flickr30k, kinetics_sounds, multiview_digits, xrf55
 from .fetch import DataError, data_root, load_arrays
 from .karpathy import IMAGE_SIZE, PARTS
 
 OF_CLIPS = {script.INFO.name: script for script in (crema_d, kinetics_sounds)}
 OF_IMAGES = {script.INFO.name: script for script in (flickr30k, coco)}
-LARGE = OF_CLIPS | OF_IMAGES
+OF_FILES = {xrf55.INFO.name: xrf55}
+LARGE = OF_CLIPS | OF_IMAGES | OF_FILES
 SCRIPTS = {script.INFO.name: script for script in (digits, multiview_digits, cubicc)} | LARGE
 
 
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mirror", help="folder that holds the published files (default: GEOMREG_MIRROR)")
     large = parser.add_argument_group(f"for {', '.join(LARGE)}")
     large.add_argument("--workers", type=int, metavar="N", help="downloads and decoders at a time")
-    large.add_argument("--tolerate", type=float, metavar="SHARE", help="of clips or images unusable at most")
+    large.add_argument("--tolerate", type=float, metavar="SHARE", help="of files unusable at most")
     large.add_argument("--yes", action="store_true", help="start a large download without asking")
     of_clips = parser.add_argument_group(f"for {', '.join(OF_CLIPS)}")
     of_clips.add_argument(
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--images", metavar="DIR", help="folder that has the images, read in place of a download"
     )
     of_images.add_argument("--image-size", type=int, metavar="S", help=f"pixels (default: {IMAGE_SIZE})")
-    of_files = parser.add_argument_group(f"for {cubicc.INFO.name}")
+    of_files = parser.add_argument_group(f"for {', '.join([cubicc.INFO.name, *OF_FILES])}")
     of_files.add_argument(
         "--folder", metavar="DIR", help="folder that has the files, read in place of a download"
     )
@@ -51,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.name in OF_CLIPS:
             print(_clips(options))
+        elif options.name in OF_FILES:
+            print(_recordings(options))
         elif options.name == cubicc.INFO.name:
             print(_pairs(options))
         else:
@@ -153,6 +156,32 @@ def _images(options) -> str:
     said += [
         f"{options.name}: {counts} images with {sum(map(len, cache.captions))} captions prepared in "
         f"{(folder / script.INFO.prepared).parent} (sha256 {cache.fingerprint})."
+    ]
+    return "\n".join(said)
+
+
+def _recordings(options) -> str:
+    """Prepare an index of recordings; what to say of it, with every recording that was left out."""
+    script, root = SCRIPTS[options.name], data_root(options.root)
+    if options.stand_ins:
+        from geomreg_mini.data import stand_ins
+
+        root /= "stand_ins"
+        found = stand_ins.prepare(options.name, options.root, progress=True)
+    else:
+        found = script.prepare(
+            options.root,
+            options.mirror,
+            folder=options.folder,
+            workers=options.workers,
+            tolerate=options.tolerate,
+            yes=options.yes,
+        )
+    said = [f"{name}: left out, {reason}" for name, reason in found.unusable.items()]
+    counts = ", ".join(f"{count} {what}" for what, count in script.counts(found).items())
+    said += [
+        f"{options.name}: {counts}, indexed in {root / script.INFO.prepared} where they are, in "
+        f"{found.source} (sha256 {found.fingerprint})."
     ]
     return "\n".join(said)
 

@@ -6,6 +6,7 @@ Every failure is a :class:`DataError` of one sentence that says what was wrong, 
 from __future__ import annotations
 
 import errno
+import glob
 import gzip
 import hashlib
 import os
@@ -126,15 +127,16 @@ def download_part(
     path: Path,
     *,
     size: int,
-    checksum: str,
+    checksum: str | None,
     algorithm: str = "sha256",
     headers: Mapping[str, str] | None = None,
     on_bytes: Callable[[int], object] = lambda count: None,
 ) -> None:
     """Download one of many files to ``path``, going on from ``path.part`` where an earlier try broke off.
 
-    The file appears under its name only when its ``size`` in bytes and its ``checksum`` by ``algorithm`` are
-    right. ``on_bytes`` is told how many more bytes are there (fewer, where a damaged part is thrown away).
+    The file appears under its name only when its ``size`` in bytes and its ``checksum`` by ``algorithm``,
+    where one is published, are right. ``on_bytes`` is told how many more bytes are there (fewer, where a
+    damaged part is thrown away).
     """
     import requests
 
@@ -161,10 +163,11 @@ def download_part(
                         break
     if part.stat().st_size < size:
         raise OSError("the connection broke off")
-    if file_digest(part, algorithm) != checksum:
+    right = part.stat().st_size == size and (checksum is None or file_digest(part, algorithm) == checksum)
+    if not right:
         on_bytes(-part.stat().st_size)
         part.unlink()
-        raise OSError("the checksum differs")
+        raise OSError("the checksum differs" if checksum else "the size differs")
     os.replace(part, path)
 
 
@@ -332,7 +335,7 @@ def atomic_file(path: Path) -> Iterator:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
             temporary = Path(handle.name)
             now = temporary.stat().st_mtime  # by the disk's clock, which need not be this machine's
-            for stray in path.parent.glob(f".{path.name}.*"):
+            for stray in path.parent.glob(f".{glob.escape(path.name)}.*"):
                 with suppress(FileNotFoundError):  # another writer's, which took its name just now
                     if now - stray.stat().st_mtime > 86400:  # of a killed run; a running one's is younger
                         stray.unlink()

@@ -95,7 +95,7 @@ def test_importing_the_module_loads_nothing_heavy_beyond_torch():
 
 # Which modules a module may import. `training` and what is above it may use everything that stands before it.
 FOUNDATIONS = {"regularizer", "geometry"}  # import nothing of the project
-ORDER = [FOUNDATIONS, {"controls", "distributed", "retrieval", "clustering"}, {"models"},
+ORDER = [FOUNDATIONS, {"controls", "distributed", "retrieval", "clustering"}, {"models", "subset_models"},
          {"encoding", "clustering_models"}, {"paradigms"},
          {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"training"},
          {"plots", "sweeps", "recipes"},

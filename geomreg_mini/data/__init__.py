@@ -21,6 +21,7 @@ DATASETS = {
         "cubicc",
         "flickr30k",
         "coco",
+        "xrf55",
     )
 }
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from .captioned_stand_ins import write_coco, write_flickr30k
 from .cubicc_stand_ins import write_cubicc
+from .xrf55_stand_ins import write_xrf55
 
 NOTE = "Generated stand-ins in the form of the source: the numbers mean nothing."
 VERSION = 1  # counts changes of what is written
@@ -147,6 +148,7 @@ WRITERS = {
     "flickr30k": write_flickr30k,
     "coco": write_coco,
     "cubicc": write_cubicc,
+    "xrf55": write_xrf55,
 }
 OPTIONS = {  # of the scripts that prepare them
     "crema_d": {"frame_size": FRAME_SIZE},
@@ -154,4 +156,5 @@ OPTIONS = {  # of the scripts that prepare them
     "flickr30k": {"image_size": IMAGE_SIZE},
     "coco": {"image_size": IMAGE_SIZE},
     "cubicc": {},
+    "xrf55": {},
 }

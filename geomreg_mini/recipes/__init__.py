@@ -10,8 +10,9 @@ from .audiovisual import AUDIO_VISUAL
 from .base import Recipe
 from .clustering import CLUSTERING
 from .retrieval import RETRIEVAL
+from .xrf55 import XRF55
 
-RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **CLUSTERING, **RETRIEVAL}
+RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **CLUSTERING, **RETRIEVAL, **XRF55}
 
 __all__ = ["RECIPES", "Recipe", "deviations", "recipe"]
 

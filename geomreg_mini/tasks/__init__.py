@@ -6,11 +6,13 @@ from .base import Task
 from .classification import Classification
 from .clustering import Clustering
 from .retrieval import Retrieval
+from .subsets import Subsets
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "clustering": Clustering,
     "retrieval": Retrieval,
+    "subsets": Subsets,
 }
 
-__all__ = ["TASKS", "Classification", "Clustering", "Retrieval", "Task"]
+__all__ = ["TASKS", "Classification", "Clustering", "Retrieval", "Subsets", "Task"]
