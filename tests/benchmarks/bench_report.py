@@ -166,17 +166,20 @@ def figure(results: dict):
     names = list(dict.fromkeys(row["what"] for row in peers))
     for name, style in zip(names, list(plots.modality_style("abcd").values())[1:], strict=False):
         points = [(row["B"], row["ratio"]) for row in peers if row["what"] == name]
-        right.plot(*zip(*points, strict=True), label=name, **style)
+        right.plot(*zip(*points, strict=True), label=name.split()[0], **style)
     right.axhline(1.0, color="black", linewidth=1)
     right.text(0.99, 1.0, "regularizer", ha="right", va="top", transform=right.get_yaxis_transform())
     right.set(xscale="log", ylim=(0, None), xlabel="batch size B", ylabel="time / time of the regularizer")
     right.set_title("The same terms from other libraries, D = 512")
     if peers:
-        right.legend(loc="upper left")
+        right.legend(loc="center right")
     for ax, shown in ((left, rows), (right, peers)):
         sizes = sorted({row["B"] for row in shown})
-        ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        ax.set_xticks(sizes, [f"{size // 1024}k" if size >= 1024 else f"{size}" for size in sizes])
         ax.minorticks_off()
+    who = results["machine"]
+    on = who["gpu"] if device == "cuda" else f"{who['processor']}, one thread"
+    fig.supxlabel(f"{on}, PyTorch {who['torch']}", fontsize=9, color="dimgray")
     return fig
 
 
