@@ -65,6 +65,14 @@ def test_a_step_of_two_resnets_is_three_times_their_forward_pass():
     assert counted["step"] / counted["encode"] == pytest.approx(3, abs=0.06)
 
 
+def test_a_step_of_clip_in_parts_is_nearly_three_forward_passes_and_a_backward_pass_of_two():
+    # 17.6 billion multiplications for an image through ViT-B/16, and those of a caption. Parts are embedded
+    # twice, and checkpoints embed each block once more but for its last product.
+    counted = COUNTS["flickr30k"]["contrastive"]
+    assert 35e9 < counted["encode"] < 45e9
+    assert 4.5 < counted["step"] / counted["encode"] < 5
+
+
 def test_full_size_inputs_have_the_published_shape():
     config, data = cost.full_size("crema_d")
     assert data.shapes == {"audio": (1, 257, 188), "visual": (3, 224, 224)}
