@@ -5,13 +5,21 @@ tagged `solution`, and each exercise is decided where the notebook calls its che
 of that check. Where a notebook calls a check twice the last call counts; where it never does, the answer's
 own name is checked at the end.
 
-A handed-in notebook is a stranger's program. Guarded are: this process and the table (nothing of a notebook
-runs here); time, memory and file size, with `resource`; the network, and processes left behind, with
-`unshare` on Linux; and your environment variables, of which it sees hardly any. Not guarded: on Windows there
-is only the time limit, on macOS the network stays open, and everywhere the process can read and write what
-your account can. Grade from an account, or a container, that holds nothing of value. And whoever sets out to
-attack the checks from inside that process can pass them; copying a friend's cell is easier, and just as
-invisible here.
+A handed-in notebook is a stranger's program.
+
+Guarded everywhere: this process and the table, because nothing of a notebook runs here and what its process
+answers is held to its form; your environment variables, of which it sees hardly any; and time. Guarded on
+Linux and macOS: processor time, the size of a file, and on Linux the memory of a process. Guarded on Linux
+besides, where the system allows it: with `unshare` the network as a whole, processes left behind and their
+number; with Landlock (kernel 5.13) all files outside a folder that goes afterwards against being changed, TCP
+(kernel 6.7), and your processes against signals (kernel 6.12). `grade` says what is missing.
+
+Not guarded: it can read what your account can, other students' notebooks included, though with the network
+closed it can tell nobody but you; on Linux many processes or many files of the allowed size can still fill
+memory and disk for as long as the time limit lasts; on macOS the network and your files are open, and Windows
+has the time limit alone. Grade from an account, or a container, that holds nothing of value. And whoever sets
+out to attack the checks from inside that process can pass them; copying a friend's cell is easier, and just
+as invisible here.
 """
 
 from __future__ import annotations
@@ -19,6 +27,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import re
 import secrets
@@ -29,6 +38,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -39,9 +49,11 @@ from tqdm import tqdm
 from ..records import write_atomically
 from . import books
 from .books import CourseError, Exercise, check_calls, exercises, has_tag, select
+from .graded import confinement
 from .running import one_line
 
 MEMORY = 4 * 2**30  # bytes of data; importing torch takes a quarter of one of these gigabytes
+PROCESSES = 256  # and threads, counted apart from those of your account
 LARGEST = 50 * 2**20  # bytes of a notebook; larger files are not read
 RUNNING: set[subprocess.Popen] = set()
 
@@ -125,10 +137,12 @@ def run_apart(cells: list[dict], timeout: float) -> tuple[dict[int, dict], str]:
     notebooks = books.notebooks_folder()
     job = {"cells": cells, "checks": (notebooks / "checks.py").read_text(encoding="utf-8"), "token": token}
     job |= {"memory": MEMORY, "seconds": int(4 * timeout) + 10}
+    job["processes"] = PROCESSES if isolation() else None  # else all of your account's would count
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, tempfile.TemporaryFile() as said:
         # The set-up cell looks for the course around its working folder, and finds this.
         here = Path(scratch) / "notebooks"
         here.mkdir()
+        job["folder"] = scratch
         shutil.copy(notebooks / "checks.py", here)
         if (notebooks.parent / "results").is_dir():
             (here.parent / "results").symlink_to(notebooks.parent / "results")
@@ -156,18 +170,25 @@ def run_apart(cells: list[dict], timeout: float) -> tuple[dict[int, dict], str]:
         RUNNING.add(process)
         ended = "crashed"  # also where a notebook ends its process with status 0 before the last check
         try:
-            process.communicate(json.dumps(job).encode(), timeout=timeout)
+            with suppress(BrokenPipeError):  # it ended before it had read its job
+                process.stdin.write(json.dumps(job).encode() + b"\n")
+                process.stdin.flush()
+            process.wait(timeout)  # the pipe stays open: where this process is killed, that one ends
         except subprocess.TimeoutExpired:
             ended = "timeout"
         finally:
             stop(process)
+            process.stdin.close()
         said.seek(0)
         lines = said.read(2**20).decode(errors="replace").splitlines()
     results = {}
     for line in lines:
-        if line.startswith(token + " "):
-            result = json.loads(line.removeprefix(token))
-            results[result["exercise"]] = result
+        # A notebook that looked for the token can write what it likes here, and that has to stay a result.
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
+            if line.startswith(token + " ") and (result := json.loads(line.removeprefix(token))):
+                if type(result["exercise"]) is int and result["status"] in ("checked", "missing"):
+                    passed, message = result["passed"] is True, str(result["message"])
+                    results[result["exercise"]] = result | {"passed": passed, "message": message}
     return results, ended
 
 
@@ -188,6 +209,8 @@ def grade_one(path: Path, folder: Path, timeout: float) -> list[Row]:
 
     def row(notebook="", exercise="", passed="", status="broken", message=""):
         texts = (student, inside.as_posix(), notebook, exercise, passed, status, one_line(message))
+        # Names and messages can hold what no table can, such as half a character.
+        texts = ("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in t) for t in texts)
         return Row(*(f"'{text}" if text.startswith(("=", "+", "-", "@")) else text for text in texts))
 
     try:
@@ -223,15 +246,19 @@ def grade(folder: Path, timeout: float, jobs: int, out: Path) -> list[Row]:
     """Grade what lies in a folder and write the table to `out` in one step; the rows, in the files' order."""
     paths = submissions(folder)
     if not isolation():
-        print("no `unshare` here: the notebooks can use the network", file=sys.stderr)
+        left = "the network without TCP" if confinement() >= 4 else "the network"
+        print(f"no `unshare` here: the notebooks can use {left} and leave processes behind", file=sys.stderr)
+    if confinement() < 1:
+        print("no Landlock here: the notebooks can write to all of your files", file=sys.stderr)
+    logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # what nbformat says is in the table
     rows = []
     with ThreadPoolExecutor(jobs) as pool:
         graded = pool.map(lambda path: grade_one(path, folder, timeout), paths)
         try:
-            for path, found in zip(paths, tqdm(graded, total=len(paths), disable=None), strict=True):
+            for found in tqdm(graded, total=len(paths), disable=None):
                 rows += found
                 decided = [row.passed == "True" for row in found if row.status != "open"]
-                tqdm.write(f"{path.relative_to(folder)}: {sum(decided)} of {len(decided)} passed")
+                tqdm.write(f"{found[0].file}: {sum(decided)} of {len(decided)} passed")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in tuple(RUNNING):
