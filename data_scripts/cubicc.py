@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import tempfile
-import time
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
@@ -72,12 +71,12 @@ def prepare(root=None, mirror=None, *, folder=None, published: bool = True, prog
         return path
     with ExitStack() as stack:
         handle = stack.enter_context(atomic_file(path))
-        for stray in path.parent.glob(".unpacking-*"):
-            if time.time() - stray.stat().st_mtime > 86400:  # a killed run left gigabytes
-                shutil.rmtree(stray, ignore_errors=True)
         scratch = Path(
             stack.enter_context(tempfile.TemporaryDirectory(dir=path.parent, prefix=".unpacking-"))
         )
+        for stray in path.parent.glob(".unpacking-*"):
+            if scratch.stat().st_mtime - stray.stat().st_mtime > 86400:  # a killed run left gigabytes
+                shutil.rmtree(stray, ignore_errors=True)
         archive_sha256 = ""
         if folder is None:
             if not mirror and published:
