@@ -21,6 +21,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -168,14 +169,15 @@ def run_benchmark(
                 say(f"after one epoch{_hours(forecast(left, seconds))}.")
             return over
 
-        checkpoint, model = path.with_suffix(".pt"), None
+        checkpoint, model, keep = path.with_suffix(".pt"), None, None
         if fresh and run.seed == EMBEDDED_SEED:
             set_seed(wanted.seed)  # as fit does, so that both build the same model
             model = TASKS[wanted.task]().build(wanted, data)
-        record = recorded(path, wanted, data, checkpoint=checkpoint, stop=stop, model=model, **options)
+            keep = partial(_save_embeddings, path.with_suffix(".npz"), model, data.test)
+        record = recorded(
+            path, wanted, data, first=keep, checkpoint=checkpoint, stop=stop, model=model, **options
+        )
         if distributed.rank() == 0:
-            if model is not None:
-                _save_embeddings(path.with_suffix(".npz"), encode(model, data.test))
             checkpoint.unlink(missing_ok=True)
         if fresh:
             left.remove(run)
@@ -235,9 +237,10 @@ def load_histories(folder: str | Path, paradigm: str) -> pd.DataFrame:
     )
 
 
-def _save_embeddings(path: Path, encoded: Encoded) -> None:
+def _save_embeddings(path: Path, model, split) -> None:
     import numpy as np
 
+    encoded = encode(model, split)
     arrays = {f"embeddings/{m}": z.float().cpu().numpy() for m, z in encoded.embeddings.items()}
     content = io.BytesIO()
     np.savez_compressed(content, labels=encoded.labels.cpu().numpy(), **arrays)

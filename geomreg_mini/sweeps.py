@@ -48,10 +48,13 @@ def best(records: Mapping[str, Record]) -> str:
     return max(records, key=lambda name: records[name].metrics[SELECTION])
 
 
-def recorded(path: Path, config: TrainConfig, data, **options) -> Record:
+def recorded(
+    path: Path, config: TrainConfig, data, *, first: Callable[[], None] | None = None, **options
+) -> Record:
     """The record at ``path``; trained first where there is none.
 
-    ``options`` of ``fit`` replace its device, here a CPU, and its bar, here none.
+    ``options`` of ``fit`` replace its device, here a CPU, and its bar, here none. ``first`` writes what goes
+    with the record of a training, before it: whoever finds the record finds the rest.
 
     Raises:
         ValueError: if the file is the record of another config or of other data.
@@ -66,6 +69,8 @@ def recorded(path: Path, config: TrainConfig, data, **options) -> Record:
         return record
     record = fit(config, data=data, **{"device": "cpu", "progress": False, **options})
     if distributed.rank() == 0:
+        if first is not None:
+            first()
         record.save(path)
     distributed.barrier()
     return record
