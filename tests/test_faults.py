@@ -20,7 +20,7 @@ import torch
 from local_server import Quiet, serving
 from nursery import Nursery, content
 from small_data import clouds, dataset
-from test_training import REGULARIZED, as_json, run
+from test_training import REGULARIZED, SMALL, as_json, run
 
 from data_scripts.fetch import atomic_file
 from geomreg_mini import training
@@ -28,6 +28,7 @@ from geomreg_mini.benchmarks import Deadline
 from geomreg_mini.data import Split
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.records import write_atomically
+from geomreg_mini.sweeps import recorded
 from geomreg_mini.training import Stopped
 
 REPOSITORY = Path(__file__).parents[1]
@@ -305,3 +306,10 @@ def test_a_run_that_met_such_a_sample_goes_on_from_its_last_good_epoch_when_it_i
     assert path.read_bytes() == good
     mended.train.inputs["a"][7, 0] = value
     assert as_json(run(data=mended, checkpoint=path)) == as_json(run(data=clouds(size=64)))
+
+
+def test_what_goes_with_a_record_is_written_before_it_and_not_beside_another_run_s(tmp_path):
+    there = []
+    for _ in range(2):
+        recorded(tmp_path / "r.json", SMALL, clouds(), first=lambda: there.append(any(tmp_path.iterdir())))
+    assert there == [False]
