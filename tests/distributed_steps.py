@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from small_data import clouds, pictures
+from small_data import birds, clouds, pictures, radio
 
 from geomreg_mini import GeometryRegularizer, benchmarks, distributed
 from geomreg_mini.paradigms import PARADIGMS
@@ -42,6 +42,15 @@ CONFIGS = {
     "step/hidden": replace(ONE_STEP, depth="hidden"),
     "step/logits": replace(ONE_STEP, depth="logits"),
 }
+CLUSTERING = replace(
+    ONE_STEP,
+    task="clustering",
+    paradigm="swav",
+    fusion="prototypes",
+    encoder_options={"width": 4, "word_dim": 4},
+)
+CONFIGS["step/swav"] = CLUSTERING
+CONFIGS["run/swav"] = replace(CLUSTERING, epochs=2, batch_size=16, learning_rate=0.05, momentum=0.9)
 # at a lower rate, as single precision rounds its millions of gradients by more than the tests allow
 RETRIEVAL = replace(ONE_STEP, task="retrieval", paradigm="contrastive", encoder="tiny", learning_rate=0.2)
 if importlib.util.find_spec("open_clip"):
@@ -50,14 +59,35 @@ if importlib.util.find_spec("open_clip"):
     CONFIGS["step/contrastive in parts"] = replace(RETRIEVAL, encoder_options=in_parts)
 
 
+CONFIGS["step/subsets"] = replace(
+    ONE_STEP,
+    task="subsets",
+    paradigm="modality_dropout",
+    encoder="resnet18",
+    encoder_options={"width": 4, "depth": 1, "attention_heads": 2, "tokens": 3},
+    fusion="transformer",
+    learning_rate=0.1,
+)
+DATA = {
+    "classification": clouds,
+    "clustering": birds,
+    "retrieval": lambda: pictures(48),
+    "subsets": lambda: radio(48),
+}
+
+
 def train() -> dict:
     """name -> {"moved": change of all weights, "losses": by name and epoch, "device"}."""
     results = {}
     for name, config in CONFIGS.items():
-        data = pictures(48) if config.task == "retrieval" else clouds()
+        data = DATA[config.task]()
         torch.manual_seed(distributed.rank())  # process 0's weights have to win
         model = TASKS[config.task]().build(config, data)
-        # These encoders have no batch normalization, whose statistics on CPUs are each process's own.
+        # On CPUs the statistics of batch normalization are each process's own, so there is none here.
+        for module in list(model.modules()):
+            for child, part in module.named_children():
+                if isinstance(part, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
+                    setattr(module, child, torch.nn.Identity())
         before = [p.detach().clone() for p in model.parameters()]
         if distributed.world_size() > 1:
             for p in before:

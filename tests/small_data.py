@@ -6,6 +6,7 @@ import torch
 from data_scripts.karpathy import Captioned
 from geomreg_mini.data import MultimodalDataset, Split, fingerprint
 from geomreg_mini.data.captioned import CaptionedSplit
+from geomreg_mini.data.cubicc import BirdDataset
 
 NAMES = ("a", "b", "c")
 
@@ -39,6 +40,39 @@ def dataset(shapes, num_classes, train, validation, test) -> MultimodalDataset:
         fingerprint=fingerprint(train, validation, test),
         class_names=tuple(str(k) for k in range(num_classes)),
     )
+
+
+def birds(size: int = 48, *, side: int = 16, length: int = 8, classes: int = 3) -> BirdDataset:
+    """CUBICC's form: planes as bright as the class, and sentences with the class's word, both under noise."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split() -> Split:
+        labels = torch.arange(size) % classes
+        image = (labels[:, None, None, None] + torch.rand(size, 3, side, side, generator=generator)) / classes
+        noise = torch.randint(classes, 2 * classes, (size, length), generator=generator)
+        said = torch.rand(size, length, generator=generator) < 0.5
+        return Split({"image": image, "caption": torch.where(said, labels[:, None], noise)}, labels)
+
+    made = dataset({"image": (3, side, side), "caption": (length,)}, classes, split(), split(), split())
+    return BirdDataset(**vars(made), vocabulary=2 * classes)
+
+
+RADIO = {"mmWave": (3, 64, 32), "WiFi": (5, 64), "RFID": (2, 40)}
+
+
+def radio(size: int = 36) -> MultimodalDataset:
+    """XRF55's three modalities in small, whose mean tells one of three classes."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split() -> Split:
+        labels = torch.arange(size) % 3
+        values = {
+            m: torch.randn(size, *shape, generator=generator) + 2 * labels.view(-1, *[1] * len(shape))
+            for m, shape in RADIO.items()
+        }
+        return Split(values, labels)
+
+    return dataset(RADIO, 3, split(), split(), split())
 
 
 def pictures(images: int, *, captions: int = 1, side: int = 16, folds: int = 0) -> MultimodalDataset:
