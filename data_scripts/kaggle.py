@@ -7,6 +7,7 @@ an address. Kaggle answers with the address of a storage host, to which ``reques
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 from pathlib import Path
@@ -111,7 +112,12 @@ def archive_size(name: str, headers: dict[str, str]) -> tuple[int, str | None]:
         404: f"has no data set {name} any more; see {page}",
     }
     size = said.get("Content-Length", "")
-    if status != 200 or not size.isdecimal() or said.get("Content-Type", "").startswith("text/"):
+    if (
+        status != 200
+        or not size.isdecimal()
+        or not int(size)
+        or said.get("Content-Type", "").startswith("text/")
+    ):
         reason = refused.get(status, f"gave no archive (status {status}); try again later")
         raise DataError(f"Kaggle {reason}.", "the download failed")
     sums = dict(part.strip().partition("=")[::2] for part in said.get("X-Goog-Hash", "").split(","))
@@ -139,8 +145,9 @@ def download(name: str, path: Path, size: int, md5: str | None, headers: dict[st
                 )  # fmt: skip
                 return
             except OSError as error:
-                if attempt == TRIES - 1:
-                    reason = str(error) if type(error) is OSError else type(error).__name__
+                if attempt == TRIES - 1 or error.errno == errno.ENOSPC:
+                    own = type(error) is OSError  # those of requests have signed addresses in their texts
+                    reason = (error.strerror or str(error)) if own else type(error).__name__
                     raise DataError(
                         f"Could not download {name} from Kaggle ({reason}); run the command again to go on.",
                         "the download failed",
