@@ -1,6 +1,7 @@
 # Everything runs in .venv, which these targets create; no activated environment is needed.
 #   make run     the whole course in quick mode, into build/course/
 #   make test    lint, tests, and every notebook executed and held to its stored outputs
+#   make test-all   make test, then hundreds of kills and thousands of damaged files (half an hour more)
 #   make lab     JupyterLab in notebooks/
 #   make site    the notebooks as static HTML, in build/site/
 #   make report  the replication report as HTML and PDF, in build/report/
@@ -26,7 +27,7 @@ SOURCES := $(NOTEBOOKS) $(shell find geomreg_mini data_scripts notebooks results
 # One thread a process: two notebooks run side by side, and results do not depend on the number of cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test lint unit notebooks lab app site report bench gpu format clean distclean
+.PHONY: run test test-all lint unit notebooks lab app site report bench gpu format clean distclean
 
 run: $(COURSE)
 	@echo "The course is in build/course/: open its .html files, or read summary.md."
@@ -43,6 +44,9 @@ unit: $(INSTALLED)
 # Papermill proves that every notebook runs, with its solutions and without; nbval that its marked outputs are
 # still what is stored.
 notebooks: $(COURSE) $(NBVAL) $(STUDENT)
+
+test-all: test
+	$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist loadfile --junitxml build/exhaustive.xml
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks
