@@ -6,6 +6,8 @@ how they are numbered.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -63,7 +65,11 @@ def k_means(train: Tensor, test: Tensor, clusters: int) -> Tensor:
     What the embeddings give without any head: the best of ten starts, the same each time.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     train, test = (F.normalize(z.double(), dim=1).cpu().numpy() for z in (train, test))
-    fitted = KMeans(clusters, n_init=10, random_state=0).fit(train)
+    with warnings.catch_warnings():
+        # Collapsed embeddings have fewer points than clusters, and that is a result.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = KMeans(clusters, n_init=10, random_state=0).fit(train)
     return torch.from_numpy(fitted.predict(test)).long()

@@ -31,11 +31,10 @@ def balanced_codes(logits: Tensor, sharpness: float = 0.5, rounds: int = 3) -> T
     Sinkhorn's algorithm: scale columns to equal sums, rows to 1, in turns. SwAV's epsilon is ``sharpness``
     times the temperature of the logits; its 0.05 and three rounds are the defaults here.
     """
-    codes = (logits / sharpness).softmax(dim=1)
+    log_codes = logits / sharpness
     for _ in range(rounds):
-        codes = codes / codes.sum(dim=0).clamp_min(torch.finfo(codes.dtype).tiny)
-        codes = codes / codes.sum(dim=1, keepdim=True).clamp_min(torch.finfo(codes.dtype).tiny)
-    return codes
+        log_codes = log_codes.log_softmax(dim=0).log_softmax(dim=1)
+    return log_codes.exp()
 
 
 def swapped_prediction(image: Tensor, caption: Tensor) -> Tensor:
