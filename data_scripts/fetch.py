@@ -251,7 +251,9 @@ def read_zip(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
             members = [member for member in archive.infolist() if wanted(member.filename)]
             if sum(member.file_size for member in members) > CONTENT_LIMIT:
                 raise damaged(path)
-            return {PurePosixPath(member.filename).name: _content(archive, member) for member in members}
+            return {
+                PurePosixPath(member.filename).name: member_content(archive, member) for member in members
+            }
     except DataError:
         raise
     except Exception as error:  # damage makes zipfile and the decompressors fail in ways without end
@@ -269,7 +271,7 @@ def refuse_outside(path: Path, archive: zipfile.ZipFile) -> None:
             )
 
 
-def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+def member_content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """A member of the size that the archive states; ``archive.read`` would unpack more before it noticed."""
     with archive.open(member) as file:
         return file.read(member.file_size)

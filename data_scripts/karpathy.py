@@ -13,7 +13,6 @@ import json
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,23 @@ from pathlib import Path
 import numpy as np
 
 from .clip_cache import bar, check_share, in_order, replacing, room, stored, there_or_made
-from .fetch import DataError, DatasetInfo, Source, check_digest, damaged, data_root, fetched, file_digest
+from .fetch import (
+    DataError,
+    DatasetInfo,
+    Source,
+    check_digest,
+    damaged,
+    data_root,
+    fetched,
+    file_digest,
+    member_content,
+)
 
 VERSION = 1  # counts changes of the stored form
 PARTS = ("train", "val", "test")
 IMAGE_SIZE = 224  # pixels; 336 for one of the models
 CAPTIONS = 5  # of each published image, at least
+LARGEST = 64 * 2**20  # bytes of an image in an archive
 TOLERATED = 0.001  # share of images that may be missing or unreadable
 
 
@@ -59,6 +69,19 @@ class Captioned:
     lists: dict[str, str]
     unusable: dict[str, str]
 
+    def __post_init__(self):
+        count, (_, *sides) = len(self.names), self.images.shape
+        fit = (
+            self.images.dtype == np.uint8
+            and self.images.shape == (count, sides[0], sides[0], 3)
+            and len(self.captions) == len(self.parts) == count
+            and set(self.parts) <= set(PARTS)
+            and all(own and all(isinstance(text, str) for text in own) for own in self.captions)
+            and all(isinstance(name, str) for name in self.names)
+        )
+        if not fit:
+            raise ValueError("the images and lists of a data set do not fit together")
+
 
 class PictureError(Exception):
     """Why one image cannot be used, in a few words."""
@@ -85,7 +108,7 @@ class Archive:
     def __init__(self, path: Path):
         try:
             self.archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # damage makes zipfile fail in ways without end
             raise damaged(path) from error
         self.sizes = {member.filename: member.file_size for member in self.archive.infolist()}
 
@@ -93,9 +116,11 @@ class Archive:
         return self.sizes.get(name, -1)
 
     def read(self, name: str) -> bytes:
+        if self.sizes[name] > LARGEST:
+            raise PictureError("has more bytes than a photograph")
         try:
-            return self.archive.read(name)  # which checks the member's CRC
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            return member_content(self.archive, self.archive.getinfo(name))  # which checks its CRC
+        except Exception as error:
             raise PictureError("is damaged in its archive") from error
 
 
@@ -162,7 +187,7 @@ def _captions(content: bytes, where: str, folders: Sequence[str]) -> dict[str, l
             if not wanted.fullmatch(image) or not said or not all(isinstance(text, str) for text in said):
                 raise ValueError
             found.setdefault(image, []).extend(said)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         shown = entry if isinstance(entry, str) else json.dumps(entry)
         raise DataError(
             f"The list {where} has an entry that is no image of {' or '.join(folders)} with captions "
@@ -250,7 +275,7 @@ def opened(path: Path) -> Captioned | None:
             lists=plan["lists"],
             unusable=plan["unusable"],
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # a damaged description can fail at any of this
         return None
 
 
@@ -259,12 +284,17 @@ def picture(content: bytes, size: int) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        # Photographs alone: for other kinds Pillow starts other programs.
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             width, height = image.size
             short = min(width, height)
+            if max(width, height) > 50 * short:  # what is cut away would take gigabytes
+                raise PictureError(f"has {width} x {height} pixels")
             wide, high = (int(size * side / short) for side in (width, height))
             image = image.resize((wide, high), Image.Resampling.BICUBIC)
             left, top = round((wide - size) / 2), round((high - size) / 2)
             return np.asarray(image.crop((left, top, left + size, top + size)).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except PictureError:
+        raise
+    except Exception as error:
         raise PictureError("cannot be read as an image") from error

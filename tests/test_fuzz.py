@@ -16,9 +16,9 @@ import pytest
 from hostile import EXAMPLES, bytes_like, confined, fuzz, json_like, json_values, mutated, names, refusal
 from hypothesis import strategies as st
 
-from data_scripts import clip_cache, crema_d, digits, fetch, kinetics_sounds, lfs
+from data_scripts import clip_cache, coco, crema_d, digits, fetch, karpathy, kinetics_sounds, lfs
 from data_scripts.clips import ClipError, Preprocessing, read_frames, read_sound_track, read_wav, spectrogram
-from data_scripts.fetch import DataError
+from data_scripts.fetch import DataError, Source
 
 pytestmark = [
     pytest.mark.parametrize("examples", EXAMPLES),
@@ -436,4 +436,92 @@ def test_descriptions_of_prepared_clips(examples, folder, record_property):
             assert cache.frames[start:end].shape[0] == end - start > 0
         assert (cache.labels >= 0).all() and (cache.labels < len(cache.class_names)).all()
 
+    fuzz(bytes_like(whole) | values | values, examples, check, record_property)
+
+
+# images with captions ---------------------------------------------------------------------------------------
+
+CAPTIONS = [{"image": f"train2014/{i}.jpg", "caption": ["A.", "B é."]} for i in range(3)]
+
+
+def jpeg(form: str = "JPEG", size=(24, 16)) -> bytes:
+    from PIL import Image
+
+    file, rng = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(file, form)
+    return file.getvalue()
+
+
+def test_lists_of_captions(examples, folder, record_property):
+    lists = {part: (Source(f"http://x/{part}", f"{part}.json"), None) for part in ("train", "val")}
+    (folder / "val.json").write_text(json.dumps([{"image": "val2014/1.jpg", "caption": "A."}]))
+    images = karpathy.Folder(folder / "images")
+
+    def check(content):
+        (folder / "train.json").write_bytes(content)
+        with confined(folder):
+            found = []
+            options = {"mirror": folder, "progress": False}
+            folders = ("train2014", "val2014")
+            refusal(lambda: found.extend(karpathy.listed(lists, None, folders, **options)[0]), DataError)
+            for row in found:
+                assert row.name.partition("/")[0] in folders and row.captions and images.size(row.name) == -1
+                assert all(isinstance(text, str) for text in row.captions)
+
+    values = json_like(CAPTIONS).map(lambda value: json.dumps(value).encode())
+    fuzz(bytes_like(json.dumps(CAPTIONS).encode()) | values, examples, check, record_property)
+
+
+def test_images(examples, folder, record_property):
+    pytest.importorskip("PIL")
+
+    def check(content):
+        with confined(folder):
+            found = []
+            refusal(lambda: found.append(karpathy.picture(content, 8)), karpathy.PictureError)
+            assert all(image.shape == (8, 8, 3) and image.dtype == np.uint8 for image in found)
+
+    wholes = [jpeg(), jpeg("PNG"), jpeg("GIF"), jpeg("TIFF"), jpeg("EPS")]
+    fuzz(st.one_of([bytes_like(whole) for whole in wholes]), examples, check, record_property)
+
+
+def test_archives_of_images(examples, folder, record_property):
+    path = folder / "train2014.zip"
+    whole = zipped([(f"train2014/{i}.jpg", jpeg()) for i in range(3)])
+
+    def check(content):
+        path.write_bytes(content)
+        with confined(folder):
+            archives = []
+            refusal(lambda: archives.append(karpathy.Archive(path)), DataError)
+            for archive in archives:
+                for name in list(archive.sizes)[:5]:
+                    refusal(lambda name=name: archives[0].read(name), karpathy.PictureError)
+                assert archive.size("train2014/none.jpg") == -1
+
+    fuzz(bytes_like(whole), examples, check, record_property)
+
+
+def test_descriptions_of_prepared_images(examples, folder, record_property):
+    home = folder / "images"
+    home.mkdir()
+    rows = [karpathy.Pictured(f"train2014/{p}.jpg", ("A.", "B."), p) for p in karpathy.PARTS]
+    for row in rows:
+        (home / f"{row.part}.jpg").write_bytes(jpeg())
+    path = folder / "data" / "prepared.json"
+    path.parent.mkdir()
+    options = {"image_size": 8, "tolerate": 0, "workers": 1, "progress": False}
+    karpathy.prepare(coco.INFO, path, rows, {}, {"train2014": karpathy.Folder(home)}, **options)
+    whole = path.read_bytes()
+
+    def check(content):
+        path.write_bytes(content)
+        with confined(folder):
+            cache = karpathy.opened(path)
+        if cache is not None:
+            n = len(cache.names)
+            assert cache.images.shape[0] == len(cache.captions) == len(cache.parts) == n
+            assert set(cache.parts) <= set(karpathy.PARTS) and cache.images[-1].mean() >= 0
+
+    values = json_like(json.loads(whole)).map(lambda value: json.dumps(value).encode())
     fuzz(bytes_like(whole) | values | values, examples, check, record_property)

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import threading
 import tracemalloc
 import wave
@@ -11,12 +12,14 @@ import zipfile
 
 import numpy as np
 import pytest
+from hostile import confined
 from local_server import Quiet, serving
 from test_fuzz import SMALL, cache_of_clips
 
-from data_scripts import clip_cache, clips, fetch
+from data_scripts import clip_cache, clips, fetch, karpathy
 from data_scripts.clips import ClipError, read_frames, read_sound_track, read_wav
 from data_scripts.fetch import DataError
+from data_scripts.karpathy import PictureError
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.flv"])
@@ -143,3 +146,39 @@ def test_a_cache_that_says_its_arrays_are_objects_counts_as_damaged(tmp_path):
     assert clip_cache.opened(path) is None
     with pytest.raises(ValueError, match="frames holds objects"):
         clip_cache.stored(path, clip_cache.VERSION)
+
+
+def test_an_image_is_read_as_a_photograph_or_not_at_all(tmp_path, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    from PIL import EpsImagePlugin
+
+    trace, program = tmp_path / "started", tmp_path / "gs"  # what Pillow starts for PostScript
+    program.write_text(f"#!/bin/sh\ntouch {trace}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    for form, read in (("JPEG", True), ("PNG", True), ("EPS", False)):
+        file = io.BytesIO()
+        image.new("RGB", (30, 20), (200, 0, 0)).save(file, form)
+        if read:
+            assert karpathy.picture(file.getvalue(), 8)[..., 0].mean() > 150
+        else:
+            with confined(tmp_path), pytest.raises(PictureError, match="cannot be read as an image"):
+                karpathy.picture(file.getvalue(), 8)
+    assert not trace.exists()
+
+
+def test_an_image_of_one_line_is_not_made_gigabytes_high():
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.new("RGB", (60_000, 1)).save(file, "PNG")
+    with pytest.raises(PictureError, match="has 60000 x 1 pixels"):
+        karpathy.picture(file.getvalue(), 224)
+
+
+def test_an_archive_of_images_is_not_unpacked_beyond_the_size_of_a_photograph(tmp_path, monkeypatch):
+    monkeypatch.setattr(karpathy, "LARGEST", 2**20)
+    with zipfile.ZipFile(tmp_path / "train2014.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train2014/1.jpg", bytes(2**20 + 1))
+    with pytest.raises(PictureError, match="more bytes than a photograph"):
+        karpathy.Archive(tmp_path / "train2014.zip").read("train2014/1.jpg")
