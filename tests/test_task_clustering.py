@@ -52,7 +52,7 @@ def test_codes_are_distributions_that_use_all_clusters_equally():
     torch.testing.assert_close(codes.sum(dim=1), torch.ones(64))
     torch.testing.assert_close(codes.sum(dim=0), torch.full((8,), 8.0), rtol=1e-3, atol=1e-3)
     # close to the logits: of all such matrices, log codes differ from them by a number a row and one a column
-    difference = codes.log() - logits / 0.5
+    difference = codes.log() - logits / 0.25
     rest = difference - difference.mean(dim=0) - difference.mean(dim=1, keepdim=True) + difference.mean()
     assert rest.abs().max() < 1e-3
     assert logits.softmax(dim=1).sum(dim=0).max() > 20, "the logits alone would not"
@@ -63,7 +63,7 @@ def test_codes_and_swapped_prediction_are_swavs():
     image, caption = torch.randn(2, 10, 4, dtype=torch.float64)
 
     def sinkhorn(scores):  # as SwAV's paper has it: Q of shape (K, B), columns last
-        q = (scores / 0.5).exp().T
+        q = (scores / 0.25).exp().T
         q = q / q.sum()
         for _ in range(3):
             q = q / q.sum(dim=1, keepdim=True) / 4
