@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from geomreg_mini import benchmark_figures as figures
+from geomreg_mini import plots
 from geomreg_mini.data import load, stand_ins
 from geomreg_mini.geometry import cosine_contrast, retrieval_recall
 
 
 @pytest.fixture(autouse=True)
-def no_figure_left_over():
-    yield
+def style_of_the_course():
+    with plt.rc_context():  # titles are on the left there, whatever other tests have set
+        plots.use_style()
+        yield
     plt.close("all")
 
 
@@ -59,7 +62,9 @@ def test_similarity_writes_the_contrast_of_what_it_draws_and_shares_its_bins():
     embeddings = {"one": pair(0, 0.0), "two": pair(1, 2.0)}
     fig = figures.similarity(embeddings)
     for ax, (name, (a, b)) in zip(fig.axes, embeddings.items(), strict=True):
-        assert ax.get_title().startswith(name) and f"{cosine_contrast(a, b):+.4f}" in ax.get_title()
+        assert ax.get_title(loc="left").startswith(name) and f"{cosine_contrast(a, b):+.4f}" in ax.get_title(
+            loc="left"
+        )
     edges = [ax.patches[0].get_xy()[0] for ax in fig.axes]
     assert edges[0] == pytest.approx(edges[1])
     areas = [sum(p.get_height() * p.get_width() for p in fig.axes[0].patches[:40])]
@@ -113,7 +118,7 @@ def data(folder, monkeypatch):
 def test_clips_are_drawn_with_their_own_frame_and_class(data):
     rows = [int((data.train.labels == label).nonzero()[0]) for label in (2, 5)]
     axes = figures.clips(data, rows).axes
-    assert [ax.get_title() for ax in axes[:2]] == ["sad", "anger"]
+    assert [ax.get_title(loc="left") for ax in axes[:2]] == ["sad", "anger"]
     clip = int(data.train.factors["clip"][rows[1]])
     drawn = axes[1].get_images()[0].get_array()
     kept = data.train.cache.frames[data.train.cache.first[clip] : data.train.cache.first[clip + 1]]

@@ -787,7 +787,7 @@ def ranked(cosines, own):
     return 1 + (cosines[~own] > best).sum() + others_tied / (own_tied + 1)
 
 
-RANK_MISTAKES = {
+TIED_RANK_MISTAKES = {
     "put your own code": lambda cosines, own: None,
     "its worst caption": lambda cosines, own: 1 + (cosines > cosines[own].min()).sum(),
     "one other is closer": lambda cosines, own: 0.0,
@@ -813,9 +813,9 @@ RANK_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", RANK_MISTAKES)
+@pytest.mark.parametrize("sentence", TIED_RANK_MISTAKES)
 def test_best_rank_names_the_mistake(sentence, capsys):
-    assert not checks.best_rank(RANK_MISTAKES[sentence])
+    assert not checks.best_rank(TIED_RANK_MISTAKES[sentence])
     assert sentence in capsys.readouterr().out
 
 
