@@ -10,6 +10,7 @@ import base64
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 from .fetch import CONNECT_TIMEOUT, READ_TIMEOUT, DataError, download_part
@@ -114,8 +115,7 @@ def archive_size(name: str, headers: dict[str, str]) -> tuple[int, str | None]:
     size = said.get("Content-Length", "")
     if (
         status != 200
-        or not size.isdecimal()
-        or not int(size)
+        or not re.fullmatch(r"[1-9]\d{0,14}", size, re.ASCII)
         or said.get("Content-Type", "").startswith("text/")
     ):
         reason = refused.get(status, f"gave no archive (status {status}); try again later")

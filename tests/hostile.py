@@ -55,10 +55,17 @@ def refusal(read, *kinds: type[Exception]) -> Exception | None:
 
 # what nobody may do while reading --------------------------------------------------------------------------
 
+HAS_PROC = Path("/proc/self/fd").is_dir()
 WRITES = {"os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod", "os.chown", "os.utime"}
 MOVES = {"os.rename": 0, "os.link": 0, "os.symlink": 1}  # event -> the first argument that is written to
 NEVER = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect"}
 _watching: list[tuple[Path, list[str]]] = []  # the allowed folder and what was done outside it
+
+
+def _base(event: str, arguments: tuple) -> Path:
+    """What a relative path is relative to: this folder, or the one that is open as the last argument."""
+    opened = arguments[-1] if event in ("os.mkdir", "os.remove", "os.rmdir") else -1
+    return Path(os.readlink(f"/proc/self/fd/{opened}")) if opened >= 0 and HAS_PROC else Path()
 
 
 def _hook(event: str, arguments: tuple) -> None:
@@ -77,7 +84,7 @@ def _hook(event: str, arguments: tuple) -> None:
         seen.append(f"{event} {arguments}")
     for path in paths:
         if isinstance(path, (str, bytes, os.PathLike)):
-            path = Path(os.path.realpath(os.fsdecode(path)))
+            path = Path(os.path.realpath(_base(event, arguments) / os.fsdecode(path)))
             if path != Path(os.devnull) and not path.is_relative_to(folder):
                 seen.append(f"{event} {path}")
 
