@@ -8,6 +8,7 @@ the time that it took, whatever happened to those before it.
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,7 +85,21 @@ def wait(folder: str) -> int:
         time.sleep(1)
 
 
-JOBS = {job.__name__: job for job in (training, sweep, preparation, download)}
+def notebook(folder: Path) -> None:
+    """The outputs of a notebook stored in it."""
+    from small_course import write_course
+
+    from geomreg_mini import course
+    from geomreg_mini.course import books
+
+    books.notebooks_folder = lambda: folder / "notebooks"
+    if not (folder / "notebooks" / "01_tiny.ipynb").exists():
+        shutil.rmtree(folder / "notebooks", ignore_errors=True)
+        write_course(folder)
+    sys.exit(course.main(["refresh"]))
+
+
+JOBS = {job.__name__: job for job in (training, sweep, preparation, download, notebook)}
 
 
 def serve() -> None:

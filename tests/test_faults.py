@@ -11,10 +11,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 from local_server import Quiet, serving
@@ -129,6 +132,26 @@ def test_whatever_is_killed_ends_with_the_same_files(nursery, tmp_path, job, kil
         assert len(strays) <= counted, "at most one unfinished file a kill"
     assert content(first) and counted == kills
     record_property("cases", counted)
+
+
+@posix
+@pytest.mark.exhaustive
+def test_a_notebook_whose_outputs_are_stored_is_the_old_or_the_new_one(nursery, tmp_path, record_property):
+    _, counted = nursery.kill_often("notebook", tmp_path, 10)
+    for path in tmp_path.rglob("01_tiny.ipynb"):
+        stored = nbformat.read(path, as_version=4)
+        nbformat.validate(stored)
+        assert "ran" in stored.metadata["course"]
+    wait_for(lambda: not any(working_in(tmp_path)))  # kernels end with what started them
+    record_property("cases", counted)
+
+
+def working_in(folder: Path) -> Iterator[Path]:
+    """Processes whose working folder is below ``folder``, where there is a /proc."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if Path(os.readlink(process / "cwd")).is_relative_to(folder):
+                yield process
 
 
 @posix
