@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 REPOSITORY = Path(__file__).parents[1]
 # (examples of each reader): a few in every run, many in `make test-all`
-EXAMPLES = [25, pytest.param(1500, marks=pytest.mark.exhaustive)]
+EXAMPLES = [50, pytest.param(1500, marks=pytest.mark.exhaustive)]
 
 
 def fuzz(values: st.SearchStrategy, examples: int, check, record_property) -> None:
