@@ -392,7 +392,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
         best = table.set_index("trial").loc[_best(_study(**study)).number]
         print(f"best: trial {best.name}, validation accuracy {best['value']:.4g}")
-    except (DataError, ImportError, OSError, ValueError, RuntimeError) as error:
+    except (DataError, ImportError, OSError, ValueError, RuntimeError, FloatingPointError) as error:
         print(f"search: {error}", file=sys.stderr)
         return 1
     return 0

@@ -204,7 +204,7 @@ def command(
             figure(load(options.out)).savefig(options.figure)
         if not (options.summary or options.figure):
             run(options.out, jobs=options.jobs)
-    except (DataError, OSError, ValueError, RuntimeError) as error:
+    except (DataError, OSError, ValueError, RuntimeError, FloatingPointError) as error:
         print(f"{module}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -31,7 +31,7 @@ from geomreg_mini.benchmarks import Deadline
 from geomreg_mini.data import Split
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.records import write_atomically
-from geomreg_mini.sweeps import recorded
+from geomreg_mini.sweeps import command, recorded
 from geomreg_mini.training import Stopped
 
 REPOSITORY = Path(__file__).parents[1]
@@ -300,6 +300,16 @@ def test_samples_that_are_not_finite_stop_a_run_and_are_named_whatever_is_traine
     with pytest.raises(ValueError, match="^NaN or infinity in the inputs: 'b' of train sample 41; mend"):
         run(config, spoiled("train", "b", [41]), checkpoint=tmp_path / "run.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_diverges_says_so_in_one_sentence(capsys):
+    def run(folder, jobs):
+        recorded(Path(folder) / "r.json", replace(SMALL, learning_rate=1e30), clouds())
+
+    assert command("sweep", "", "nowhere", run, None, None, None, []) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"sweep: the loss 'fused' is .*: lower the learning rate .*\n", said)
+    assert not Path("nowhere").exists()
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
