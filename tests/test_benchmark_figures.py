@@ -62,9 +62,8 @@ def test_similarity_writes_the_contrast_of_what_it_draws_and_shares_its_bins():
     embeddings = {"one": pair(0, 0.0), "two": pair(1, 2.0)}
     fig = figures.similarity(embeddings)
     for ax, (name, (a, b)) in zip(fig.axes, embeddings.items(), strict=True):
-        assert ax.get_title(loc="left").startswith(name) and f"{cosine_contrast(a, b):+.4f}" in ax.get_title(
-            loc="left"
-        )
+        title = ax.get_title(loc="left")
+        assert title.startswith(name) and f"{cosine_contrast(a, b):+.4f}" in title
     edges = [ax.patches[0].get_xy()[0] for ax in fig.axes]
     assert edges[0] == pytest.approx(edges[1])
     areas = [sum(p.get_height() * p.get_width() for p in fig.axes[0].patches[:40])]
