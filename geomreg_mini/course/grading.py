@@ -202,6 +202,10 @@ def stop(process: subprocess.Popen) -> None:
     RUNNING.discard(process)
 
 
+def _printable(c: str) -> str:
+    return c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}"
+
+
 def grade_one(path: Path, folder: Path, timeout: float) -> list[Row]:
     """The rows of one handed-in notebook; whatever is wrong with it becomes a row."""
     inside = path.relative_to(folder)
@@ -210,7 +214,7 @@ def grade_one(path: Path, folder: Path, timeout: float) -> list[Row]:
     def row(notebook="", exercise="", passed="", status="broken", message=""):
         texts = (student, inside.as_posix(), notebook, exercise, passed, status, one_line(message))
         # Names and messages can hold what no table can, such as half a character.
-        texts = ("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in t) for t in texts)
+        texts = ("".join(map(_printable, text)) for text in texts)
         return Row(*(f"'{text}" if text.startswith(("=", "+", "-", "@")) else text for text in texts))
 
     try:
