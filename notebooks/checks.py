@@ -1039,3 +1039,183 @@ def gradient_in_parts(answer) -> bool:
             yield "that is not the whole batch's gradient: each part gets its own rows of z.grad."
 
     return verdict(first_problem(answer, cases), "the whole batch's gradient, with one part's activations.")
+
+
+# Notebook 14
+
+
+def subset_shares(answer) -> bool:
+    """Exercise 1 of notebook 14: how often modality dropout trains each subset of the modalities."""
+
+    def shares(f, keep):
+        found = f(dict(keep))
+        if found is None or found is ...:
+            raise Open
+        return found
+
+    def cases(f):
+        found = shares(f, {"a": 0.5, "b": 0.5})
+        if not isinstance(found, dict) or not all(isinstance(subset, frozenset) for subset in found):
+            yield "return a dict whose keys are frozensets of names."
+        if frozenset() in found:
+            yield "the empty subset is drawn again, so it has no share."
+        if len(found) != 3:
+            yield f"two modalities have 3 subsets that are not empty, and yours are {len(found)}."
+        if abs(sum(found.values()) - 0.75) < 1e-6:
+            yield "the shares add up to 3/4: the empty draws are drawn again, so divide by what is left."
+        if abs(sum(found.values()) - 1) > 1e-6:
+            yield f"the shares add up to {sum(found.values()):.2f}; every batch has exactly one subset."
+        if any(abs(share - 1 / 3) > 1e-6 for share in found.values()):
+            yield "two coins: the three outcomes with a head are equally likely."
+        found = shares(f, {"a": 0.9, "b": 0.2})
+        if abs(found[frozenset("a")] - 0.9 / 0.92) < 1e-6:
+            yield "'a' alone means that 'b' was dropped as well: multiply by 1 - 0.2."
+        if (
+            abs(found[frozenset("a")] - 0.72 / 0.92) > 1e-6
+            or abs(found[frozenset("ab")] - 0.18 / 0.92) > 1e-6
+        ):
+            yield "with 0.9 and 0.2: 0.9 x 0.8 / 0.92 for the first alone and 0.9 x 0.2 / 0.92 for both."
+        found = shares(f, {"a": 1.0, "b": 0.5, "c": 0.5})
+        if len(found) != 7 or abs(sum(found.values()) - 1) > 1e-6:
+            yield "three modalities have seven subsets, of which some may have the share 0."
+
+    return verdict(
+        first_problem(answer, cases), "radar alone: 0.5 x 0.1 x 0.4 / 0.98, two batches of a hundred."
+    )
+
+
+def unused_children(answer) -> bool:
+    """Exercise 2 of notebook 14: children of a network that its forward pass does not run."""
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self, run):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.ReLU()
+            self.run = run
+
+        def forward(self, x):
+            for name in self.run:
+                x = getattr(self, name)(x)
+            return x
+
+    def cases(f):
+        x = torch.ones(3, 2)
+        for run, unused in [
+            ("ac", {"b"}),
+            ("abc", set()),
+            ("a", {"b", "c"}),
+            ("aa", {"b", "c"}),
+            ("cb", {"a"}),
+        ]:
+            network = Network(run)
+            found = f(network, x)
+            if found is None or found is ...:
+                raise Open
+            if isinstance(found, (list, tuple, dict)):
+                yield f"return a set of names, not a {type(found).__name__}."
+            if found == {"a", "b", "c"} - unused and found != unused:
+                yield "these are the children that run; return the others."
+            if any("." in name for name in found):
+                yield "only direct children: 'b.0' is a child of 'b'."
+            if found != unused:
+                yield f"where forward runs {', '.join(run)}, the unused are {sorted(unused) or 'none'}."
+            if any(module._forward_hooks for module in network.modules()):
+                yield "a hook was left behind: keep the handles, and call remove() on each."
+            if any(p.grad is not None for p in network.parameters()):
+                yield "the network has gradients that it did not have: no backward pass is needed."
+
+    return verdict(first_problem(answer, cases), "X-Fi's WiFi encoder would have named its spare layers.")
+
+
+# Notebook 12
+
+
+def best_naming(answer) -> bool:
+    """Exercise 1 of notebook 12: the share that is right where clusters are named after classes, at best."""
+
+    def cases(f):
+        labels = [0, 0, 0, 1, 1, 2]
+        value = number(f(labels, [2, 2, 2, 0, 0, 1]))
+        if value == 0:
+            yield "clusters have no names: 2, 2, 2, 0, 0, 1 sorts 0, 0, 0, 1, 1, 2 perfectly."
+        if value == 6:
+            yield "it returned how many are right: divide by how many there are."
+        if abs(value - 1) > 1e-9:
+            yield f"a perfect sorting under other numbers must give 1, and yours gives {value:.3g}."
+        value = number(f(labels, [0] * 6))
+        if abs(value - 0.5) > 1e-9:
+            yield f"one cluster is named after its largest class, 3 of 6 right, and yours gives {value:.3g}."
+        value = number(f(labels, list(range(6))))
+        if abs(value - 1) < 1e-9:
+            yield "six clusters, three classes: no class may name two clusters, so three stay without a name."
+        if abs(value - 0.5) > 1e-9:
+            yield f"a cluster for each of six samples of three classes gives 3 / 6, not {value:.3g}."
+        value = number(f([0] * 5 + [1] * 4, [0] * 3 + [1] * 2 + [0] * 4))
+        if abs(value - 7 / 9) < 1e-9:
+            yield "both clusters were named after their largest class apart; no class may name two."
+        if abs(value - 5 / 9) < 1e-9:
+            yield "naming the clusters in their order is not the best way: try all of them."
+        if abs(value - 6 / 9) > 1e-9:
+            yield f"counts 3, 2 of one class and 4, 0 of the other: 2 + 4 of 9 are right, not {value:.3g}."
+        value = number(f([7, 7, 30], [100, 100, 5]))
+        if abs(value - 1) > 1e-9:
+            yield f"numbers may have gaps: 7, 7, 30 and 100, 100, 5 must give 1, not {value:.3g}."
+
+    return verdict(first_problem(answer, cases), "the best of all namings, with none given twice.")
+
+
+def photograph_error(answer) -> bool:
+    """Exercise 2 of notebook 12: standard error, in points, of 87.5 % on 132 pictures of ten pairs each."""
+
+    def cases(answer):
+        value, variance = number(answer), 0.875 * 0.125
+        if abs(value - 100 * math.sqrt(variance / 1320)) < 0.02:
+            yield "that is for 1,320 independent pairs; the ten of a photograph are right or wrong together."
+        if abs(value - math.sqrt(variance / 132)) < 2e-3:
+            yield "that is a share; in points, multiply by 100."
+        if abs(value - 100 * variance / 132) < 0.01:
+            yield "that is a variance: take the root before you multiply by 100."
+        if abs(value - 100 * math.sqrt(variance)) < 0.1:
+            yield "that is for a single photograph; the mean of 132 has a 132nd of the variance."
+        if abs(value - 100 * math.sqrt(variance / 13200)) < 0.02:
+            yield "ten pairs of a photograph make the sample smaller, not larger."
+        if abs(value - 100 * math.sqrt(variance / 132)) > 0.05:
+            yield "ask how many answers the method really gave: one a photograph, right with p = 0.875."
+
+    return verdict(first_problem(answer, cases), "2.9 points: there are 132 answers, and not 1,320.")
+
+
+def three_rules(answer) -> bool:
+    """Exercise 3 of notebook 12: two distributions that three rules read as three different clusters."""
+
+    def cases(f):
+        made = f()
+        if made is None or made is ...:
+            raise Open
+        p, q = (torch.as_tensor(x, dtype=torch.float64) for x in made)
+        if p.ndim != 1 or p.shape != q.shape or len(p) < 4:
+            shapes = f"{tuple(p.shape)} and {tuple(q.shape)}"
+            yield f"the shapes are {shapes}: give two lists of equal length, 4 or more."
+        for name, x in (("p", p), ("q", q)):
+            if (x < 0).any() or abs(x.sum() - 1) > 1e-6:
+                yield f"{name} is no distribution: entries from 0, which add up to 1 (yours: {x.sum():.3f})."
+        for name, x in (("p", p), ("q", q), ("the product", p * q), ("the mean", (p + q) / 2)):
+            largest = x.topk(2).values
+            if name not in "pq" and largest[0] - largest[1] < 1e-9:
+                yield f"two entries of {name} are equally large: make one of them the largest."
+        if abs(p.max() - q.max()) < 1e-9:
+            yield "both are equally certain: make the largest entry of one of them larger."
+        rules = {
+            "the product": int((p * q).argmax()),
+            "the mean": int((p + q).argmax()),
+            "the more certain one": int((p if p.max() > q.max() else q).argmax()),
+        }
+        for first, second in (("the product", "the mean"), ("the product", "the more certain one"),
+                              ("the mean", "the more certain one")):  # fmt: skip
+            if rules[first] == rules[second]:
+                yield f"{first} and {second} both say {rules[first]}: they have to differ."
+
+    return verdict(
+        first_problem(answer, cases), "three rules, three clusters: a table has to say which it took."
+    )

@@ -1,5 +1,6 @@
 """The exercises' checks: a right answer passes, and each typical mistake gets the sentence that names it."""
 
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -861,3 +862,78 @@ def test_gradient_in_parts_names_the_mean_over_parts_too(capsys):
 def test_right_answers_of_notebook_13_are_accepted():
     assert checks.best_rank(ranked)
     assert checks.gradient_in_parts(in_parts)
+
+
+# Notebook 14
+
+
+def shares(keep, empty=False, normalized=True, key=frozenset, dropped=True):
+    """The right answer to exercise 1 of notebook 14; the options make it wrong."""
+    subsets = [s for n in range(not empty, len(keep) + 1) for s in itertools.combinations(keep, n)]
+    found = {
+        key(s): math.prod(p if m in s else 1 - p if dropped else 1 for m, p in keep.items()) for s in subsets
+    }
+    total = 1 - math.prod(1 - p for p in keep.values()) if normalized else 1
+    return {s: share / total for s, share in found.items()}
+
+
+SHARE_MISTAKES = {
+    "put your own code": lambda keep: None,
+    "keys are frozensets": lambda keep: shares(keep, key="+".join),
+    "no share": lambda keep: shares(keep, empty=True),
+    "and yours are 1": lambda keep: {frozenset(keep): 1.0},
+    "add up to 3/4": lambda keep: shares(keep, normalized=False),
+    "add up to 1.67": lambda keep: shares(keep, dropped=False),
+    "equally likely": lambda keep: dict(zip(shares(keep), (0.5, 0.25, 0.25), strict=True)),
+    "0.9 x 0.8 / 0.92 for the first": lambda keep: {s: 1 / len(shares(keep)) for s in shares(keep)},
+    "'a' alone means": lambda keep: (
+        shares(keep) if keep["a"] == keep["b"] else {**shares(keep), frozenset("a"): keep["a"] / 0.92}
+    ),
+    "seven subsets": lambda keep: {s: share for s, share in shares(keep).items() if share},
+    "stopped with": lambda keep: shares(keep)[frozenset()],
+}
+
+
+@pytest.mark.parametrize("sentence", SHARE_MISTAKES)
+def test_subset_shares_names_the_mistake(sentence, capsys):
+    assert not checks.subset_shares(SHARE_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def unused(network, x, names=None, run=lambda network, x: network(x), remove=True):
+    """The right answer to exercise 2 of notebook 14; the options make it wrong."""
+    children, used = dict(network.named_children()), set()
+    handles = [
+        child.register_forward_hook(lambda *_, name=name: used.add(name)) for name, child in children.items()
+    ]
+    run(network, x)
+    for handle in handles if remove else []:
+        handle.remove()
+    return set(children) - used
+
+
+UNUSED_MISTAKES = {
+    "put your own code": lambda network, x: None,
+    "return a set of names": lambda network, x: sorted(unused(network, x)),
+    "these are the children that run": lambda network, x: (
+        {name for name, _ in network.named_children()} - unused(network, x)
+    ),
+    "only direct children": lambda network, x: {name for name, _ in network.named_modules() if "." in name},
+    "where forward runs a, c, the unused are ['b']": lambda network, x: set(),
+    "a hook was left behind": lambda network, x: unused(network, x, remove=False),
+    "no backward pass is needed": lambda network, x: unused(
+        network, x, run=lambda network, x: network(x).sum().backward()
+    ),
+    "stopped with": lambda network, x: network.missing,
+}
+
+
+@pytest.mark.parametrize("sentence", UNUSED_MISTAKES)
+def test_unused_children_names_the_mistake(sentence, capsys):
+    assert not checks.unused_children(UNUSED_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_right_answers_of_notebook_14_are_accepted():
+    assert checks.subset_shares(shares)
+    assert checks.unused_children(unused)

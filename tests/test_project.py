@@ -99,8 +99,8 @@ ORDER = [FOUNDATIONS, {"controls", "distributed", "retrieval", "clustering"}, {"
          {"encoding", "clustering_models"}, {"paradigms"},
          {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"training"},
          {"plots", "sweeps", "recipes"},
-         {"regimes", "benchmarks", "benchmark_figures", "retrieval_figures", "paradigm_table", "ablations",
-          "search"},
+         {"regimes", "benchmarks", "benchmark_figures", "retrieval_figures", "subset_figures",
+          "clustering_figures", "paradigm_table", "ablations", "search"},
          {"report", "cost"}, {"claims"},
          {"labs"}, {"course"}]  # fmt: skip
 
