@@ -60,19 +60,19 @@ def birds(size: int = 48, *, side: int = 16, length: int = 8, classes: int = 3) 
 RADIO = {"mmWave": (3, 64, 32), "WiFi": (5, 64), "RFID": (2, 40)}
 
 
-def radio(size: int = 36) -> MultimodalDataset:
-    """XRF55's three modalities in small, whose mean tells one of three classes."""
+def radio(size: int = 36, shapes=RADIO) -> MultimodalDataset:
+    """XRF55's three modalities, by default in small, whose mean tells one of three classes."""
     generator = torch.Generator().manual_seed(0)
 
     def split() -> Split:
         labels = torch.arange(size) % 3
         values = {
             m: torch.randn(size, *shape, generator=generator) + 2 * labels.view(-1, *[1] * len(shape))
-            for m, shape in RADIO.items()
+            for m, shape in shapes.items()
         }
         return Split(values, labels)
 
-    return dataset(RADIO, 3, split(), split(), split())
+    return dataset(shapes, 3, split(), split(), split())
 
 
 def pictures(images: int, *, captions: int = 1, side: int = 16, folds: int = 0) -> MultimodalDataset:

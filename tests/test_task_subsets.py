@@ -253,6 +253,24 @@ def test_the_regularizer_acts_on_all_three_modalities():
         assert spread.metrics[f"test/uniformity/{m}"] < plain.metrics[f"test/uniformity/{m}"]
 
 
+def test_pareto_gradients_leave_fixed_encoders_alone():
+    options = {"pretrain": 0.5, "freeze": True}
+    config = replace(CONFIG, paradigm_options=options, combination="pareto", epochs=2)
+    record = fit(replace(config, regularizer=GeometryRegularizer(1.0, 1.0)), data=radio(), progress=False)
+    assert math.isfinite(record.metrics["test/mean_accuracy/subsets"])
+
+
+@pytest.mark.gpu
+def test_a_step_of_full_size_fits_a_card_of_16_gb():
+    shapes = {"mmWave": (17, 256, 128), "WiFi": (270, 1000), "RFID": (23, 148)}
+    config = replace(RECIPES["xrf55"].config, epochs=1, regularizer=GeometryRegularizer())
+    torch.cuda.reset_peak_memory_stats()
+    record = fit(config, data=radio(32, shapes), device="cuda", progress=False)
+    print(torch.cuda.get_device_name(), f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB")
+    assert torch.cuda.max_memory_allocated() < 16e9
+    assert math.isfinite(record.series["train/loss/fused"][-1])
+
+
 @pytest.mark.parametrize("depth", ["hidden", "logits"])
 def test_the_regularizer_may_see_hidden_layers_and_logits_where_there_are_heads(depth):
     config = replace(

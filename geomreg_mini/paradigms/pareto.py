@@ -69,7 +69,9 @@ class ParetoGeometry:
 
     def __init__(self, encoders: nn.ModuleDict, geometry: Geometry, scale: Tensor | float = 1.0):
         self.geometry, self.scale = geometry, scale
-        self.parameters = {m: list(encoder.parameters()) for m, encoder in encoders.items()}
+        self.parameters = {
+            m: [p for p in encoder.parameters() if p.requires_grad] for m, encoder in encoders.items()
+        }
         self.gradients: dict[str, Gradients] = {}
 
     def __call__(self, embeddings) -> Tensor:
