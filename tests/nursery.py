@@ -8,6 +8,7 @@ the time that it took, whatever happened to those before it.
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -218,8 +219,11 @@ class Nursery:
         assert status == 0, said
         length = time.monotonic() - began
         while counted < kills:
+            began, anew = time.monotonic(), not any(folders[-1].iterdir())
             pid = self.start(job, folders[-1])
-            time.sleep(moments.uniform(0, length))
+            ended, _, _ = select.select([self.process.stdout], [], [], moments.uniform(0, length))
+            if ended and anew:
+                length = min(length, time.monotonic() - began)  # the first one may have been slow
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
