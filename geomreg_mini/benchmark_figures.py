@@ -85,22 +85,22 @@ def listen(data, rows: Sequence[int]) -> None:
         display(Audio(samples, rate=8000))
 
 
-def over_epochs(history: pd.DataFrame, panels: Mapping[str, str]):
+def over_epochs(history: pd.DataFrame, panels: Mapping[str, str], names: Mapping[str, str] = ARMS):
     """Validation curves, one panel a quantity and one line an arm: the mean over seeds and their range.
 
     history: of ``benchmarks.load_histories``. panels: quantity -> label; a quantity of several modalities is
-    averaged over them, as the paper does with the effective rank.
+    averaged over them, as the paper does with the effective rank. names: arm -> its name in the legend.
     """
     import matplotlib.pyplot as plt
     import seaborn as sns
 
     fig, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 3.6), squeeze=False)
-    arms = [arm for arm in ARMS if arm in set(history["arm"])]
-    styles = plots.modality_style([ARMS[arm] for arm in arms])
+    arms = [arm for arm in names if arm in set(history["arm"])]
+    styles = plots.modality_style([names[arm] for arm in arms])
     for ax, (quantity, label) in zip(axes[0], panels.items(), strict=True):
         rows = history[(history["split"] == "validation") & (history["quantity"] == quantity)]
         rows = rows.groupby(["arm", "seed", "epoch"], as_index=False)["value"].mean()
-        rows["arm"] = rows["arm"].map(ARMS)
+        rows["arm"] = rows["arm"].map(names)
         sns.lineplot(
             rows, x="epoch", y="value", hue="arm", style="arm", ax=ax, errorbar=("pi", 100),
             hue_order=list(styles), style_order=list(styles), err_kws={"alpha": 0.12, "lw": 0},

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import distributed
 from .encoding import Encoded, encode
+from .models import Fusion
 from .recipes import RECIPES, deviations, recipe
 from .records import Record, write_atomically
 from .regularizer import GeometryRegularizer
@@ -37,6 +38,7 @@ from .training import Stopped, TrainConfig, set_seed
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 SEEDS = (0, 1, 2, 3, 4)
 EMBEDDED_SEED = 0  # of its runs the test split's embeddings are kept, for figures
@@ -239,20 +241,21 @@ def load_histories(folder: str | Path, paradigm: str) -> pd.DataFrame:
 
 def _save_embeddings(path: Path, model, split) -> None:
     import numpy as np
+    import torch
 
     encoded = encode(model, split)
-    arrays = {f"embeddings/{m}": z.float().cpu().numpy() for m, z in encoded.embeddings.items()}
+    arrays = {f"embeddings/{m}": z for m, z in encoded.embeddings.items()}
+    if isinstance(getattr(model, "fusion", None), Fusion):
+        with torch.no_grad():
+            arrays["fused"] = model.fusion(encoded.embeddings)
     content = io.BytesIO()
+    arrays = {name: x.float().cpu().numpy() for name, x in arrays.items()}
     np.savez_compressed(content, labels=encoded.labels.cpu().numpy(), **arrays)
     write_atomically(path, content.getvalue())
 
 
-def load_embeddings(folder: str | Path, paradigm: str, arm: str) -> Encoded:
-    """The test split as the run of ``EMBEDDED_SEED`` embedded it.
-
-    Raises:
-        FileNotFoundError: if they were not kept.
-    """
+def _kept(folder: str | Path, paradigm: str, arm: str) -> dict[str, Tensor]:
+    """The arrays that ``_save_embeddings`` wrote of the run of ``EMBEDDED_SEED``."""
     import numpy as np
     import torch
 
@@ -263,9 +266,27 @@ def load_embeddings(folder: str | Path, paradigm: str, arm: str) -> Encoded:
             f"no embeddings in {path}: move the record beside it away, if there is one, and run '{wanted}'."
         )
     with np.load(path, allow_pickle=False) as arrays:
-        tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    labels = tensors.pop("labels")
-    return Encoded({name.partition("/")[2]: z for name, z in tensors.items()}, labels)
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def load_embeddings(folder: str | Path, paradigm: str, arm: str) -> Encoded:
+    """The test split as the run of ``EMBEDDED_SEED`` embedded it.
+
+    Raises:
+        FileNotFoundError: if they were not kept.
+    """
+    kept = _kept(folder, paradigm, arm)
+    embeddings = {n.partition("/")[2]: z for n, z in kept.items() if n.startswith("embeddings/")}
+    return Encoded(embeddings, kept["labels"])
+
+
+def load_fused(folder: str | Path, paradigm: str, arm: str) -> Tensor:
+    """Logits (N, C) of the test split by the fusion, or the clusters' head, of the same run.
+
+    Raises:
+        FileNotFoundError: if they were not kept.
+    """
+    return _kept(folder, paradigm, arm)["fused"]
 
 
 def _option(text: str) -> tuple[str, Any]:

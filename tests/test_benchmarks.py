@@ -14,6 +14,7 @@ from geomreg_mini.benchmarks import (
     config,
     forecast,
     load_embeddings,
+    load_fused,
     load_histories,
     load_runs,
     main,
@@ -212,6 +213,8 @@ def test_the_first_seeds_embeddings_of_the_test_split_are_kept_and_give_the_reco
     for name, value in geometry_report(encoded.embeddings, encoded.labels).items():
         if name != "num_samples":
             assert value == pytest.approx(record.metrics[f"test/{name}"], rel=1e-4, abs=1e-6), name
+    fused = (load_fused(folder, "dgl", "baseline").argmax(dim=1) == encoded.labels).double().mean()
+    assert fused == pytest.approx(record.metrics["test/accuracy/fused"], abs=1e-6)
     assert record == training.fit(config("toy", Run("dgl", "baseline", 0)), device="cpu", progress=False)
     with pytest.raises(FileNotFoundError, match="toy --paradigms dgl --arms regularized --seeds 0'"):
         load_embeddings(folder, "dgl", "regularized")

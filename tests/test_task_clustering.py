@@ -9,9 +9,10 @@ from small_data import birds
 from torch.nn import functional as F
 
 from geomreg_mini import GeometryRegularizer, benchmarks, paper, report
+from geomreg_mini.clustering import cluster_accuracy
 from geomreg_mini.clustering_models import ClusteringModel, Prototypes, reconstruction_errors
 from geomreg_mini.data import load
-from geomreg_mini.encoding import Encoded
+from geomreg_mini.encoding import Encoded, encode
 from geomreg_mini.recipes import RECIPES, deviations, recipe
 from geomreg_mini.recipes.clustering import DEVIATIONS
 from geomreg_mini.records import Record
@@ -187,6 +188,23 @@ def test_collapsed_embeddings_score_as_one_cluster():
     assert measured["mutual_information/image-caption"] == pytest.approx(0, abs=1e-9)
 
 
+def test_measuring_moves_nothing_and_does_not_depend_on_the_mode_or_on_other_samples():
+    data, model = birds(), small_model()
+    paradigm, task = Swav(model), TASKS["clustering"]()
+    for _ in range(5):
+        model.train()(
+            data.train.batch(torch.arange(24))["inputs"]
+        )  # running means that differ from a batch's
+    encoded = encode(model, data.test)
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    measured = task.measure(paradigm, data.test, encoded)
+    assert model.training
+    assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
+    assert measured == task.measure(Swav(model.eval()), data.test, encoded) and not model.training
+    clusters = model.fusion(encoded.embeddings).argmax(dim=1)
+    assert measured["cluster_accuracy/joint"] == cluster_accuracy(encoded.labels, clusters)
+
+
 # the task in the loop ---------------------------------------------------------------------------------------
 
 
@@ -316,12 +334,13 @@ def test_the_command_learns_on_stand_ins_far_above_chance(tmp_path, capfd, monke
         assert record.metrics[f"test/ari/{view}"] > 0.1
     assert record.metrics["test/mutual_information/image-caption"] > 0.15
     assert benchmarks.load_embeddings(path.parents[2], "swav", "baseline").labels.tolist() == labels.tolist()
+    clusters = benchmarks.load_fused(path.parents[2], "swav", "baseline").argmax(dim=1)
+    found = cluster_accuracy(labels, clusters)
+    assert found == pytest.approx(record.metrics["test/cluster_accuracy/joint"], abs=1e-5)
 
 
 def chance_accuracy(labels, clusters: int) -> float:
     """Mean accuracy of clusters drawn at random, each named to its advantage."""
-    from geomreg_mini.clustering import cluster_accuracy
-
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randint(clusters, labels.shape, generator=generator) for _ in range(50)]
     return sum(cluster_accuracy(labels, x) for x in drawn) / 50

@@ -98,8 +98,8 @@ def bird(body: str, wing: str, long: bool, rng: np.random.Generator) -> np.ndarr
     y, x = np.mgrid[0:64, 0:64]
     top, bottom = (rng.uniform(110, 170) + rng.uniform(-20, 20, 3) for _ in range(2))
     picture = top + (bottom - top) * (y / 63)[..., None]
-    side, size = rng.choice([-1, 1]), rng.uniform(1.1, 1.4)
-    cx, cy = 32 + rng.uniform(-5, 5), 34 + rng.uniform(-5, 5)
+    side, size = rng.choice([-1, 1]), rng.uniform(0.9, 1.1)
+    cx, cy = 32 + rng.uniform(-5, 5), 35 + rng.uniform(-5, 5)
 
     def ellipse(dx, dy, a, b, color):
         u, v = (side * (x - cx) / size - dx) / a, ((y - cy) / size - dy) / b

@@ -28,9 +28,9 @@ PICTURE_SCALE = 20.0  # of the L1 distance of images to a word's cross-entropy, 
 def balanced_codes(logits: Tensor, sharpness: float = 0.25, rounds: int = 3) -> Tensor:
     """Soft assignments (B, K) that use all clusters equally and stay close to softmax(logits / sharpness).
 
-    Sinkhorn's algorithm: scale columns to equal sums, rows to 1, in turns, three times as in SwAV. Its epsilon
-    is ``sharpness`` times the temperature of the logits: 0.025 by default and 0.05 in its paper. With few
-    clusters and codes as soft as those, training stays for long where all clusters are equally likely.
+    Sinkhorn's algorithm: scale columns to equal sums, rows to 1, in turns, three times as in SwAV. Its
+    epsilon is ``sharpness`` times the temperature of the logits: 0.025 by default and 0.05 in its paper. With
+    few clusters and codes as soft as those, training stays for long where all clusters are equally likely.
     """
     log_codes = logits / sharpness
     for _ in range(rounds):
@@ -38,10 +38,10 @@ def balanced_codes(logits: Tensor, sharpness: float = 0.25, rounds: int = 3) -> 
     return log_codes.exp()
 
 
-def swapped_prediction(image: Tensor, caption: Tensor) -> Tensor:
-    """Each modality predicts the other's balanced codes: the mean cross-entropy of both; logits (B, K)."""
+def swapped_prediction(image: Tensor, caption: Tensor, codes=balanced_codes) -> Tensor:
+    """Each modality predicts the other's ``codes``: the mean cross-entropy of both; logits (B, K)."""
     pairs = (image, caption), (caption, image)
-    return sum(F.cross_entropy(guess, balanced_codes(other)) for guess, other in pairs) / 2
+    return sum(F.cross_entropy(guess, codes(other)) for guess, other in pairs) / 2
 
 
 @torch.no_grad()
@@ -109,9 +109,12 @@ class Clustering(Task):
     def measure(self, paradigm, split, encoded):
         """``mutual_information``, and for "image", "caption" and "joint" what ``clustering.scores`` names
         and ``clusters_used``."""
+        training = paradigm.model.training
+        paradigm.model.eval()  # the head's running means must neither be passed over nor moved
         logits = paradigm.model.unimodal_logits(encoded.embeddings)
         measured = {self.selection: mutual_information(logits["image"], logits["caption"])}
         logits["joint"] = paradigm.fused_logits(encoded.embeddings)
+        paradigm.model.train(training)
         for name, of in logits.items():
             clusters = of.argmax(dim=1)
             measured |= {f"{k}/{name}": v for k, v in scores(encoded.labels, clusters).items()}
