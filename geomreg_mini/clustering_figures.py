@@ -104,7 +104,7 @@ def picked_epochs(history: pd.DataFrame) -> pd.DataFrame:
         quantity: rows[(rows["quantity"] == quantity) & (rows["modality"] == modality)]
         for quantity, modality in (("mutual_information", "image-caption"), ("cluster_accuracy", "joint"))
     }
-    values = {q: part.set_index(["arm", "seed", "epoch"])["value"] for q, part in wide.items()}
+    values = {q: part.set_index(["arm", "seed", "epoch"])["value"].sort_index() for q, part in wide.items()}
     answer = {}
     for run, information in values["mutual_information"].groupby(level=["arm", "seed"]):
         accuracy = 100 * values["cluster_accuracy"].loc[run]
