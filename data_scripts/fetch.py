@@ -278,9 +278,12 @@ def member_content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def points_outside(name: str) -> bool:
-    """Whether an archive member's name leaves the folder that it would be extracted to, on any system."""
+    """Whether an archive member's name leaves the folder that it would be extracted to, on any system.
+
+    So does one that no file can have.
+    """
     windows = PureWindowsPath(name)
-    return bool(windows.anchor) or name.startswith("/") or ".." in windows.parts
+    return bool(windows.anchor) or name.startswith("/") or ".." in windows.parts or "\0" in name
 
 
 def damaged(path: Path) -> DataError:
