@@ -28,7 +28,7 @@ def pictures(data, rows: Sequence[int], *, columns: int = 4):
     lines = -(-len(rows) // columns)
     fig, axes = plt.subplots(lines, columns, figsize=(2.3 * columns, 2.9 * lines), squeeze=False)
     for ax, row in zip(axes.flat, rows, strict=True):
-        ax.imshow(data.train.inputs["image"][row].permute(1, 2, 0))
+        ax.imshow(data.train.inputs["image"][row].permute(1, 2, 0).numpy())
         said = data.sentence(data.train.inputs["caption"][row])
         ax.set_xlabel(textwrap.fill(said, 27), fontsize=9)
         ax.set_title(data.class_names[int(data.train.labels[row])], fontsize=10)
@@ -79,7 +79,7 @@ def members(split, clusters: Tensor, *, count: int = 8):
         for ax in line:
             _bare(ax)
         for ax, row in zip(line, first, strict=False):
-            ax.imshow(split.inputs["image"][row].permute(1, 2, 0))
+            ax.imshow(split.inputs["image"][row].permute(1, 2, 0).numpy())
         line[0].set_ylabel(f"{number}", rotation=0, ha="right", va="center")
     fig.supylabel("cluster")
     return fig

@@ -1151,13 +1151,13 @@ def best_naming(answer) -> bool:
             yield "six clusters, three classes: no class may name two clusters, so three stay without a name."
         if abs(value - 0.5) > 1e-9:
             yield f"a cluster for each of six samples of three classes gives 3 / 6, not {value:.3g}."
-        value = number(f([0] * 5 + [1] * 4, [0] * 3 + [1] * 2 + [0] * 4))
-        if abs(value - 7 / 9) < 1e-9:
-            yield "both clusters were named after their largest class apart; no class may name two."
-        if abs(value - 5 / 9) < 1e-9:
-            yield "naming the clusters in their order is not the best way: try all of them."
-        if abs(value - 6 / 9) > 1e-9:
-            yield f"counts 3, 2 of one class and 4, 0 of the other: 2 + 4 of 9 are right, not {value:.3g}."
+        value = number(f([0] * 8 + [1] * 5, [0] * 5 + [1] * 3 + [0] * 4 + [1]))
+        if abs(value - 8 / 13) < 1e-9:
+            yield "both clusters were named after the class that is largest in them; no class may name two."
+        if abs(value - 6 / 13) < 1e-9:
+            yield "naming the largest count first, or in order, is not the best way: try all namings."
+        if abs(value - 7 / 13) > 1e-9:
+            yield f"counts 5, 3 of one class and 4, 1 of the other: 3 + 4 of 13 are right, not {value:.3g}."
         value = number(f([7, 7, 30], [100, 100, 5]))
         if abs(value - 1) > 1e-9:
             yield f"numbers may have gaps: 7, 7, 30 and 100, 100, 5 must give 1, not {value:.3g}."
@@ -1211,8 +1211,8 @@ def three_rules(answer) -> bool:
             "the mean": int((p + q).argmax()),
             "the more certain one": int((p if p.max() > q.max() else q).argmax()),
         }
-        for first, second in (("the product", "the mean"), ("the product", "the more certain one"),
-                              ("the mean", "the more certain one")):  # fmt: skip
+        # Where the product and the more certain one agree, the mean agrees with both.
+        for first, second in (("the product", "the mean"), ("the mean", "the more certain one")):
             if rules[first] == rules[second]:
                 yield f"{first} and {second} both say {rules[first]}: they have to differ."
 

@@ -937,3 +937,94 @@ def test_unused_children_names_the_mistake(sentence, capsys):
 def test_right_answers_of_notebook_14_are_accepted():
     assert checks.subset_shares(shares)
     assert checks.unused_children(unused)
+
+
+def named_at_best(labels, clusters, ways=itertools.permutations, count=False, distinct=True):
+    """The right answer to exercise 1 of notebook 12; the options make it wrong."""
+    classes, heaps = sorted(set(labels)), sorted(set(clusters))
+    pairs = list(zip(labels, clusters, strict=True))
+    if not distinct:
+        right = sum(max(pairs.count((c, k)) for c in classes) for k in heaps)
+    else:
+        names = [*classes, *[None] * len(heaps)]
+        right = max(sum(naming[heaps.index(k)] == c for c, k in pairs) for naming in ways(names, len(heaps)))
+    return right if count else right / len(pairs)
+
+
+NAMING_MISTAKES = {
+    "put your own code": lambda labels, clusters: None,
+    "clusters have no names": lambda labels, clusters: (
+        sum(a == b for a, b in zip(labels, clusters, strict=True)) / len(labels)
+    ),
+    "divide by how many": lambda labels, clusters: named_at_best(labels, clusters, count=True),
+    "must give 1, and yours gives 0.25": lambda labels, clusters: 0.25,
+    "named after its largest class": lambda labels, clusters: (
+        1.0 if len(set(clusters)) < 2 else named_at_best(labels, clusters)
+    ),
+    "no class may name two clusters, so": lambda labels, clusters: named_at_best(
+        labels, clusters, distinct=False
+    ),
+    "gives 3 / 6, not 0": lambda labels, clusters: (
+        0 if len(set(clusters)) == 6 else named_at_best(labels, clusters)
+    ),
+    "largest in them": lambda labels, clusters: named_at_best(labels, clusters, distinct=len(labels) != 13),
+    "or in order, is not the best way": lambda labels, clusters: (
+        6 / 13 if len(labels) == 13 else named_at_best(labels, clusters)
+    ),
+    "3 + 4 of 13 are right": lambda labels, clusters: (
+        0.1 if len(labels) == 13 else named_at_best(labels, clusters)
+    ),
+    "numbers may have gaps": lambda labels, clusters: (
+        named_at_best(labels, clusters) if max(clusters) < 10 else 0.5
+    ),
+    "stopped with": lambda labels, clusters: labels.mean(),
+}
+
+
+@pytest.mark.parametrize("sentence", NAMING_MISTAKES)
+def test_best_naming_names_the_mistake(sentence, capsys):
+    assert not checks.best_naming(NAMING_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+PHOTOGRAPH_MISTAKES = {
+    "put your own code": None,
+    "1,320 independent pairs": 0.91,
+    "that is a share": 0.0288,
+    "take the root": 100 * 0.875 * 0.125 / 132,
+    "for a single photograph": 33.07,
+    "make the sample smaller": 0.288,
+    "how many answers": 5.0,
+}
+
+
+@pytest.mark.parametrize("sentence", PHOTOGRAPH_MISTAKES)
+def test_photograph_error_names_the_mistake(sentence, capsys):
+    assert not checks.photograph_error(PHOTOGRAPH_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+P, Q = [0.46, 0.45, 0.09, 0.0, 0.0], [0.02, 0.06, 0.40, 0.26, 0.26]
+RULE_MISTAKES = {
+    "put your own code": None,
+    "4 or more": (P[:3], Q[:3]),
+    "p is no distribution": ([0.5, 0.5, 0.5, 0.0, 0.0], Q),
+    "q is no distribution": (P, [1.1, -0.1, 0.0, 0.0, 0.0]),
+    "two entries of the product": ([1.0, 0.0, 0.0, 0.0], [0.0, 0.9, 0.1, 0.0]),
+    "two entries of the mean": ([0.4, 0.3, 0.2, 0.1], [0.2, 0.3, 0.15, 0.35]),
+    "both are equally certain": ([0.7, 0.2, 0.1, 0.0], [0.15, 0.1, 0.05, 0.7]),
+    "the product and the mean both say 0": ([0.7, 0.1, 0.1, 0.1], [0.6, 0.2, 0.1, 0.1]),
+    "the mean and the more certain one both say 0": ([0.9, 0.1, 0.0, 0.0], [0.01, 0.5, 0.4, 0.09]),
+}
+
+
+@pytest.mark.parametrize("sentence", RULE_MISTAKES)
+def test_three_rules_names_the_mistake(sentence, capsys):
+    assert not checks.three_rules(lambda: RULE_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_right_answers_of_notebook_12_are_accepted():
+    assert checks.best_naming(named_at_best)
+    assert checks.photograph_error(100 * math.sqrt(0.875 * 0.125 / 132))
+    assert checks.three_rules(lambda: (P, Q))
