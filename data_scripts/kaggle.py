@@ -75,7 +75,7 @@ def _from_json() -> tuple[str, str]:
             name, key = stored["username"], stored["key"]
             if isinstance(name, str) and isinstance(key, str):
                 return name, key
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # lists in lists in ...
             pass
         raise DataError(
             f"The file {path} has no username and key; get a new one from kaggle.com/settings.",
