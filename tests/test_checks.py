@@ -1004,12 +1004,12 @@ def test_photograph_error_names_the_mistake(sentence, capsys):
     assert sentence in capsys.readouterr().out
 
 
-P, Q = [0.46, 0.45, 0.09, 0.0, 0.0], [0.02, 0.06, 0.40, 0.26, 0.26]
-RULE_MISTAKES = {
+IMAGE_SAYS, CAPTION_SAYS = [0.46, 0.45, 0.09, 0.0, 0.0], [0.02, 0.06, 0.40, 0.26, 0.26]
+THREE_RULES_MISTAKES = {
     "put your own code": None,
-    "4 or more": (P[:3], Q[:3]),
-    "p is no distribution": ([0.5, 0.5, 0.5, 0.0, 0.0], Q),
-    "q is no distribution": (P, [1.1, -0.1, 0.0, 0.0, 0.0]),
+    "4 or more": (IMAGE_SAYS[:3], CAPTION_SAYS[:3]),
+    "p is no distribution": ([0.5, 0.5, 0.5, 0.0, 0.0], CAPTION_SAYS),
+    "q is no distribution": (IMAGE_SAYS, [1.1, -0.1, 0.0, 0.0, 0.0]),
     "two entries of the product": ([1.0, 0.0, 0.0, 0.0], [0.0, 0.9, 0.1, 0.0]),
     "two entries of the mean": ([0.4, 0.3, 0.2, 0.1], [0.2, 0.3, 0.15, 0.35]),
     "both are equally certain": ([0.7, 0.2, 0.1, 0.0], [0.15, 0.1, 0.05, 0.7]),
@@ -1018,13 +1018,13 @@ RULE_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", RULE_MISTAKES)
+@pytest.mark.parametrize("sentence", THREE_RULES_MISTAKES)
 def test_three_rules_names_the_mistake(sentence, capsys):
-    assert not checks.three_rules(lambda: RULE_MISTAKES[sentence])
+    assert not checks.three_rules(lambda: THREE_RULES_MISTAKES[sentence])
     assert sentence in capsys.readouterr().out
 
 
 def test_right_answers_of_notebook_12_are_accepted():
     assert checks.best_naming(named_at_best)
     assert checks.photograph_error(100 * math.sqrt(0.875 * 0.125 / 132))
-    assert checks.three_rules(lambda: (P, Q))
+    assert checks.three_rules(lambda: (IMAGE_SAYS, CAPTION_SAYS))
