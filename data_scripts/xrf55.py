@@ -273,10 +273,11 @@ def opened(path: Path) -> Recordings | None:
         keys = [tuple(key) for key in plan["keys"]]
         files = {m: tuple(plan["files"][m]) for m in SHAPES}
         told = all(place(p) == (m, key) for m in SHAPES for key, p in zip(keys, files[m], strict=True))
-        if plan["version"] != VERSION or not keys or not told:
+        named = isinstance(plan["source"], str) and isinstance(plan["unusable"], dict)
+        if plan["version"] != VERSION or not keys or not told or not named:
             return None
         return Recordings(np.array(keys), files, plan["source"], plan["fingerprint"], plan["unusable"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
+    except Exception:  # a damaged description can fail at any of this
         return None
 
 
