@@ -188,7 +188,7 @@ def _captions(content: bytes, where: str, folders: Sequence[str]) -> dict[str, l
                 raise ValueError
             found.setdefault(image, []).extend(said)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        shown = entry if entry == "no JSON" else json.dumps(entry)
+        shown = json.dumps(entry).strip('"')  # escaped, so that it stays one line
         raise DataError(
             f"The list {where} has an entry that is no image of {' or '.join(folders)} with captions "
             f"({shown[:80]}); get it again.",
