@@ -410,3 +410,10 @@ def _locked(lock: Path):
         if lock.exists() and os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
             return handle, True
         handle.close()
+
+
+def told(cache: Prepared) -> list[str]:
+    """What to say of a cache: every clip that was left out, and how many there are."""
+    counts = " and ".join(f"{cache.parts.count(part)} {part}" for part in ("train", "test"))
+    left_out = [f"{name}: left out, {reason}" for name, reason in cache.unusable.items()]
+    return [*left_out, f"{counts} clips, sha256 {cache.fingerprint}"]

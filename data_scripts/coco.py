@@ -39,6 +39,9 @@ ARCHIVES = {
 TRIES = 5
 
 
+told = karpathy.told
+
+
 def prepare(
     root=None,
     mirror=None,

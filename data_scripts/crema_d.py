@@ -155,6 +155,9 @@ def prepare(
     )
 
 
+told = clip_cache.told
+
+
 def _clips_folder(home: Path, listed, mirror, clips, workers: int, yes: bool, progress: bool) -> Path:
     """A folder with ``AudioWAV`` and ``VideoFlash``: the one named, the mirror's, or the downloaded one."""
     if clips is not None:

@@ -288,3 +288,16 @@ def _words(path: Path) -> np.ndarray:
             f"{URL}, or remove it: it is only needed to read the sentences.",
             f"{path.name} cannot be read",
         ) from error
+
+
+def told(path: Path) -> list[str]:
+    """What to say of the prepared file: its counts, and what its splits share."""
+    arrays = load_arrays(path)
+    counts = ", ".join(f"{len(arrays[split])} {split}" for split in SPLITS)
+    photos = {split: set(arrays["photo"][arrays[split]].tolist()) for split in SPLITS}
+    shared = len(photos["test"] & photos["train"])
+    said = [
+        f"{counts} pairs, in {arrays['labels'].max() + 1} classes, sha256 {arrays['fingerprint']}",
+        f"of {len(photos['test'])} different test pictures, {shared} are in training too",
+    ]
+    return [*said, *([f"the archive has sha256 {arrays['archive']}"] if str(arrays["archive"]) else [])]

@@ -29,6 +29,9 @@ LISTS = {
 COUNTS = {"train": 29_000, "val": 1_014, "test": 1_000}
 
 
+told = karpathy.told
+
+
 def prepare(
     root=None,
     mirror=None,

@@ -298,3 +298,12 @@ def picture(content: bytes, size: int) -> np.ndarray:
         raise
     except Exception as error:
         raise PictureError("cannot be read as an image") from error
+
+
+def told(found: Captioned) -> list[str]:
+    """What to say of a data set: every image that was left out, its lists, and how many there are."""
+    said = [f"{name}: left out, {reason}" for name, reason in found.unusable.items()]
+    said += [f"the list of {part} has sha256 {digest}" for part, digest in found.lists.items()]
+    counts = ", ".join(f"{found.parts.count(part)} {part}" for part in PARTS)
+    captions = sum(map(len, found.captions))
+    return [*said, f"{counts} images with {captions} captions, sha256 {found.fingerprint}"]

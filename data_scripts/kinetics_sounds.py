@@ -220,6 +220,9 @@ def prepare(
     )
 
 
+told = clip_cache.told
+
+
 def _clips_folder(home: Path, rows, mirror, clips, workers: int, yes: bool, progress: bool) -> Path:
     """A folder of clips: the one named, the mirror's, or the one that is filled from the archives."""
     if clips is not None:

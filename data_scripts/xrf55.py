@@ -360,3 +360,10 @@ def counts(recordings: Recordings) -> Mapping[str, int]:
         "scenes": len(np.unique(keys[:, 0])),
         "volunteers in a scene": len(np.unique(keys[:, :2], axis=0)),
     }
+
+
+def told(recordings: Recordings) -> list[str]:
+    """What to say of an index: every recording that was left out, how many there are of what, and where."""
+    said = [f"{name}: left out, {reason}" for name, reason in recordings.unusable.items()]
+    said += [", ".join(f"{count} {what}" for what, count in counts(recordings).items())]
+    return [*said, f"indexed where they are, in {recordings.source}, sha256 {recordings.fingerprint}"]

@@ -120,7 +120,7 @@ def embeddings_on_circle(
         ax.scatter(*(rings[name] * z.T), c=color, marker=marker, s=22, lw=0.3, edgecolor="white")
     _legend(ax, styles, labels, class_names, radius)
     ax.set(title=title or "")
-    _bare(ax)
+    bare(ax)
     return fig
 
 
@@ -150,7 +150,7 @@ def pull_on_circle(embeddings, loss, *, title=None, ax=None):
     for a, b in pairwise(points):
         _link(ax, points[a], points[b], rings[a], rings[b], None, len(points[a]))
     ax.set(xlim=(-1.4, 1.4), ylim=(-1.25, 1.25), title=title or "")
-    _bare(ax)
+    bare(ax)
     return fig
 
 
@@ -352,8 +352,8 @@ def _rings(ax, points) -> None:
         ax.plot(ring * np.cos(angle), ring * np.sin(angle), color="#C8C8C8", lw=1, zorder=0)
 
 
-def _bare(ax) -> None:
-    """Equal scales and no frame: positions on a circle need no axes."""
+def bare(ax) -> None:
+    """Equal scales, no ticks and no frame, for pictures and for positions on a circle."""
     ax.set(aspect="equal", xticks=[], yticks=[])
     ax.grid(False)
     ax.spines[:].set_visible(False)

@@ -1,7 +1,7 @@
 """Records that nobody trained, for tests of what reads them."""
 
+from geomreg_mini.experiments.sweeps import SELECTION
 from geomreg_mini.records import Record
-from geomreg_mini.sweeps import SELECTION
 from geomreg_mini.training import TrainConfig
 
 

@@ -7,14 +7,25 @@ from types import SimpleNamespace
 import pytest
 from made_up_records import record_of
 
-from geomreg_mini import ablations, data, regimes, sweeps
-from geomreg_mini.ablations import BAND, MAPS, SEEDS, VARIANTS, gains, in_points, load_ablations, sensitivity
+from geomreg_mini import data
 from geomreg_mini.controls import CONTROLS
+from geomreg_mini.experiments import ablations, regimes, sweeps
+from geomreg_mini.experiments.ablations import (
+    AGAIN,
+    BAND,
+    MAPS,
+    SEEDS,
+    VARIANTS,
+    gains,
+    in_points,
+    load_ablations,
+    sensitivity,
+)
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
 RESULTS = Path(__file__).parents[1] / "results"
-PATHS = {(v.paradigm, v.setting, s): v for v in VARIANTS for s in v.seeds}
+PATHS = {(v.paradigm, v.setting, s): v for v in VARIANTS + AGAIN for s in v.seeds}
 
 
 def write(folder, value_of, group=None, seeds=SEEDS, validation_of=lambda variant: 0.5) -> None:
@@ -37,7 +48,7 @@ def test_no_two_trainings_share_a_file_and_no_training_has_two():
     for v in VARIANTS:
         assert v.config(0) == trainings[v.paradigm, v.setting]
     paths = {ablations._path(Path(), PATHS[key], key[-1]) for key in PATHS}
-    assert len(paths) == len(PATHS) == 321
+    assert len(paths) == len(PATHS) == 321 + 75
 
 
 def test_files_have_names_that_make_can_read():
@@ -132,7 +143,7 @@ def test_a_seed_that_lacks_a_setting_is_left_out_of_that_name_alone(tmp_path):
 
 
 def test_without_records_the_command_to_run_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"python -m geomreg_mini\.ablations"):
+    with pytest.raises(FileNotFoundError, match=r"python -m geomreg_mini\.experiments\.ablations"):
         load_ablations(tmp_path)
 
 

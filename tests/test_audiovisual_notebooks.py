@@ -14,11 +14,11 @@ import pytest
 
 matplotlib.use("Agg")
 
-from geomreg_mini import benchmarks
-from geomreg_mini.benchmarks import Run, load_embeddings, load_runs
 from geomreg_mini.course import books
 from geomreg_mini.data import stand_ins
-from geomreg_mini.recipes import RECIPES
+from geomreg_mini.experiments import benchmarks
+from geomreg_mini.experiments.benchmarks import Run, load_embeddings, load_runs
+from geomreg_mini.experiments.recipes import RECIPES
 
 pytest.importorskip("av")
 pytest.importorskip("soundfile")
@@ -88,7 +88,8 @@ def in_full_mode(name, results):
 @both
 def test_full_mode_without_records_ends_in_one_sentence_that_names_the_command(name, tmp_path, capsys):
     with pytest.raises(
-        FileNotFoundError, match=rf"^no records [^\n]*python -m geomreg_mini.benchmarks {name}' first\.$"
+        FileNotFoundError,
+        match=rf"^no records [^\n]*python -m geomreg_mini.experiments.benchmarks {name}' first\.$",
     ):
         in_full_mode(name, tmp_path)
     assert "155 clips are here" in (said := capsys.readouterr().out) or "180 clips are here" in said

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from geomreg_mini import benchmarks, sweeps, training
-from geomreg_mini.benchmarks import (
+from geomreg_mini import training
+from geomreg_mini.experiments import benchmarks, sweeps
+from geomreg_mini.experiments.benchmarks import (
     ARMS,
     Deadline,
     Run,
@@ -19,8 +20,8 @@ from geomreg_mini.benchmarks import (
     load_runs,
     main,
 )
+from geomreg_mini.experiments.recipes import RECIPES, Recipe
 from geomreg_mini.geometry import geometry_report
-from geomreg_mini.recipes import RECIPES, Recipe
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
@@ -180,7 +181,7 @@ def test_other_data_than_the_recipes_have_a_folder_that_names_them_and_the_comma
     options = Record.load(path).config["dataset_options"]
     assert options == TINY.dataset_options | {"noise": 0.3, "train_size": 48}
     assert benchmarks.command(path.parents[2]) == (
-        "python -m geomreg_mini.benchmarks toy --data noise=0.3 train_size=48"
+        "python -m geomreg_mini.experiments.benchmarks toy --data noise=0.3 train_size=48"
     )
     capfd.readouterr()
     assert main(command(tmp_path, *few, "--data", "speakers=3")) == 1
@@ -232,7 +233,7 @@ def test_histories_are_those_of_the_records(tmp_path):
 
 
 def test_nothing_recorded_names_the_command(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run 'python -m geomreg_mini.benchmarks crema_d' first"):
+    with pytest.raises(FileNotFoundError, match="run 'python -m geomreg_mini[a-z.]+ crema_d' first"):
         load_runs(tmp_path / "crema_d")
     with pytest.raises(FileNotFoundError, match="crema_d --data split=speaker_disjoint' first"):
         load_runs(tmp_path / "crema_d-split=speaker_disjoint")

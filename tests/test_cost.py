@@ -7,9 +7,19 @@ from pathlib import Path
 import pytest
 from small_data import clouds
 
-from geomreg_mini import cost
-from geomreg_mini.cost import DEVICES, REACHED, SIZES, Size, count, hours, operations, table, totals
-from geomreg_mini.recipes import RECIPES
+from geomreg_mini.experiments import cost
+from geomreg_mini.experiments.cost import (
+    DEVICES,
+    REACHED,
+    SIZES,
+    Size,
+    count,
+    hours,
+    operations,
+    table,
+    totals,
+)
+from geomreg_mini.experiments.recipes import RECIPES
 from geomreg_mini.training import TrainConfig
 
 ROOT = Path(__file__).parents[1]

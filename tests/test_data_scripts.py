@@ -18,6 +18,7 @@ import pytest
 from local_server import Quiet, serving
 
 from data_scripts import digits, fetch, multiview_digits
+from data_scripts.__main__ import main
 from data_scripts.fetch import DataError, content_sha256, load_arrays, points_outside, read_zip
 
 REPOSITORY = Path(__file__).parents[1]
@@ -179,6 +180,29 @@ def test_a_killed_run_stores_nothing_and_the_next_one_succeeds(real_mirror, root
     os.utime(stray, (0, 0))  # as if the day after
     finished = command("digits", "--root", root, "--mirror", real_mirror)
     assert finished.returncode == 0 and (root / PREPARED["digits"]).is_file() and not stray.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["digits", "--clips", "x"], "digits has no --clips"),
+        (["xrf55", "--images", "x"], "xrf55 has no --images"),
+        (["crema_d", "--variant", "lists"], "crema_d has no --variant"),
+        (["flickr30k", "--yes"], "flickr30k has no --yes"),
+        (["digits", "--stand-ins"], "digits needs no --stand-ins"),
+    ],
+)
+def test_an_option_of_another_data_set_is_refused_and_not_passed_over(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"error: {message}: leave it out" in capsys.readouterr().err
+
+
+def test_every_option_says_which_data_sets_have_it(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(crema_d, kinetics_sounds)" in said and "(flickr30k, coco)" in said and "(cubicc, xrf55)" in said
 
 
 def test_an_unknown_data_set_is_a_usage_error():

@@ -27,11 +27,11 @@ from test_training import REGULARIZED, SMALL, as_json, run
 
 from data_scripts.fetch import atomic_file
 from geomreg_mini import training
-from geomreg_mini.benchmarks import Deadline
 from geomreg_mini.data import Split
+from geomreg_mini.experiments.benchmarks import Deadline
+from geomreg_mini.experiments.sweeps import command, recorded
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.records import write_atomically
-from geomreg_mini.sweeps import command, recorded
 from geomreg_mini.training import Stopped
 
 REPOSITORY = Path(__file__).parents[1]

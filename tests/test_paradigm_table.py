@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from made_up_records import record_of
 
-from geomreg_mini import paradigm_table
-from geomreg_mini.paradigm_table import (
+from geomreg_mini.experiments import paradigm_table
+from geomreg_mini.experiments.paradigm_table import (
     AGAIN,
     CELLS,
     DATASETS,
@@ -30,9 +30,9 @@ from geomreg_mini.paradigm_table import (
     run_table,
     summary,
 )
+from geomreg_mini.experiments.sweeps import best
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.records import Record
-from geomreg_mini.sweeps import best
 from geomreg_mini.training import TrainConfig
 
 RESULTS = Path(__file__).parents[1] / "results" / "paradigms"

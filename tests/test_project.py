@@ -93,47 +93,54 @@ def test_importing_the_module_loads_nothing_heavy_beyond_torch():
     assert not heavy & {name.partition(".")[0] for name in added}
 
 
-# Which modules a module may import. `training` and what is above it may use everything that stands before it.
+# Which modules a module may import: what stands before it.
 FOUNDATIONS = {"regularizer", "geometry"}  # import nothing of the project
-ORDER = [FOUNDATIONS, {"controls", "distributed", "retrieval", "clustering"}, {"models", "subset_models"},
-         {"encoding", "clustering_models"}, {"paradigms"},
+ORDER = [FOUNDATIONS, {"controls", "distributed"}, {"models"}, {"encoding"}, {"paradigms"},
          {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"training"},
-         {"plots", "sweeps", "recipes"},
-         {"regimes", "benchmarks", "benchmark_figures", "retrieval_figures", "subset_figures",
-          "clustering_figures", "paradigm_table", "ablations", "search"},
-         {"report", "cost"}, {"claims"},
-         {"labs"}, {"course"}]  # fmt: skip
+         {"plots"}, {"experiments"}, {"figures"}, {"labs"}, {"course"}]  # fmt: skip
+# The same inside geomreg_mini/experiments.
+EXPERIMENTS = [{"sweeps", "recipes"},
+               {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "unlabeled"},
+               {"report", "cost"}, {"claims"}]  # fmt: skip
 
 
-def imported_modules(path):
-    """First-level names inside geomreg_mini that a file of it imports, wherever in the file."""
-    inside = path.relative_to(PACKAGE).parts
+def imported_modules(path, root):
+    """First-level names inside the package ``root`` that a file of it imports, wherever in the file."""
+    package = list(root.relative_to(ROOT).parts)
+    inside = path.relative_to(ROOT).parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("geomreg_mini."))
+            targets = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = (node.module or "").split(".") if node.module else []
-            if node.level:
-                base = [*inside[: len(inside) - node.level], *base]
-            elif base[:1] == ["geomreg_mini"]:
-                base = base[1:]
-            else:
-                continue
-            yield from [base[0]] if base else (alias.name for alias in node.names)
+            base = [*(inside[: len(inside) - node.level] if node.level else ())]
+            base += node.module.split(".") if node.module else []
+            targets = [[*base, alias.name] for alias in node.names]
+        else:
+            continue
+        for target in targets:
+            if target[: len(package)] == package and len(target) > len(package):
+                yield target[len(package)]
+
+
+def assert_one_way(path, root, order):
+    module = path.relative_to(root).parts[0].removesuffix(".py")
+    rank = {name: position for position, names in enumerate(order) for name in names}
+    assert module in rank, f"say in the order of {root.name} where {module} stands"
+    for other in set(imported_modules(path, root)) - {module, "__version__"}:
+        assert rank[other] < rank[module], f"{module} imports {other}, which stands above or beside it"
 
 
 @pytest.mark.parametrize(
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
 )
 def test_imports_point_one_way(path):
-    module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if module == "__init__":
-        assert set(imported_modules(path)) <= FOUNDATIONS
+    if path == PACKAGE / "__init__.py":
+        assert set(imported_modules(path, PACKAGE)) <= FOUNDATIONS
         return
-    rank = {name: position for position, names in enumerate(ORDER) for name in names}
-    assert module in rank, f"say in ORDER where {module} stands"
-    for other in set(imported_modules(path)) - {module, "__version__"}:
-        assert rank[other] < rank[module], f"{module} imports {other}, which stands above or beside it"
+    assert_one_way(path, PACKAGE, ORDER)
+    experiments = PACKAGE / "experiments"
+    if experiments in path.parents and path.name != "__init__.py":
+        assert_one_way(path, experiments, EXPERIMENTS)
 
 
 def test_no_path_of_somebodys_machine_is_committed():

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from geomreg_mini import GeometryRegularizer
+from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
+from geomreg_mini.experiments.recipes.audiovisual import DEVIATIONS, REFERENCE
 from geomreg_mini.models import FUSIONS, build_model
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.recipes import RECIPES, deviations, recipe
-from geomreg_mini.recipes.audiovisual import DEVIATIONS, REFERENCE
 from geomreg_mini.training import SCHEDULES, TrainConfig
 
 PUBLISHED = {

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from made_up_records import record_of
 
-from geomreg_mini import data, regimes
-from geomreg_mini.records import Record
-from geomreg_mini.regimes import (
+from geomreg_mini import data
+from geomreg_mini.experiments import regimes
+from geomreg_mini.experiments.regimes import (
     BASELINES,
     CONTROLS,
     REGIMES,
@@ -22,7 +22,8 @@ from geomreg_mini.regimes import (
     run_cell,
     summary,
 )
-from geomreg_mini.sweeps import best
+from geomreg_mini.experiments.sweeps import best
+from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig, fit
 
 RESULTS = Path(__file__).parents[1] / "results" / "digits"

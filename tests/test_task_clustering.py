@@ -5,19 +5,25 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_data import birds
+from small_data import birds, clouds
 from torch.nn import functional as F
 
-from geomreg_mini import GeometryRegularizer, benchmarks, paper, report
-from geomreg_mini.clustering import cluster_accuracy
-from geomreg_mini.clustering_models import ClusteringModel, Prototypes, reconstruction_errors
+from geomreg_mini import GeometryRegularizer, paper
 from geomreg_mini.data import load
 from geomreg_mini.encoding import Encoded, encode
-from geomreg_mini.recipes import RECIPES, deviations, recipe
-from geomreg_mini.recipes.clustering import DEVIATIONS
+from geomreg_mini.experiments import benchmarks, report
+from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
+from geomreg_mini.experiments.recipes.clustering import DEVIATIONS
 from geomreg_mini.records import Record
 from geomreg_mini.tasks import TASKS
 from geomreg_mini.tasks.clustering import Swav, balanced_codes, mutual_information, swapped_prediction
+from geomreg_mini.tasks.clustering_metrics import cluster_accuracy
+from geomreg_mini.tasks.clustering_models import (
+    ClusteringModel,
+    Prototypes,
+    captioned_autoencoders,
+    reconstruction_errors,
+)
 from geomreg_mini.training import Stopped, TrainConfig, fit
 
 CONFIG = TrainConfig(
@@ -39,7 +45,7 @@ VIEWS = ("image", "caption", "joint")
 
 def small_model(**options) -> ClusteringModel:
     torch.manual_seed(0)
-    return ClusteringModel(16, 8, 6, embedding_dim=6, clusters=3, width=4, word_dim=4, **options)
+    return captioned_autoencoders(16, 8, 6, embedding_dim=6, clusters=3, width=4, word_dim=4, **options)
 
 
 # codes and losses -------------------------------------------------------------------------------------------
@@ -138,7 +144,7 @@ def test_in_mixed_precision_losses_are_computed_in_single_precision():
 
 
 def test_shapes_of_the_published_sizes():
-    model = ClusteringModel(64, 32, 1590, embedding_dim=96, clusters=8, width=8, word_dim=16)
+    model = captioned_autoencoders(64, 32, 1590, embedding_dim=96, clusters=8, width=8, word_dim=16)
     inputs = {"image": torch.rand(2, 3, 64, 64), "caption": torch.randint(1590, (2, 32))}
     output = model(inputs)
     assert {m: z.shape for m, z in output.embeddings.items()} == dict.fromkeys(model.modalities, (2, 96))
@@ -147,7 +153,7 @@ def test_shapes_of_the_published_sizes():
     assert output.logits["image"].shape == (2, 8)
     assert 0 <= output.reconstructions["image"].min() <= output.reconstructions["image"].max() <= 1
     with pytest.raises(ValueError, match="size=12: the networks halve it down to 4"):
-        ClusteringModel(24, 32, 10, embedding_dim=4, clusters=2)
+        captioned_autoencoders(24, 32, 10, embedding_dim=4, clusters=2)
 
 
 def test_an_embedding_depends_on_no_other_sample_in_training_either():
@@ -185,7 +191,7 @@ def test_collapsed_embeddings_score_as_one_cluster():
         assert measured[f"cluster_accuracy/{view}"] == pytest.approx(1 / 3)
         assert measured[f"nmi/{view}"] == pytest.approx(0) and measured[f"ari/{view}"] == pytest.approx(0)
         assert measured[f"clusters_used/{view}"] == 1
-    assert measured["mutual_information/image-caption"] == pytest.approx(0, abs=1e-9)
+    assert measured["mutual_information/both"] == pytest.approx(0, abs=1e-9)
 
 
 def test_measuring_moves_nothing_and_does_not_depend_on_the_mode_or_on_other_samples():
@@ -244,7 +250,7 @@ def test_a_record_has_the_three_scores_of_every_view_under_the_names_of_the_repo
     assert {"test/knn_probe/image", "test/effective_rank/image", "test/paired_drift/image-caption"} <= set(
         record.metrics
     )
-    series = record.series["validation/mutual_information/image-caption"]
+    series = record.series["validation/mutual_information/both"]
     assert record.selected_epoch == 1 + series.index(max(series)) and len(series) == 3
     assert all(len(name.split("/")) == 3 for name in [*record.metrics, *(set(record.series) - {"epoch"})])
     rows = [
@@ -284,9 +290,18 @@ def test_the_terms_move_the_geometry_where_they_should():
     assert drawn[drift] < plain[drift] - 0.1
 
 
+def test_pairs_without_captions_are_sorted_by_the_encoders_of_a_classifier():
+    config = replace(CONFIG, encoder_options={}, embedding_dim=16, epochs=20)
+    record = fit(config, data=clouds(), progress=False)
+    assert {name for name in record.series if "/loss/" in name} == {"train/loss/swapped"}
+    assert record.metrics["test/cluster_accuracy/joint"] > 0.8, "three clouds, chance about 0.4"
+    with pytest.raises(ValueError, match="two modalities"):
+        fit(config, data=clouds(3), progress=False)
+
+
 def test_a_model_that_the_task_does_not_have_is_named():
     for changes, said in [
-        ({"fusion": "concat"}, "fusion='concat': clustering has one model"),
+        ({"fusion": "concat"}, "fusion='concat', modalities .*clustering wants"),
         ({"encoder": "resnet18"}, "encoder='resnet18', "),
         ({"depth": "hidden", "regularizer": GeometryRegularizer()}, "depth='hidden' needs encoders with"),
     ]:
@@ -332,7 +347,7 @@ def test_the_command_learns_on_stand_ins_far_above_chance(tmp_path, capfd, monke
     for view in VIEWS:
         assert record.metrics[f"test/cluster_accuracy/{view}"] > 1.4 * chance
         assert record.metrics[f"test/ari/{view}"] > 0.1
-    assert record.metrics["test/mutual_information/image-caption"] > 0.15
+    assert record.metrics["test/mutual_information/both"] > 0.15
     assert benchmarks.load_embeddings(path.parents[2], "swav", "baseline").labels.tolist() == labels.tolist()
     clusters = benchmarks.load_fused(path.parents[2], "swav", "baseline").argmax(dim=1)
     found = cluster_accuracy(labels, clusters)

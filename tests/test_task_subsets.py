@@ -9,12 +9,13 @@ import torch
 from small_data import RADIO, radio
 from torch.nn import functional as F
 
-from geomreg_mini import GeometryRegularizer, benchmarks, report
+from geomreg_mini import GeometryRegularizer
+from geomreg_mini.experiments import benchmarks, report
+from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
+from geomreg_mini.experiments.recipes.xrf55 import DEVIATIONS, FROM_SCRATCH, KEEP, TWO_STAGES
 from geomreg_mini.paper import XFI_XRF55
-from geomreg_mini.recipes import RECIPES, deviations, recipe
-from geomreg_mini.recipes.xrf55 import DEVIATIONS, FROM_SCRATCH, KEEP, TWO_STAGES
-from geomreg_mini.subset_models import TokenEncoder, build_subset_classifier, subsets
 from geomreg_mini.tasks import TASKS
+from geomreg_mini.tasks.subset_models import TokenEncoder, build_subset_classifier, subsets
 from geomreg_mini.tasks.subsets import LateFusion, ModalityDropout, batch_accuracy, subset_logits
 from geomreg_mini.training import Stopped, TrainConfig, fit
 

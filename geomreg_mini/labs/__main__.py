@@ -7,7 +7,7 @@ import nbformat
 
 PAGE = """\
 from geomreg_mini import labs, plots
-from geomreg_mini.ablations import load_ablations
+from geomreg_mini.experiments.ablations import load_ablations
 
 plots.use_style()
 labs.tabs(labs.Lab(), labs.DigitsLab(load_ablations({results!r})))

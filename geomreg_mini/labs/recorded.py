@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .. import plots
-from ..ablations import MAPS
-from ..sweeps import MODERATE
+from ..experiments.ablations import MAPS
+from ..experiments.sweeps import MODERATE
 from .controls import control, image, wrapped
 from .pictures import png
 

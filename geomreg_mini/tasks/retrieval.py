@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from ..encoding import encode, fixed_sample
 from ..geometry import geometry_report
 from ..paradigms import Paradigm
-from ..retrieval import fold_recalls, recalls
 from .base import Task
+from .retrieval_metrics import fold_recalls, recalls
 
 # name in open_clip -> width of its embeddings, pixels of its images
 MODELS = {"ViT-B-16": (512, 224), "ViT-L-14": (768, 224), "ViT-L-14-336": (768, 336)}

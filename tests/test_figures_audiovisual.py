@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from geomreg_mini import benchmark_figures as figures
 from geomreg_mini import plots
 from geomreg_mini.data import load, stand_ins
+from geomreg_mini.figures import audiovisual as figures
+from geomreg_mini.figures.epochs import over_epochs
 from geomreg_mini.geometry import cosine_contrast, retrieval_recall
 
 
@@ -42,7 +43,7 @@ def history(arms=("baseline", "regularized"), seeds=(0, 1)):
 
 
 def test_a_line_over_epochs_is_the_mean_over_seeds_and_modalities_and_the_band_the_range_over_seeds():
-    fig = figures.over_epochs(history(), {"effective_rank": "rank"})
+    fig = over_epochs(history(), {"effective_rank": "rank"})
     (ax,) = fig.axes
     lines = {line.get_label(): line.get_ydata() for line in ax.get_lines() if len(line.get_xdata()) == 2}
     drawn = [values.tolist() for values in lines.values()]
@@ -54,7 +55,7 @@ def test_a_line_over_epochs_is_the_mean_over_seeds_and_modalities_and_the_band_t
 
 
 def test_arms_keep_their_order_and_none_is_drawn_that_is_not_there():
-    fig = figures.over_epochs(history(("anchoring", "dispersion")), {"effective_rank": "rank"})
+    fig = over_epochs(history(("anchoring", "dispersion")), {"effective_rank": "rank"})
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ["DGL + dispersion", "DGL + anchoring"]
 
 

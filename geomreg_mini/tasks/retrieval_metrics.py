@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import geometry
-from .geometry import TIE, _matrix
+from .. import geometry
+from ..geometry import TIE, _matrix
 
 KS = (1, 5, 10)
 

@@ -10,9 +10,7 @@ import torch
 from small_data import birds
 
 from geomreg_mini import plots
-from geomreg_mini.benchmark_figures import over_epochs
-from geomreg_mini.clustering import cluster_accuracy
-from geomreg_mini.clustering_figures import (
+from geomreg_mini.figures.clustering import (
     ARMS,
     clusters_of,
     matched,
@@ -21,6 +19,8 @@ from geomreg_mini.clustering_figures import (
     pictures,
     table,
 )
+from geomreg_mini.figures.epochs import over_epochs
+from geomreg_mini.tasks.clustering_metrics import cluster_accuracy
 
 matplotlib.use("Agg")
 
@@ -100,9 +100,7 @@ def histories() -> pd.DataFrame:
         for seed in (0, 1):
             for k, (i, a) in enumerate(zip(information, accuracy, strict=True)):
                 shift = 0.1 * seed
-                rows.append(
-                    (k + 1, "validation", "mutual_information", "image-caption", i + shift, arm, seed)
-                )
+                rows.append((k + 1, "validation", "mutual_information", "both", i + shift, arm, seed))
                 rows.append((k + 1, "validation", "cluster_accuracy", "joint", a + shift, arm, seed))
                 rows.append((k + 1, "validation", "cluster_accuracy", "image", 0.99, arm, seed))
                 rows.append((k + 1, "train", "cluster_accuracy", "joint", 0.99, arm, seed))

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import plots
+from ..tasks.clustering_metrics import k_means
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -32,7 +35,7 @@ def pictures(data, rows: Sequence[int], *, columns: int = 4):
         said = data.sentence(data.train.inputs["caption"][row])
         ax.set_xlabel(textwrap.fill(said, 27), fontsize=9)
         ax.set_title(data.class_names[int(data.train.labels[row])], fontsize=10)
-        _bare(ax)
+        plots.bare(ax)
     return fig
 
 
@@ -77,18 +80,12 @@ def members(split, clusters: Tensor, *, count: int = 8):
         photos = split.factors["photo"][inside]
         first = [int(inside[(photos == photo).nonzero()[0, 0]]) for photo in photos.unique()]
         for ax in line:
-            _bare(ax)
+            plots.bare(ax)
         for ax, row in zip(line, first, strict=False):
             ax.imshow(split.inputs["image"][row].permute(1, 2, 0).numpy())
         line[0].set_ylabel(f"{number}", rotation=0, ha="right", va="center")
     fig.supylabel("cluster")
     return fig
-
-
-def _bare(ax) -> None:
-    ax.set(xticks=[], yticks=[])
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
 
 
 def picked_epochs(history: pd.DataFrame) -> pd.DataFrame:
@@ -102,7 +99,7 @@ def picked_epochs(history: pd.DataFrame) -> pd.DataFrame:
     rows = history[history["split"] == "validation"]
     wide = {
         quantity: rows[(rows["quantity"] == quantity) & (rows["modality"] == modality)]
-        for quantity, modality in (("mutual_information", "image-caption"), ("cluster_accuracy", "joint"))
+        for quantity, modality in (("mutual_information", "both"), ("cluster_accuracy", "joint"))
     }
     values = {q: part.set_index(["arm", "seed", "epoch"])["value"].sort_index() for q, part in wide.items()}
     answer = {}
@@ -119,7 +116,5 @@ def picked_epochs(history: pd.DataFrame) -> pd.DataFrame:
 
 def clusters_of(embeddings: dict[str, Tensor], count: int) -> Tensor:
     """Clusters (N,) of paired embeddings {modality: (N, D)} by k-means on the mean of both, normalized."""
-    from .clustering import k_means
-
     z = sum(torch.nn.functional.normalize(x, dim=1) for x in embeddings.values())
     return k_means(z, z, count)

@@ -8,8 +8,8 @@ import torch
 from small_data import radio
 
 from geomreg_mini import plots
+from geomreg_mini.figures.subsets import AVERAGES, SUBSETS, dumbbells, recordings, subset_table
 from geomreg_mini.paper import XFI_XRF55
-from geomreg_mini.subset_figures import AVERAGES, SUBSETS, dumbbells, recordings, subset_table
 
 matplotlib.use("Agg")
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..paper import GEOMETRY
 from . import ablations, paradigm_table, regimes
-from .paper import GEOMETRY
 from .report import DIRECTION, FAILED
 from .report import gains as paper_gains
 

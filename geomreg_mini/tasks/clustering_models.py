@@ -1,8 +1,9 @@
-"""Image and caption through an encoder and a decoder each, and one clustering head for both.
+"""Two modalities through an encoder each, and one clustering head for both; image and caption with decoders.
 
-The encoders follow CMVAE's (Palumbo et al., ICLR 2024): a ResNet on 64 x 64 pixels, a CNN on 32 tokens. They
-are deterministic here, halve the image once more before the first block, and normalize in groups of channels
-and not over the batch, so that what a sample gives depends on no other and two processes are exactly one.
+Those of image and caption follow CMVAE's (Palumbo et al., ICLR 2024): a ResNet on 64 x 64 pixels, a CNN on
+32 tokens. They are deterministic here, halve the image once more before the first block, and normalize in
+groups of channels and not over the batch, so that what a sample gives depends on no other and two processes
+are exactly one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .models import Fusion
+from ..models import Fusion
 
 SMALLEST = 4  # pixels of a side, or tokens, that convolutions end at
 WIDEST = 4  # times the first layer's channels
@@ -150,7 +151,7 @@ class Prototypes(Fusion):
 @dataclass(frozen=True)
 class Clustered:
     """embeddings {modality: (B, D)}, cluster logits {modality: (B, K)}, reconstructions {modality: what its
-    decoder gives}, and the inputs {modality: (b, ...)} of this process."""
+    decoder gives} where there are decoders, and the inputs {modality: (b, ...)} of this process."""
 
     embeddings: dict[str, Tensor]
     logits: dict[str, Tensor]
@@ -159,40 +160,30 @@ class Clustered:
 
 
 class ClusteringModel(nn.Module):
-    """Autoencoders of "image" and "caption" whose embeddings are assigned to clusters by ``Prototypes``.
+    """Two encoders whose embeddings ``Prototypes`` assigns to clusters, with decoders or without.
 
     Args:
-        side: S, of the images, which have three channels.
-        length: L, of the captions.
-        vocabulary: how many words there are.
+        encoders: modality -> module that maps its input to (B, D).
+        decoders: modality -> module that maps (B, D) to its input, as ``reconstruction_errors`` wants it.
         embedding_dim: D.
         clusters: K.
-        width: channels of the first layers.
-        word_dim: of a word's embedding.
     """
-
-    modalities = ("image", "caption")
 
     def __init__(
         self,
-        side: int,
-        length: int,
-        vocabulary: int,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, nn.Module],
         *,
         embedding_dim: int,
         clusters: int,
-        width: int = 64,
-        word_dim: int = 128,
     ):
         super().__init__()
-        sentence = (length, vocabulary, embedding_dim, width, word_dim)
-        self.encoders = nn.ModuleDict(
-            {"image": ImageEncoder(side, embedding_dim, width), "caption": CaptionEncoder(*sentence)}
-        )
-        self.decoders = nn.ModuleDict(
-            {"image": ImageDecoder(side, embedding_dim, width), "caption": CaptionDecoder(*sentence)}
-        )
-        self.fusion = Prototypes(self.modalities, embedding_dim, clusters)
+        self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
+        self.fusion = Prototypes(tuple(encoders), embedding_dim, clusters)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return self.fusion.modalities
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Embeddings {modality: (B, D)} of the modalities in ``inputs``."""
@@ -204,8 +195,35 @@ class ClusteringModel(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Clustered:
         z = self.encode(inputs)
-        decoded = {m: self.decoders[m](z[m]) for m in z}
+        decoded = {m: decoder(z[m]) for m, decoder in self.decoders.items()}
         return Clustered(z, self.unimodal_logits(z), decoded, inputs)
+
+
+def captioned_autoencoders(
+    side: int,
+    length: int,
+    vocabulary: int,
+    *,
+    embedding_dim: int,
+    clusters: int,
+    width: int = 64,
+    word_dim: int = 128,
+) -> ClusteringModel:
+    """A ``ClusteringModel`` of "image" and "caption" that reconstructs both.
+
+    Args:
+        side: S, of the images, which have three channels.
+        length: L, of the captions.
+        vocabulary: how many words there are.
+        embedding_dim: D.
+        clusters: K.
+        width: channels of the first layers.
+        word_dim: of a word's embedding.
+    """
+    sentence = (length, vocabulary, embedding_dim, width, word_dim)
+    encoders = {"image": ImageEncoder(side, embedding_dim, width), "caption": CaptionEncoder(*sentence)}
+    decoders = {"image": ImageDecoder(side, embedding_dim, width), "caption": CaptionDecoder(*sentence)}
+    return ClusteringModel(encoders, decoders, embedding_dim=embedding_dim, clusters=clusters)
 
 
 def reconstruction_errors(

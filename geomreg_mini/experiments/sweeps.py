@@ -17,9 +17,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import distributed
-from .records import Record
-from .training import TrainConfig, fit, versions
+from .. import distributed
+from ..records import Record
+from ..training import TrainConfig, fit, versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +43,9 @@ UNSEEN_SPEAKERS: dict[str, Any] = {
 }
 
 
-def best(records: Mapping[str, Record]) -> str:
-    """The setting with the highest fused validation accuracy, the first of equals in table order."""
-    return max(records, key=lambda name: records[name].metrics[SELECTION])
+def best(records: Mapping[str, Record], metric: str = SELECTION) -> str:
+    """The setting with the highest ``metric``, of validation; the first of equals in table order."""
+    return max(records, key=lambda name: records[name].metrics[metric])
 
 
 def recorded(
@@ -157,7 +157,7 @@ def paired_gains(
     """
     import pandas as pd
 
-    from .evaluation import paired_interval
+    from ..evaluation import paired_interval
 
     by = list(by)
     treated_by, baseline_by = (
@@ -185,7 +185,9 @@ def command(
     arguments: list[str] | None = None,
 ) -> int:
     """The command line of a sweep: ``run(folder, jobs=)``, or print or draw what ``load(folder)`` gives."""
-    parser = argparse.ArgumentParser(prog=f"python -m geomreg_mini.{module}", description=description)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m geomreg_mini.experiments.{module}", description=description
+    )
     parser.add_argument("--out", default=folder, help="folder of the records (default: %(default)s)")
     parser.add_argument(
         "--jobs", type=int, default=2, help="processes at a time, one thread each (default: %(default)s)"

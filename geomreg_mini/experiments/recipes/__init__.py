@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..tasks import TASKS
-from ..training import TrainConfig
+from ...tasks import TASKS
+from ...training import TrainConfig
 from .audiovisual import AUDIO_VISUAL
 from .base import Recipe
 from .clustering import CLUSTERING

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..training import TrainConfig
+from ...training import TrainConfig
 from .base import Recipe, changes
 
 REFERENCE: dict[str, Any] = {

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import plots
-from .geometry import drift_summary
-from .retrieval import KS
+from .. import plots
+from ..geometry import drift_summary
+from ..tasks.retrieval_metrics import KS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def pictures(split, rows: Sequence[int], captions: int = 2):
         ax.imshow(split.cache.images[position])
         said = [textwrap.fill(text, 26) for text in split.cache.captions[position][:captions]]
         ax.set_xlabel("\n- - -\n".join(said), fontsize=9)
-        _bare(ax)
+        plots.bare(ax)
     return fig
 
 
@@ -77,7 +77,7 @@ def found(split, embeddings: Mapping[str, Tensor], rows: Sequence[int], count: i
         for k, other in enumerate((u @ v[row]).argsort(descending=True)[:count].tolist()):
             ax = line[k + 1]
             ax.imshow(split.cache.images[int(split.factors["image"][other])])
-            _bare(ax)
+            plots.bare(ax)
             if other == row:
                 for spine in ax.spines.values():
                     spine.set(visible=True, color=plots.VERMILION, linewidth=3)
@@ -116,10 +116,3 @@ def gap(embeddings: Mapping[str, tuple[Tensor, Tensor]], links: int = 40):
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=2)
     return fig
-
-
-def _bare(ax) -> None:
-    ax.set(xticks=[], yticks=[])
-    ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
