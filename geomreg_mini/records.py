@@ -187,8 +187,3 @@ def write_atomically(path: Path, content: bytes) -> None:
 def config_key(config: dict[str, Any]) -> str:
     """A short name for a config: the first twelve hexadecimal digits of the sha256 of its sorted JSON."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def load_records(folder: str | Path) -> list[Record]:
-    """Every record below ``folder``, in the order of their paths."""
-    return [Record.load(path) for path in sorted(Path(folder).rglob("*.json"))]

@@ -7,7 +7,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from geomreg_mini.experiments import ablations, claims, paradigm_table, regimes, report
+from geomreg_mini.experiments import ablations, claims, paradigm_table, regimes, report, unlabeled
 from geomreg_mini.experiments.claims import CLAIMS, evidence, load, verdicts
 from geomreg_mini.experiments.report import DIRECTION, FAILED
 
@@ -114,6 +114,7 @@ def summaries(records, rows):
         regimes.summary(records.map),
         claims.summary(rows),
         *ablations.summary(records.ablations).split("\n\n"),
+        unlabeled.summary(records.unlabeled),
     ]
     return tables + [paradigm_table.summary(records.table, dataset) for dataset in paradigm_table.DATASETS]
 
@@ -145,6 +146,9 @@ def test_every_interval_in_the_readme_is_computed_from_the_records(section, summ
     for cells in (paradigm_table.AGAIN, paradigm_table.ONCE_MORE):
         new = records.twenty[records.twenty["seed"].isin([seed for *_, seed in cells])]
         known |= texts(paradigm_table.gains(new, "test/accuracy/fused"))
+    under_dgl = (ablations.load_ablations(RESULTS / "ablations", ablations.AGAIN), records.components)
+    for frame in under_dgl:
+        known |= texts(ablations.gains(frame, "test/accuracy/fused", "components", "dgl"))
     one = regimes.Regime("unseen_speakers", None, 0.8, "dgl").name  # the table's regime, in the map
     same_seeds = (records.map["regime"] == one) & records.map["seed"].isin(paradigm_table.SEEDS)
     known |= texts(regimes.gains(records.map[same_seeds], "test/accuracy/fused"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomreg_mini.records import Record, config_key, load_records, rounded, write_atomically
+from geomreg_mini.records import Record, config_key, rounded, write_atomically
 
 
 def record(**changes) -> Record:
@@ -102,15 +102,6 @@ def test_missing_keys_are_named():
 
 def test_keys_of_a_later_version_are_ignored():
     assert Record.from_dict({**record().to_dict(), "new": 1}) == record()
-
-
-def test_load_records_finds_all_in_the_order_of_their_paths(tmp_path):
-    for name, seed in (("b/x.json", 2), ("a/z.json", 1), ("a/deep/y.json", 0)):
-        record(seed=seed).save(tmp_path / name)
-    (tmp_path / "a" / "notes.txt").write_text("not a record")
-    (tmp_path / "a" / ".z.json.1234").write_text("{ left by a kill")
-    assert [r.seed for r in load_records(tmp_path)] == [0, 1, 2]
-    assert load_records(tmp_path / "nowhere") == []
 
 
 # Atomic writing

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..paper import GEOMETRY
-from . import ablations, paradigm_table, regimes
+from . import ablations, paradigm_table, regimes, unlabeled
 from .report import DIRECTION, FAILED
 from .report import gains as paper_gains
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RIGID = "both, radius 0 (rigid)"
-MAP, TABLE, COMPONENTS, CONTROLS = (  # what each arm may choose from, by fused validation accuracy
+MAP, TABLE, COMPONENTS, CONTROLS, CLUSTERS = (  # what each arm may choose from, on validation
     "four settings an arm",
     "four runs an arm",
     "fixed settings",
     "three settings an objective",
+    "three settings an arm, no label",
 )
 
 
@@ -41,6 +42,8 @@ class Records(NamedTuple):
     table: pd.DataFrame
     twenty: pd.DataFrame  # the table's row of DGL on digits, with all seeds that it was trained with
     ablations: pd.DataFrame
+    components: pd.DataFrame  # the same, with all seeds that the components under DGL were trained with
+    unlabeled: pd.DataFrame
 
 
 def load(results: str | Path) -> Records:
@@ -49,14 +52,19 @@ def load(results: str | Path) -> Records:
     Raises:
         FileNotFoundError: naming the command that records what is missing.
     """
+    import pandas as pd
+
     results = Path(results)
     later = paradigm_table.AGAIN + paradigm_table.ONCE_MORE
     row = [cell for cell in paradigm_table.CELLS + later if cell[:2] == ("digits", "dgl")]
+    first = ablations.load_ablations(results / "ablations")
     frames = (
         regimes.load_map(results / "digits"),
         paradigm_table.load_table(results / "paradigms"),
         paradigm_table.load_table(results / "paradigms", row),
-        ablations.load_ablations(results / "ablations"),
+        first,
+        pd.concat([first, ablations.load_ablations(results / "ablations", ablations.AGAIN)]),
+        unlabeled.load_unlabeled(results / "unlabeled"),
     )
     return Records(*map(_with_means, frames))
 
@@ -105,7 +113,7 @@ def _component(name: str, against: str) -> Callable[[Records, str], Comparisons]
 
     def compare(records: Records, metric: str) -> Comparisons:
         for paradigm in ("dgl", "joint"):
-            rows = ablations.gains(records.ablations, metric, "components", paradigm, against=against)
+            rows = ablations.gains(records.components, metric, "components", paradigm, against=against)
             row = rows[rows["name"] == name].iloc[0].to_dict()
             label = f"{paradigm_table.NAMES[paradigm]}: {name} minus {against}"
             yield label, row, COMPONENTS, f"results/ablations/{paradigm}"
@@ -125,6 +133,12 @@ def band_minus_controls(records: Records, metric: str) -> Comparisons:
         yield f"band minus {row['name']}", row | turned, CONTROLS, "results/ablations/joint"
 
 
+def on_clusters(records: Records, metric: str) -> Comparisons:
+    for name, label in unlabeled.READ.items():
+        rows = unlabeled.gains(records.unlabeled, f"{metric}/{name}").set_index("arm")
+        yield f"digits without labels, {label}", rows.loc["both"].to_dict(), CLUSTERS, "results/unlabeled"
+
+
 @dataclass(frozen=True)
 class Claim:
     """``quantity`` is a metric without its split; ``side`` is +1 where it should rise, else -1."""
@@ -142,6 +156,7 @@ CLAIMS = {
     "drift": Claim("it lowers the deviation of pairs", "paired_drift/mean", -1, on_dgl),
     "margin": Claim("it raises the semantic margin between modalities", "semantic_margin/mean", +1, on_dgl),
     "robust": Claim("it keeps a prediction with a disturbed modality", "accuracy", +1, when_disturbed),
+    "clusters": Claim("it sorts better without labels", "cluster_accuracy", +1, on_clusters),
     "any": Claim("added to any paradigm, it raises fused accuracy", "accuracy/fused", +1, on_every_paradigm),
     "alone": Claim(
         "dispersion alone lets pairs drift apart",
@@ -170,7 +185,7 @@ def evidence(records: Records) -> pd.DataFrame:
 
     answer = []
     for key, claim in CLAIMS.items():
-        scale = 100 if claim.quantity.startswith("accuracy") else 1
+        scale = 100 if "accuracy" in claim.quantity else 1
         for comparison, row, protocol, record in claim.compare(records, f"test/{claim.quantity}"):
             gain, low, high, baseline = (scale * row[name] for name in ("mean", "low", "high", "baseline"))
             side = int(low > 0) - int(high < 0)
@@ -187,7 +202,7 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
 
     answer = []
     for row in rows.itertuples():
-        digits = 1 if row.quantity.startswith("accuracy") or "rank" in row.quantity else 3
+        digits = 1 if "accuracy" in row.quantity or "rank" in row.quantity else 3
         gain, low, high = (f"{value:+.{digits}f}" for value in (row.gain, row.low, row.high))
         change = f"{gain} [{low}, {high}]".replace(" ", "\N{NO-BREAK SPACE}")
         where = CLAIMS[row.claim].words, row.comparison
