@@ -319,12 +319,11 @@ def _anchoring(ua: Tensor, ub: Tensor, radius: float, power: float, masks=()) ->
     distance = torch.linalg.vector_norm(ua - ub, dim=1)  # has gradient 0, not NaN, where it is 0
     excess = (distance - radius).relu()
     penalty, active = excess.pow(power), (excess > 0).to(excess)
-    count = excess.new_tensor(float(len(excess)))
-    if masks:
-        paired = torch.stack(list(masks)).all(0).to(excess)
-        penalty, active, count = penalty * paired, active * paired, paired.sum()
-    count = count.clamp(min=1.0)
-    return penalty.sum() / count, active.sum() / count
+    if not masks:
+        return penalty.sum() / max(len(penalty), 1), active.sum() / max(len(active), 1)
+    paired = torch.stack(list(masks)).all(0).to(excess)
+    count = paired.sum().clamp(min=1.0)
+    return (penalty * paired).sum() / count, (active * paired).sum() / count
 
 
 class _AllGather(torch.autograd.Function):

@@ -295,6 +295,8 @@ def test_pairs_without_captions_are_sorted_by_the_encoders_of_a_classifier():
     record = fit(config, data=clouds(), progress=False)
     assert {name for name in record.series if "/loss/" in name} == {"train/loss/swapped"}
     assert record.metrics["test/cluster_accuracy/joint"] > 0.8, "three clouds, chance about 0.4"
+    plain = fit(replace(config, fusion="plain_prototypes"), data=clouds(), progress=False)
+    assert plain.metrics["test/cluster_accuracy/joint"] != record.metrics["test/cluster_accuracy/joint"]
     with pytest.raises(ValueError, match="two modalities"):
         fit(config, data=clouds(3), progress=False)
 

@@ -1,5 +1,6 @@
 """Clusters without labels: the trainings, the label-free choice, differences of known size, the records."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ import pytest
 
 from geomreg_mini import data
 from geomreg_mini.experiments import sweeps, unlabeled
-from geomreg_mini.experiments.unlabeled import ARMS, CONFIG, READ, SEEDS, SELECTION, gains, load_unlabeled
+from geomreg_mini.experiments.unlabeled import AGAINST, CONFIG, READ, SEEDS, SELECTION, gains, load_unlabeled
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
@@ -34,20 +35,20 @@ def write(folder, accuracy_of, information_of=lambda arm, setting: 0.5, seeds=SE
             record.save(unlabeled._path(folder, seed, arm, setting))
 
 
-def test_every_arm_has_three_settings_and_changes_nothing_but_them():
-    plain = TrainConfig(**CONFIG)
-    for arm in ARMS:
-        own = [(setting, TrainConfig(**CONFIG | changes)) for a, setting, changes in RUNS if a == arm]
-        assert len({setting for setting, _ in own}) == len({config.key for _, config in own}) == 3
-        for _, config in own:
-            if arm == "none":
-                assert config.regularizer is None
-                assert replace(config, learning_rate=plain.learning_rate).key == plain.key
-            else:
-                given = config.regularizer.hyperparameters()
-                assert (given["dispersion_weight"] > 0) == (arm != "anchoring")
-                assert (given["anchoring_weight"] > 0) == (arm != "dispersion")
-                assert replace(config, regularizer=None).key == plain.key
+def test_arms_have_three_settings_each_and_differ_from_their_baseline_in_nothing_else():
+    configs = {(arm, setting): TrainConfig(**CONFIG | changes) for arm, setting, changes in RUNS}
+    assert len({config.key for config in configs.values()}) == len(RUNS) == 19
+    counts = Counter(arm for arm, _ in configs)
+    assert counts.pop("untuned") == 1 and set(counts.values()) == {3}
+    for (arm, setting), config in configs.items():
+        if arm not in AGAINST:
+            assert config.regularizer is None
+            continue
+        given = config.regularizer.hyperparameters()
+        assert (given["dispersion_weight"] > 0) == (arm != "anchoring")
+        assert (given["anchoring_weight"] > 0) == (arm != "dispersion")
+        rate = {"untuned": "rate-0.01", "plain_both": setting}.get(arm, "rate-0.03")
+        assert replace(config, regularizer=None).key == configs[AGAINST[arm], rate].key
 
 
 def test_what_is_recorded_is_not_trained_again(monkeypatch, tmp_path):
@@ -59,12 +60,12 @@ def test_what_is_recorded_is_not_trained_again(monkeypatch, tmp_path):
 
     monkeypatch.setattr(sweeps, "fit", fake)
     monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(fingerprint="0"))
-    assert unlabeled.run_seed(20, tmp_path) == 13 == len(runs) == len({config.key for config in runs})
+    assert unlabeled.run_seed(20, tmp_path) == 19 == len(runs) == len({config.key for config in runs})
     unlabeled.run_seed(20, tmp_path)
-    assert len(runs) == 13
+    assert len(runs) == 19
     (tmp_path / "seed20" / "both-tight.json").unlink()
     unlabeled.run_seed(20, tmp_path)
-    assert len(runs) == 14 and runs[-1].key == runs[11].key
+    assert len(runs) == 20 and runs[-1].key == runs[11].key
 
 
 def test_settings_are_picked_without_labels_and_gains_are_differences_of_what_is_picked(tmp_path):
@@ -76,17 +77,20 @@ def test_settings_are_picked_without_labels_and_gains_are_differences_of_what_is
         lambda arm, setting: {"rate-0.1": 2.0, "tight": 2.0}.get(setting, 1.0),
     )
     frame = load_unlabeled(tmp_path)
-    assert len(frame) == 13 * len(SEEDS) and frame["selected"].sum() == 5 * len(SEEDS)
+    assert len(frame) == 19 * len(SEEDS) and frame["selected"].sum() == 7 * len(SEEDS)
     chosen = frame[frame["selected"]].groupby("arm")["setting"].unique().map(list).to_dict()
-    assert chosen == {"none": ["rate-0.1"], "untuned": ["gentle"]} | {
-        arm: ["tight"] for arm in ("dispersion", "anchoring", "both")
-    }
+    assert chosen["none"] == ["rate-0.1"] and chosen["both"] == chosen["dispersion"] == ["tight"]
+    assert chosen["plain_none"] == chosen["plain_both"] == ["rate-0.01"], "of equals the first"
     rows = gains(frame, "test/cluster_accuracy/joint").set_index("arm")
-    assert list(rows.index) == ["dispersion", "anchoring", "both", "untuned"]
-    assert rows["mean"].tolist() == pytest.approx([0.2, 0.2, 0.2, 0.9 - 0.7])
-    assert rows["baseline"].tolist() == pytest.approx([0.6] * 3 + [0.7])
+    assert list(rows.index) == list(AGAINST)
+    assert rows["mean"].tolist() == pytest.approx([0.2, 0.2, 0.2, 0.9 - 0.7, 0.0])
+    assert rows["baseline"].tolist() == pytest.approx([0.6, 0.6, 0.6, 0.7, 0.7])
     assert set(rows["seeds"]) == {len(SEEDS)}
-    assert "| audio alone | 60.0 |" + 4 * " +20.0 [+20.0, +20.0] |" in unlabeled.summary(frame)
+    same = " | ".join(["+20.0 [+20.0, +20.0]"] * 3)
+    assert f"| none | 60.0 | 60.0 | 60.0 |\n| + dispersion | {same} |" in unlabeled.summary(frame)
+    assert f"| none, a third of the rate | 70.0 | 70.0 | 70.0 |\n| + both terms | {same} |" in (
+        unlabeled.summary(frame)
+    )
 
 
 def test_a_seed_counts_once_it_is_complete_and_nothing_recorded_names_the_command(tmp_path):

@@ -23,6 +23,7 @@ from .base import Task
 from .clustering_metrics import k_means, scores
 from .clustering_models import ClusteringModel, captioned_autoencoders, reconstruction_errors
 
+HEADS = {"prototypes": True, "plain_prototypes": False}  # fusion -> whether the head standardizes
 PICTURE_SCALE = 20.0  # of the L1 distance of images to a word's cross-entropy, as in CMVAE's likelihoods
 
 
@@ -94,19 +95,21 @@ class Clustering(Task):
     No label takes part, neither in training nor in the choice of the epoch. There are as many clusters as
     classes. Images with captions have encoders and decoders of their own, to which ``encoder_options`` may
     give ``width``, ``word_dim`` and another number of ``clusters``; other data have the encoders of a
-    classifier.
+    classifier, and a choice between two heads.
     """
 
     paradigms = {"swav": Swav}
     selection = "mutual_information/both"
 
     def build(self, config, data):
-        if config.encoder != "auto" or config.fusion != "prototypes" or len(data.modalities) != 2:
+        if config.encoder != "auto" or config.fusion not in HEADS or len(data.modalities) != 2:
             raise ValueError(
                 f"encoder={config.encoder!r}, fusion={config.fusion!r}, modalities {data.modalities}: "
-                "clustering wants the encoders of 'auto', and two modalities with one head, 'prototypes'."
+                "clustering wants the encoders of 'auto', and two modalities with one head, 'prototypes' or "
+                "'plain_prototypes'."
             )
         sizes = {"embedding_dim": config.embedding_dim, "clusters": data.num_classes}
+        sizes["standardized"] = HEADS[config.fusion]
         if "caption" in data.modalities:
             (_, side, _), (length,) = data.shapes["image"], data.shapes["caption"]
             return captioned_autoencoders(side, length, data.vocabulary, **sizes | config.encoder_options)

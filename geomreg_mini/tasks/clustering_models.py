@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -126,14 +127,19 @@ class Prototypes(Fusion):
     The directions are shared, so that cluster k means the same in both modalities. Together these are read at
     the mean of their normalized embeddings. As the logits are linear in that, they are the mean of both
     modalities', and the cluster is the one that the product of the two distributions favors.
+
+    ``standardized``: whether every feature of a modality is centered and scaled before, over the batch.
     """
 
     kind = "prototypes"
 
-    def __init__(self, modalities, embedding_dim, num_classes, temperature: float = 0.1):
+    def __init__(
+        self, modalities, embedding_dim, num_classes, temperature: float = 0.1, standardized: bool = True
+    ):
         super().__init__(modalities, embedding_dim, num_classes)
         self.temperature = temperature
-        self.norms = nn.ModuleDict({m: nn.BatchNorm1d(embedding_dim, affine=False) for m in self.modalities})
+        norm = partial(nn.BatchNorm1d, embedding_dim, affine=False) if standardized else nn.Identity
+        self.norms = nn.ModuleDict({m: norm() for m in self.modalities})
         self.directions = nn.Parameter(torch.randn(num_classes, embedding_dim))
 
     def forward(self, embeddings, present=None):
@@ -167,6 +173,7 @@ class ClusteringModel(nn.Module):
         decoders: modality -> module that maps (B, D) to its input, as ``reconstruction_errors`` wants it.
         embedding_dim: D.
         clusters: K.
+        standardized: see ``Prototypes``.
     """
 
     def __init__(
@@ -176,10 +183,11 @@ class ClusteringModel(nn.Module):
         *,
         embedding_dim: int,
         clusters: int,
+        standardized: bool = True,
     ):
         super().__init__()
         self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
-        self.fusion = Prototypes(tuple(encoders), embedding_dim, clusters)
+        self.fusion = Prototypes(tuple(encoders), embedding_dim, clusters, standardized=standardized)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -208,6 +216,7 @@ def captioned_autoencoders(
     clusters: int,
     width: int = 64,
     word_dim: int = 128,
+    standardized: bool = True,
 ) -> ClusteringModel:
     """A ``ClusteringModel`` of "image" and "caption" that reconstructs both.
 
@@ -219,11 +228,14 @@ def captioned_autoencoders(
         clusters: K.
         width: channels of the first layers.
         word_dim: of a word's embedding.
+        standardized: see ``Prototypes``.
     """
     sentence = (length, vocabulary, embedding_dim, width, word_dim)
     encoders = {"image": ImageEncoder(side, embedding_dim, width), "caption": CaptionEncoder(*sentence)}
     decoders = {"image": ImageDecoder(side, embedding_dim, width), "caption": CaptionDecoder(*sentence)}
-    return ClusteringModel(encoders, decoders, embedding_dim=embedding_dim, clusters=clusters)
+    return ClusteringModel(
+        encoders, decoders, embedding_dim=embedding_dim, clusters=clusters, standardized=standardized
+    )
 
 
 def reconstruction_errors(
