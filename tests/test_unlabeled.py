@@ -88,7 +88,7 @@ def test_settings_are_picked_without_labels_and_gains_are_differences_of_what_is
     assert set(rows["seeds"]) == {len(SEEDS)}
     same = " | ".join(["+20.0 [+20.0, +20.0]"] * 3)
     assert f"| none | 60.0 | 60.0 | 60.0 |\n| + dispersion | {same} |" in unlabeled.summary(frame)
-    assert f"| none, a third of the rate | 70.0 | 70.0 | 70.0 |\n| + both terms | {same} |" in (
+    assert f"| none, at a third of the rate | 70.0 | 70.0 | 70.0 |\n| + both terms | {same} |" in (
         unlabeled.summary(frame)
     )
 

@@ -134,9 +134,10 @@ def band_minus_controls(records: Records, metric: str) -> Comparisons:
 
 
 def on_clusters(records: Records, metric: str) -> Comparisons:
-    for name, label in unlabeled.READ.items():
-        rows = unlabeled.gains(records.unlabeled, f"{metric}/{name}").set_index("arm")
-        yield f"digits without labels, {label}", rows.loc["both"].to_dict(), CLUSTERS, "results/unlabeled"
+    for arm, head in {"both": "standardizing head", "plain_both": "plain head"}.items():
+        for name, label in unlabeled.READ.items():
+            rows = unlabeled.gains(records.unlabeled, f"{metric}/{name}").set_index("arm")
+            yield f"{head}, {label}", rows.loc[arm].to_dict(), CLUSTERS, "results/unlabeled"
 
 
 @dataclass(frozen=True)

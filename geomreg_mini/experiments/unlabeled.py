@@ -148,8 +148,8 @@ def table(frame: pd.DataFrame, quantity: str = "cluster_accuracy") -> pd.DataFra
 
     blocks = {
         "none": {"+ dispersion": "dispersion", "+ anchoring": "anchoring", "+ both terms": "both"},
-        "none, a third of the rate": {"+ both terms ": "untuned"},
-        "none, plain head": {"+ both terms  ": "plain_both"},
+        "none, at a third of the rate": {"+ both terms ": "untuned"},
+        "none, with a plain head": {"+ both terms  ": "plain_both"},
     }
     answer = {}
     for name, label in READ.items():
@@ -180,8 +180,12 @@ def figure(frame: pd.DataFrame):
 
     plots.use_style()
     metric = "test/cluster_accuracy/joint"
-    titles = {"both": "tuned", "untuned": "a third of the rate", "plain_both": "plain head, tuned"}
-    fig, axes = plt.subplots(1, len(titles), figsize=(10.5, 4), sharex=True, sharey=True)
+    titles = {
+        "both": "standardizing head, tuned",
+        "untuned": "a third of the rate",
+        "plain_both": "plain head, tuned",
+    }
+    fig, axes = plt.subplots(1, len(titles), figsize=(10.5, 4.6), sharex=True, sharey=True)
     rows = gains(frame, metric).set_index("arm") * 100
     low = 5 * (100 * frame[metric].min() // 5)
     for ax, (arm, title) in zip(axes, titles.items(), strict=True):
