@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
+from pathlib import Path
 
 from . import (
     coco,
@@ -39,7 +40,14 @@ OPTIONS = {
     "tolerate": {"type": float, "metavar": "SHARE", "help": "of files unusable at most"},
     "yes": {"action": "store_true", "default": None, "help": "start a large download without asking"},
 }
-STAND_INS = ("crema_d", "kinetics_sounds", "cubicc", "flickr30k", "coco", "xrf55")
+
+
+def _taken(name: str) -> set[str]:
+    return set(inspect.signature(SCRIPTS[name].prepare).parameters)
+
+
+# Those whose ``prepare`` can be told that its files are not the published ones.
+STAND_INS = [name for name in SCRIPTS if "published" in _taken(name)]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,10 +89,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _taken(name: str) -> set[str]:
-    return set(inspect.signature(SCRIPTS[name].prepare).parameters)
-
-
 def prepare(name: str, root, mirror, stand_ins: bool, given: dict) -> list[str]:
     """Prepare a data set with the options ``given``; what to say of it, line by line."""
     script = SCRIPTS[name]
@@ -94,10 +98,13 @@ def prepare(name: str, root, mirror, stand_ins: bool, given: dict) -> list[str]:
 
         path = data_root(root) / "stand_ins" / script.INFO.prepared
         prepared = generated.prepare(name, root, progress=True, **given)
-    elif path.suffix == ".npz" and not given and load_arrays(path) is not None:
-        prepared = path
     else:
-        prepared = script.prepare(root, mirror, **given)
+        # A file of arrays that is there is taken as it is; the other scripts look for themselves.
+        prepared = load_arrays(path) if path.suffix == ".npz" and not given else None
+        if prepared is None:
+            prepared = script.prepare(root, mirror, **given)
+    if isinstance(prepared, Path):
+        prepared = load_arrays(prepared)
     told = getattr(script, "told", fetch.told)  # where a script has more to say than a checksum
     return [*told(prepared), f"prepared in {path.parent}."]
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
@@ -290,9 +291,8 @@ def _words(path: Path) -> np.ndarray:
         ) from error
 
 
-def told(path: Path) -> list[str]:
-    """What to say of the prepared file: its counts, and what its splits share."""
-    arrays = load_arrays(path)
+def told(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """What to say of the prepared arrays: their counts, and what the splits share."""
     counts = ", ".join(f"{len(arrays[split])} {split}" for split in SPLITS)
     photos = {split: set(arrays["photo"][arrays[split]].tolist()) for split in SPLITS}
     shared = len(photos["test"] & photos["train"])

@@ -378,6 +378,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
     return arrays if whole else None
 
 
-def told(path: Path) -> list[str]:
-    """What to say of a prepared file of arrays."""
-    return [f"the arrays have sha256 {load_arrays(path)['fingerprint']}"]
+def told(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """What to say of prepared arrays."""
+    return [f"the arrays have sha256 {arrays['fingerprint']}"]

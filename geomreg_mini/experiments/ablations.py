@@ -32,6 +32,7 @@ from .sweeps import (
     UNSEEN_SPEAKERS,
     best,
     command,
+    markdown,
     paired_gains,
     recorded,
     work_through,
@@ -280,6 +281,7 @@ def summary(frame: pd.DataFrame) -> str:
 
     Accuracy in percent, differences in points with their 95 % intervals.
     """
+    import pandas as pd
 
     def accuracy(group: str, paradigm: str = "joint") -> dict[str, str]:
         part = frame[(frame["group"] == group) & (frame["paradigm"] == paradigm) & frame["selected"]]
@@ -301,17 +303,10 @@ def summary(frame: pd.DataFrame) -> str:
     for title, paradigm in (("joint", "joint"), ("DGL", "dgl")):
         components[f"{title}: fused"] = accuracy("components", paradigm)
         components[f"{title}: minus none"] = difference("accuracy/fused", "components", paradigm)
-    return "\n".join([*_markdown("objective", controls), "", *_markdown("terms", components)])
-
-
-def _markdown(names: str, columns: dict[str, dict[str, str]]) -> list[str]:
-    """Lines of a table; its rows are those of the first column, and what another one lacks is a dash."""
-    rows = [
-        " | ".join([name, *(column.get(name, "-") for column in columns.values())])
-        for name in next(iter(columns.values()))
-    ]
-    lines = [" | ".join([names, *columns]), " | ".join(["---"] * (len(columns) + 1)), *rows]
-    return [f"| {line} |" for line in lines]
+    return "\n\n".join(
+        markdown(pd.DataFrame(columns).reindex(next(iter(columns.values()))).fillna("-"), names)
+        for names, columns in {"objective": controls, "terms": components}.items()
+    )
 
 
 def figure(frame: pd.DataFrame):

@@ -134,9 +134,12 @@ def band_minus_controls(records: Records, metric: str) -> Comparisons:
 
 
 def on_clusters(records: Records, metric: str) -> Comparisons:
+    tables = {
+        label: unlabeled.gains(records.unlabeled, f"{metric}/{name}").set_index("arm")
+        for name, label in unlabeled.READ.items()
+    }
     for arm, head in {"both": "standardizing head", "plain_both": "plain head"}.items():
-        for name, label in unlabeled.READ.items():
-            rows = unlabeled.gains(records.unlabeled, f"{metric}/{name}").set_index("arm")
+        for label, rows in tables.items():
             yield f"{head}, {label}", rows.loc[arm].to_dict(), CLUSTERS, "results/unlabeled"
 
 

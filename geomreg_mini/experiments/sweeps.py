@@ -174,6 +174,13 @@ def paired_gains(
     return pd.DataFrame(rows)
 
 
+def markdown(table: pd.DataFrame, names: str) -> str:
+    """A table of texts in Markdown, with its row names below the heading ``names``."""
+    lines = [[names, *table.columns], ["---"] * (len(table.columns) + 1)]
+    lines += [[name, *texts] for name, texts in zip(table.index, table.to_numpy(), strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def command(
     module: str,
     description: str,

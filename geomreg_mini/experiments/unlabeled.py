@@ -35,6 +35,7 @@ from .sweeps import (
     UNSEEN_SPEAKERS,
     best,
     command,
+    markdown,
     paired_gains,
     recorded,
     work_through,
@@ -133,43 +134,46 @@ def gains(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    picked, same_rate = frame["selected"], frame["setting"] == f"rate-{UNTUNED}"
-    baselines = [
-        frame[(frame["arm"] == other) & (same_rate if arm == "untuned" else picked)].assign(arm=arm)
-        for arm, other in AGAINST.items()
-    ]
-    treated = frame[frame["arm"].isin(AGAINST) & picked]
-    return paired_gains(treated, pd.concat(baselines, ignore_index=True), metric, ["arm"])
+    baseline = pd.concat([_baseline(frame, arm).assign(arm=arm) for arm in AGAINST], ignore_index=True)
+    treated = frame[frame["arm"].isin(AGAINST) & frame["selected"]]
+    return paired_gains(treated, baseline, metric, ["arm"])
+
+
+def _baseline(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """The runs that an arm of ``AGAINST`` is compared with, one a seed."""
+    chosen = frame["setting"] == f"rate-{UNTUNED}" if arm == "untuned" else frame["selected"]
+    return frame[(frame["arm"] == AGAINST[arm]) & chosen]
 
 
 def table(frame: pd.DataFrame, quantity: str = "cluster_accuracy") -> pd.DataFrame:
     """A score of the test split in percent by what is read; below each baseline what is added, in points."""
     import pandas as pd
 
-    blocks = {
-        "none": {"+ dispersion": "dispersion", "+ anchoring": "anchoring", "+ both terms": "both"},
-        "none, at a third of the rate": {"+ both terms ": "untuned"},
-        "none, with a plain head": {"+ both terms  ": "plain_both"},
-    }
-    answer = {}
+    rows = [  # title, arm, and whether the row is that arm or its baseline
+        ("none", "both", False),
+        ("+ dispersion", "dispersion", True),
+        ("+ anchoring", "anchoring", True),
+        ("+ both terms", "both", True),
+        ("none, at a third of the rate", "untuned", False),
+        ("+ both terms", "untuned", True),
+        ("none, with a plain head", "plain_both", False),
+        ("+ both terms", "plain_both", True),
+    ]
+    columns = {}
     for name, label in READ.items():
-        rows = gains(frame, f"test/{quantity}/{name}").set_index("arm") * 100
-        column = answer[label] = {}
-        for baseline, arms in blocks.items():
-            column[baseline] = f"{rows.loc[next(iter(arms.values())), 'baseline']:.1f}"
-            for title, arm in arms.items():
-                mean, low, high = rows.loc[arm, ["mean", "low", "high"]]
-                column[title] = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-    frame = pd.DataFrame(answer)
-    return frame.set_axis([title.strip() for title in frame.index]).rename_axis("ACC")
+        found = gains(frame, f"test/{quantity}/{name}").set_index("arm") * 100
+        columns[label] = [
+            "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format(**found.loc[arm])
+            if treated
+            else f"{found.loc[arm, 'baseline']:.1f}"
+            for _, arm, treated in rows
+        ]
+    return pd.DataFrame(columns, index=pd.Index([title for title, *_ in rows], name="ACC"))
 
 
 def summary(frame: pd.DataFrame) -> str:
     """``table`` of the accuracy of clusters, as Markdown."""
-    shown = table(frame)
-    lines = [["clusters right (ACC)", *shown.columns], ["---"] * (len(shown.columns) + 1)]
-    lines += [[label, *values] for label, values in zip(shown.index, shown.to_numpy(), strict=True)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(table(frame), "clusters right (ACC)")
 
 
 def figure(frame: pd.DataFrame):
@@ -189,8 +193,7 @@ def figure(frame: pd.DataFrame):
     rows = gains(frame, metric).set_index("arm") * 100
     low = 5 * (100 * frame[metric].min() // 5)
     for ax, (arm, title) in zip(axes, titles.items(), strict=True):
-        chosen = frame["setting"] == f"rate-{UNTUNED}" if arm == "untuned" else frame["selected"]
-        without = frame[(frame["arm"] == AGAINST[arm]) & chosen].set_index("seed")[metric]
+        without = _baseline(frame, arm).set_index("seed")[metric]
         having = frame[(frame["arm"] == arm) & frame["selected"]].set_index("seed")[metric]
         ax.plot([low, 100], [low, 100], color=plots.INSIDE, lw=1, ls=":")
         ax.scatter(100 * without, 100 * having[without.index], color=plots.BLUE, s=26)
