@@ -111,14 +111,14 @@ def anchoring_gradient(ua: Tensor, ub: Tensor, radius: float, power: float, mask
 def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor) -> Tensor:
     """Return gradients (K, B, D) at u = z / ||z|| as gradients (K, B D) at z, up to a factor common to all.
 
-    The part along u is lost, the rest is divided by the length. The factor is the shortest length, so that
-    neither tiny nor huge embeddings take the squares of the result out of range.
+    The part along u is lost, the rest is divided by the length. The factor keeps the squares of the result in
+    range, however short or long the embeddings are.
     """
     present = u.square().sum(dim=1) > 0
-    length = torch.where(present, (z.detach() * u).sum(dim=1), torch.inf)
-    relative = torch.where(present, length.min() / length, 0.0)[:, None]
+    inverse = torch.where(present, 1 / (z.detach() * u).sum(dim=1), 0.0)
+    relative = inverse / inverse.sum().clamp_min(torch.finfo(u.dtype).tiny)
     along = (gradients * u).sum(dim=2, keepdim=True)
-    return (relative * (gradients - along * u)).flatten(1)
+    return (relative[:, None] * (gradients - along * u)).flatten(1)
 
 
 def at_parameters(parameters: list[Tensor], u: Tensor, gradients: Tensor) -> Tensor:
@@ -131,8 +131,8 @@ def at_parameters(parameters: list[Tensor], u: Tensor, gradients: Tensor) -> Ten
         return gradients.new_zeros(len(gradients), 1)
     rows = []
     for gradient in gradients:
-        # Sent through the encoder with a largest entry of 1, so that half precision keeps it.
-        size = gradient.abs().amax().clamp_min(torch.finfo(gradient.dtype).tiny)
+        # Sent through the encoder with length 1, so that half precision keeps it.
+        size = gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
         back = torch.autograd.grad(u, trained, gradient / size, retain_graph=True, allow_unused=True)
         rows.append(torch.cat([g.to(u.dtype).flatten() for g in back if g is not None]) * size)
     distributed.average(rows)

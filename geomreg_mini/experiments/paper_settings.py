@@ -3,11 +3,11 @@
     python -m geomreg_mini.experiments.paper_settings --jobs 2        # resumable; skips what is recorded
 
 The protocol, fixed before its first test number: unseen speakers, all labels, image noise 0.8; joint training
-at learning rate 0.05 and DGL at 0.02, with and without the regularizer; seeds that nothing else here has used.
-Nothing is chosen, so every setting is shown: the paper's nine cells of strength and radius (Figure 8) and
+at learning rate 0.05 and DGL at 0.02, with and without the regularizer; seeds that no other sweep here used.
+Nothing is chosen, so every setting is shown: the paper's nine cells of strength and radius (Figure 8), its
 nine cells of two weights at radius 0 (Figure 7, those of CREMA-D), fifteen larger strengths, and a plain sum
-with both weights 1. A gain is the difference to no regularizer, paired by seed. Two settings are trained
-with the Pareto balance at the parameters too, as Algorithm 1 has it, where the rest takes it at the embeddings.
+with both weights 1. A gain is the difference to no regularizer, paired by seed. The Pareto balance is taken
+at the embeddings; two settings are also trained with it at the parameters, as in Algorithm 1.
 
 Ten seeds each, and twenty for the rows of ``HEADLINE``.
 """
