@@ -91,6 +91,16 @@ def test_geometry_stands_beside_the_papers(records):
     assert ((table["low"] > 0) | (table["high"] < 0))[table["same_side"].astype(bool)].all()
 
 
+def test_the_papers_margin_is_judged_only_where_records_have_it(records, rows):
+    """Records made before Eq. (45) was known hold the cross-modal margin, which is another quantity."""
+    assert "semantic_margin" not in claims.geometry(records).index
+    assert set(rows[rows["claim"] == "margin"]["quantity"]) == {"cross_modal_margin/mean"}
+    places = {f"test/semantic_margin/{place}": records.map["seed"] for place in ("audio", "image")}
+    places["test/semantic_margin/joint"] = records.map["seed"] * 1000
+    frame = claims._with_means(records.map.assign(**places))
+    assert (frame["test/semantic_margin/mean"] == frame["seed"]).all(), "the mean over modalities alone"
+
+
 def test_the_papers_own_gains_are_on_top_of_the_forest(rows):
     table = claims.beside_the_paper(rows).set_index(["label", "group"])["gain"]
     assert table[("the paper, CREMA-D", "fused")] == pytest.approx(0.51)

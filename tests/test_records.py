@@ -2,12 +2,15 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomreg_mini.records import Record, config_key, rounded, write_atomically
+from geomreg_mini.records import Record, config_key, current_names, rounded, write_atomically
+
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def record(**changes) -> Record:
@@ -102,6 +105,48 @@ def test_missing_keys_are_named():
 
 def test_keys_of_a_later_version_are_ignored():
     assert Record.from_dict({**record().to_dict(), "new": 1}) == record()
+
+
+# Names of an earlier version
+
+OLD = {"test/semantic_margin/audio-image": 0.2, "test/effective_rank/audio": 5.0}
+NOW = {"test/cross_modal_margin/audio-image": 0.2, "test/effective_rank/audio": 5.0}
+
+
+def test_a_margin_between_two_modalities_is_read_under_its_name_of_today(tmp_path):
+    series = {"epoch": [1.0], "validation/semantic_margin/audio-image": [None]}
+    path = record(metrics=OLD, series=series).save(tmp_path / "old.json")
+    before = path.read_bytes()
+    loaded = Record.load(path)
+    assert loaded.metrics == NOW
+    assert loaded.series == {"epoch": [1.0], "validation/cross_modal_margin/audio-image": [None]}
+    assert set(loaded.history["quantity"]) == {"cross_modal_margin"}
+    assert (loaded.config, loaded.seed) == (record().config, record().seed)
+    assert path.read_bytes() == before
+    again = Record.load(loaded.save(tmp_path / "new.json"))
+    assert again == loaded, "written again, it holds today's names"
+
+
+def test_the_margin_of_one_modality_keeps_its_name_even_with_a_hyphen():
+    one = {"test/semantic_margin/near-infrared": 0.1, "test/effective_rank/near-infrared": 4.0}
+    one |= {"test/semantic_margin/joint": 0.3, "test/semantic_margin/audio": 0.2}
+    assert current_names(one) == one
+    pair = {"test/semantic_margin/audio-near-infrared": 0.1}
+    assert current_names(one | pair) == one | {"test/cross_modal_margin/audio-near-infrared": 0.1}
+
+
+@pytest.mark.parametrize("folder", ["digits", "paradigms/six_views"])
+def test_a_committed_record_of_an_earlier_version_has_all_its_numbers_and_its_config(folder):
+    path = min((RESULTS / folder).rglob("*.json"))
+    stored, loaded = json.loads(path.read_text()), Record.load(path)
+    old = [name for name in stored["metrics"] if "/semantic_margin/" in name]
+    assert old and loaded.config == stored["config"]
+    for name in old:
+        assert (
+            loaded.metrics[name.replace("semantic_margin", "cross_modal_margin")] == stored["metrics"][name]
+        )
+    assert sorted(loaded.metrics.values()) == sorted(stored["metrics"].values())
+    assert not any("semantic_margin" in name for name in (*loaded.metrics, *loaded.series))
 
 
 # Atomic writing

@@ -192,6 +192,14 @@ def test_a_printed_gain_of_geometry_can_be_replicated():
     assert found["status"] == REPLICATED
 
 
+def test_the_papers_margin_stands_beside_that_of_the_mean_over_modalities():
+    frame = geometry_runs("semantic_margin", 0.0, ["audio", "visual"])
+    assert row(compared(frame, "geometry", "CREMA-D"), "DGL", "", "semantic_margin")["seeds"] == 0
+    frame = frame.join(geometry_runs("semantic_margin", 1.0, ["joint"])["test/semantic_margin/joint"] - 5)
+    found = row(gains(frame, "geometry", "CREMA-D"), "DGL + DAGR", "", "semantic_margin")
+    assert found["ours"] == pytest.approx(1)
+
+
 def test_two_modalities_are_averaged_where_the_paper_gives_one_number():
     frame = geometry_runs("effective_rank", 1.0, ["audio"])
     assert row(compared(frame, "geometry", "CREMA-D"), "DGL", "", "effective_rank")["seeds"] == 0
