@@ -20,12 +20,15 @@ def subsets(modalities: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     return tuple(s for n in range(1, len(modalities) + 1) for s in combinations(modalities, n))
 
 
+LAYERS = {1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d), 2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)}
+
+
 class Block(nn.Module):
     """Two convolutions of three with a way around them, in one dimension or two."""
 
     def __init__(self, source: int, target: int, stride: int, dims: int):
         super().__init__()
-        convolution, norm = (nn.Conv1d, nn.BatchNorm1d) if dims == 1 else (nn.Conv2d, nn.BatchNorm2d)
+        convolution, norm, pool = LAYERS[dims]
         self.inner = nn.Sequential(
             convolution(source, target, 3, stride, padding=1, bias=False),
             norm(target),
@@ -35,7 +38,10 @@ class Block(nn.Module):
         )
         self.around = nn.Identity()
         if stride != 1 or source != target:
-            self.around = nn.Sequential(convolution(source, target, 1, stride, bias=False), norm(target))
+            # A pool of one leaves out what the stride would: with fewer than 8 channels, oneDNN on processors
+            # without AVX-512 writes past the end of the gradient of a strided convolution of one.
+            thinned = pool(1, stride), convolution(source, target, 1, bias=False)
+            self.around = nn.Sequential(*thinned, norm(target))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.inner(x) + self.around(x))
@@ -54,11 +60,7 @@ class TokenEncoder(nn.Module):
         dims = len(shape) - 1
         if dims not in (1, 2):
             raise ValueError(f"shape={tuple(shape)}: give (channels, length) or (channels, height, width).")
-        convolution, norm, pool = (
-            (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d)
-            if dims == 1
-            else (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)
-        )
+        convolution, norm, pool = LAYERS[dims]
         stages = [width * n for n in ((2, 2, 4, 8) if dims == 1 else (1, 2, 4, 8))]
         layers = [convolution(shape[0], stages[0], 7, 2, padding=3, bias=False), norm(stages[0])]
         layers += [nn.ReLU(inplace=True), pool(3, 2, padding=1)]
