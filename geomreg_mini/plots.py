@@ -302,7 +302,7 @@ def gain_map(panels, *, rows, columns, scale=100, unit="points"):
         mean, low, high = (grid[name].to_numpy().reshape(len(down), len(across)) for name in cells)
         sns.heatmap(mean, ax=ax, cmap="PuOr_r", center=0, vmin=-limit, vmax=limit, cbar=False)
         for y, x in np.argwhere(~np.isnan(mean)):
-            _gain_cell(ax, x, y, mean[y, x], low[y, x], high[y, x], dark=abs(mean[y, x]) > 0.6 * limit)
+            gain_cell(ax, x, y, mean[y, x], low[y, x], high[y, x], dark=abs(mean[y, x]) > 0.6 * limit)
         ax.set_xticklabels([" ".join(map(str, column)) for column in across])
         ax.set_yticklabels([" ".join(map(str, row)).replace("_", " ") for row in down], rotation=0)
         ax.set_title(title)
@@ -312,11 +312,13 @@ def gain_map(panels, *, rows, columns, scale=100, unit="points"):
     return fig
 
 
-def _gain_cell(ax, x, y, mean, low, high, dark) -> None:
+def gain_cell(ax, x, y, mean, low, high, dark) -> None:
+    """Write a gain and its interval into column ``x`` and row ``y`` of a map; NaN bounds leave it out."""
     clear = low > 0 or high < 0
     look = {"ha": "center", "va": "center", "color": "white" if dark else "black"}
     ax.text(x + 0.5, y + 0.36, f"{mean:+.1f}", fontsize=10, weight="bold" if clear else "normal", **look)
-    ax.text(x + 0.5, y + 0.72, f"[{low:+.1f}, {high:+.1f}]", fontsize=7.5, **look)
+    if low == low:
+        ax.text(x + 0.5, y + 0.72, f"[{low:+.1f}, {high:+.1f}]", fontsize=7.5, **look)
     if clear:
         frame = {"fill": False, "edgecolor": "black", "linewidth": 1.6}
         ax.add_patch(plt.Rectangle((x + 0.04, y + 0.06), 0.92, 0.88, **frame))

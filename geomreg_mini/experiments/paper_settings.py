@@ -18,12 +18,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
+from ..paper import FIGURE_7, FIGURE_8, TABLE_1
 from ..records import Record
 from ..regularizer import GeometryRegularizer
 from ..training import TrainConfig
-from .sweeps import UNSEEN_SPEAKERS, command, recorded, work_through
+from .sweeps import UNSEEN_SPEAKERS, command, markdown, paired_gains, recorded, work_through
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +66,19 @@ HEADLINE = {
               "intra1-inter1-tau0.25"),
     "dgl": ("none", "beta0.2-tau0.25", "beta2-tau0.25"),
 }  # fmt: skip
+NAMES = {"joint": "joint training", "dgl": "DGL"}
+COLUMNS = {
+    "fused": "test/accuracy/fused",
+    "audio alone": "test/accuracy/audio",
+    "image alone": "test/accuracy/image",
+    "audio, k-NN": "test/knn_probe/audio",
+    "image, k-NN": "test/knn_probe/image",
+    "drift": "test/paired_drift/audio-image",
+    "mean cosine, audio": "test/mean_cosine/audio",
+    "mean cosine, image": "test/mean_cosine/image",
+    "effective rank, audio": "test/effective_rank/audio",
+}
+WATCHED = {"dose": "dose", "active": "pairs outside the band", "alpha": "alpha"}
 
 
 def run_cell(paradigm: str, seed: int, settings: Sequence[str], folder: Path) -> int:
@@ -95,23 +110,255 @@ def run_settings(folder: str | Path, *, jobs: int = 2) -> None:
 
 
 def load_settings(folder: str | Path) -> pd.DataFrame:
-    """Return one row per run: paradigm, setting, seed, and every metric.
+    """Return one row per run: paradigm, setting, seed, and every metric, with doses as train/dose/<modality>.
+
+    A dose is the mean over the recorded epochs, and so are train/active/<pair> and train/alpha/<modality>.
 
     Raises:
-        FileNotFoundError: if no seed has a run without regularizer below ``folder``.
+        FileNotFoundError: if a setting of ``HEADLINE`` has no records below ``folder``.
     """
     import pandas as pd
 
     rows = []
-    for path in sorted(Path(folder).glob("*/seed*/*.json")):
-        record = Record.load(path)
-        rows.append({"paradigm": path.parts[-3], "setting": path.stem, "seed": record.seed, **record.metrics})
-    frame = pd.DataFrame(rows)
-    if frame.empty or not (frame["setting"] == "none").any():
+    for paradigm, seed, settings in cells():
+        for name in settings:
+            path = Path(folder) / paradigm / f"seed{seed}" / f"{name}.json"
+            if path.exists():
+                record = Record.load(path)
+                watched = {k: fmean(v) for k, v in record.series.items() if k.split("/")[1] in WATCHED}
+                cell = {"paradigm": paradigm, "setting": name, "seed": seed}
+                rows.append({**cell, **record.metrics, **watched})
+    frame = pd.DataFrame(rows, columns=None if rows else ["paradigm", "setting"])
+    there = set(zip(frame["paradigm"], frame["setting"], strict=True))
+    missing = [f"{paradigm} {name}" for paradigm in HEADLINE for name in HEADLINE[paradigm]
+               if (paradigm, name) not in there]  # fmt: skip
+    if missing:
         raise FileNotFoundError(
-            f"no records below {folder}: run 'python -m geomreg_mini.experiments.paper_settings' first."
+            f"no records of {', '.join(missing)} below {folder}: run "
+            "'python -m geomreg_mini.experiments.paper_settings' first."
         )
     return frame
+
+
+def load_watched(folder: str | Path) -> pd.DataFrame:
+    """Return what the runs of ``HEADLINE`` watched over epochs, means over seeds and modalities or pairs.
+
+    Columns: paradigm, setting, epoch, and "dose", "active" and "alpha", NaN if there is none.
+    """
+    import pandas as pd
+
+    parts = []
+    for paradigm, names in HEADLINE.items():
+        for name in names[1:]:
+            for path in sorted(Path(folder).glob(f"{paradigm}/seed*/{name}.json")):
+                history = Record.load(path).history
+                history = history[history["quantity"].isin(WATCHED)]
+                parts.append(history.assign(paradigm=paradigm, setting=name))
+    keys = ["paradigm", "setting", "epoch"]
+    return (
+        pd.concat(parts)
+        .pivot_table(index=keys, columns="quantity", values="value", sort=False)
+        .reindex(columns=list(WATCHED))
+        .reset_index()
+    )
+
+
+def gains(frame: pd.DataFrame, metric: str, against: str = "none") -> pd.DataFrame:
+    """Return the difference of every setting to ``against``, paired by seed, as ``paired_gains`` does.
+
+    One row per paradigm and setting, with ``detectable``: the difference that a paired t-test at 5 % would
+    find with a chance of 80 %, by the standard deviation of these differences.
+    """
+    import pandas as pd
+    from scipy.stats import t
+
+    treated = frame[frame["setting"] != against]
+    baseline = treated[["paradigm", "setting", "seed"]].merge(
+        frame[frame["setting"] == against].drop(columns="setting"), on=["paradigm", "seed"]
+    )
+    treated = treated.merge(baseline[["paradigm", "setting", "seed"]])
+    rows = paired_gains(treated, baseline, metric, ["paradigm", "setting"])
+    pairs = treated.merge(baseline, on=["paradigm", "setting", "seed"], suffixes=("", " of baseline"))
+    difference = pairs[metric] - pairs[f"{metric} of baseline"]
+    spread = difference.groupby([pairs["paradigm"], pairs["setting"]]).std().rename("detectable")
+    rows = pd.merge(rows, spread.reset_index(), on=["paradigm", "setting"])
+    free = rows["seeds"] - 1
+    rows["detectable"] *= (t.ppf(0.975, free) + t.ppf(0.8, free)) / rows["seeds"] ** 0.5
+    return rows
+
+
+def _change(row, scale: float, digits: int) -> str:
+    return " ".join(
+        f"{text}{scale * value:+.{digits}f}{end}"
+        for text, value, end in (("", row["mean"], ""), ("[", row["low"], ","), ("", row["high"], "]"))
+    )
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``HEADLINE`` as text: differences to no regularizer with 95 % intervals.
+
+    Accuracies in points, the rest in the unit of its metric; the last three columns are means in training.
+    """
+    import pandas as pd
+
+    found = {
+        name: gains(frame, metric).set_index(["paradigm", "setting"]) for name, metric in COLUMNS.items()
+    }
+    means = frame.groupby(["paradigm", "setting"]).mean(numeric_only=True)
+    rows = {}
+    for paradigm, names in HEADLINE.items():
+        for name in names[1:]:
+            cell, digits = (paradigm, name), {"drift": 2, "cosine": 2}
+            texts = {"seeds": str(int(found["fused"].loc[cell, "seeds"]))}
+            for column, gained in found.items():
+                metric = COLUMNS[column]
+                scale = 100 if "accuracy" in metric or "probe" in metric else 1
+                places = next((n for word, n in digits.items() if word in metric), 1)
+                texts[column] = _change(gained.loc[cell], scale, places)
+            texts["would have seen, fused"] = f"{100 * found['fused'].loc[cell, 'detectable']:.1f}"
+            for column, part in WATCHED.items():
+                values = means.loc[cell].filter(like=f"train/{column}/").dropna()
+                texts[part] = f"{values.mean():.2f}" if len(values) else "-"
+            rows[f"{NAMES[paradigm]}, {described(name)}"] = texts
+    return pd.DataFrame(rows).T
+
+
+def described(setting: str) -> str:
+    """Return a setting in words.
+
+    >>> described("beta0.2-tau0.25"), described("intra1-inter1-tau0.25")
+    ('beta 0.2, radius 0.25', 'plain sum 1 + 1, radius 0.25')
+    """
+    reg = SETTINGS[setting]
+    if reg is None:
+        return "none"
+    if reg.balance == "pareto":
+        return f"beta {reg.strength:g}, radius {reg.radius:g}" + (", Algorithm 1" * (reg.at == "parameters"))
+    return f"plain sum {reg.dispersion_weight:g} + {reg.anchoring_weight:g}, radius {reg.radius:g}"
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """Return ``table`` in Markdown, and a line each on the paper's eighteen cells."""
+    lines = [markdown(table(frame), "digits, minus no regularizer"), ""]
+    fused = gains(frame, COLUMNS["fused"])
+    for paradigm in RATES:
+        for words, start in (("beta x tau", "beta"), ("lambda x lambda", "intra")):
+            names = [n for n in SETTINGS if n.startswith(start) and _of_the_paper(n)]
+            rows = fused[(fused["paradigm"] == paradigm) & fused["setting"].isin(names)]
+            if len(rows):
+                up, down = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+                lines.append(
+                    f"- {NAMES[paradigm]}, the paper's {words}: mean {100 * rows['mean'].mean():+.1f} points "
+                    f"over {len(rows)} cells; the interval excludes zero above in {up}, below in {down}."
+                )
+    return "\n".join(lines)
+
+
+def _of_the_paper(setting: str) -> bool:
+    reg = SETTINGS[setting]
+    if reg is None or reg.at == "parameters":
+        return False
+    if reg.balance == "pareto":
+        return reg.strength in BETAS and reg.radius in TAUS
+    return reg.dispersion_weight in INTRAS
+
+
+def _grid(frame, metric: str, paradigm: str, rows: Sequence[float], columns: Sequence[float], name: str):
+    """Gains in points of a grid of settings as three matrices: mean, low, high; NaN where nothing is."""
+    import numpy as np
+
+    found = gains(frame[frame["paradigm"] == paradigm], metric).set_index("setting")
+    names = [[name.format(row, column) for column in columns] for row in rows]
+    lines = found.reindex(sum(names, []))[["mean", "low", "high"]].to_numpy() * 100
+    return np.moveaxis(lines.reshape(len(rows), len(columns), 3), 2, 0)
+
+
+def _published(cells_of: dict, base: float, rows: Sequence[float], columns: Sequence[float]):
+    import numpy as np
+
+    mean = np.array([[cells_of[row, column] - base for column in columns] for row in rows])
+    return np.stack([mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)])
+
+
+def figure(frame: pd.DataFrame):
+    """Draw maps of gains: Figures 8 and 7 of the paper, ours for the same cells, and larger strengths.
+
+    All in points; the paper's cells are minus the row of DGL in its Table 1.
+    """
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    from .. import plots
+
+    plots.use_style()
+    theirs = [(data, TABLE_1[data]["DGL"][2][0]) for data in ("CREMA-D", "Kinetics-Sounds")]
+    fused, probe = COLUMNS["fused"], COLUMNS["image, k-NN"]
+    beta, intra = "beta{:g}-tau{:g}", "intra{:g}-inter{:g}"
+    panels = []
+    for data, base in theirs:
+        panels.append((f"the paper, {data}", BETAS, TAUS, _published(FIGURE_8[data], base, BETAS, TAUS)))
+    for paradigm in RATES:
+        title = f"digits, {NAMES[paradigm]}"
+        panels.append((title, BETAS, TAUS, _grid(frame, fused, paradigm, BETAS, TAUS, beta)))
+    for data, base in theirs:
+        intras, inters = (sorted({cell[k] for cell in FIGURE_7[data]}) for k in (0, 1))
+        panels.append(
+            (f"the paper, {data}", intras, inters, _published(FIGURE_7[data], base, intras, inters))
+        )
+    for paradigm in RATES:
+        title = f"digits, {NAMES[paradigm]}"
+        panels.append((title, INTRAS, INTERS, _grid(frame, fused, paradigm, INTRAS, INTERS, intra)))
+    for metric, words in ((fused, "fused"), (probe, "image, k-NN")):
+        for paradigm in RATES:
+            matrices = _grid(frame, metric, paradigm, MORE_BETAS, MORE_TAUS, beta)
+            panels.append((f"digits, {NAMES[paradigm]}: {words}", MORE_BETAS, MORE_TAUS, matrices))
+    fig, axes = plt.subplots(3, 4, figsize=(13, 9.6), height_ratios=(3, 3, 4.6))
+    for ax, (title, rows, columns, (mean, low, high)) in zip(axes.flat, panels, strict=True):
+        sns.heatmap(mean, ax=ax, cmap="PuOr_r", center=0, vmin=-6, vmax=6, cbar=False)
+        for y, row in enumerate(mean):
+            for x, value in enumerate(row):
+                if value == value:
+                    plots.gain_cell(ax, x, y, value, low[y, x], high[y, x], dark=abs(value) > 3.6)
+        ax.set_title(title, fontsize=10)
+        ax.set_xticklabels([f"{c:g}" for c in columns])
+        ax.set_yticklabels([f"{r:g}" for r in rows], rotation=0)
+        ax.tick_params(length=0)
+    for row, (down, across) in enumerate(
+        (("strength beta", "radius tau"), ("dispersion weight", "anchoring weight, radius 0"),
+         ("strength beta", "radius tau"))
+    ):  # fmt: skip
+        axes[row, 0].set_ylabel(down)
+        for ax in axes[row]:
+            ax.set_xlabel(across)
+    bar = fig.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.5, extend="both")
+    bar.set_label("gain over no regularizer (points)")
+    return fig
+
+
+def watched_figure(watched: pd.DataFrame):
+    """Draw dose, share of pairs outside the band and alpha over epochs, of what ``load_watched`` gave."""
+    import matplotlib.pyplot as plt
+
+    from .. import plots
+
+    plots.use_style()
+    styles = plots.modality_style([name for name in HEADLINE["joint"][1:]])
+    fig, axes = plt.subplots(len(RATES), 3, figsize=(11, 5.6), sharex=True, sharey="col")
+    for row, paradigm in zip(axes, RATES, strict=True):
+        for setting, style in styles.items():
+            part = watched[(watched["paradigm"] == paradigm) & (watched["setting"] == setting)]
+            for ax, quantity in zip(row, WATCHED, strict=True):
+                if len(part):
+                    ax.plot(part["epoch"], part[quantity], ms=4, label=described(setting), **style)
+        row[0].set_ylabel(NAMES[paradigm])
+        row[0].set_yscale("log")
+    for ax, words in zip(axes[0], WATCHED.values(), strict=True):
+        ax.set_title(words, fontsize=11)
+    for ax in axes[-1]:
+        ax.set_xlabel("epoch")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    return fig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -121,8 +368,8 @@ def main(arguments: list[str] | None = None) -> int:
         "results/paper_settings",
         run_settings,
         load_settings,
-        str,
-        str,
+        summary,
+        figure,
         arguments,
     )
 

@@ -71,6 +71,22 @@ def test_three_modalities(in_turn, device):
     )
 
 
+@pytest.mark.parametrize(("batch", "width"), [(64, 128), (1024, 512)])
+def test_the_balance_at_the_embeddings_beside_the_sum(in_turn, batch, width, device):
+    embeddings = leaves(batch, width, device)
+    plain, balanced = GeometryRegularizer(radius=0.25), GeometryRegularizer(balance="pareto", radius=0.25)
+    in_turn(
+        lambda: balanced(embeddings).total.backward(),
+        lambda: plain(embeddings).total.backward(),
+        group="balance",
+        what="Pareto balance at the embeddings",
+        against="plain sum",
+        device=device,
+        B=batch,
+        D=width,
+    )
+
+
 @pytest.mark.parametrize("batch", PEERS)
 def test_beside_lightly(in_turn, batch, device):
     """Its HypersphereLoss is alignment plus uniformity: both terms, without a band."""

@@ -61,6 +61,16 @@ def test_digits_step_with_and_without(in_turn, digits, device):
     in_turn(lambda: with_it.train_epoch(1), lambda: without.train_epoch(1), **options, **where)
 
 
+def test_digits_step_with_the_balance_at_the_parameters(in_turn, digits, device):
+    config, data = digits
+    balanced = GeometryRegularizer(balance="pareto", at="parameters")
+    runs = [run_of(replace(config, regularizer=r), data, device) for r in (balanced, REGULARIZER)]
+    options = {"group": "balance", "what": "digits step, Pareto balance at the parameters"}
+    where = {"device": device, "B": config.batch_size, "D": config.embedding_dim}
+    steps = [lambda run=run: run.train_epoch(1) for run in runs]
+    in_turn(*steps, against="digits step, plain sum", **options, **where)
+
+
 def test_diagnostics_of_a_digits_epoch(in_turn, digits, device):
     config, data = digits
     run = run_of(config, data, device)
