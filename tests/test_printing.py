@@ -101,7 +101,7 @@ def test_everything_is_written_also_where_nothing_can_be_printed(tmp_path, monke
     sentence = printing.write_report(tmp_path)
     assert "report.html is written; no PDF, because playwright is not installed: install" in sentence
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "numbers.csv", "claims.csv"}
-    assert len((tmp_path / "numbers.csv").read_text().splitlines()) == 1 + 178 + 32
+    assert len((tmp_path / "numbers.csv").read_text().splitlines()) == 1 + 351 + 81
 
 
 def test_a_failing_notebook_is_named_with_cell_and_error(tmp_path, monkeypatch, capsys):
