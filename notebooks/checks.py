@@ -977,9 +977,7 @@ def seeds_for(answer) -> bool:
             whole / 2: "the variance of a difference is the sum of both arms' variances, not their mean.",
             needed(*case, level): "with so few, half of all studies miss the gain: 80 % power asks for more.",
             needed(*case, level + 1.281552): "that is 90 % power; for 80 % it is 0.84 deviations.",
-            needed(
-                *case, 1.644854 + power
-            ): "that is one-sided; 5 % in two tails is 1.96 deviations.",
+            needed(*case, 1.644854 + power): "that is one-sided; 5 % in two tails is 1.96 deviations.",
             needed(0.25, 4, 0): "spreads add as squares: 1 and 9 make 10, and not 16.",
             needed(0.25, 2, 0): "square the spreads: 1 and 3 make variances of 1 and 9.",
             whole * 0.25: "the standard error falls with the root of the seeds: divide by the gain squared.",
