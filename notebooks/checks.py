@@ -956,6 +956,47 @@ def best_of_ten(answer) -> bool:
     return verdict(first_problem(answer, cases), "2.3 points, from choosing alone.")
 
 
+def seeds_for(answer) -> bool:
+    """Exercise 3 of notebook 15: seeds per arm that show a gain with 80 % power at the 5 % level."""
+    level, power = 1.959964, 0.841621  # standard deviations for 5 % in two tails, and for 80 %
+
+    def needed(gain, first, second, deviations=level + power):
+        return deviations**2 * (first**2 + second**2) / gain**2
+
+    def cases(f):
+        case = (0.25, 1.0, 3.0)
+        value = f(*case)
+        if value is None or value is ...:
+            raise Open
+        value, whole = float(value), needed(*case)
+        if not math.isfinite(value) or value < 1:
+            yield f"f{case} must be a number of seeds, and yours is {value:g}."
+        mistakes = {
+            needed(0.25, 1, 0): "there are two arms, and the variance of a difference is the sum of both.",
+            needed(0.25, 0, 3): "there are two arms, and the variance of a difference is the sum of both.",
+            whole / 2: "the variance of a difference is the sum of both arms' variances, not their mean.",
+            needed(*case, level): "with so few, half of all studies miss the gain: 80 % power asks for more.",
+            needed(*case, level + 1.281552): "that is 90 % power; for 80 % it is 0.84 deviations.",
+            needed(*case, 1.644854 + power): "that is one-sided; 5 % in two tails is 1.96 deviations.",
+            needed(0.25, 4, 0): "spreads add as squares: 1 and 9 make 10, and not 16.",
+            needed(0.25, 2, 0): "square the spreads: 1 and 3 make variances of 1 and 9.",
+            whole * 0.25: "the standard error falls with the root of the seeds: divide by the gain squared.",
+            whole / (level + power): "square the 2.80 deviations too.",
+            2 * whole: "that is both arms together; the exercise asks for the seeds of each.",
+        }
+        for wrong, why in mistakes.items():
+            if abs(value - wrong) <= 2 + 0.003 * wrong:
+                yield f"f{case} is {value:g}: {why}"
+        for case in ((0.25, 1.0, 3.0), (0.25, 3.0, 1.0), (-0.4, 1.0, 1.0)):
+            value, fewest = float(f(*case)), math.ceil(needed(*case))
+            if not fewest - 1 < value <= fewest + 3:  # Student's t takes one or two more than the normal
+                yield f"f{case} must be {fewest}, or a few more with Student's t, and yours is {value:g}."
+            if value != int(value):
+                yield f"{value:.1f} seeds cannot be run: round up."
+
+    return verdict(first_problem(answer, cases), "what a gain of this size asks of each arm.")
+
+
 # Notebook 13
 
 

@@ -673,6 +673,56 @@ def test_best_of_ten_accepts_what_a_simulation_gives():
     assert checks.best_of_ten((100 * draws.max(dim=1).values / 744 - 77.65).mean().item())
 
 
+def seeds(gain, first, second, level=0.975, power=0.8):
+    normal = torch.distributions.Normal(0.0, 1.0)
+    deviations = sum(normal.icdf(torch.tensor(p, dtype=torch.float64)).item() for p in (level, power))
+    return math.ceil(deviations**2 * (first**2 + second**2) / gain**2)
+
+
+SEEDS_MISTAKES = {
+    "put your own code": lambda gain, a, b: None,
+    "yours is nan": lambda gain, a, b: float("nan"),
+    "yours is inf": lambda gain, a, b: float("inf"),
+    "yours is 0": lambda gain, a, b: 0,
+    "there are two arms": lambda gain, a, b: seeds(gain, a, 0),
+    "not their mean": lambda gain, a, b: seeds(gain, a, b) / 2,
+    "half of all studies miss": lambda gain, a, b: seeds(gain, a, b, power=0.5),
+    "that is 90 % power": lambda gain, a, b: seeds(gain, a, b, power=0.9),
+    "that is one-sided": lambda gain, a, b: seeds(gain, a, b, level=0.95),
+    "spreads add as squares": lambda gain, a, b: seeds(gain, a + b, 0),
+    "square the spreads": lambda gain, a, b: seeds(gain, a**0.5, b**0.5),
+    "divide by the gain squared": lambda gain, a, b: seeds(abs(gain) ** 0.5, a, b),
+    "square the 2.80": lambda gain, a, b: seeds(gain, a, b) / 2.80,
+    "both arms together": lambda gain, a, b: 2 * seeds(gain, a, b),
+    "cannot be run: round up": lambda gain, a, b: seeds(gain, a, b) - 0.1,
+    "must be 1256": lambda gain, a, b: 1000,
+    "f(-0.4, 1.0, 1.0) must be": lambda gain, a, b: seeds(max(gain, 0.1), a, b),
+    "stopped with TypeError": lambda gain: 3,
+}
+
+
+@pytest.mark.parametrize("sentence", SEEDS_MISTAKES)
+def test_seeds_for_names_the_mistake(sentence, capsys):
+    assert not checks.seeds_for(SEEDS_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_seeds_for_accepts_the_normal_formula_and_students_t():
+    from scipy.stats import nct, t
+
+    def with_t(gain, a, b):
+        n = 2
+        while True:  # the smallest n whose noncentral t has the power, spreads pooled
+            shift, freedom = abs(gain) / math.sqrt((a**2 + b**2) / n), 2 * n - 2
+            if nct.sf(t.ppf(0.975, freedom), freedom, shift) >= 0.8:
+                return n
+            n += 1
+
+    assert checks.seeds_for(seeds) and checks.seeds_for(with_t)
+    assert with_t(0.5, 1, 1) == 64, "the textbook's number for half a standard deviation"
+    assert seeds(0.51, 1.05, 0.38) == 38
+
+
 def parts(name, count=2):
     return tuple(name.split("_")[:count])
 

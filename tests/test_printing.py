@@ -49,6 +49,14 @@ def test_the_report_has_neither_code_nor_predictions_nor_exercises(small):
     assert [cell.source for cell in small.cells][0].startswith("# 01"), "the notebook itself is as it was"
 
 
+def test_folded_tables_are_open_on_paper(small):
+    cell = new_code_cell("1")
+    table = "<details><summary>Long</summary><table></table></details>"
+    cell.outputs = [new_output("display_data", data={"text/html": table})]
+    small.cells.append(cell)
+    assert table.replace("<details>", "<details open>") in printing.page(small)
+
+
 def test_links_to_other_notebooks_become_text_and_others_stay(small):
     page = printing.page(small)
     assert "See notebook 07 and" in page and '<a href="https://dgl.org">DGL</a>' in page
@@ -71,14 +79,15 @@ def test_the_committed_report_stands_alone(committed):
     links = re.findall(r'<a [^>]*href="([^"]+)"', committed)
     assert links and all(link.startswith(("#", "https://")) for link in links)
     texts = [figure.get("alt", "") for figure in figures(committed)]
-    assert len(texts) == 4 and min(map(len, texts)) > 20
+    assert len(texts) == 5 and min(map(len, texts)) > 20
 
 
 def test_the_committed_report_is_complete(committed):
     for part in ("1 · The rule", "2 · Every number", "3 · The geometry", "4 · The claims", "5 · A critique",
-                 "6 · What could not be replicated", "Recap", "References"):  # fmt: skip
+                 "6 · The paper, read closely", "7 · What could not be replicated", "Recap",
+                 "References"):  # fmt: skip
         assert part in committed, part
-    assert committed.count("<table") > 15 and "Exercise" not in committed and "Not yet" not in committed
+    assert committed.count("<table") > 30 and "Exercise" not in committed and "Not yet" not in committed
 
 
 class Copies:
@@ -101,7 +110,7 @@ def test_everything_is_written_also_where_nothing_can_be_printed(tmp_path, monke
     sentence = printing.write_report(tmp_path)
     assert "report.html is written; no PDF, because playwright is not installed: install" in sentence
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "numbers.csv", "claims.csv"}
-    assert len((tmp_path / "numbers.csv").read_text().splitlines()) == 1 + 178 + 32
+    assert len((tmp_path / "numbers.csv").read_text().splitlines()) == 1 + 351 + 81
 
 
 def test_a_failing_notebook_is_named_with_cell_and_error(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,8 @@
 """The replication report for a reader without Jupyter: notebook 15, executed, as one page and as PDF.
 
-The page has the notebook's prose, tables and figures, without code, predictions and exercises. The PDF is
-that page, printed by a Chromium through playwright, where the machine has both.
+The page has the notebook's prose, tables and figures, without code, predictions and exercises, and with
+folded tables open, because paper cannot unfold them. The PDF is that page, printed by a Chromium through
+playwright, where the machine has both.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def page(notebook: nbformat.NotebookNode) -> str:
         title="Replication report",
         style=styles() + PRINT,
         navigation="",
-        content=body(report_form(notebook), code=False),
+        content=body(report_form(notebook), code=False).replace("<details>", "<details open>"),
     )
 
 

@@ -9,7 +9,7 @@ is known (``protocol``), with a 95 % interval over seeds.
   than three points (``SHARP``; for what is not in percent, a quarter of the number), since an interval that
   holds everything replicates nothing. It is widened by the paper's own spread; where there is none, by the
   standard deviation of our runs, because a number without a spread may be a single run; for a number read
-  off a figure, by a tenth of it.
+  off a figure, by a tenth of it, and if it is in percent by one point (``READING``) at most.
 - *replicated in direction*: not that, but the difference to the reference row of the same table (DGL, or
   what stands for it: ``REFERENCE``), paired by seed, has the paper's sign, and its interval leaves zero out.
 - *not replicated*: neither.
@@ -24,7 +24,7 @@ epoch in both arms: a claim is judged where it can fail.
 
 *Not run (needs data or GPU)*: fewer than three seeds (``SEEDS``) are recorded, or they are of generated
 stand-ins, or of other epochs than the recipe's. *Not possible (not public)*: what one would have to run, or
-the number itself, is in no public text.
+the number itself, was not seen in public.
 """
 
 from __future__ import annotations
@@ -51,45 +51,72 @@ STATUSES = (REPLICATED, DIRECTION, FAILED, NOT_RUN, NOT_PUBLIC)
 
 SEEDS = 3  # with fewer there is no interval worth the name
 SHARP = 3.0  # points; for quantities that are not in percent a quarter of the paper's number
+READING = 1.0  # points by which an accuracy that was read off a figure may be misread
 COLUMNS = (
-    "method", "quantity", "modality", "paper", "spread", "ours", "difference", "low", "high", "seeds",
-    "status", "protocol", "record", "reason",
+    "method", "quantity", "modality", "setting", "known", "paper", "spread", "ours", "difference", "low",
+    "high", "seeds", "status", "protocol", "record", "reason",
 )  # fmt: skip
 
 RECIPE_OF = {"CREMA-D": "crema_d", "Kinetics-Sounds": "kinetics_sounds", "CUBICC": "cubicc", "XRF55": "xrf55"}
 TITLES = {
     "table_1": "Table 1",
-    "ablation": "component ablation",
     "table_2": "Table 2",
-    "geometry": "geometry",
+    "table_3": "Table 3",
+    "table_4": "Table 4, components",
+    "table_6": "Table 6, time",
+    "table_7": "Table 7, controls",
+    "figure_2": "Figure 2, geometry",
+    "figure_3": "Figure 3, geometry",
+    "figure_7": "Figure 7, weights",
+    "figure_8": "Figure 8, strength and radius",
+    "figure_9": "Figure 9, robustness",
+    "figure_10": "Figure 10, features dropped",
+    "figure_11": "Figure 11, Gaussian noise",
+    "figure_12": "Figure 12, segments missing",
     "xfi_xrf55": "X-Fi on XRF55",
 }
 # The row of each table that the others are compared with.
 REFERENCE = {
     "table_1": "DGL",
-    "ablation": "none",
     "table_2": "DCMEM",
-    "geometry": "DGL",
+    "table_3": "X-Fi",
+    "table_4": "none",
+    "table_6": "baseline",
+    "table_7": "ours",
+    "figure_2": "DGL",
+    "figure_3": "DGL",
+    "figure_7": "DGL",
+    "figure_8": "DGL",
+    "figure_9": "DGL",
+    "figure_10": "X-Fi",
+    "figure_11": "X-Fi",
+    "figure_12": "X-Fi",
     "xfi_xrf55": "baseline",
 }
 # The rows that are the reference with the regularizer on top.
 TREATED = {
     "table_1": ("DGL + DAGR",),
-    "ablation": ("dispersion", "anchoring", "both"),
     "table_2": ("DCMEM + DAGR",),
-    "geometry": ("DGL + dispersion", "DGL + DAGR"),
+    "table_3": ("X-Fi + DAGR",),
+    "table_4": ("dispersion", "anchoring", "both"),
+    "figure_2": ("DGL + dispersion", "DGL + DAGR"),
+    "figure_3": ("DGL + DAGR",),
+    "figure_7": ("DGL + DAGR",),
+    "figure_8": ("DGL + DAGR",),
 }
+GRIDS = ("figure_7", "figure_8")  # each setting is an arm of ours; their reference row stands in Table 1
+DISTURBED = ("figure_9", "figure_10", "figure_11", "figure_12")  # each setting is a metric of ours
 ANOTHER_BASELINE = ("DCMEM", "DCMEM + DAGR")  # DCMEM is not public, so ours are on top of something else
 PAPER_PICKS, WE_PICK = "test split picks the epoch", "validation picks the epoch"
 
-# What the paper reports and public text does not: (data set or table, what is missing).
+# What a comparison would need and was not seen in public: (data set or table, what is missing).
 UNPUBLISHED = (
-    ("Flickr30K", "recall@1, @5 and @10 in both directions for three CLIP models; how they were fine-tuned"),
+    ("Flickr30K", "v3's retrieval table: recall@1, @5 and @10 in both directions for three CLIP models"),
     ("MS-COCO", "the same, and whether on 1,000 or 5,000 images"),
-    ("XRF55", "the accuracy with the regularizer; known are X-Fi's own"),
-    ("CREMA-D", "accuracies of the five control objectives, and their formulas and weights"),
-    ("all", "the regularizer's formulas, weights, temperature and radius, and where embeddings are taken"),
-    ("all", "the number of seeds behind a spread, and code"),
+    ("CUBICC", "code and recipe of DCMEM, the baseline of Table 2"),
+    ("all", "the value of t in Eq. (4), and Eq. (8), which solves for the Pareto step's coefficient"),
+    ("all", "which setting of Figures 7 and 8 gives Table 1, and whether there is a warm-up"),
+    ("all", "the number of seeds behind a spread, what the spread is, and the authors' code"),
 )
 
 
@@ -110,10 +137,15 @@ def arm_of(table: str, method: str, own: str) -> tuple[str, str] | None:
     """
     base, _, terms = method.partition(" + ")
     arm = {"": "baseline", "DAGR": "regularized"}.get(terms, terms)
-    if table == "ablation":
-        return "dgl", {"none": "baseline", "both": "regularized"}.get(method, method)
+    if table in ("table_4", "table_7"):
+        arms = {"none": "baseline", "both": "regularized", "ours": "regularized"}
+        return "dgl", arms.get(method, method)
     if table == "table_2":
         return (own, arm) if base == "DCMEM" else None
+    if table == "table_6":
+        return None
+    if base == "X-Fi" and table != "xfi_xrf55":
+        return own, arm
     if table == "xfi_xrf55":
         return {"X-Fi": own, "baseline": "unimodal"}[method], "baseline"
     known = {name: paradigm for paradigm, name in NAMES.items()}
@@ -150,8 +182,11 @@ def _candidates(quantity: str, modality: str, split: str) -> list[list[str]]:
 
 def _scale(quantity: str) -> float:
     """Ours are shares where the paper's are percent."""
-    percent = quantity in ("accuracy", "ACC", "NMI", "ARI") or quantity.startswith("recall@")
+    percent = quantity in ("ACC", "NMI", "ARI") or quantity.startswith(("accuracy", "recall@"))
     return 100.0 if percent else 1.0
+
+
+Place = tuple[str, str, str]  # quantity, modality and setting of a number
 
 
 @dataclass(frozen=True)
@@ -163,15 +198,18 @@ class Recorded:
     dataset: str
     folder: str
 
-    def of(self, method: str, quantity: str, modality: str, splits: Sequence[str]) -> Ours:
-        """Our side of a number; of ``splits`` the first that has it."""
+    def of(self, method: str, place: Place, splits: Sequence[str]) -> Ours:
+        """Return our side of a number, of the first of ``splits`` that has it."""
+        quantity, modality, setting = place
         known = [] if self.runs is None else list(dict.fromkeys(self.runs["paradigm"]))
         cell = arm_of(self.table, method, own_paradigm(self.dataset, known))
         if cell is None:
-            return Ours({}, missing="this project does not train the method")
+            return Ours({}, missing="this project neither trains nor times it")
         if not known:
             return Ours({})
         paradigm, arm = cell
+        arm = setting if setting and self.table in GRIDS else arm
+        quantity = f"{quantity}_{setting}" if setting and self.table in DISTURBED else quantity
         rows = self.runs[(self.runs["paradigm"] == paradigm) & (self.runs["arm"] == arm)].set_index("seed")
         for split in splits:
             for columns in _candidates(quantity, modality, split):
@@ -205,7 +243,7 @@ def compared(
 
     Args:
         runs: what ``benchmarks.load_runs`` gave, or None where nothing is recorded.
-        table: as in ``paper.published()``: "table_1", "ablation", "table_2", "geometry" or "xfi_xrf55".
+        table: as in ``paper.published()``, such as "table_1" or "figure_8".
         dataset: as there: "CREMA-D", "Kinetics-Sounds", "CUBICC" or "XRF55".
         folder: of the records, put in front of ``record``.
         protocol: "paper" for numbers of the epoch that is best on the test split, where they were recorded;
@@ -221,12 +259,11 @@ def compared(
     """
     rows, splits = _published(table, dataset), _splits(protocol)
     recorded, reference = Recorded(runs, table, dataset, folder), REFERENCE[table]
-    theirs = rows[rows["method"] == reference].set_index(["quantity", "modality"])["mean"]
-    answer = []
+    theirs, answer = _reference(table, dataset), []
     for row in rows.itertuples():
-        place = (row.quantity, row.modality)
-        mine = recorded.of(row.method, *place, splits)
-        base = Ours({}) if row.method == reference else recorded.of(reference, *place, splits)
+        mine = recorded.of(row.method, (row.quantity, row.modality, row.setting), splits)
+        place = _place_of_reference(row, table)
+        base = Ours({}) if row.method == reference else recorded.of(reference, place, splits)
         answer.append(_number(row, mine, base, row.mean - theirs.get(place, float("nan"))))
     return _frame(answer, recorded)
 
@@ -243,11 +280,12 @@ def gains(runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = 
     if table not in TREATED:
         raise ValueError(f"table {table!r} has no row with the regularizer: choose {', '.join(TREATED)}.")
     rows, recorded = _published(table, dataset), Recorded(runs, table, dataset, folder)
-    means, answer = rows.set_index(["method", "quantity", "modality"])["mean"], []
+    theirs, answer = _reference(table, dataset), []
     for row in rows[rows["method"].isin(TREATED[table])].itertuples():
-        place = (row.quantity, row.modality)
-        mine, base = (recorded.of(name, *place, ("test",)) for name in (row.method, REFERENCE[table]))
-        answer.append(_gain(row, row.mean - means[(REFERENCE[table], *place)], mine, base))
+        place = _place_of_reference(row, table)
+        mine = recorded.of(row.method, (row.quantity, row.modality, row.setting), ("test",))
+        base = recorded.of(REFERENCE[table], place, ("test",))
+        answer.append(_gain(row, row.mean - theirs[place], mine, base))
     return _frame(answer, recorded)
 
 
@@ -293,8 +331,20 @@ def _published(table: str, dataset: str) -> pd.DataFrame:
     if rows.empty:
         known = every[["table", "dataset"]].drop_duplicates().itertuples(index=False)
         pairs = ", ".join(f"{t} of {d}" for t, d in known)
-        raise ValueError(f"the paper has no {table!r} of {dataset!r} in public text: choose from {pairs}.")
+        raise ValueError(f"the paper has no {table!r} of {dataset!r}: choose from {pairs}.")
     return rows
+
+
+def _reference(table: str, dataset: str) -> dict[Place, float]:
+    """Return the paper's numbers of the reference row; that of Figures 7 and 8 is DGL in Table 1."""
+    rows = _published("table_1" if table in GRIDS else table, dataset)
+    rows = rows[rows["method"] == REFERENCE[table]]
+    return dict(zip(rows[["quantity", "modality", "setting"]].itertuples(index=False, name=None),
+                    rows["mean"], strict=True))  # fmt: skip
+
+
+def _place_of_reference(row, table: str) -> Place:
+    return row.quantity, row.modality, "" if table in GRIDS else row.setting
 
 
 def _splits(protocol: str) -> tuple[str, ...]:
@@ -344,8 +394,9 @@ def _number(row, mine: Ours, base: Ours, lead: float) -> tuple:
         half = max(mean - low, high - mean)
         if row.spread == row.spread:
             more = row.spread
-        elif row.quantity in READ_OFF:
+        elif row.known == READ_OFF:
             more = abs(row.mean) / 10
+            more = min(more, READING) if _scale(row.quantity) == 100 else more
         else:
             more = float(np.std(values, ddof=1))
         within = low - more <= row.mean <= high + more
@@ -356,8 +407,8 @@ def _number(row, mine: Ours, base: Ours, lead: float) -> tuple:
             status, reason = FAILED, f"our interval, widened by the rule, {what}"
             if _clear(_difference(mine, base), _side(lead)):
                 status, reason = DIRECTION, f"{reason}; the difference to the reference row has its sign"
-    return (row.method, row.quantity, row.modality, row.mean, row.spread, mean, mean - row.mean, low, high, n,
-            status, mine.protocol, mine.record, reason)  # fmt: skip
+    return (row.method, row.quantity, row.modality, row.setting, row.known, row.mean, row.spread, mean,
+            mean - row.mean, low, high, n, status, mine.protocol, mine.record, reason)  # fmt: skip
 
 
 def _gain(row, paper: float, mine: Ours, base: Ours) -> tuple:
@@ -366,7 +417,7 @@ def _gain(row, paper: float, mine: Ours, base: Ours) -> tuple:
     interval = _difference(mine, base)
     mean, low, high = (interval.mean, interval.low, interval.high) if interval else (nan, nan, nan)
     seeds = interval.n if interval else len(set(mine.values) & set(base.values))
-    another, read_off = row.method in ANOTHER_BASELINE, row.quantity in READ_OFF
+    another, read_off = row.method in ANOTHER_BASELINE, row.known == READ_OFF
     if interval is None:
         status, reason = NOT_RUN, _too_few(seeds, mine)
     elif _clear(interval, _side(paper)):
@@ -385,8 +436,8 @@ def _gain(row, paper: float, mine: Ours, base: Ours) -> tuple:
         status, reason = FAILED, "our interval holds zero and rules the paper's gain out"
     else:
         status, reason = FAILED, "our interval leaves zero out on the other side"
-    return (row.method, row.quantity, row.modality, paper, nan, mean, mean - paper, low, high, seeds, status,
-            mine.protocol, mine.record, reason)  # fmt: skip
+    return (row.method, row.quantity, row.modality, row.setting, row.known, paper, nan, mean, mean - paper,
+            low, high, seeds, status, mine.protocol, mine.record, reason)  # fmt: skip
 
 
 def _too_few(seeds: int, mine: Ours) -> str:
@@ -394,41 +445,46 @@ def _too_few(seeds: int, mine: Ours) -> str:
 
 
 def shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """What ``compared`` or ``gains`` gave in the form of the paper's tables, as text.
+    """Return what ``compared`` or ``gains`` gave in the form of the paper's tables, as text.
 
-    Down go methods (and quantities), across modalities, or where there are more than three of them the other
-    way round; of each the paper's number with its spread, ours with its interval, the difference and the
-    status. Where nothing is recorded "ours" says so and stands alone.
+    Methods (with quantities) go down and modalities across; with more than three modalities, or with several
+    settings, methods go across. Each cell has the paper's number with its spread ("~" if it was read off a
+    figure), ours with its interval, the difference and the status. If nothing is recorded, "ours" says so and
+    stands alone.
     """
     import pandas as pd
 
-    several, many = frame["quantity"].nunique() > 1, frame["modality"].nunique() > 3
+    head, across = "method", "modality"
+    if frame["modality"].nunique() > 3 or frame["setting"].any():
+        head, across = across, head
+    wanted = {head: frame[head].nunique() > 1, "quantity": frame["quantity"].nunique() > 1}
+    levels = [name for name, yes in (wanted | {"setting": frame["setting"].any()}).items() if yes] or [head]
+    digits = {quantity: max(map(_decimals, part["paper"])) for quantity, part in frame.groupby("quantity")}
     answer: dict[tuple[str, str], dict] = {}
     for row in frame.itertuples():
-        digits = _digits(row.quantity)
-        spread = f" ± {row.spread:.{digits}f}" if row.spread == row.spread else ""
-        interval = f" [{row.low:.{digits}f}, {row.high:.{digits}f}]" if row.low == row.low else ""
+        places = digits[row.quantity]
+        spread = f" ± {row.spread:.{places}f}" if row.spread == row.spread else ""
+        interval = f" [{row.low:.{places}f}, {row.high:.{places}f}]" if row.low == row.low else ""
         status = row.status.split(" (")[0]
-        cells = {"paper": _text(row.paper, digits) + spread}
-        cells["ours"] = _text(row.ours, digits) + interval if row.seeds else status
+        cells = {"paper": "~" * (row.known == READ_OFF) + _text(row.paper, places) + spread}
+        cells["ours"] = _text(row.ours, places) + interval if row.seeds else status
         if frame["seeds"].any():
-            cells["difference"] = _text(row.difference, digits, sign=True)
+            cells["difference"] = _text(row.difference, places, sign=True)
             cells["status"] = status if row.seeds else ""
-        down, across = (row.modality, row.method) if many else (row.method, row.modality)
-        index = (down, row.quantity) if several else down
+        index = tuple(getattr(row, name) for name in levels)
         for name, cell in cells.items():  # no line ends within an interval
-            answer.setdefault((across, name), {})[index] = cell.replace(" ", "\N{NO-BREAK SPACE}")
+            column = answer.setdefault((getattr(row, across), name), {})
+            column[index if len(levels) > 1 else index[0]] = cell.replace(" ", "\N{NO-BREAK SPACE}")
     text = pd.DataFrame(answer).fillna("")
-    head = "modality" if many else "method"
-    text.index.names = [head, "quantity"] if several else [head]
+    text.index.names = levels
     if not any(across for across, _ in answer):
         text.columns = text.columns.droplevel(0)
     return text
 
 
-def _digits(quantity: str) -> int:
-    known = {"accuracy": 2, "effective_rank": 1, "paired_drift": 2}
-    return known.get(quantity, 1 if _scale(quantity) == 100 else 5)
+def _decimals(value: float) -> int:
+    """Return how many decimals the paper's number has."""
+    return len(f"{round(value, 6):f}".rstrip("0").partition(".")[2])
 
 
 def _text(value: float, digits: int, sign: bool = False) -> str:
