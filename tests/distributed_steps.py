@@ -39,7 +39,13 @@ CONFIGS = {
         )
         for name in ("dgl", "g_blending", "ogm_ge", "pmr", "agm", "mla")  # most of them remember something
     },
-    "step/pareto": replace(ONE_STEP, combination="pareto"),
+    "step/pareto": replace(ONE_STEP, combination="task_pareto"),
+    **{
+        f"step/balanced at {at}": replace(
+            ONE_STEP, regularizer=GeometryRegularizer(balance="pareto", strength=2.0, radius=0.1, at=at)
+        )
+        for at in ("embeddings", "parameters")
+    },
     "step/hidden": replace(ONE_STEP, depth="hidden"),
     "step/logits": replace(ONE_STEP, depth="logits"),
 }
