@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+FLOOR = 1e-7  # added to magnitudes before their logarithm
 # A damaged or malicious file must not take all of the memory. Clips last ten seconds.
 LONGEST, PIXELS = 600, 2**25  # seconds; of a frame
 # Nothing else is opened, whatever the name says: playlists make FFmpeg read other files and addresses.
@@ -53,7 +54,7 @@ def spectrogram(samples: np.ndarray, p: Preprocessing) -> np.ndarray:
     """Log-magnitude short-time Fourier transform: (n,) float32 -> ``p.spectrogram_shape`` float32.
 
     Repeated or cut to ``p.seconds``, clipped to [-1, 1], a periodic Hann window centered on every
-    ``p.hop``-th sample with zeros beyond the ends, then log(magnitude + 1e-7). This is librosa's transform;
+    ``p.hop``-th sample with zeros beyond the ends, then log(magnitude + FLOOR). This is librosa's transform;
     its releases before 0.10 mirrored the sound at its ends, which changes the outermost columns only.
     """
     length = int(p.sample_rate * p.seconds)
@@ -64,7 +65,7 @@ def spectrogram(samples: np.ndarray, p: Preprocessing) -> np.ndarray:
     # float64 up to the transform, as librosa: where the recording has nothing, above its own bandwidth, a
     # logarithm shows the rounding of a less precise one
     magnitude = np.abs(np.fft.rfft(pieces * window, axis=1).astype(np.complex64)).T
-    return np.log(magnitude + np.float32(1e-7))
+    return np.log(magnitude + np.float32(FLOOR))
 
 
 def read_wav(path: Path, p: Preprocessing) -> np.ndarray:

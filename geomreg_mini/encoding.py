@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,8 @@ def encode(
     *,
     modalities: Sequence[str] | None = None,
     noise: float = 0.0,
+    change: Callable[[Tensor, Tensor], Tensor] | None = None,
+    embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
     batch_size: int = 256,
 ) -> Encoded:
     """Embed a split in evaluation mode; the model's mode is left as it was.
@@ -38,6 +40,8 @@ def encode(
         modalities: which to embed; all of the model's by default.
         noise: standard deviation of Gaussian noise added to the inputs, in units of each input's own standard
             deviation over the batch. The noise is fixed by the sample's position and ``batch_size``.
+        change: (inputs (B, ...) of one modality, indices (B,) of their samples) -> inputs to embed instead.
+        embed: inputs -> what is returned as embeddings; ``model.encode`` by default.
         batch_size: samples a forward pass.
     """
     device = next(model.parameters()).device
@@ -55,7 +59,9 @@ def encode(
             for m, x in inputs.items():
                 standard = torch.randn(x.shape, generator=generator).to(device)
                 inputs[m] = x + noise * x.std() * standard
-        for m, z in model.encode(inputs).items():
+        if change is not None:
+            inputs = {m: change(x, chunk) for m, x in inputs.items()}
+        for m, z in (embed or model.encode)(inputs).items():
             parts[m].append(z)
         labels.append(batch["label"].to(device))
     model.train(was_training)

@@ -6,20 +6,23 @@ split first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .corruptions import KINDS, chosen, corrupted, fitting, missing
 from .encoding import Encoded, encode
 
 if TYPE_CHECKING:
     from .paradigms import Paradigm
 
 CORRUPTION_STRENGTHS = (0.5, 1.0, 2.0)
+BATCH = 128  # samples that are fused or disturbed at a time; no result depends on it
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -73,6 +76,73 @@ def robustness(
             logits = paradigm.fused_logits({**embeddings, m: noisy})
             metrics[f"accuracy_corrupted_{strength}/{m}"] = accuracy(logits, encoded.labels)
     return metrics
+
+
+@torch.no_grad()
+def disturbed(
+    paradigm: Paradigm,
+    data,
+    split,
+    kinds: Iterable[str] | Mapping[str, Sequence[float]] | None = None,
+    *,
+    embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
+    logits_of: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
+) -> dict[str, float]:
+    """Return ``accuracy_<kind>_<level>/<modality>``: fused accuracy with that one modality disturbed.
+
+    The axes of the paper's Figures 9 to 12. An example: ``accuracy_snr_20/audio``, at 20 dB. Nothing is
+    trained again.
+
+    Args:
+        paradigm: with its fitted model.
+        data: the data set; its ``forms`` say which kinds fit which modality.
+        split: of it.
+        kinds: names in ``corruptions.KINDS``, with the paper's levels, or name -> levels; by default every
+            kind that fits a modality.
+        embed: inputs -> features {modality: (B, ...)}; the model's embeddings by default.
+        logits_of: features -> fused logits (B, C); the paradigm's by default.
+
+    Raises:
+        ValueError: a kind that is unknown or fits no modality, or a level out of range.
+    """
+    model, positions = paradigm.model, torch.arange(len(split))
+    kinds = chosen(kinds, data.forms, model.modalities)
+    if not kinds:
+        return {}
+    predict, metrics = _in_parts(logits_of or paradigm.fused_logits), {}
+    clean = encode(model, split, embed=embed, batch_size=BATCH)
+    features, labels = clean.embeddings, clean.labels
+    whole = predict(features)
+    for m, z in features.items():
+        std = z.std().item()
+        rest = predict({other: x for other, x in features.items() if other != m})
+        for kind, levels in kinds.items():
+            if m not in fitting(kind, data.forms, model.modalities):
+                continue
+            for level in levels:
+                if KINDS[kind].change is None:
+                    gone = missing(len(split), level).to(labels.device)
+                    logits = torch.where(gone[:, None], rest, whole)
+                elif KINDS[kind].form is None:
+                    logits = predict({**features, m: corrupted(kind, level, z, positions, std)})
+                else:
+                    change = partial(corrupted, kind, level, about=data.forms[m])
+                    other = encode(
+                        model, split, modalities=(m,), change=change, embed=embed, batch_size=BATCH
+                    )
+                    logits = predict({**features, **other.embeddings})
+                metrics[f"accuracy_{kind}_{level:g}/{m}"] = accuracy(logits, labels)
+    return metrics
+
+
+def _in_parts(logits_of: Callable[[Mapping[str, Tensor]], Tensor]):
+    """``logits_of`` for features of any number of samples."""
+
+    def predict(features: Mapping[str, Tensor]) -> Tensor:
+        parts = zip(*(z.split(BATCH) for z in features.values()), strict=True)
+        return torch.cat([logits_of(dict(zip(features, part, strict=True))) for part in parts])
+
+    return predict
 
 
 def linear_probe(

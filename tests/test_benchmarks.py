@@ -5,8 +5,9 @@ import signal
 from dataclasses import replace
 
 import pytest
+import torch
 
-from geomreg_mini import training
+from geomreg_mini import GeometryRegularizer, training
 from geomreg_mini.experiments import benchmarks, sweeps
 from geomreg_mini.experiments.benchmarks import (
     ARMS,
@@ -21,6 +22,7 @@ from geomreg_mini.experiments.benchmarks import (
     main,
 )
 from geomreg_mini.experiments.recipes import RECIPES, Recipe
+from geomreg_mini.experiments.recipes.audiovisual import LAMBDAS
 from geomreg_mini.geometry import geometry_report
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
@@ -138,20 +140,78 @@ def test_an_unknown_paradigm_is_one_sentence_and_status_one(tmp_path, capfd):
     assert capfd.readouterr().err.startswith("benchmarks: paradigm='sorting' is unknown: choose one of joint")
 
 
-def test_an_arm_is_the_recipe_with_its_terms_and_the_given_weights():
-    weights = {"dispersion_weight": 0.02, "anchoring_weight": 3.0, "radius": 0.4}
-    made = {arm: config("toy", Run("dgl", arm, 2), weights) for arm in ARMS}
+def test_an_arm_is_the_recipe_with_its_regularizer_and_the_given_settings():
+    made = {arm: config("toy", Run("dgl", arm, 2), {"radius": 0.4, "temperature": 0.2}) for arm in ARMS}
     assert made["baseline"] == replace(TINY, seed=2)
-    terms = {
-        arm: (c.regularizer.dispersion_weight, c.regularizer.anchoring_weight, c.regularizer.radius)
-        for arm, c in made.items()
-        if c.regularizer is not None
-    }
-    assert terms == {
-        "regularized": (0.02, 3.0, 0.4),
-        "dispersion": (0.02, 0.0, 0.4),
-        "anchoring": (0.0, 3.0, 0.4),
-    }
+    shared = {"radius": 0.4, "temperature": 0.2}
+    paper = GeometryRegularizer(balance="pareto", strength=0.15, at="parameters", **shared)
+    assert made["regularized"] == replace(TINY, seed=2, regularizer=paper)
+    spread = GeometryRegularizer(0.15, 0.0, reduction="sum", **shared)
+    assert made["dispersion"] == replace(TINY, seed=2, regularizer=spread)
+    agree = GeometryRegularizer(0.0, 0.15, **shared)
+    assert made["anchoring"] == replace(TINY, seed=2, regularizer=agree)
+    strong = config("toy", Run("dgl", "regularized", 2), {"strength": 2.0}).regularizer
+    assert (strong.strength, strong.radius) == (2.0, 0.25)
+
+
+def test_the_arms_of_one_term_are_the_default_with_alpha_held_at_zero_and_one():
+    generator = torch.Generator().manual_seed(0)
+    z = {m: torch.randn(9, 5, generator=generator).requires_grad_() for m in "ab"}
+
+    def gradients(regularizer, **more):
+        total = regularizer({m: x * 1 for m, x in z.items()}, **more).total
+        return torch.cat([g.flatten() for g in torch.autograd.grad(total, list(z.values()))])
+
+    arms = {arm: regularizer for arm, regularizer in ARMS.items() if regularizer is not None}
+    default = GeometryRegularizer(**arms["regularized"].hyperparameters() | {"at": "embeddings"})
+    alpha = default(z).alpha
+    mixed = [
+        alpha[m] * one + (1 - alpha[m]) * two
+        for m, one, two in zip(
+            "ab",
+            gradients(arms["anchoring"]).chunk(2),
+            gradients(arms["dispersion"]).chunk(2),
+            strict=True,
+        )
+    ]
+    assert torch.allclose(torch.cat(mixed), gradients(default), atol=1e-6)
+
+
+def test_the_papers_settings_and_controls_are_arms_of_their_data_sets(tmp_path, capfd):
+    for name, sums in LAMBDAS.items():
+        arms = RECIPES[name].arms
+        assert len(arms) == 9 + 9 + 4
+        strong = arms["beta0.2-tau0.25"]
+        assert (strong.balance, strong.at, strong.strength, strong.radius, strong.temperature) == (
+            "pareto", "parameters", 0.2, 0.25, 0.5,
+        )  # fmt: skip
+        for intra in sums[0]:
+            for inter in sums[1]:
+                made = config(name, Run("dgl", f"intra{intra}-inter{inter}", 0)).regularizer
+                assert made.hyperparameters() == GeometryRegularizer(intra, inter, radius=0).hyperparameters()
+        assert {f"beta{b}-tau{t}" for b in ("0.1", "0.15", "0.2") for t in ("0", "0.25", "0.5")} < set(arms)
+    default = config("crema_d", Run("dgl", "regularized", 0))
+    assert default == config("crema_d", Run("dgl", "beta0.15-tau0.25", 0)), "the paper's default form"
+    assert main(command(tmp_path, "--arms", "beta0.2-tau0.25")) == 1
+    err = capfd.readouterr().err
+    assert err == (
+        "benchmarks: toy has no arm 'beta0.2-tau0.25': choose among baseline, regularized, dispersion, "
+        "anchoring.\n"
+    )
+    with pytest.raises(ValueError, match="arm 'vicreg' has no radius: leave out one of the two"):
+        config("crema_d", Run("dgl", "vicreg", 0), {"radius": 0.3})
+
+
+def test_every_arm_of_the_paper_is_trained_by_the_command(tmp_path, capfd, monkeypatch):
+    arms = ARMS | RECIPES["crema_d"].arms
+    more = Recipe(replace(TINY, epochs=1), lambda config: [TOLD], ("dgl",), arms=RECIPES["crema_d"].arms)
+    monkeypatch.setitem(RECIPES, "toy", more)
+    few = ["--seeds", "0", "--paradigms", "dgl", "--arms", *arms]
+    assert main(command(tmp_path, *few)) == 0, capfd.readouterr().err
+    runs = load_runs(tmp_path / "toy")
+    assert set(runs["arm"]) == set(arms) and len(arms) == 26
+    spread = runs.set_index("arm")["test/uniformity/a"]
+    assert spread.nunique() > 20, "each trains by an objective of its own"
 
 
 def test_the_forecast_takes_the_paradigms_own_times_where_they_are_known():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_data import clouds
 
+from geomreg_mini import GeometryRegularizer
 from geomreg_mini.experiments import cost
 from geomreg_mini.experiments.cost import (
     DEVICES,
@@ -50,6 +51,19 @@ def test_a_run_is_its_epochs_its_looks_and_its_end():
     assert operations(TOY, size, counted) == 10 * 100 * 3 + 10 * 10 + 130
     assert operations(replace(TOY, paper_protocol=True), size, counted) == 10 * 100 * 3 + 10 * 30 + 130
     assert operations(replace(TOY, evaluate_every=3), size, counted) == 10 * 100 * 3 + 4 * 10 + 130
+
+
+def test_comparing_gradients_at_the_parameters_costs_two_backward_passes_of_the_encoders():
+    size, counted = Size(train=100, validation=10, test=20), {"step": 3.0, "encode": 1.0}
+    plain = operations(TOY, size, counted)
+    paper = GeometryRegularizer(balance="pareto", at="parameters")
+    assert operations(replace(TOY, regularizer=GeometryRegularizer()), size, counted) == plain
+    assert operations(replace(TOY, regularizer=paper), size, counted) == plain + 10 * 100 * 4
+    runs, total = totals(COUNTS, ["xrf55_two_stage"])["xrf55_two_stage"]
+    own = COUNTS["xrf55_two_stage"]["modality_dropout"]
+    base = operations(RECIPES["xrf55_two_stage"].config, SIZES["xrf55_two_stage"], own)
+    assert runs == 10
+    assert total == pytest.approx(10 * base + 5 * 100 * 13200 * 4 * own["encode"])
 
 
 def test_splits_have_the_published_sizes():

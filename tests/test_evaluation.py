@@ -1,20 +1,26 @@
 """Accuracies, probes, robustness and intervals on inputs whose answer is known in advance."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_data import clouds
+from small_data import clouds, dataset
 from torch import nn
 
+from data_scripts.fetch import DataError
+from geomreg_mini import evaluation
+from geomreg_mini.corruptions import FIGURE_9, KINDS, Clip, Spectrogram, missing
+from geomreg_mini.data import Split, load
 from geomreg_mini.evaluation import (
     Encoded,
     accuracies,
     accuracies_alone,
     accuracy,
+    disturbed,
     encode,
     knn_probe,
     linear_probe,
@@ -23,6 +29,7 @@ from geomreg_mini.evaluation import (
 )
 from geomreg_mini.models import build_model
 from geomreg_mini.paradigms import PARADIGMS
+from geomreg_mini.training import TrainConfig, fit
 
 
 def paradigm_for(data, name="joint", fusion="concat"):
@@ -145,9 +152,9 @@ def test_a_missing_modality_leaves_the_fused_prediction_of_the_rest(name, fusion
     encoded = encode(paradigm.model, data.test)
     got = robustness(paradigm, data.test, encoded, strengths=())
     assert set(got) == {"accuracy_missing/a", "accuracy_missing/b"}
-    for missing, rest in (("a", "b"), ("b", "a")):
+    for absent, rest in (("a", "b"), ("b", "a")):
         logits = paradigm.fused_logits({rest: encoded.embeddings[rest]})
-        assert got[f"accuracy_missing/{missing}"] == accuracy(logits, encoded.labels)
+        assert got[f"accuracy_missing/{absent}"] == accuracy(logits, encoded.labels)
 
 
 def test_corruption_of_strength_zero_is_the_clean_accuracy():
@@ -168,6 +175,134 @@ def test_only_the_named_modality_is_corrupted():
     encoded = encode(paradigm.model, data.test)
     got = robustness(paradigm, data.test, encoded, strengths=(50.0,))
     assert got["accuracy_corrupted_50.0/b"] == accuracies(paradigm, encoded)["accuracy/fused"]
+
+
+# The disturbances of the paper's Figures 9 to 12
+
+
+def sights(size: int = 60, *, corruptions=()):
+    """Modalities ``sound`` and ``clip`` in the form of CREMA-D's, whose mean tells one of three classes."""
+    generator, shapes = torch.Generator().manual_seed(0), {"sound": (1, 16, 20), "clip": (3, 4, 16, 16)}
+
+    def split() -> Split:
+        labels = torch.arange(size) % 3
+        values = {m: torch.randn(size, *shape, generator=generator) for m, shape in shapes.items()}
+        values = {m: x + (labels - 1).view(-1, *[1] * (x.ndim - 1)) for m, x in values.items()}
+        return Split(values, labels)
+
+    made = dataset(shapes, 3, split(), split(), split())
+    forms = {"sound": Spectrogram(1e-3), "clip": Clip(4)}
+    return replace(made, forms=forms, corruptions=corruptions)
+
+
+def fitted(data, **changes):
+    config = TrainConfig("toy", **{"epochs": 4, "batch_size": 12, "embedding_dim": 16} | changes)
+    torch.manual_seed(0)
+    model = build_model(data, embedding_dim=16)
+    record = fit(config, data=data, model=model, device="cpu", progress=False)
+    return PARADIGMS[config.paradigm](model), record
+
+
+def test_every_kind_and_level_that_fits_a_modality_is_measured_under_its_name():
+    data = sights()
+    got = disturbed(paradigm_for(data), data, data.test)
+    both = [f"features_missing_{p}" for p in ("0.5", "0.8", "1")] + ["segments_missing_1"]
+    both += [f"feature_dropout_{p}" for p in ("0.25", "0.5", "0.75")]
+    both += [f"feature_noise_{sigma}" for sigma in ("0.25", "0.5", "1")]
+    sound = ["snr_20", "snr_10", "snr_0", "spec_augment_0.1", "spec_augment_0.3"]
+    clip = ["frame_drop_0.5", "frame_drop_0.75", "cutout_0.1", "cutout_0.3", "cutout_0.5"]
+    wanted = {"sound": both + sound, "clip": both + clip}
+    assert set(got) == {f"accuracy_{name}/{m}" for m, names in wanted.items() for name in names}
+    assert all(0 <= value <= 1 for value in got.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "fusion"), [("joint", "concat"), ("dgl", "gated"), ("unimodal", "concat"), ("joint", "sum")]
+)
+def test_nothing_of_a_kind_is_the_clean_accuracy_and_all_missing_the_rest_s(name, fusion):
+    data = sights(size=200)
+    paradigm = paradigm_for(data, name, fusion)
+    encoded = encode(paradigm.model, data.test)
+    clean = accuracies(paradigm, encoded)["accuracy/fused"]
+    nothing = {kind: [math.inf if kind == "snr" else 0.0] for kind in KINDS}
+    assert set(disturbed(paradigm, data, data.test, nothing).values()) == {clean}
+    lost = robustness(paradigm, data.test, encoded, strengths=())
+    all_of_it = {"features_missing": [1.0], "segments_missing": [1]}
+    got = disturbed(paradigm, data, data.test, all_of_it)
+    for m in data.modalities:
+        for kind in all_of_it:
+            assert got[f"accuracy_{kind}_1/{m}"] == lost[f"accuracy_missing/{m}"]
+
+
+def test_a_missing_modality_enters_a_concatenation_as_zeros_for_the_samples_that_lack_it():
+    data = sights(size=200)
+    paradigm = paradigm_for(data)
+    z = encode(paradigm.model, data.test).embeddings
+    gone = missing(200, 0.5)
+    logits = paradigm.fused_logits({**z, "clip": z["clip"].masked_fill(gone[:, None], 0.0)})
+    got = disturbed(paradigm, data, data.test, {"features_missing": [0.5]})
+    assert got["accuracy_features_missing_0.5/clip"] == accuracy(logits, data.test.labels)
+
+
+def test_disturbances_depend_neither_on_batches_nor_on_the_random_state_and_leave_the_latter(monkeypatch):
+    data = sights(size=100)
+    paradigm = fitted(data, epochs=1)[0]
+    torch.manual_seed(5)
+    expected = torch.get_rng_state()
+    first = disturbed(paradigm, data, data.test)
+    assert torch.equal(torch.get_rng_state(), expected)
+    torch.manual_seed(6)
+    monkeypatch.setattr(evaluation, "BATCH", 7)
+    assert disturbed(paradigm, data, data.test) == first
+
+
+def test_what_destroys_a_modality_leaves_the_accuracy_of_one_that_is_not_there():
+    data = sights(size=300)
+    paradigm, record = fitted(data, epochs=8)
+    got = disturbed(paradigm, data, data.test, {"spec_augment": [0.5, 1.0], "feature_noise": [100.0]})
+    assert record.metrics["test/accuracy/fused"] > 0.95
+    assert got["accuracy_spec_augment_0.5/sound"] > got["accuracy_feature_noise_100/sound"] + 0.2
+    constant = paradigm.model.encode({"sound": torch.zeros(1, *data.shapes["sound"])})["sound"]
+    rest = encode(paradigm.model, data.test).embeddings["clip"]
+    logits = paradigm.fused_logits({"sound": constant.expand(300, -1), "clip": rest})
+    assert got["accuracy_spec_augment_1/sound"] == accuracy(logits, data.test.labels)
+
+
+def test_an_absent_kind_is_one_sentence_that_names_what_exists():
+    data = clouds()
+    with pytest.raises(
+        ValueError, match=r"^corruption 'snr' does not exist for a, b: .* features_missing, "
+    ) as e:
+        disturbed(paradigm_for(data), data, data.test, ("snr",))
+    assert "cutout" not in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_record_has_the_disturbances_that_its_data_set_names_and_no_others_and_all_else_alike():
+    plain, asked = (fitted(sights(corruptions=kinds))[1].metrics for kinds in ((), FIGURE_9))
+    added = set(asked) - set(plain)
+    assert plain == {name: value for name, value in asked.items() if name not in added}
+    assert "test/accuracy_corrupted_1.0/sound" in plain and not any("snr" in name for name in plain)
+    levels = {name.split("/")[1].rsplit("_", 1)[0] for name in added}
+    assert levels == {f"accuracy_{kind}" for kind in FIGURE_9}
+
+
+@pytest.mark.parametrize("source", ["spoken", "embedded"])
+def test_real_digits_can_be_disturbed_in_every_way_that_makes_sense_and_are_not_by_default(source):
+    try:
+        data = load("digits", source=source, protocol="official", labels=300)
+    except DataError as error:
+        pytest.skip(error.brief)
+    assert data.corruptions == ()
+    paradigm = fitted(data, epochs=10, batch_size=50, learning_rate=0.05)[0]
+    got = disturbed(paradigm, data, data.test)
+    assert disturbed(paradigm, data, data.test, ()) == {}
+    if source == "embedded":
+        assert not any("snr" in name or "spec" in name for name in got)
+        assert "accuracy_cutout_0.3/left" in got
+    else:
+        clean = accuracies(paradigm, encode(paradigm.model, data.test))["accuracy/fused"]
+        assert clean > got["accuracy_snr_0/audio"] and clean > got["accuracy_cutout_0.5/image"]
+        assert {name.split("/")[1] for name in got if "cutout" in name} == {"image"}
 
 
 # Probes

@@ -10,6 +10,8 @@ from small_data import RADIO, radio
 from torch.nn import functional as F
 
 from geomreg_mini import GeometryRegularizer
+from geomreg_mini.corruptions import FIGURES_10_TO_12
+from geomreg_mini.evaluation import accuracy, disturbed
 from geomreg_mini.experiments import benchmarks, report
 from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
 from geomreg_mini.experiments.recipes.xrf55 import DEVIATIONS, FROM_SCRATCH, KEEP, TWO_STAGES
@@ -244,6 +246,42 @@ def test_every_subset_is_learned_and_a_stopped_run_ends_with_the_same_record(tmp
     with pytest.raises(Stopped):
         fit(config, data=radio(), progress=False, checkpoint=tmp_path / "c.pt", stop=lambda: next(asked))
     assert fit(config, data=radio(), progress=False, checkpoint=tmp_path / "c.pt") == record
+
+
+def test_one_modality_is_disturbed_at_a_time_and_one_that_is_missing_is_left_out():
+    data = replace(radio(), corruptions=FIGURES_10_TO_12)
+    for paradigm in ("modality_dropout", "unimodal"):
+        config = replace(CONFIG, paradigm=paradigm, epochs=8)
+        trained = TASKS["subsets"]().build(config, data)
+        metrics = fit(config, data=data, model=trained, progress=False).metrics
+        plain = fit(config, data=radio(), progress=False).metrics
+        added = {name.removeprefix("test/"): value for name, value in metrics.items() if name not in plain}
+        assert plain == {name: metrics[name] for name in plain}
+        levels = ["dropout_0.25", "dropout_0.5", "dropout_0.75", "noise_0.25", "noise_0.5", "noise_1"]
+        names = ["segments_missing_1", *(f"feature_{level}" for level in levels)]
+        assert set(added) == {f"accuracy_{name}/{m}" for name in names for m in MODALITIES}
+        for m, rest in zip(MODALITIES, ("WiFi+RFID", "mmWave+RFID", "mmWave+WiFi"), strict=True):
+            assert added[f"accuracy_segments_missing_1/{m}"] == metrics[f"test/accuracy/{rest}"]
+
+        fitted = TASKS["subsets"].paradigms[paradigm](trained)
+        parts = {"embed": trained.tokens, "logits_of": fitted.logits_of}
+        nothing = {"feature_dropout": [0], "feature_noise": [0], "features_missing": [0]}
+        same = disturbed(fitted, data, data.test, nothing, **parts)
+        assert len(same) == 9 and set(same.values()) == {
+            pytest.approx(metrics["test/accuracy/mmWave+WiFi+RFID"], abs=1e-5)
+        }
+        tokens = trained.tokens(data.test.inputs)
+        zeros = fitted.logits_of({**tokens, "WiFi": 0 * tokens["WiFi"]})
+        all_dropped = disturbed(fitted, data, data.test, {"feature_dropout": [1]}, **parts)
+        assert all_dropped["accuracy_feature_dropout_1/WiFi"] == accuracy(zeros, data.test.labels)
+
+
+def test_sound_and_picture_kinds_do_not_exist_for_radio():
+    paradigm = ModalityDropout(model())
+    with pytest.raises(
+        ValueError, match="corruption 'snr' does not exist for mmWave, WiFi, RFID: choose among"
+    ):
+        disturbed(paradigm, radio(6), radio(6).test, ["snr"], embed=paradigm.model.tokens)
 
 
 def test_the_regularizer_acts_on_all_three_modalities():

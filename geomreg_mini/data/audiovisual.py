@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data_scripts.clip_cache import Prepared
+from data_scripts.clips import FLOOR
 
+from ..corruptions import FIGURE_9, Clip, Spectrogram
 from .dataset import MultimodalDataset, Split, stratified_order
 from .stand_ins import NOTE
 
@@ -268,6 +270,8 @@ def dataset(
         note="" if source == "official" else NOTE,
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=cache.class_names,
+        forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},
+        corruptions=FIGURE_9,
     )
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..corruptions import Form
+
 
 @dataclass(frozen=True)
 class Split:
@@ -57,7 +59,9 @@ class MultimodalDataset:
     """A data set with its three splits and what a reader must know about it.
 
     ``shapes``: modality -> shape of one sample. ``note``: one sentence that every use has to show, for
-    example that embedded data stand in, or "". ``fingerprint``: see :func:`fingerprint`.
+    example that embedded data stand in, or "". ``fingerprint``: see :func:`fingerprint`. ``forms``: modality
+    -> whether its input is a spectrogram, a picture or a clip, if it is one of them. ``corruptions``: kinds
+    in ``geomreg_mini.corruptions`` that each record of this data set measures on the test split; few do.
     """
 
     name: str
@@ -72,6 +76,8 @@ class MultimodalDataset:
     note: str
     fingerprint: str
     class_names: tuple[str, ...]
+    forms: dict[str, Form] = field(default_factory=dict)
+    corruptions: tuple[str, ...] = ()
 
 
 def fingerprint(train: Split, validation: Split, test: Split) -> str:

@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 import torch
 
+from ..corruptions import Picture, Spectrogram
 from .dataset import (
     MultimodalDataset,
     Split,
@@ -111,6 +112,8 @@ def _prepared(source: str) -> tuple[dict | None, str]:
 
 
 def _spoken(arrays, seed: int, protocol: str, labels: int | None, image_noise: float) -> MultimodalDataset:
+    from data_scripts.digits import FLOOR
+
     parts = _recordings_of(arrays, seed, protocol)
     images_of = _pair(arrays, parts, seed)
     spectrograms = arrays["spectrograms"]
@@ -150,6 +153,7 @@ def _spoken(arrays, seed: int, protocol: str, labels: int | None, image_noise: f
         note="",
         fingerprint=fingerprint(**splits),
         class_names=tuple(str(digit) for digit in range(10)),
+        forms={"audio": Spectrogram(FLOOR, float(mean), float(std)), "image": Picture()},
     )
 
 

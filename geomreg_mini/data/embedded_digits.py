@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..corruptions import Picture
 from .dataset import (
     MultimodalDataset,
     Split,
@@ -74,4 +75,5 @@ def load(
         ),
         fingerprint=fingerprint(**splits),
         class_names=tuple(str(digit) for digit in range(10)),
+        forms={"left": Picture(), "right": Picture()},
     )

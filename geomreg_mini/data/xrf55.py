@@ -15,6 +15,7 @@ from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, data_root
 from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings, opened
 
+from ..corruptions import FIGURES_10_TO_12
 from .dataset import MultimodalDataset, Split
 from .stand_ins import NOTE, prepare
 
@@ -100,6 +101,7 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
         note="" if official else NOTE,
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=tuple(ACTIONS[a - 1] for a in actions.tolist()),
+        corruptions=FIGURES_10_TO_12,
     )
 
 

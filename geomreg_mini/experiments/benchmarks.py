@@ -3,6 +3,12 @@
     python -m geomreg_mini.experiments.benchmarks crema_d --until 11    # resumable; skips what is recorded
     torchrun --nproc-per-node 4 -m geomreg_mini.experiments.benchmarks crema_d
     python -m geomreg_mini.experiments.benchmarks crema_d --data split=speaker_disjoint  # a folder of its own
+    python -m geomreg_mini.experiments.benchmarks crema_d --paradigms dgl --arms baseline \\
+        beta0.{1,15,2}-tau{0,0.25,0.5} intra0.{12,14,16}-inter0.0{3,5,7}    # the settings of Figures 7 and 8
+    python -m geomreg_mini.experiments.benchmarks crema_d --paradigms dgl --arms baseline regularized \\
+        dispersion anchoring naive_align vicreg barlow_twins unit_sphere    # Tables 4 and 7
+
+Kinetics-Sounds has intra0.{04,08,12}-inter0.0{3,5,8}. The shell expands the braces.
 
 Every run leaves a record below ``OUT/NAME/PARADIGM/seedN/``, and while it trains a checkpoint beside it. So
 the same command goes on where a time limit, SIGTERM or a lost machine ended it. Seeds come first in the
@@ -30,10 +36,9 @@ from .. import distributed
 from ..encoding import Encoded, encode
 from ..models import Fusion
 from ..records import Record, write_atomically
-from ..regularizer import GeometryRegularizer
 from ..tasks import TASKS
 from ..training import Stopped, TrainConfig, set_seed
-from .recipes import RECIPES, deviations, recipe
+from .recipes import ARMS, RECIPES, deviations, recipe
 from .sweeps import recorded
 
 if TYPE_CHECKING:
@@ -42,14 +47,7 @@ if TYPE_CHECKING:
 
 SEEDS = (0, 1, 2, 3, 4)
 EMBEDDED_SEED = 0  # of its runs the test split's embeddings are kept, for figures
-WEIGHTS = ("dispersion_weight", "anchoring_weight", "temperature", "radius")  # what the command line sets
-# arm -> which of the two terms is on; the last two are for the paper's component ablation
-ARMS = {
-    "baseline": (False, False),
-    "regularized": (True, True),
-    "dispersion": (True, False),
-    "anchoring": (False, True),
-}
+SETTINGS = ("strength", "radius", "temperature")  # of the arms' regularizers, what the command line sets
 
 
 class Run(NamedTuple):
@@ -76,15 +74,23 @@ def command(folder: str | Path) -> str:
     return " ".join(["python -m geomreg_mini.experiments.benchmarks", name, *data])
 
 
-def config(name: str, run: Run, weights: dict[str, float] | None = None, **changes) -> TrainConfig:
-    """The run's config: the recipe ``name``, with the arm's terms; ``weights`` replace their defaults."""
-    dispersion, anchoring = ARMS[run.arm]
-    regularizer = None
-    if dispersion or anchoring:
-        weights = dict(weights or {})
-        weights |= {} if dispersion else {"dispersion_weight": 0.0}
-        weights |= {} if anchoring else {"anchoring_weight": 0.0}
-        regularizer = GeometryRegularizer(**weights)
+def config(name: str, run: Run, settings: dict[str, float] | None = None, **changes) -> TrainConfig:
+    """Return the run's config: the recipe ``name`` with the arm's regularizer, changed by ``settings``.
+
+    Raises:
+        ValueError: an arm that the benchmark does not have, or a setting that the arm does not have.
+    """
+    arms = ARMS | RECIPES[name].arms
+    if run.arm not in arms:
+        raise ValueError(f"{name} has no arm {run.arm!r}: choose among {', '.join(arms)}.")
+    regularizer = arms[run.arm]
+    if regularizer is not None and settings:
+        known = regularizer.hyperparameters()
+        if foreign := set(settings) - set(known):
+            raise ValueError(
+                f"arm {run.arm!r} has no {', '.join(sorted(foreign))}: leave out one of the two."
+            )
+        regularizer = type(regularizer)(**known | settings)
     return recipe(name, run.paradigm, regularizer=regularizer, seed=run.seed, **changes)
 
 
@@ -120,7 +126,7 @@ def run_benchmark(
     *,
     runs: Sequence[Run],
     hours: float | None = None,
-    weights: dict[str, float] | None = None,
+    settings: dict[str, float] | None = None,
     say: Callable[[str], None] = print,
     changes: dict | None = None,
     **options,
@@ -132,7 +138,7 @@ def run_benchmark(
         folder: of this benchmark's records.
         runs: in the order in which they are trained.
         hours: stop before so many are over, saving what is trained; None for never.
-        weights: of the regularizer, in place of its defaults.
+        settings: of the arms' regularizers, in place of theirs.
         say: what to do with a sentence for the reader.
         options: of ``fit``.
 
@@ -148,7 +154,7 @@ def run_benchmark(
         if path.exists():
             seconds.setdefault(run.paradigm, []).append(Record.load(path).wall_time)
     left = [run for run in runs if not paths[run].exists()]
-    configs = {run: config(name, run, weights, **(changes or {})) for run in runs}
+    configs = {run: config(name, run, settings, **(changes or {})) for run in runs}
     told = dict.fromkeys(line for run in runs for line in deviations(configs[run]))
     say("\n".join([f"{name}: what differs from the published procedure:", *(f"- {line}" for line in told)]))
     say(f"{len(runs)} runs, {len(runs) - len(left)} recorded{_hours(forecast(left, seconds))}.")
@@ -308,7 +314,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("name", choices=RECIPES, help="the benchmark")
     add("--paradigms", nargs="+", metavar="P", help="default: the rows of the benchmark's table")
-    add("--arms", nargs="+", choices=ARMS, default=("baseline", "regularized"), help="default: %(default)s")
+    add("--arms", nargs="+", metavar="ARM", default=("baseline", "regularized"), help="default: %(default)s")
     add("--seeds", nargs="+", type=int, default=SEEDS, metavar="N", help="default: %(default)s")
     add("--until", type=float, metavar="HOURS", help="save and end cleanly before so many hours are over")
     add("--out", default="results", help="folder of the records; NAME is put below it (default: %(default)s)")
@@ -324,8 +330,8 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--epochs", type=int, help="in place of the recipe's")
     add("--device", help='"cpu", "cuda", ... (default: a GPU where there is one)')
     add("--compile", action="store_true", help="run the encoders through torch.compile")
-    for weight in WEIGHTS:
-        add(f"--{weight.replace('_', '-')}", type=float, help="of the regularizer, in place of its default")
+    for setting in SETTINGS:
+        add(f"--{setting}", type=float, help="of the arms' regularizers, in place of theirs")
     return parser.parse_args(arguments)
 
 
@@ -354,7 +360,7 @@ def main(arguments: list[str] | None = None) -> int:
             folder,
             runs=[Run(paradigm, arm, seed) for seed, paradigm, arm in cells],
             hours=options.until,
-            weights={w: getattr(options, w) for w in WEIGHTS if getattr(options, w) is not None},
+            settings={s: getattr(options, s) for s in SETTINGS if getattr(options, s) is not None},
             say=say,
             changes=changes,
             device=options.device,

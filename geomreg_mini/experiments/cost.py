@@ -8,8 +8,10 @@ operations of a training step, for every paradigm in a benchmark's table, and of
 *Assumed*: the throughput. No GPU was measured. ``DEVICES`` has the peak that the vendor states for half
 precision on tensor cores, and training of this kind is taken to reach between 5 and 20 % of it; ``--tflops``
 replaces that by what `make bench` measured on yours. *Left out*: downloading and preparing data, reading
-batches (2 ms of a core for 64 samples of CREMA-D in memory), the regularizer (a hundred-thousandth of a
+batches (2 ms of a core for 64 samples of CREMA-D in memory), the terms themselves (a hundred-thousandth of a
 step), what paradigms do between epochs, and searching for weights; captions are as short as the stand-ins'.
+The paper's form of the regularizer compares two gradients at the encoders' parameters, so a step with it has
+two more backward passes through the encoders, each taken to be two forward passes.
 Runs do not depend on each other, so several GPUs train several runs at a time.
 """
 
@@ -28,7 +30,8 @@ import torch
 from ..records import write_atomically
 from ..tasks import TASKS
 from ..training import TrainConfig
-from .benchmarks import SEEDS
+from . import benchmarks
+from .benchmarks import SEEDS, Run
 from .recipes import RECIPES, recipe
 
 FILE = "results/cost.json"
@@ -37,6 +40,7 @@ DEVICES = {"T4": 65.0, "A100": 312.0}  # peak in TFLOP/s, half precision on tens
 MACHINES = (("T4", 1), ("A100", 1), ("A100", 8))
 REACHED = (0.05, 0.2)  # share of the peak that training reaches: an assumption
 TABLE_ARMS = ("baseline", "regularized")
+BACKWARD = 2  # forward passes that a backward pass is taken to cost
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,12 @@ def count(config: TrainConfig, data, samples: int = COUNTED) -> dict[str, float]
 def operations(config: TrainConfig, size: Size, counted: Mapping[str, float]) -> float:
     """Floating-point operations of one run: its epochs, its looks at validation and test, and its end."""
     looks = -(-config.epochs // config.evaluate_every)
+    step = counted["step"]
+    if getattr(config.regularizer, "at", None) == "parameters":
+        step += BACKWARD * 2 * counted["encode"]
     seen = size.validation + (size.test if config.paper_protocol else 0)
     embedded = looks * seen + size.train + size.validation + size.test
-    return config.epochs * size.train * counted["step"] + embedded * counted["encode"]
+    return config.epochs * size.train * step + embedded * counted["encode"]
 
 
 def hours(total: float, tflops: float, gpus: int = 1) -> float:
@@ -124,9 +131,11 @@ def totals(counts: Mapping[str, Mapping], names: Sequence[str]) -> dict[str, tup
                 f"{name} is not counted for {', '.join(missing)}: run "
                 "'python -m geomreg_mini.experiments.cost --count'."
             )
-        per_row = len(TABLE_ARMS) * len(SEEDS)
-        each = [operations(recipe(name, p), SIZES[name], counts[name][p]) for p in RECIPES[name].rows]
-        found[name] = per_row * len(each), per_row * sum(each)
+        cells = [Run(p, arm, seed) for p in RECIPES[name].rows for arm in TABLE_ARMS for seed in SEEDS]
+        each = [
+            operations(benchmarks.config(name, run), SIZES[name], counts[name][run.paradigm]) for run in cells
+        ]
+        found[name] = len(cells), sum(each)
     return found
 
 

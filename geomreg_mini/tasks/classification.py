@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..evaluation import accuracies, accuracies_alone, knn_probe, robustness
+from ..evaluation import accuracies, accuracies_alone, disturbed, knn_probe, robustness
 from ..models import build_model
 from ..paradigms import PARADIGMS
 from .base import Task
@@ -32,6 +32,7 @@ class Classification(Task):
         """Missing and corrupted modalities, and a k-nearest-neighbor probe of each modality."""
         return {
             **robustness(paradigm, data.test, encoded["test"]),
+            **disturbed(paradigm, data, data.test, data.corruptions),
             **knn_probe(encoded["train"], encoded["test"]),
         }
 

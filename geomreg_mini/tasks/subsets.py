@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..evaluation import accuracy, knn_probe
+from ..evaluation import accuracy, disturbed, knn_probe
 from ..paradigms import Paradigm
 from ..paradigms.plain import Unimodal
 from .base import Task
@@ -121,8 +121,12 @@ class Subsets(Task):
         return {self.selection: mean, **found}
 
     def measure_test(self, paradigm, data, encoded):
-        """A k-nearest-neighbor probe of each modality's embeddings."""
-        return knn_probe(encoded["train"], encoded["test"])
+        """A k-nearest-neighbor probe of each modality's embeddings, and disturbed tokens."""
+        tokens, logits_of = paradigm.model.tokens, paradigm.logits_of
+        return {
+            **knn_probe(encoded["train"], encoded["test"]),
+            **disturbed(paradigm, data, data.test, data.corruptions, embed=tokens, logits_of=logits_of),
+        }
 
 
 @torch.no_grad()

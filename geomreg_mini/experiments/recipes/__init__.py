@@ -7,14 +7,14 @@ from dataclasses import replace
 from ...tasks import TASKS
 from ...training import TrainConfig
 from .audiovisual import AUDIO_VISUAL
-from .base import Recipe
+from .base import ARMS, Recipe
 from .clustering import CLUSTERING
 from .retrieval import RETRIEVAL
 from .xrf55 import XRF55
 
 RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **CLUSTERING, **RETRIEVAL, **XRF55}
 
-__all__ = ["RECIPES", "Recipe", "deviations", "recipe"]
+__all__ = ["ARMS", "RECIPES", "Recipe", "deviations", "recipe"]
 
 
 def recipe(name: str, paradigm: str | None = None, **changes) -> TrainConfig:
