@@ -15,7 +15,7 @@ from data_scripts.clips import (
     spectrogram,
 )
 from data_scripts.crema_d import PREPROCESSING as CREMA_D
-from geomreg_mini.data.stand_ins import HEIGHT, RATE, WIDTH, _write_video
+from data_scripts.stand_ins import HEIGHT, RATE, WIDTH, _write_video
 
 av = pytest.importorskip("av")
 soundfile = pytest.importorskip("soundfile")

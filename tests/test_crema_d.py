@@ -10,8 +10,9 @@ import torch
 from test_data_scripts import assert_fails_cleanly, command
 
 from data_scripts import crema_d as script
+from data_scripts import stand_ins
 from data_scripts.fetch import DataError
-from geomreg_mini.data import load, stand_ins
+from geomreg_mini.data import load
 from geomreg_mini.data.dataset import MultimodalDataset
 
 pytest.importorskip("av")

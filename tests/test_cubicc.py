@@ -15,10 +15,11 @@ import torch
 from hostile import EXAMPLES, bytes_like, confined, fuzz, json_like, refusal
 from local_server import Quiet, serving
 
-from data_scripts import clip_cache, cubicc
+from data_scripts import clip_cache, cubicc, stand_ins
 from data_scripts.__main__ import main
 from data_scripts.fetch import DataError, Source, load_arrays
-from geomreg_mini.data import cubicc_stand_ins, load, stand_ins
+from data_scripts.stand_ins import cubicc as cubicc_stand_ins
+from geomreg_mini.data import load
 from geomreg_mini.data.cubicc import SHIFT
 
 WAS_RUN = Path(tempfile.gettempdir(), "geomreg-was-run")

@@ -46,7 +46,7 @@ def source(tmp_path_factory):
     pytest.importorskip("av")
     pytest.importorskip("soundfile")
     pytest.importorskip("soxr")
-    from geomreg_mini.data import stand_ins
+    from data_scripts import stand_ins
 
     folder = tmp_path_factory.mktemp("source")
     with pytest.MonkeyPatch.context() as patch:

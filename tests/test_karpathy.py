@@ -12,10 +12,11 @@ import pytest
 import torch
 from local_server import Quiet, serving
 
-from data_scripts import clip_cache, coco, flickr30k, karpathy
+from data_scripts import clip_cache, coco, flickr30k, karpathy, stand_ins
 from data_scripts.__main__ import main
 from data_scripts.fetch import DataError
-from geomreg_mini.data import captioned, captioned_stand_ins, load, stand_ins
+from data_scripts.stand_ins import captioned as captioned_stand_ins
+from geomreg_mini.data import captioned, load
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("open_clip")

@@ -13,8 +13,9 @@ from local_server import Quiet, serving
 from test_data_scripts import assert_fails_cleanly, command
 
 from data_scripts import kinetics_sounds as script
+from data_scripts import stand_ins
 from data_scripts.fetch import DataError
-from geomreg_mini.data import load, stand_ins
+from geomreg_mini.data import load
 from geomreg_mini.data.audiovisual import sound
 
 pytest.importorskip("av")

@@ -63,8 +63,9 @@ def test_version_is_the_same_in_the_package_and_the_citation():
 
 
 def test_every_folder_with_code_is_installed():
-    packages = {str(p.parent.relative_to(ROOT)).replace("/", ".") for p in PACKAGE.rglob("__init__.py")}
-    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"data_scripts"}
+    folders = [p.parent for root in (PACKAGE, ROOT / "data_scripts") for p in root.rglob("__init__.py")]
+    packages = {str(folder.relative_to(ROOT)).replace("/", ".") for folder in folders}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages
 
 
 def modules_after(statement):

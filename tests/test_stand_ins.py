@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from data_scripts import crema_d, kinetics_sounds
+from data_scripts import crema_d, kinetics_sounds, stand_ins
 from data_scripts.clips import read_frames, read_sound_track, read_wav, spectrogram
-from geomreg_mini.data import stand_ins
 
 av = pytest.importorskip("av")
 soundfile = pytest.importorskip("soundfile")

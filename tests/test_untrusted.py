@@ -25,7 +25,7 @@ from data_scripts.karpathy import PictureError
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.flv"])
 def test_a_playlist_under_the_name_of_a_clip_is_not_followed(name, tmp_path, monkeypatch):
     pytest.importorskip("av")
-    from geomreg_mini.data import stand_ins
+    from data_scripts import stand_ins
 
     pictures = stand_ins._pictures(0, 6, 1, np.random.default_rng(0))
     stand_ins._write_video(tmp_path / "secret.mp4", "mp4", "mpeg4", pictures)
@@ -64,7 +64,7 @@ def test_sound_of_samples_that_are_no_numbers_or_at_an_absurd_rate_is_no_clip(tm
 
 def test_a_clip_without_end_is_given_up(tmp_path, monkeypatch):
     pytest.importorskip("av")
-    from geomreg_mini.data import stand_ins
+    from data_scripts import stand_ins
 
     rng, path = np.random.default_rng(0), tmp_path / "clip.mp4"
     sound = stand_ins._tone(0, 6, 3, 16000, rng)
@@ -78,7 +78,7 @@ def test_a_clip_without_end_is_given_up(tmp_path, monkeypatch):
 
 def test_a_frame_of_more_pixels_than_any_camera_has_is_not_decoded(tmp_path, monkeypatch):
     pytest.importorskip("av")
-    from geomreg_mini.data import stand_ins
+    from data_scripts import stand_ins
 
     path = tmp_path / "clip.mp4"
     stand_ins._write_video(path, "mp4", "mpeg4", stand_ins._pictures(0, 6, 1, np.random.default_rng(0)))

@@ -14,12 +14,12 @@ import torch
 from local_server import Quiet, serving
 from test_data_scripts import assert_fails_cleanly, command
 
-from data_scripts import __main__, clip_cache, kaggle
+from data_scripts import __main__, clip_cache, kaggle, stand_ins
 from data_scripts import xrf55 as script
 from data_scripts.fetch import DataError
-from geomreg_mini.data import load, stand_ins
+from data_scripts.stand_ins.xrf55 import ACTIONS, BLIND, REPETITIONS
+from geomreg_mini.data import load
 from geomreg_mini.data import xrf55 as data
-from geomreg_mini.data.xrf55_stand_ins import ACTIONS, BLIND, REPETITIONS
 
 SECRET = "never-to-be-seen"
 TYPES = {"mmWave": np.float32, "WiFi": np.float64, "RFID": np.float64}  # Kaggle's files, by their sizes
@@ -568,8 +568,8 @@ def test_missing_preparation_splits_and_sources_are_one_sentence(tmp_path, monke
 
 
 def test_stand_ins_have_the_names_shapes_types_and_sizes_of_the_source(tmp_path, monkeypatch):
-    monkeypatch.setattr("geomreg_mini.data.xrf55_stand_ins.ACTIONS", ACTIONS[:2])
-    monkeypatch.setattr("geomreg_mini.data.xrf55_stand_ins.REPETITIONS", REPETITIONS[::3])
+    monkeypatch.setattr("data_scripts.stand_ins.xrf55.ACTIONS", ACTIONS[:2])
+    monkeypatch.setattr("data_scripts.stand_ins.xrf55.REPETITIONS", REPETITIONS[::3])
     found = stand_ins.prepare("xrf55", tmp_path)
     assert len(found.keys) == 2 * 2 * 4 and not found.unusable
     source = Path(found.source)

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data_scripts.clip_cache import Prepared
+from data_scripts.stand_ins import NOTE
 
 from .dataset import MultimodalDataset, Split, stratified_order
-from .stand_ins import NOTE
 
 SOURCES, SPLITS = ("official", "stand_in"), ("train", "validation", "test")
 VALIDATION_SHARE = 0.1  # of the published training clips
@@ -184,7 +184,7 @@ def opened(name: str, source: str, prepared: str | None = None, options: str = "
     if source not in SOURCES:
         raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
     if source == "stand_in":
-        from .stand_ins import prepare
+        from data_scripts.stand_ins import prepare
 
         return prepare(name)
     script = importlib.import_module(f"data_scripts.{name}")
@@ -264,7 +264,7 @@ def dataset(
         },
         **{name: splits[name] for name in SPLITS},
         licence=info.licence if source == "official" else "CC0-1.0",
-        source=info.source if source == "official" else "generated, see geomreg_mini/data/stand_ins.py",
+        source=info.source if source == "official" else "generated, see data_scripts/stand_ins",
         note="" if source == "official" else NOTE,
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=cache.class_names,

@@ -16,9 +16,9 @@ from torch import Tensor
 from data_scripts import karpathy
 from data_scripts.fetch import DataError
 from data_scripts.karpathy import Captioned
+from data_scripts.stand_ins import IMAGE_SIZE, NOTE, prepare
 
 from .dataset import MultimodalDataset, Split
-from .stand_ins import IMAGE_SIZE, NOTE, prepare
 
 CONTEXT = 77  # tokens of a caption, as CLIP has it
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of [0, 1]
@@ -142,7 +142,7 @@ def load(name: str, *, image_size: int | None, source: str, folds: int = 0) -> M
         shapes={"image": (3, image_size, image_size), "caption": (CONTEXT,)},
         **splits,
         licence=script.INFO.licence if official else "CC0-1.0",
-        source=script.INFO.source if official else "generated, see geomreg_mini/data/captioned_stand_ins.py",
+        source=script.INFO.source if official else "generated, see data_scripts/stand_ins/captioned.py",
         note="" if official else NOTE,
         fingerprint=hashlib.sha256(repr([cache.fingerprint, folds]).encode()).hexdigest(),
         class_names=("",),

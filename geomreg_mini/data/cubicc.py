@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_scripts.stand_ins import NOTE, prepare
+
 from .dataset import MultimodalDataset, Split
-from .stand_ins import NOTE, prepare
 
 SOURCES = ("official", "stand_in")
 SHIFT = 4  # pixels, the farthest that an image is moved in training
@@ -109,7 +110,7 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
         shapes={"image": (3, cubicc.SIDE, cubicc.SIDE), "caption": (cubicc.LENGTH,)},
         **splits,
         licence=cubicc.INFO.licence if official else "CC0-1.0",
-        source=cubicc.INFO.source if official else "generated, see geomreg_mini/data/cubicc_stand_ins.py",
+        source=cubicc.INFO.source if official else "generated, see data_scripts/stand_ins/cubicc.py",
         note="" if official else NOTE,
         fingerprint=hashlib.sha256(str(arrays["fingerprint"]).encode()).hexdigest(),
         class_names=tuple(f"class {number}" for number in range(classes)),

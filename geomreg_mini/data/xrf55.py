@@ -13,10 +13,10 @@ from torch import Tensor
 
 from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, data_root
+from data_scripts.stand_ins import NOTE, prepare
 from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings, opened
 
 from .dataset import MultimodalDataset, Split
-from .stand_ins import NOTE, prepare
 
 SOURCES = ("official", "stand_in")
 # Of the twenty repetitions, 1 to 14 are published to train with. The last two of them validate: like those to
@@ -96,7 +96,7 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
         shapes=dict(SHAPES),
         **splits,
         licence=INFO.licence if official else "CC0-1.0",
-        source=INFO.source if official else "generated, see geomreg_mini/data/xrf55_stand_ins.py",
+        source=INFO.source if official else "generated, see data_scripts/stand_ins/xrf55.py",
         note="" if official else NOTE,
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=tuple(ACTIONS[a - 1] for a in actions.tolist()),

@@ -41,7 +41,7 @@ def write_cubicc(folder: Path, seed: int = 0) -> None:
     """594 pairs, 198 photos: ``cubicc/CUBICC.zip`` with the files of the source in ``CUBICC/``."""
     import torch
 
-    from data_scripts.cubicc import LENGTH, SPLITS, VOCABULARY
+    from ..cubicc import LENGTH, SPLITS, VOCABULARY
 
     rng = np.random.default_rng([seed, 3])
     words = _vocabulary(VOCABULARY)

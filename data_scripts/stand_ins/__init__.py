@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .captioned_stand_ins import write_coco, write_flickr30k
-from .cubicc_stand_ins import write_cubicc
-from .xrf55_stand_ins import write_xrf55
+from .captioned import write_coco, write_flickr30k
+from .cubicc import write_cubicc
+from .xrf55 import write_xrf55
 
 NOTE = "Generated stand-ins in the form of the source: the numbers mean nothing."
 VERSION = 1  # counts changes of what is written
@@ -35,7 +35,7 @@ def prepare(name: str, root=None, *, progress: bool = False, **options):
     They go through the same script as the official files and lie in ``stand_ins/`` beside them. ``options``
     of that script replace the small sizes in ``OPTIONS``.
     """
-    from data_scripts.fetch import data_root
+    from ..fetch import data_root
 
     script = importlib.import_module(f"data_scripts.{name}")
     home = data_root(root) / "stand_ins"
@@ -53,7 +53,7 @@ def write_crema_d(folder: Path, seed: int = 0) -> None:
     """180 clips of 1.3 to 2.2 s: ``crema_d/`` with train.csv, test.csv, AudioWAV and VideoFlash."""
     import soundfile
 
-    from data_scripts.crema_d import EMOTIONS, files
+    from ..crema_d import EMOTIONS, files
 
     rng = np.random.default_rng([seed, 0])
     home = Path(folder) / "crema_d"
