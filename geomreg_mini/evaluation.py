@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .encoding import Encoded, encode
+from .models import Encoded, encode
 
 if TYPE_CHECKING:
     from .paradigms import Paradigm

@@ -26,14 +26,14 @@ import torch
 from torch import nn
 
 from . import distributed
+from .benchmarks import TASKS
 from .controls import CONTROLS
-from .encoding import Encoded, encode
 from .geometry import geometry_report
+from .models import Encoded, encode
 from .paradigms import Paradigm
 from .paradigms.pareto import ParetoGeometry
 from .records import Record, config_key, rounded, write_atomically
 from .regularizer import GeometryRegularizer
-from .tasks import TASKS
 
 REGULARIZERS: dict[str, type[nn.Module]] = {"GeometryRegularizer": GeometryRegularizer, **CONTROLS}
 SCHEDULES: dict[str, Callable[[float], float]] = {

@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from geomreg_mini.data.audiovisual import MEAN, STD, ClipSplit, Reading, crop, frame_choice, random_boxes
+from geomreg_mini.benchmarks.audiovisual import (
+    MEAN,
+    STD,
+    ClipSplit,
+    Reading,
+    crop,
+    frame_choice,
+    random_boxes,
+)
 
 
 def split(frames: int = 1, size: int = 8, stored: int = 8, clips: int = 6) -> ClipSplit:

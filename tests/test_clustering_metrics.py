@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomreg_mini.tasks.clustering_metrics import cluster_accuracy, k_means, scores
+from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy, k_means, scores
 
 # few classes and clusters of few samples: ties and absent ones are frequent
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=12)

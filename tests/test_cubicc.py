@@ -19,8 +19,8 @@ from data_scripts import clip_cache, cubicc, stand_ins
 from data_scripts.__main__ import main
 from data_scripts.fetch import DataError, Source, load_arrays
 from data_scripts.stand_ins import cubicc as cubicc_stand_ins
+from geomreg_mini.benchmarks.cubicc import SHIFT
 from geomreg_mini.data import load
-from geomreg_mini.data.cubicc import SHIFT
 
 WAS_RUN = Path(tempfile.gettempdir(), "geomreg-was-run")
 PAIRS, SPLITS = 40, {"train": range(24), "validation": range(24, 30), "test": range(30, 40)}

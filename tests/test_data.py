@@ -1,8 +1,8 @@
 """What every data set promises: paired, disjoint, fixed by its arguments, plain about where it comes from."""
 
-import importlib
 import inspect
 import os
+import pkgutil
 
 import numpy as np
 import pytest
@@ -130,8 +130,7 @@ def test_unknown_names_options_and_values_are_named_in_one_sentence():
 
 
 def test_every_registered_data_set_has_a_loader_that_takes_a_seed():
-    for module in DATASETS.values():
-        loader = importlib.import_module(f"geomreg_mini.data.{module}").load
+    for loader in map(pkgutil.resolve_name, DATASETS.values()):
         assert next(iter(inspect.signature(loader).parameters)) == "seed"
 
 

@@ -10,6 +10,7 @@ import torch
 from small_data import birds
 
 from geomreg_mini import plots
+from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy
 from geomreg_mini.figures.clustering import (
     ARMS,
     clusters_of,
@@ -20,7 +21,6 @@ from geomreg_mini.figures.clustering import (
     table,
 )
 from geomreg_mini.figures.epochs import over_epochs
-from geomreg_mini.tasks.clustering_metrics import cluster_accuracy
 
 matplotlib.use("Agg")
 

@@ -16,7 +16,8 @@ from data_scripts import clip_cache, coco, flickr30k, karpathy, stand_ins
 from data_scripts.__main__ import main
 from data_scripts.fetch import DataError
 from data_scripts.stand_ins import captioned as captioned_stand_ins
-from geomreg_mini.data import captioned, load
+from geomreg_mini.benchmarks import captioned
+from geomreg_mini.data import load
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("open_clip")

@@ -15,8 +15,8 @@ from test_data_scripts import assert_fails_cleanly, command
 from data_scripts import kinetics_sounds as script
 from data_scripts import stand_ins
 from data_scripts.fetch import DataError
+from geomreg_mini.benchmarks.audiovisual import sound
 from geomreg_mini.data import load
-from geomreg_mini.data.audiovisual import sound
 
 pytest.importorskip("av")
 pytest.importorskip("soundfile")

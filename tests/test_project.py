@@ -96,8 +96,8 @@ def test_importing_the_module_loads_nothing_heavy_beyond_torch():
 
 # Which modules a module may import: what stands before it.
 FOUNDATIONS = {"regularizer", "geometry"}  # import nothing of the project
-ORDER = [FOUNDATIONS, {"controls", "distributed"}, {"models"}, {"encoding"}, {"paradigms"},
-         {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"training"},
+ORDER = [FOUNDATIONS, {"controls", "distributed"}, {"models"}, {"paradigms"},
+         {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"benchmarks"}, {"training"},
          {"plots"}, {"experiments"}, {"figures"}, {"labs"}, {"course"}]  # fmt: skip
 # The same inside geomreg_mini/experiments.
 EXPERIMENTS = [{"sweeps", "recipes"},

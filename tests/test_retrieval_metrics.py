@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geomreg_mini import geometry
-from geomreg_mini.tasks.retrieval_metrics import caption_ranks, fold_recalls, recalls
+from geomreg_mini.benchmarks.retrieval_metrics import caption_ranks, fold_recalls, recalls
 
 
 def made(images=40, captions=5, width=6, seed=0, noise=1.0):

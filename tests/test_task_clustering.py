@@ -9,21 +9,21 @@ from small_data import birds, clouds
 from torch.nn import functional as F
 
 from geomreg_mini import GeometryRegularizer, paper
-from geomreg_mini.data import load
-from geomreg_mini.encoding import Encoded, encode
-from geomreg_mini.experiments import benchmarks, report
-from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
-from geomreg_mini.experiments.recipes.clustering import DEVIATIONS
-from geomreg_mini.records import Record
-from geomreg_mini.tasks import TASKS
-from geomreg_mini.tasks.clustering import Swav, balanced_codes, mutual_information, swapped_prediction
-from geomreg_mini.tasks.clustering_metrics import cluster_accuracy
-from geomreg_mini.tasks.clustering_models import (
+from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.benchmarks.clustering import Swav, balanced_codes, mutual_information, swapped_prediction
+from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy
+from geomreg_mini.benchmarks.clustering_models import (
     ClusteringModel,
     Prototypes,
     captioned_autoencoders,
     reconstruction_errors,
 )
+from geomreg_mini.data import load
+from geomreg_mini.experiments import benchmarks, report
+from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
+from geomreg_mini.experiments.recipes.clustering import DEVIATIONS
+from geomreg_mini.models import Encoded, encode
+from geomreg_mini.records import Record
 from geomreg_mini.training import Stopped, TrainConfig, fit
 
 CONFIG = TrainConfig(

@@ -11,15 +11,14 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 from geomreg_mini import GeometryRegularizer
-from geomreg_mini.data import captioned
-from geomreg_mini.encoding import encode
+from geomreg_mini.benchmarks import captioned, retrieval
+from geomreg_mini.benchmarks.retrieval import Contrastive, MicroBatched, build_clip
+from geomreg_mini.benchmarks.retrieval_metrics import fold_recalls, recalls
 from geomreg_mini.experiments import benchmarks
 from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
 from geomreg_mini.experiments.recipes.retrieval import BACKBONES, DEVIATIONS
+from geomreg_mini.models import encode
 from geomreg_mini.records import Record
-from geomreg_mini.tasks import retrieval
-from geomreg_mini.tasks.retrieval import Contrastive, MicroBatched, build_clip
-from geomreg_mini.tasks.retrieval_metrics import fold_recalls, recalls
 from geomreg_mini.training import Stopped, TrainConfig, fit
 
 open_clip = pytest.importorskip("open_clip")

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from geomreg_mini import GeometryRegularizer
+from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.paradigms import PARADIGMS, Paradigm
-from geomreg_mini.tasks import TASKS, Task
+from geomreg_mini.tasks import Task
 from geomreg_mini.training import OPTIMIZERS, Stopped, TrainConfig, fit
 
 

@@ -18,8 +18,8 @@ from data_scripts import __main__, clip_cache, kaggle, stand_ins
 from data_scripts import xrf55 as script
 from data_scripts.fetch import DataError
 from data_scripts.stand_ins.xrf55 import ACTIONS, BLIND, REPETITIONS
+from geomreg_mini.benchmarks import xrf55 as data
 from geomreg_mini.data import load
-from geomreg_mini.data import xrf55 as data
 
 SECRET = "never-to-be-seen"
 TYPES = {"mmWave": np.float32, "WiFi": np.float64, "RFID": np.float64}  # Kaggle's files, by their sizes

@@ -27,11 +27,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import distributed
-from ..encoding import Encoded, encode
-from ..models import Fusion
+from ..benchmarks import TASKS
+from ..models import Encoded, Fusion, encode
 from ..records import Record, write_atomically
 from ..regularizer import GeometryRegularizer
-from ..tasks import TASKS
 from ..training import Stopped, TrainConfig, set_seed
 from .recipes import RECIPES, deviations, recipe
 from .sweeps import recorded

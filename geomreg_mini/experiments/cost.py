@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 
+from ..benchmarks import TASKS
 from ..records import write_atomically
-from ..tasks import TASKS
 from ..training import TrainConfig
 from .benchmarks import SEEDS
 from .recipes import RECIPES, recipe

@@ -2,11 +2,11 @@
 
     python -m geomreg_mini.experiments.unlabeled --jobs 2        # resumable; skips what is recorded
 
-Two encoders agree on balanced clusters (``tasks/clustering.py``), ten clusters for ten digits. The protocol,
-fixed before any number of these seeds was looked at: unseen speakers, image noise 0.8, twenty seeds; four
-arms, each with three settings, that is learning rates without a regularizer and weights with it. No label is
-looked at in training, nor where a setting and an epoch are picked: both by the mutual information between
-the clusters of the two modalities on validation pairs. The test labels judge.
+Two encoders agree on balanced clusters (``benchmarks/clustering.py``), ten clusters for ten digits. The
+protocol, fixed before any number of these seeds was looked at: unseen speakers, image noise 0.8, twenty
+seeds; four arms, each with three settings, that is learning rates without a regularizer and weights with it.
+No label is looked at in training, nor where a setting and an epoch are picked: both by the mutual information
+between the clusters of the two modalities on validation pairs. The test labels judge.
 
 Length and the rate that the regularized arms have were set on seeds 0 to 3 without a regularizer, by the same
 mutual information. Two questions beside it. What is a tuned baseline worth? In "untuned" both terms at a
@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks import TASKS
 from ..records import Record
 from ..regularizer import GeometryRegularizer
-from ..tasks import TASKS
 from ..training import TrainConfig
 from .sweeps import (
     GENTLE,

@@ -66,7 +66,7 @@ def listen(data, rows: Sequence[int]) -> None:
 
     from data_scripts.clips import ClipError
 
-    from ..data.audiovisual import sound
+    from ..benchmarks.audiovisual import sound
 
     for row in rows:
         try:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import plots
-from ..tasks.clustering_metrics import k_means
+from ..benchmarks.clustering_metrics import k_means
 
 if TYPE_CHECKING:
     import pandas as pd

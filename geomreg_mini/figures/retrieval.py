@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import plots
+from ..benchmarks.retrieval_metrics import KS
 from ..geometry import drift_summary
-from ..tasks.retrieval_metrics import KS
 
 if TYPE_CHECKING:
     import pandas as pd

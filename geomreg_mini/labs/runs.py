@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import load
-from ..encoding import encode
 from ..evaluation import accuracies
 from ..geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
+from ..models import encode
 from ..paradigms import PARADIGMS
 from ..regularizer import GeometryRegularizer
 from ..training import TrainConfig, fit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...tasks import TASKS
+from ...benchmarks import TASKS
 from ...training import TrainConfig
 from .audiovisual import AUDIO_VISUAL
 from .base import Recipe

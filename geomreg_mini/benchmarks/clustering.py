@@ -19,7 +19,7 @@ from .. import distributed
 from ..evaluation import knn_probe
 from ..models import build_model
 from ..paradigms import Paradigm
-from .base import Task
+from ..tasks import Task
 from .clustering_metrics import k_means, scores
 from .clustering_models import ClusteringModel, captioned_autoencoders, reconstruction_errors
 

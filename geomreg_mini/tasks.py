@@ -12,8 +12,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from ..encoding import Encoded
-from ..paradigms import Paradigm
+from .evaluation import accuracies, accuracies_alone, knn_probe, robustness
+from .models import Encoded, build_model
+from .paradigms import PARADIGMS, Paradigm
 
 
 class Task:
@@ -46,3 +47,37 @@ class Task:
     def measure_published(self, paradigm: Paradigm, split, encoded: Encoded) -> dict[str, float]:
         """What ``paper_protocol`` reports of the test split; ``encoded`` has the samples that it scores."""
         return self.measure(paradigm, split, encoded)
+
+
+class Classification(Task):
+    """Classes from all modalities together and from each alone: a ``MultimodalClassifier``.
+
+    Its fused accuracy selects the epoch.
+    """
+
+    paradigms = PARADIGMS
+    selection = "accuracy/fused"
+
+    def build(self, config, data):
+        return build_model(
+            data,
+            fusion=config.fusion,
+            embedding_dim=config.embedding_dim,
+            heads=PARADIGMS[config.paradigm].needs_heads,
+            unit_sphere=getattr(config.regularizer, "normalizes", False),
+            encoder=config.encoder,
+            encoder_options=config.encoder_options,
+        )
+
+    def measure(self, paradigm, split, encoded):
+        return accuracies(paradigm, encoded)
+
+    def measure_test(self, paradigm, data, encoded):
+        """Missing and corrupted modalities, and a k-nearest-neighbor probe of each modality."""
+        return {
+            **robustness(paradigm, data.test, encoded["test"]),
+            **knn_probe(encoded["train"], encoded["test"]),
+        }
+
+    def measure_published(self, paradigm, split, encoded):
+        return accuracies(paradigm, encoded) | accuracies_alone(paradigm, encoded)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from data_scripts.clip_cache import Prepared
 from data_scripts.stand_ins import NOTE
 
-from .dataset import MultimodalDataset, Split, stratified_order
+from ..data.dataset import MultimodalDataset, Split, stratified_order
 
 SOURCES, SPLITS = ("official", "stand_in"), ("train", "validation", "test")
 VALIDATION_SHARE = 0.1  # of the published training clips

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..data.dataset import MultimodalDataset
 from .audiovisual import dataset, opened, published_parts, reading
-from .dataset import MultimodalDataset
 
 
 def load(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Task
-from .classification import Classification
+from ..tasks import Classification, Task
 from .clustering import Clustering
 from .retrieval import Retrieval
 from .subsets import Subsets

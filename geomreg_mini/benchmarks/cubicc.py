@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from data_scripts.stand_ins import NOTE, prepare
 
-from .dataset import MultimodalDataset, Split
+from ..data.dataset import MultimodalDataset, Split
 
 SOURCES = ("official", "stand_in")
 SHIFT = 4  # pixels, the farthest that an image is moved in training

@@ -16,7 +16,7 @@ from data_scripts.fetch import DataError, data_root
 from data_scripts.stand_ins import NOTE, prepare
 from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings, opened
 
-from .dataset import MultimodalDataset, Split
+from ..data.dataset import MultimodalDataset, Split
 
 SOURCES = ("official", "stand_in")
 # Of the twenty repetitions, 1 to 14 are published to train with. The last two of them validate: like those to

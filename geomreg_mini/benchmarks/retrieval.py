@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..encoding import encode, fixed_sample
 from ..geometry import geometry_report
+from ..models import encode, fixed_sample
 from ..paradigms import Paradigm
-from .base import Task
+from ..tasks import Task
 from .retrieval_metrics import fold_recalls, recalls
 
 # name in open_clip -> width of its embeddings, pixels of its images

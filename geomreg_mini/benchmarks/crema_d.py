@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..data.dataset import MultimodalDataset
 from .audiovisual import dataset, opened, published_parts, reading
-from .dataset import MultimodalDataset
 
 SPLITS = ("community", "speaker_disjoint")
 FOLDS = 10

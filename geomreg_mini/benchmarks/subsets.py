@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..evaluation import accuracy, knn_probe
 from ..paradigms import Paradigm
 from ..paradigms.plain import Unimodal
-from .base import Task
+from ..tasks import Task
 from .subset_models import SubsetClassifier, build_subset_classifier, subsets
 
 PUBLISHED_BATCH = 32  # samples over which X-Fi takes an accuracy, before it takes their mean
