@@ -21,20 +21,19 @@ modalities, and there is no head.
 
 import math
 from collections.abc import Callable
+from inspect import signature
 from itertools import combinations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .pairs import check_embeddings, check_mask, unit_vectors
 from .regularizer import (
     GeometryRegularizer,
     RegularizerOutput,
-    _anchoring,
-    _check_embeddings,
-    _check_mask,
-    _dispersion,
-    _unit_vectors,
+    anchoring_of_units,
+    dispersion_of_units,
 )
 
 VICREG_EPSILON = 1e-4  # added to a variance of about 1; bounds the slope of its square root
@@ -74,10 +73,10 @@ class _Control(nn.Module):
         mask = mask or {}
         if len(embeddings) < 2:
             raise ValueError(f"embeddings must hold at least 2 modalities, got {list(embeddings)}.")
-        _check_embeddings(embeddings, "modality")
-        _check_mask(mask, embeddings)
+        check_embeddings(embeddings, "modality")
+        check_mask(mask, embeddings)
         with torch.autocast(next(iter(embeddings.values())).device.type, enabled=False):
-            points = units = _unit_vectors(embeddings, "modality", mask)
+            points = units = unit_vectors(embeddings, "modality", mask)
             if not self.on_sphere:
                 points = {m: z.to(units[m].dtype) for m, z in embeddings.items()}
             within, across = self.terms(points, mask) if self.weight > 0 else ({}, {})
@@ -90,7 +89,10 @@ class _Control(nn.Module):
         """modality -> dispersion, and (modality, modality) -> anchoring."""
         raise NotImplementedError
 
-    hyperparameters = GeometryRegularizer.hyperparameters
+    def hyperparameters(self) -> dict:
+        """Return the constructor's arguments: `type(reg)(**reg.hyperparameters())` is an equal copy."""
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+
     extra_repr = GeometryRegularizer.extra_repr
 
 
@@ -262,12 +264,15 @@ class UniAlignStyle(_Control):
 
     def terms(self, z, mask):
         _check_widths(z)
-        total = sum(u.detach() for u in z.values())  # _unit_vectors has made absent samples zero
-        anchor = _unit_vectors({"anchor": total}, "argument")["anchor"]
+        total = sum(u.detach() for u in z.values())  # unit_vectors has made absent samples zero
+        anchor = unit_vectors({"anchor": total}, "argument")["anchor"]
         everywhere = total.new_ones(len(total), dtype=torch.bool)
         present = {m: mask.get(m, everywhere) for m in z}
         shared = sum(here.int() for here in present.values()) > 1
-        across = {(m, "anchor"): _anchoring(u, anchor, 0.0, 2, [present[m], shared])[0] for m, u in z.items()}
+        across = {
+            (m, "anchor"): anchoring_of_units(u, anchor, 0.0, 2, [present[m], shared])[0]
+            for m, u in z.items()
+        }
         return _within(lambda u: self.uniform_weight * _uniformity(u, self.t), z, mask), across
 
 
@@ -306,11 +311,11 @@ def nearest_neighbor_term(u: Tensor) -> Tensor:
 
 
 def _alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
-    return _anchoring(a, b, 0.0, power)[0]
+    return anchoring_of_units(a, b, 0.0, power)[0]
 
 
 def _uniformity(u: Tensor, t: float) -> Tensor:
-    return _dispersion(u, 1 / t, "rbf", None)
+    return dispersion_of_units(u, 1 / t, "rbf", None)
 
 
 def _standardized(x: Tensor) -> Tensor:

@@ -45,8 +45,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .regularizer import _global_batch
-
 
 def start() -> None:
     """Join the processes that ``torchrun`` started, over NCCL or, without GPUs, gloo; else do nothing."""
@@ -110,9 +108,38 @@ def own_draws(step: int) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
+class _AllGather(torch.autograd.Function):
+    """Stack the tensors of all processes; as all compute the same loss, backward needs no communication."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return grad[dist.get_rank()] * dist.get_world_size()  # DistributedDataParallel takes the mean
+
+
+def global_batch(embeddings: dict[str, Tensor], mask: dict[str, Tensor]) -> tuple[dict, dict]:
+    """Return embeddings and masks (B_r, ...) of all processes as one (B, ...) each, in the order of ranks."""
+    if world_size() == 1:
+        return embeddings, mask
+    first = next(iter(embeddings.values()))
+    sizes = _AllGather.apply(torch.tensor(len(first), device=first.device)).tolist()
+
+    def gathered(x: Tensor) -> Tensor:
+        padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
+        parts = _AllGather.apply(torch.cat([x, padding]))
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    return {m: gathered(z) for m, z in embeddings.items()}, {m: gathered(x) for m, x in mask.items()}
+
+
 def gather(x: Tensor) -> Tensor:
-    """The tensors (B_r, ...) of all processes as one (B, ...), by rank, gradients included."""
-    return x if world_size() == 1 else _global_batch({"x": x}, {})[0]["x"]
+    """Return the tensors (B_r, ...) of all processes as one (B, ...), by rank, gradients included."""
+    return global_batch({"x": x}, {})[0]["x"]
 
 
 @torch.no_grad()

@@ -19,7 +19,8 @@ import torch
 EPS = torch.finfo(torch.float64).eps
 TINY = torch.finfo(torch.float64).tiny
 TIE = 1e-12  # cosines this close are a tie: those of equal rows differ by rounding alone
-BLOCK_ELEMENTS = 2**24  # a cosine matrix is formed in blocks of rows of at most this many entries (128 MiB)
+NEAR = 1e-8  # ||x - y||^2 below this share of ||x||^2 + ||y||^2 is mostly rounding if it comes from a product
+BLOCK_ELEMENTS = 2**24  # a matrix of pairs is formed in blocks of rows of at most this many entries (128 MiB)
 
 
 def _matrix(z, name="z", *, normalize=False, min_samples=1):
@@ -70,6 +71,20 @@ def _cosine_blocks(u, v):
     step = max(1, BLOCK_ELEMENTS // len(v))
     for start in range(0, len(u), step):
         yield start, u[start : start + step] @ v.T
+
+
+def _distance_blocks(z):
+    """Yield (start, ||z_i - z_j|| for i in the block and all j). Equal rows have distance 0 exactly."""
+    square = z.square().sum(dim=1)
+    for start, block in _cosine_blocks(z, z):
+        sums = square[start : start + len(block), None] + square
+        block.mul_(-2).add_(sums)
+        # A row that is near another than itself is measured again, from differences, which do not cancel.
+        again = ((block <= NEAR * sums).sum(dim=1) > 1).nonzero()[:, 0]
+        block.clamp_min_(0).sqrt_().diagonal(offset=start).zero_()
+        if len(again):
+            block[again] = torch.cdist(z[start + again], z, compute_mode="donot_use_mm_for_euclid_dist")
+        yield start, block
 
 
 # One modality
@@ -180,6 +195,28 @@ def class_mean_margin(z, labels):
     own = (u * _matrix(sums[index] - u, normalize=True)).sum(dim=1)
     others = (u @ _matrix(sums, normalize=True).T).scatter_(1, index[:, None], -math.inf).amax(dim=1)
     return (own - others)[keep].mean().item()
+
+
+def semantic_margin(z, labels, *, normalize=True):
+    """E_{y != y'} E_{i in y, j in y'} ||z_i - z_j|| - E_y E_{i, j in y} ||z_i - z_j||, the paper's Delta_sem.
+
+    Mean Euclidean distance between classes minus that within: Eq. (45) of arXiv 2601.21670. The outer means
+    run over ordered pairs of classes and over classes, so each class weighs the same whatever its size. The
+    mean within holds i = j, as the equation is written: a class of one row has mean 0, and labels without
+    meaning give not 0 but about the mean distance divided by the size of a class; compare at equal sizes
+    only. It is half the energy distance of two classes (Szekely & Rizzo 2013), averaged over pairs of
+    classes: 0 only if all are distributed alike, and up; normalized, as by default, at most 2. The paper does
+    not state which rows it measures ("the representation used for evaluation"), so `geometry_report` gives
+    each modality and their mean.
+    """
+    z = _matrix(z, normalize=normalize)
+    index, sizes, _ = _classes(z, labels)
+    weight, total, within = 1 / sizes[index], 0.0, 0.0
+    for start, block in _distance_blocks(z):
+        own = slice(start, start + len(block))
+        total += (weight[own] @ block @ weight).item()
+        within += (weight[own] @ block.mul_(index[own, None] == index) @ weight).item()
+    return (total - within) / (len(sizes) * (len(sizes) - 1)) - within / len(sizes)
 
 
 def cdnv(z, labels, *, normalize=False):
@@ -318,12 +355,12 @@ def band_violation(a, b, radius):
     return (paired_distances(a, b) > radius).double().mean().item()
 
 
-def semantic_margin(a, b, labels):
+def cross_modal_margin(a, b, labels):
     """Mean cross-modal cosine of same-class pairs (i, j), i = j included, minus different-class pairs.
 
-    Normalized, uncentered; -2 .. 2, about 0 where classes mix; labels (N,) of at least two classes. This
-    project's reading of the paper's Delta_sem (arXiv 2601.21670, "Eq. 45"), whose formula was not found in
-    public text.
+    Normalized, uncentered; -2 .. 2, about 0 if classes mix; labels (N,) of at least two classes. This
+    project's own measure: `cosine_contrast`, which the paper's Figure 3 shows, with classes in place of
+    pairs. The paper's margin is `semantic_margin`, which compares rows of one representation.
     """
     a, b = _pair(a, b)
     (_, sizes, a_sums), (_, _, b_sums) = _classes(a, labels), _classes(b, labels)
@@ -417,9 +454,10 @@ def geometry_report(embeddings, labels=None, radius=None, *, detailed=False):
     Keys are `quantity/modality`, `quantity/first-second` for pairs in the order of the dict, and num_samples.
     Retrieval goes both ways, query first. Spectra are normalized and centered, all else is normalized, except
     what ends in `_raw` and linear_cka (raw, debiased). labels (N,) add the class measures, radius adds
-    band_violation, detailed adds the slow nc1_raw, silhouette and knn_accuracy (k = 20). What the data leave
-    undefined has no key: most pair quantities at unequal widths, class measures of one class, debiased CKA of
-    fewer than 4 samples.
+    band_violation, detailed adds the slow nc1_raw, silhouette and knn_accuracy (k = 20). One class measure
+    has a place more: `semantic_margin/joint` is of the mean over modalities of the normalized rows, not
+    normalized again. What the data leave undefined has no key: most pair quantities and that mean at unequal
+    widths, class measures of one class, debiased CKA of fewer than 4 samples.
     """
     if not embeddings:
         raise ValueError("embeddings is empty; pass a dict modality -> (N, D) tensor.")
@@ -445,11 +483,14 @@ def geometry_report(embeddings, labels=None, radius=None, *, detailed=False):
             add(m, quantity, u)
         if labels is not None:
             add(m, class_mean_margin, u, labels)
+            add(m, semantic_margin, u, labels)
             add(m, cdnv, raw[m], labels, name="cdnv_raw")
         if labels is not None and detailed:
             add(m, nc1, raw[m], labels, name="nc1_raw")
             add(m, silhouette, u, labels)
             add(m, knn_accuracy, u, labels, k=20)
+    if labels is not None and len(unit) > 1 and len({u.shape[1] for u in unit.values()}) == 1:
+        add("joint", semantic_margin, sum(unit.values()) / len(unit), labels, normalize=False)
     for first, second in combinations(unit, 2):
         pair, a, b = f"{first}-{second}", unit[first], unit[second]
         add(pair, linear_cka, raw[first], raw[second])
@@ -460,7 +501,7 @@ def geometry_report(embeddings, labels=None, radius=None, *, detailed=False):
         if radius is not None:
             add(pair, band_violation, a, b, radius)
         if labels is not None:
-            add(pair, semantic_margin, a, b, labels)
+            add(pair, cross_modal_margin, a, b, labels)
     for query, gallery in permutations(unit, 2):
         with suppress(ValueError):
             ranks = retrieval_ranks(unit[query], unit[gallery])

@@ -3,7 +3,8 @@
 A record is one JSON file: config, seed, versions, device, data fingerprint, split sizes, history, metrics,
 wall time. Two runs of one config on the same kind of CPU give equal records; only the wall time, which
 equality leaves out, differs. Another kind of processor rounds sums in another order, and training turns that
-into another run, as different as another seed's.
+into another run, as different as another seed's. A record of an earlier version is read under today's names
+(``current_names``); it may lack quantities that were added since, so compare those that both records hold.
 """
 
 from __future__ import annotations
@@ -49,6 +50,23 @@ def _series(value: object) -> bool:
 
 def _text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def current_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics or series of a record under the names that ``geometry`` has today.
+
+    Before the paper's Eq. (45) was known, "split/semantic_margin/first-second" held what is now
+    ``cross_modal_margin``. The paper's margin belongs to one modality, which has an effective rank as well,
+    so a name with a hyphen in it stays if that is there. Today's names stay as they are.
+    """
+    answer = {}
+    for name, value in values.items():
+        split, _, rest = name.partition("/")
+        quantity, _, place = rest.partition("/")
+        if quantity == "semantic_margin" and "-" in place and f"{split}/effective_rank/{place}" not in values:
+            name = f"{split}/cross_modal_margin/{place}"
+        answer[name] = value
+    return answer
 
 
 # field of a record -> whether a value that was read can be one
@@ -128,7 +146,8 @@ class Record:
         wrong = [name for name, fits in KINDS.items() if not fits(values[name])]
         if wrong:
             raise ValueError(f"a record has values of a wrong kind in {', '.join(wrong)}.")
-        return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        renamed = {name: current_names(values[name]) for name in ("series", "metrics")}
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__} | renamed)
 
     def save(self, path: str | Path) -> Path:
         """Write as JSON, whole or not at all: a temporary file beside ``path`` takes its name."""

@@ -1,39 +1,56 @@
 """The paper in one file: disperse each modality, anchor each pair only beyond a tolerance band.
 
-With unit vectors u = z / ||z||, modalities m, pairs (a, b) of modalities and samples i, j:
+With unit vectors u = z / ||z||, M modalities m, pairs (a, b) of modalities and samples i, j:
 
-    dispersion_m  = log mean_{i != j} exp(-||u_i - u_j||^2 / temperature)
-    anchoring_ab  = mean_i max(0, ||u_i^a - u_i^b|| - radius)^power
-    total         = dispersion_weight * mean_m dispersion_m + anchoring_weight * mean_ab anchoring_ab
+    dispersion_m  = log mean_{i != j} exp(-||u_i - u_j||^2 / temperature)               Eq. (4)
+    anchoring_ab  = mean_i max(0, ||u_i^a - u_i^b|| - radius)^power                     Eq. (5), power 2
+    total         = dispersion_weight * mean_m dispersion_m
+                  + anchoring_weight * mean_ab anchoring_ab                             Eq. (6), balance="sum"
 
-The paper (DAGR, arXiv 2601.21670) says in words that dispersion spreads the normalized embeddings of a
-modality and that anchoring penalizes a paired distance only where it exceeds a tolerance radius. The formulas
-above, the power 2 and every default value are this project's reading: no formula, weight or code was found in
-public text.
+With balance="pareto", the paper's default (Section 3.2.5, Algorithm 1), one strength replaces both weights.
+With g_disp = grad dispersion_m and g_inter = grad mean_ab anchoring_ab, encoder m gets the gradient
 
-    reg = GeometryRegularizer()
+    strength * (alpha_m g_inter + (1 - alpha_m) g_disp),   alpha_m in [0, 1] making that vector the shortest
+
+So the terms are coupled: if no pair leaves the band, g_inter = 0 is the shortest, and dispersion rests too.
+
+Source: DAGR, arXiv 2601.21670v1. Two things in it were not seen, and are this project's reading: the value of
+t = 1 / temperature in Eq. (4), and Eq. (8), which gives alpha and is read as the min-norm point of two tasks.
+
+    reg = GeometryRegularizer(balance="pareto", strength=0.15, radius=0.25)
     out = reg({"audio": za, "image": zv})
     loss = task_loss + out.total
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from inspect import signature
 from itertools import combinations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-FORMS = ("rbf", "cosine", "hinge", "covariance")
-HINGE_MARGIN = 1.0  # squared distance at 60 degrees; independent directions in high dimension are at 2
-SMALLEST_SCALE = 1e-12  # an embedding whose largest entry is no larger has no direction
+from . import distributed
+from .pairs import (
+    anchoring_gradient,
+    at_embeddings,
+    at_parameters,
+    check_anchoring_arguments,
+    check_dispersion_arguments,
+    check_embeddings,
+    check_mask,
+    dispersion_and_gradient,
+    squared_covariances,
+    unit_vectors,
+    with_gradient,
+)
 
 
 def dispersion(
     z: Tensor, *, temperature: float = 0.5, form: str = "rbf", chunk_size: int | None = None
 ) -> Tensor:
-    """How crowded one modality is on the unit sphere; minimizing it spreads the samples.
+    """Return how crowded one modality is on the unit sphere; minimizing it spreads the samples.
 
     Args:
         z: embeddings (B, D) of a floating dtype. Only directions count. A zero vector has none: it stays at
@@ -42,8 +59,8 @@ def dispersion(
         form: one of four, with d^2 = ||u_i - u_j||^2 and means over the B (B - 1) ordered pairs i != j:
 
             "rbf"         log mean exp(-d^2 / temperature), from 0 when collapsed down to
-                          -2B / ((B - 1) temperature) on a regular simplex. It is the uniformity of Wang &
-                          Isola (arXiv 2005.10242) with t = 1 / temperature.
+                          -2B / ((B - 1) temperature) on a regular simplex. It is the paper's Eq. (4), and the
+                          uniformity of Wang & Isola (arXiv 2005.10242), with t = 1 / temperature.
             "cosine"      log mean exp(-(1 - cos) / temperature): InfoNCE with cosines, shifted by
                           -1 / temperature so that collapse is 0. As 1 - cos = d^2 / 2 for unit vectors, it is
                           "rbf" at twice the temperature.
@@ -54,9 +71,9 @@ def dispersion(
         chunk_size: rows of the pair matrix held at a time. Memory is O(B chunk_size) instead of O(B^2); value
             and gradient are the same. "covariance" holds D x D numbers and ignores it.
 
-    The forms follow dispersive losses (arXiv 2506.09027). Their released code divides d^2 by D, which on unit
-    vectors leaves almost no gradient, and keeps the pairs i = i, which saturate the loss at low temperature:
-    we do neither.
+    The other forms follow dispersive losses (arXiv 2506.09027). Their released code divides d^2 by D, which
+    on unit vectors leaves almost no gradient, and keeps the pairs i = i, which saturate the loss at low
+    temperature: we do neither.
 
     Returns:
         A scalar, differentiable once; float64 for float64 input, else float32, also under autocast. Fewer
@@ -65,20 +82,30 @@ def dispersion(
     Raises:
         ValueError: wrong shape or dtype, NaN or infinity, unknown form, temperature <= 0, chunk_size < 1.
     """
-    _check_dispersion_arguments(temperature, form, chunk_size)
-    _check_embeddings({"z": z}, "argument")
+    check_dispersion_arguments(temperature, form, chunk_size)
+    check_embeddings({"z": z}, "argument")
     with torch.autocast(z.device.type, enabled=False):
-        return _dispersion(_unit_vectors({"z": z}, "argument")["z"], temperature, form, chunk_size)
+        return dispersion_of_units(unit_vectors({"z": z}, "argument")["z"], temperature, form, chunk_size)
+
+
+def dispersion_of_units(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> Tensor:
+    """Return `dispersion` of unit vectors (B, D) that are known to be right."""
+    if len(u) < 2:
+        return 0.0 * u.sum()  # keeps the graph, so that backward() works on any batch
+    if form == "covariance":
+        return squared_covariances(u)
+    value, gradient = dispersion_and_gradient(u, temperature, form, chunk_size)
+    return with_gradient(value, [u], [gradient])
 
 
 def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) -> Tensor:
-    """How far pairs drift beyond the agreement band: mean_i max(0, ||u_i^a - u_i^b|| - radius)^power.
+    """Return how far pairs drift beyond the band: mean_i max(0, ||u_i^a - u_i^b|| - radius)^power.
 
     Args:
         a, b: embeddings (B, D) of the same samples in two modalities.
         radius: tolerance in [0, 2], a distance between unit vectors (0.6 is an angle of 35 degrees). Within
-            it value and gradient are exactly zero. 0 is always-on alignment.
-        power: at least 1; 2 makes the pull start softly at the edge of the band.
+            it value and gradient are exactly zero. 0 is always-on alignment. The paper tries 0, 0.25 and 0.5.
+        power: at least 1; 2, the paper's, makes the pull start softly at the edge of the band.
 
     Returns:
         A scalar in [0, (2 - radius)^power], of the same dtypes as `dispersion`.
@@ -86,11 +113,35 @@ def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) ->
     Raises:
         ValueError: wrong dtype, wrong or unequal shapes, NaN or infinity, radius outside [0, 2], power < 1.
     """
-    _check_anchoring_arguments(radius, power)
-    _check_embeddings({"a": a, "b": b}, "argument", equal_widths=True)
+    check_anchoring_arguments(radius, power)
+    check_embeddings({"a": a, "b": b}, "argument", equal_widths=True)
     with torch.autocast(a.device.type, enabled=False):
-        units = _unit_vectors({"a": a, "b": b}, "argument")
-        return _anchoring(units["a"], units["b"], radius, power)[0]
+        units = unit_vectors({"a": a, "b": b}, "argument")
+        return anchoring_of_units(units["a"], units["b"], radius, power)[0]
+
+
+def anchoring_of_units(ua: Tensor, ub: Tensor, radius: float, power: float, masks=()) -> tuple:
+    """Return the term and the share of active pairs, over the samples for which all masks are true."""
+    distance = torch.linalg.vector_norm(ua - ub, dim=1)  # has gradient 0, not NaN, where it is 0
+    excess = (distance - radius).relu()
+    penalty, active = excess.pow(power), (excess > 0).to(excess)
+    if not masks:
+        return penalty.sum() / max(len(penalty), 1), active.sum() / max(len(active), 1)
+    paired = torch.stack(list(masks)).all(0).to(excess)
+    count = paired.sum().clamp(min=1.0)
+    return (penalty * paired).sum() / count, (active * paired).sum() / count
+
+
+def min_norm_weight(gradients: Tensor) -> Tensor:
+    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (2, N).
+
+    It is 1 if g_0 is zero, 0 if g_1 is, and 1/2 if they are equal, two zeros among them. The closed form for
+    two tasks of Sener & Koltun (arXiv 1810.04650) is this project's reading of the paper's Eq. (8).
+    """
+    (first, cross), (_, second) = gradients @ gradients.T
+    apart = first + second - 2 * cross
+    equal = apart <= 16 * torch.finfo(gradients.dtype).eps * (first + second)
+    return torch.where(equal, 0.5, ((second - cross) / apart).clamp(0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -103,51 +154,80 @@ class RegularizerOutput:
         anchoring: (modality, modality) -> unweighted term; empty when anchoring is switched off.
         active: (modality, modality) -> share of the paired samples outside the band, in [0, 1]; 0 says that
             anchoring had nothing to pull on.
+        alpha: modality -> weight of anchoring against dispersion in [0, 1]; empty unless balance="pareto".
     """
 
     total: Tensor
     dispersion: dict[str, Tensor]
     anchoring: dict[tuple[str, str], Tensor]
     active: dict[tuple[str, str], Tensor]
+    alpha: dict[str, Tensor] = field(default_factory=dict)
+
+
+WEIGHTS = {"dispersion_weight": 0.1, "anchoring_weight": 0.5}  # arguments for balance="sum" alone
+PARETO = {"balance": "sum", "strength": 0.15, "at": "embeddings"}  # arguments that say or need "pareto"
 
 
 class GeometryRegularizer(nn.Module):
     """Both terms for any number of modalities; no parameter, no state, nothing at inference.
 
-    ``torch.compile`` makes one graph of it that serves every batch size, but for two things: a mask breaks
-    the graph, and ``chunk_size`` makes a new one for each batch size. A graph cannot refuse NaN and infinity
-    in the embeddings: the total is NaN then.
+    ``torch.compile`` makes one graph of it that serves every batch size, but for three things: a mask breaks
+    the graph, so does ``at="parameters"``, and ``chunk_size`` makes a new one for each batch size. A graph
+    cannot refuse NaN and infinity in the embeddings: the total is NaN then.
 
     Args:
-        dispersion_weight, anchoring_weight: at least 0; a term with weight 0 is not computed.
+        dispersion_weight, anchoring_weight: at least 0, for balance="sum"; a term with weight 0 is not
+            computed. The paper tries 0.04 to 0.16 and 0.03 to 0.08.
         temperature, form, chunk_size: see `dispersion`.
         radius, power: see `anchoring`.
         gather: under torch.distributed, compute both terms on the global batch. Each process gets the
             gradient for its own samples times the number of processes, so that the mean over processes, which
             DistributedDataParallel takes, is the gradient of one process with the global batch. Local batch
             sizes may differ; modalities and masked modalities may not. Does nothing without a process group.
+        balance: "sum", weights fixed beforehand, or "pareto", the paper's default: alpha_m anew in each call.
+        strength: the paper's beta, at least 0, for balance="pareto". The paper tries 0.1, 0.15 and 0.2.
+        at: where the two gradients are compared. "parameters" of the encoders, as in Algorithm 1: the call
+            needs ``parameters`` and costs two more backward passes through the encoders. "embeddings": their
+            upper bound of Sener & Koltun (arXiv 1810.04650), which costs next to nothing and needs no access
+            to encoders. Either way ``total`` is a plain loss, exact for that alpha, in any training loop.
+        reduction: of dispersion over modalities, in which the paper disagrees with itself: "mean" as in
+            Eq. (3) and (6), or "sum" as in Algorithm 1, whose g_disp is M times that of the mean. None takes
+            "mean" for balance="sum" and "sum" for balance="pareto".
 
     Raises:
-        ValueError: an argument out of range; the message names it and its value.
+        ValueError: an argument out of range, or one that this balance does not use; the message names it.
     """
 
     def __init__(
         self,
-        dispersion_weight: float = 0.1,
-        anchoring_weight: float = 0.5,
+        dispersion_weight: float = WEIGHTS["dispersion_weight"],
+        anchoring_weight: float = WEIGHTS["anchoring_weight"],
         temperature: float = 0.5,
         radius: float = 0.6,
         form: str = "rbf",
         power: float = 2,
         chunk_size: int | None = None,
         gather: bool = False,
+        balance: str = PARETO["balance"],
+        strength: float = PARETO["strength"],
+        at: str = PARETO["at"],
+        reduction: str | None = None,
     ):
         super().__init__()
-        for name, weight in {"dispersion": dispersion_weight, "anchoring": anchoring_weight}.items():
-            if not (weight >= 0 and math.isfinite(weight)):
-                raise ValueError(f"{name}_weight must be a finite number >= 0, got {weight}.")
-        _check_dispersion_arguments(temperature, form, chunk_size)
-        _check_anchoring_arguments(radius, power)
+        for name, value in {
+            "dispersion_weight": dispersion_weight, "anchoring_weight": anchoring_weight, "strength": strength
+        }.items():  # fmt: skip
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be a finite number >= 0, got {value}.")
+        for name, value, known in (
+            ("balance", balance, ("sum", "pareto")),
+            ("at", at, ("embeddings", "parameters")),
+            ("reduction", reduction, (None, "mean", "sum")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}.")
+        check_dispersion_arguments(temperature, form, chunk_size)
+        check_anchoring_arguments(radius, power)
         self.dispersion_weight = dispersion_weight
         self.anchoring_weight = anchoring_weight
         self.temperature = temperature
@@ -156,259 +236,123 @@ class GeometryRegularizer(nn.Module):
         self.power = power
         self.chunk_size = chunk_size
         self.gather = gather
+        self.balance = balance
+        self.strength = strength
+        self.at = at
+        self.reduction = reduction
+        unused = WEIGHTS if balance == "pareto" else PARETO
+        for name, default in unused.items():
+            if getattr(self, name) != default:
+                needed = "sum" if balance == "pareto" else "pareto"
+                raise ValueError(f"{name} is for balance={needed!r}: leave it out with balance={balance!r}.")
 
     def forward(
-        self, embeddings: dict[str, Tensor], mask: dict[str, Tensor] | None = None
+        self,
+        embeddings: dict[str, Tensor],
+        mask: dict[str, Tensor] | None = None,
+        parameters: Mapping[str, Iterable[Tensor]] | None = None,
     ) -> RegularizerOutput:
-        """Both terms of one batch.
+        """Return both terms of one batch.
 
         Args:
-            embeddings: modality -> (B, D_m), at least two; equal D_m where anchoring is on.
+            embeddings: modality -> (B, D_m), at least two; equal D_m if anchoring is on.
             mask: modality -> boolean (B,), true where a sample has this modality; a modality left out is
                 complete. Absent samples take no part, whatever their embeddings hold. A modality with fewer
                 than two present samples has dispersion 0; a pair of modalities that no sample has both of,
                 anchoring 0.
+            parameters: modality -> parameters of its encoder, for at="parameters" and for nothing else.
+                Encoders must not share them. Under torch.distributed the gradients compared are the means
+                over processes, so every process must make the call.
 
         Raises:
             ValueError: fewer than two modalities, or, naming the modality, wrong shape or dtype, unequal
-                batch sizes or widths, NaN or infinity in a present sample, a mask that does not fit.
+                batch sizes or widths, NaN or infinity in a present sample, a mask that does not fit;
+                ``parameters`` that are missing or not asked for.
         """
         mask = mask or {}
         if len(embeddings) < 2:
             raise ValueError(f"embeddings must hold at least 2 modalities, got {list(embeddings)}.")
-        _check_embeddings(embeddings, "modality", equal_widths=self.anchoring_weight > 0)
-        _check_mask(mask, embeddings)
-        if self.gather and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            embeddings, mask = _global_batch(embeddings, mask)
+        pareto = self.balance == "pareto"
+        check_embeddings(embeddings, "modality", equal_widths=pareto or self.anchoring_weight > 0)
+        check_mask(mask, embeddings)
+        wanted = set(embeddings) if self.at == "parameters" else set()
+        if set(parameters or {}) != wanted:
+            raise ValueError(
+                f"at={self.at!r} takes the parameters of {sorted(wanted)}, got {sorted(parameters or {})}."
+            )
+        if self.gather:
+            embeddings, mask = distributed.global_batch(embeddings, mask)
         device = next(iter(embeddings.values())).device
         with torch.autocast(device.type, enabled=False):
-            return self._terms(_unit_vectors(embeddings, "modality", mask), mask)
+            units = unit_vectors(embeddings, "modality", mask)
+            return self._balanced(embeddings, units, mask, parameters) if pareto else self._sum(units, mask)
 
-    def _terms(self, units: dict[str, Tensor], mask: dict[str, Tensor]) -> RegularizerOutput:
+    def _sum(self, units: dict[str, Tensor], mask: dict[str, Tensor]) -> RegularizerOutput:
         dispersions, anchorings, active = {}, {}, {}
         total = next(iter(units.values())).new_zeros(())
         if self.dispersion_weight > 0:
             for name, u in units.items():
                 present = u[mask[name]] if name in mask else u
-                dispersions[name] = _dispersion(present, self.temperature, self.form, self.chunk_size)
-            total = total + self.dispersion_weight * sum(dispersions.values()) / len(dispersions)
+                dispersions[name] = dispersion_of_units(present, self.temperature, self.form, self.chunk_size)
+            count = 1 if self.reduction == "sum" else len(dispersions)
+            total = total + self.dispersion_weight * sum(dispersions.values()) / count
         if self.anchoring_weight > 0:
             for a, b in combinations(units, 2):
                 masks = [mask[name] for name in (a, b) if name in mask]
-                terms = _anchoring(units[a], units[b], self.radius, self.power, masks)
+                terms = anchoring_of_units(units[a], units[b], self.radius, self.power, masks)
                 anchorings[a, b], active[a, b] = terms
             total = total + self.anchoring_weight * sum(anchorings.values()) / len(anchorings)
         return RegularizerOutput(total, dispersions, anchorings, active)
 
+    @torch.no_grad()
+    def _balanced(
+        self,
+        embeddings: dict[str, Tensor],
+        units: dict[str, Tensor],
+        mask: dict[str, Tensor],
+        parameters: Mapping[str, Iterable[Tensor]] | None,
+    ) -> RegularizerOutput:
+        """Work out the gradient at the unit vectors first; the total is a scalar that has it."""
+        share = 1 / len(units) if self.reduction == "mean" else 1.0
+        dispersions, spread = {}, {}
+        for name, u in units.items():
+            present = u[mask[name]] if name in mask else u
+            options = self.temperature, self.form, self.chunk_size
+            dispersions[name], gradient = dispersion_and_gradient(present.detach(), *options)
+            if name in mask:
+                gradient = torch.zeros_like(u).index_put((mask[name],), gradient)
+            spread[name] = share * gradient
+        anchorings, active, agree = {}, {}, {name: torch.zeros_like(u) for name, u in units.items()}
+        pairs = list(combinations(units, 2))
+        for a, b in pairs:
+            masks = [mask[name] for name in (a, b) if name in mask]
+            terms = anchoring_of_units(units[a], units[b], self.radius, self.power, masks)
+            anchorings[a, b], active[a, b] = terms
+            pull = anchoring_gradient(units[a], units[b], self.radius, self.power, masks) / len(pairs)
+            agree[a], agree[b] = agree[a] + pull, agree[b] - pull
+        alpha, gradients = {}, []
+        for name, u in units.items():
+            both = torch.stack([agree[name], spread[name]])
+            if parameters is None:
+                compared = at_embeddings(embeddings[name], u, both)
+            else:
+                compared = at_parameters(list(parameters[name]), u, both)
+            w = alpha[name] = min_norm_weight(compared)
+            gradients.append(self.strength * torch.lerp(both[1], both[0], w))
+        mean = sum(alpha.values()) / len(alpha)
+        spreading = sum((1 - alpha[m]) * value for m, value in dispersions.items())
+        value = self.strength * (mean * sum(anchorings.values()) / len(pairs) + share * spreading)
+        with torch.enable_grad():
+            total = with_gradient(value, list(units.values()), gradients)
+        return RegularizerOutput(total, dispersions, anchorings, active, alpha)
+
     def hyperparameters(self) -> dict:
-        """The constructor's arguments: `type(reg)(**reg.hyperparameters())` is an equal copy."""
-        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+        """Return what this balance uses: `type(reg)(**reg.hyperparameters())` is an equal copy."""
+        values = {name: getattr(self, name) for name in signature(type(self)).parameters}
+        left_out = WEIGHTS if self.balance == "pareto" else PARETO
+        if self.reduction is None:
+            left_out = {**left_out, "reduction": None}
+        return {name: value for name, value in values.items() if name not in left_out}
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.hyperparameters().items())
-
-
-def _unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = None) -> dict[str, Tensor]:
-    """Normalize in at least float32, take absent and zero vectors to zero, refuse NaN and infinity."""
-    units, scales = {}, {}
-    for name, z in embeddings.items():
-        z = z if z.dtype == torch.float64 else z.float()
-        if mask and name in mask:
-            z = z.masked_fill(~mask[name][:, None], 0.0)
-        # Dividing by the largest entry first keeps squares from over- and underflowing; u is the same.
-        scale = scales[name] = z.detach().abs().amax(dim=1, keepdim=True)
-        no_direction = scale <= SMALLEST_SCALE
-        z = z / scale.masked_fill(no_direction, math.inf)
-        units[name] = z / (torch.linalg.vector_norm(z, dim=1, keepdim=True) + no_direction)
-    _check_finite(scales, kind)
-    return units
-
-
-def _dispersion(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> Tensor:
-    if len(u) < 2:
-        return 0.0 * u.sum()  # keeps the graph, so that backward() works on any batch
-    if form == "covariance":
-        return _squared_covariances(u)
-    if form == "cosine":
-        form, temperature = "rbf", 2 * temperature
-    if not torch.compiler.is_compiling():
-        return _PairTerm.apply(u, temperature, form, chunk_size)
-    # torch.compile cannot trace such a function for any batch size, but this: the value, and a zero whose
-    # gradient is the term's.
-    value, gradient = _pair_term(u.detach(), temperature, form, chunk_size)
-    return value + ((u - u.detach()) * gradient).sum()
-
-
-class _PairTerm(torch.autograd.Function):
-    """The terms over pairs; each block of distances becomes its part of the gradient before it is dropped.
-
-    With w_ij = d term / d d_ij^2, which is symmetric, d term / d u_i = 4 sum_j w_ij (u_i - u_j). Autograd
-    would take one more matrix product and keep the blocks.
-    """
-
-    @staticmethod
-    def forward(ctx, u: Tensor, temperature: float, form: str, chunk_size: int | None) -> Tensor:
-        value, gradient = _pair_term(u, temperature, form, chunk_size)
-        ctx.save_for_backward(gradient)
-        return value
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        if torch.is_grad_enabled():  # create_graph=True: the stored gradient would pass for a constant
-            raise RuntimeError("dispersion over pairs is differentiable once, so create_graph must be False.")
-        return grad * ctx.saved_tensors[0], None, None, None
-
-
-def _pair_term(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> tuple[Tensor, Tensor]:
-    """The term "rbf" or "hinge" and its gradient (B, D)."""
-    value, gradient = _pair_sum(u, temperature, form, chunk_size)
-    pairs = len(u) * (len(u) - 1)
-    if form == "hinge":
-        return value / pairs, gradient.mul_(1 / pairs)
-    if torch.compiler.is_compiling():  # math.log would make the batch size a constant
-        return value - torch.full((), pairs, dtype=u.dtype, device=u.device).log(), gradient
-    return value - math.log(pairs), gradient
-
-
-def _pair_sum(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> tuple[Tensor, Tensor]:
-    """Sum over the pairs i != j (its log in "rbf") and its gradient (B, D)."""
-    squares = u.square().sum(1)  # differ from 1 for zero vectors only
-    if chunk_size is None:
-        return _block(u, squares, 0, len(u), temperature, form)
-    starts, gradient, values = range(0, len(u), chunk_size), torch.empty_like(u), []
-    for start in starts:
-        stop = min(start + chunk_size, len(u))
-        value, gradient[start:stop] = _block(u, squares, start, stop, temperature, form)
-        values.append(value)
-    values = torch.stack(values)
-    if form == "hinge":
-        return values.sum(), gradient
-    log_sum = values.logsumexp(0)
-    for start, share in zip(starts, (values - log_sum).exp(), strict=True):
-        gradient[start : start + chunk_size] *= share
-    return log_sum, gradient
-
-
-def _block(
-    u: Tensor, squares: Tensor, start: int, stop: int, temperature: float, form: str
-) -> tuple[Tensor, Tensor]:
-    """The sum over pairs with start <= i < stop and its gradient for these u_i, in one (stop - start, B)."""
-    rows = u[start:stop]
-    distance = (squares[start:stop, None] + squares).addmm_(rows, u.T, alpha=-2).clamp_(min=0.0)
-    distance.diagonal(start).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
-    if form == "hinge":
-        weight = distance.neg_().add_(HINGE_MARGIN).clamp_(min=0.0)
-        value, slope = weight.square().sum(), -2.0
-    else:
-        weight = distance.div_(-temperature)
-        largest = weight.max()
-        total = weight.sub_(largest).exp_().sum()
-        value, slope = largest + total.log(), -1 / (temperature * total)
-    gradient = torch.addmm(weight.sum(1, keepdim=True) * rows, weight, u, alpha=-1)
-    return value, gradient.mul_(4 * slope)
-
-
-def _squared_covariances(u: Tensor) -> Tensor:
-    centered = u - u.mean(0)
-    covariance = centered.T @ centered / (len(u) - 1)
-    return covariance.square().sum() - covariance.diagonal().square().sum()
-
-
-def _anchoring(ua: Tensor, ub: Tensor, radius: float, power: float, masks=()) -> tuple[Tensor, Tensor]:
-    """The term and the share of active pairs, over the samples for which all masks are true."""
-    distance = torch.linalg.vector_norm(ua - ub, dim=1)  # has gradient 0, not NaN, where it is 0
-    excess = (distance - radius).relu()
-    penalty, active = excess.pow(power), (excess > 0).to(excess)
-    if not masks:
-        return penalty.sum() / max(len(penalty), 1), active.sum() / max(len(active), 1)
-    paired = torch.stack(list(masks)).all(0).to(excess)
-    count = paired.sum().clamp(min=1.0)
-    return (penalty * paired).sum() / count, (active * paired).sum() / count
-
-
-class _AllGather(torch.autograd.Function):
-    """Stack the tensors of all processes; as all compute the same loss, backward needs no communication."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.stack(parts)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return grad[dist.get_rank()] * dist.get_world_size()  # DistributedDataParallel takes the mean
-
-
-def _global_batch(embeddings: dict[str, Tensor], mask: dict[str, Tensor]) -> tuple[dict, dict]:
-    """Embeddings and masks of all processes, in the order of their ranks."""
-    first = next(iter(embeddings.values()))
-    sizes = _AllGather.apply(torch.tensor(len(first), device=first.device)).tolist()
-
-    def gathered(x: Tensor) -> Tensor:
-        padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
-        parts = _AllGather.apply(torch.cat([x, padding]))
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-    return {m: gathered(z) for m, z in embeddings.items()}, {m: gathered(x) for m, x in mask.items()}
-
-
-def _check_dispersion_arguments(temperature: float, form: str, chunk_size: int | None) -> None:
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature must be a finite number > 0, got {temperature}.")
-    if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
-        raise ValueError(f"chunk_size must be None or an integer >= 1, got {chunk_size!r}.")
-
-
-def _check_anchoring_arguments(radius: float, power: float) -> None:
-    if not 0 <= radius <= 2:
-        raise ValueError(f"radius must be in [0, 2], the distances on the unit sphere, got {radius}.")
-    if not (power >= 1 and math.isfinite(power)):
-        raise ValueError(f"power must be a finite number >= 1, got {power}.")
-
-
-def _check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: bool = False) -> None:
-    first, reference = next(iter(embeddings.items()))
-    for name, z in embeddings.items():
-        if z.ndim != 2 or z.shape[1] == 0:
-            raise ValueError(f"{kind} {name!r} must have shape (batch, features), got {tuple(z.shape)}.")
-        if not z.is_floating_point():
-            raise ValueError(f"{kind} {name!r} must be a floating-point tensor, got {z.dtype}.")
-        if len(z) != len(reference):
-            raise ValueError(f"{kind} {name!r} has batch size {len(z)}, but {first!r} has {len(reference)}.")
-        if equal_widths and z.shape[1] != reference.shape[1]:
-            raise ValueError(
-                f"{kind} {name!r} has width {z.shape[1]}, but {first!r} has {reference.shape[1]}: anchoring "
-                "needs equal widths, so project to one width or set anchoring_weight to 0."
-            )
-
-
-def _check_mask(mask: dict[str, Tensor], embeddings: dict[str, Tensor]) -> None:
-    for name, present in mask.items():
-        if name not in embeddings:
-            raise ValueError(f"mask names modality {name!r}, but the embeddings are {list(embeddings)}.")
-        expected, got = (len(embeddings[name]),), tuple(present.shape)
-        if present.dtype != torch.bool or got != expected:
-            raise ValueError(
-                f"mask of modality {name!r} must be torch.bool of shape {expected}, got {present.dtype} "
-                f"of shape {got}."
-            )
-
-
-def _check_finite(scales: dict[str, Tensor], kind: str) -> None:
-    """`scales` holds the largest absolute value of each sample, which is NaN or infinite if any value is."""
-    if torch.compiler.is_compiling():
-        return  # a graph cannot stop at a value; NaN and infinity then make the total NaN
-    # One question to the device for all modalities, because each makes a GPU wait.
-    if torch.stack([scale.isfinite().all() for scale in scales.values()]).all():
-        return
-    for name, scale in scales.items():
-        bad = scale[~scale.isfinite()]
-        if len(bad):
-            value = "NaN" if bad.isnan().any() else "infinity"
-            raise ValueError(
-                f"{kind} {name!r} holds {value} in {len(bad)} of {len(scale)} samples; look for too high a "
-                "learning rate or an overflow in half precision."
-            )

@@ -53,7 +53,7 @@ OPTIMIZERS: dict[str, Callable[[Any, TrainConfig], torch.optim.Optimizer]] = {
     ),
 }
 DEPTHS = ("embedding", "hidden", "logits")
-COMBINATIONS = ("sum", "pareto")
+COMBINATIONS = ("sum", "task_pareto")
 MOST_NAMED = 5  # samples in an error's sentence
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -82,7 +82,9 @@ class TrainConfig:
             the encoders are trained on.
         depth: what the regularizer sees: each modality's "embedding", as it enters the fusion; "hidden", the
             encoder's last layer but one, averaged over space; or its unimodal "logits".
-        combination: of the gradients of task and regularizer, "sum" or "pareto" (see ``pareto_gradients``).
+        combination: of the gradients of task and regularizer: "sum", or "task_pareto", this project's own
+            idea (see ``pareto_gradients``). The paper's balance, of the regularizer's two terms, is
+            ``GeometryRegularizer(balance="pareto")``. In records "task_pareto" has its old name, "pareto".
         fusion, embedding_dim, encoder, encoder_options: of the model; for classification see ``build_model``.
         epochs, batch_size: length of training; the last batch of an epoch is dropped where it is not full.
         optimizer: "sgd", "adam" or "adamw", with ``learning_rate``, ``weight_decay`` and, for SGD,
@@ -93,6 +95,9 @@ class TrainConfig:
             names.
         evaluate_every: epochs between looks at the validation split; the last epoch is always looked at.
         seed: of initialization, data order and splits.
+        monitor: whether the history also says what the regularizer did in training, as means over an epoch:
+            ``train/dose/<modality>``, the length of its gradient over that of the task's at the embeddings;
+            ``train/active/<pair>``, the share of pairs outside the band; ``train/alpha/<modality>``.
         paper_protocol: whether to report beside ours what papers on these benchmarks report: the epoch with
             the best score on the *test* split (for classification, fused accuracy), over those test samples
             that fill batches of ``batch_size``, under the split name "test_selected". It chooses nothing.
@@ -122,6 +127,7 @@ class TrainConfig:
     paper_protocol: bool = False
     task: str = "classification"
     optimizer: str = "sgd"
+    monitor: bool = False
 
     def __post_init__(self):
         if self.task not in TASKS:
@@ -158,8 +164,10 @@ class TrainConfig:
             values["regularizer"] = {"class": name, **self.regularizer.hyperparameters()}
         for f in dataclasses.fields(self):
             # configs from before these fields keep their keys
-            if f.name in ("paper_protocol", "task", "optimizer") and values[f.name] == f.default:
+            if f.name in ("paper_protocol", "task", "optimizer", "monitor") and values[f.name] == f.default:
                 del values[f.name]
+        if self.combination == "task_pareto":
+            values["combination"] = "pareto"  # its name in records
         return values
 
     @classmethod
@@ -170,6 +178,8 @@ class TrainConfig:
                 f"a config has no {', '.join(map(repr, sorted(unknown)))}: it was written by another version."
             )
         values = dict(values)
+        if values.get("combination") == "pareto":
+            values["combination"] = "task_pareto"
         try:
             if values.get("regularizer") is not None:
                 options = {**values["regularizer"]}
@@ -318,6 +328,49 @@ def _check_inputs(split: str, index: torch.Tensor, inputs: Mapping[str, torch.Te
         )
 
 
+class _Monitor:
+    """What the regularizer did, gathered step by step for the means of an epoch."""
+
+    def __init__(self):
+        self.pulls: tuple[dict, dict] = (
+            {},
+            {},
+        )  # modality -> gradient at its embeddings: of all losses, its own
+        self.values: dict[str, list[torch.Tensor]] = {}
+
+    def watch(self, embeddings, seen, output) -> None:
+        """Add up the gradients that come back to ``embeddings`` and, of them, to ``seen``, its argument.
+
+        Called after the regularizer, whose own looks at gradients must not count.
+        """
+        for pulls, tensors in zip(self.pulls, (embeddings, seen), strict=True):
+            for m, z in tensors.items():
+                if z.requires_grad:
+                    z.register_hook(partial(self._add, pulls, m))
+        for name, value in output.alpha.items():
+            self.values.setdefault(f"alpha/{name}", []).append(value)
+        for (a, b), value in output.active.items():
+            self.values.setdefault(f"active/{a}-{b}", []).append(value)
+
+    @staticmethod
+    def _add(pulls: dict, modality: str, gradient: torch.Tensor) -> None:
+        pulls[modality] = pulls.get(modality, 0.0) + gradient.float()
+
+    def close_step(self) -> None:
+        """Take the dose of the batch just trained on; there is none if the task has no gradient."""
+        everything, own = self.pulls
+        for m, pull in own.items():
+            task = (everything[m] - pull).norm()
+            if task > 0:
+                self.values.setdefault(f"dose/{m}", []).append(pull.norm() / task)
+        self.pulls = {}, {}
+
+    def means(self) -> dict[str, float]:
+        """Return the means since the last call, by name."""
+        values, self.values = self.values, {}
+        return {name: torch.stack(each).mean().item() for name, each in values.items()}
+
+
 class _Run:
     """The state of one run between epochs: what a checkpoint holds."""
 
@@ -336,6 +389,7 @@ class _Run:
         self.best_epoch, self.best_score, self.best_weights = 0, -math.inf, None
         self.test_selected: dict[str, float] = {}
         self.hidden: dict[str, torch.Tensor] = {}
+        self.monitor = _Monitor()
         self.hooks += self._hidden_hooks() if config.regularizer is not None else []
 
     def _hidden_hooks(self) -> list:
@@ -377,13 +431,21 @@ class _Run:
             if not embeddings:
                 kind = self.model.fusion.kind
                 raise ValueError(f"depth='logits': fusion={kind!r} has no unimodal logits; use 'embedding'.")
+        regularizer, more = self.config.regularizer, {}
+        if getattr(regularizer, "at", None) == "parameters":
+            more["parameters"] = {m: self.model.encoders[m].parameters() for m in embeddings}
         try:
-            return self.config.regularizer(embeddings).total
+            if not self.config.monitor:
+                return regularizer(embeddings, **more).total
+            seen = {m: z.view_as(z) for m, z in embeddings.items()}
+            output = regularizer(seen, **more)
         except ValueError:
             if all(z.isfinite().all() for z in embeddings.values()):
                 raise
             # The task loss is not finite either; its check says in which epoch and step.
             return next(iter(embeddings.values())).new_tensor(float("nan"))
+        self.monitor.watch(embeddings, seen, output)
+        return output.total
 
     def _autocast(self):
         if self.precision == torch.float32:
@@ -423,17 +485,19 @@ class _Run:
                     self.optimizer.zero_grad(set_to_none=True)
                     for name, loss in losses.items():
                         sums[name] = sums.get(name, 0.0) + loss.item()
+                self.monitor.close_step()
             except (ValueError, ArithmeticError, RuntimeError):  # NaN breaks paradigms in many ways
                 _check_inputs("train", index, inputs)
                 raise
         distributed.average_statistics(self.model)
         self.epoch = epoch
         self.losses = {f"train/loss/{name}": total / steps for name, total in sums.items()}
+        self.losses |= {f"train/{name}": value for name, value in self.monitor.means().items()}
 
     def _updates(self, batch) -> Iterator[dict[str, torch.Tensor]]:
         """The paradigm's updates, each with the gradients in place."""
         geometry = None if self.config.regularizer is None else self._geometry
-        if geometry is not None and self.config.combination == "pareto":
+        if geometry is not None and self.config.combination == "task_pareto":
             scale = self.scaler.scale(torch.ones((), device=self.device))
             geometry = ParetoGeometry(self.model.encoders, geometry, scale)
 

@@ -164,7 +164,7 @@ def fool(answer) -> bool:
 
         a, b, labels = clouds("no meaning")
         spread = max(geometry.uniformity(a), geometry.uniformity(b))
-        drift, margin = geometry.paired_drift(a, b), geometry.semantic_margin(a, b, labels)
+        drift, margin = geometry.paired_drift(a, b), geometry.cross_modal_margin(a, b, labels)
         if spread > -3:
             yield f"'no meaning' has uniformity {spread:.2f}: spread the rows in more dimensions, below -3."
         if drift > 0.1:

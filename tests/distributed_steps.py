@@ -39,7 +39,7 @@ CONFIGS = {
         )
         for name in ("dgl", "g_blending", "ogm_ge", "pmr", "agm", "mla")  # most of them remember something
     },
-    "step/pareto": replace(ONE_STEP, combination="pareto"),
+    "step/pareto": replace(ONE_STEP, combination="task_pareto"),
     "step/hidden": replace(ONE_STEP, depth="hidden"),
     "step/logits": replace(ONE_STEP, depth="logits"),
 }

@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import geomreg_mini.geometry as geometry
 from geomreg_mini import dispersion
@@ -17,6 +19,7 @@ from geomreg_mini.geometry import (
     class_mean_margin,
     collapse_std,
     cosine_contrast,
+    cross_modal_margin,
     drift_summary,
     effective_rank,
     geometry_report,
@@ -54,6 +57,7 @@ ONE = {
 }
 ONE_LABELED = {
     "class_mean_margin": class_mean_margin,
+    "semantic_margin": semantic_margin,
     "cdnv": cdnv,
     "nc1": nc1,
     "silhouette": silhouette,
@@ -92,7 +96,7 @@ def measure(seed, transform=lambda x: x, permute=None):
         {name: f(a) for name, f in ONE.items()}
         | {name: f(a, y) for name, f in ONE_LABELED.items()}
         | {name: f(a, b) for name, f in TWO.items()}
-        | {"semantic_margin": semantic_margin(a, b, y)}
+        | {"cross_modal_margin": cross_modal_margin(a, b, y)}
     )
 
 
@@ -296,6 +300,111 @@ def test_singletons_take_no_part_in_the_class_mean_margin_but_compete():
         class_mean_margin(z, torch.arange(3))
 
 
+# The paper's margin, Eq. (45)
+
+
+def mean_distance(first, second):
+    """By a double loop over rows, from differences."""
+    return sum(math.dist(x, y) for x in first.tolist() for y in second.tolist()) / (len(first) * len(second))
+
+
+def equation_45(z, y):
+    classes = [z[y == c] for c in y.unique()]
+    between = [mean_distance(p, q) for p in classes for q in classes if p is not q]
+    return sum(between) / len(between) - sum(mean_distance(p, p) for p in classes) / len(classes)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("sizes", [(3, 5), (1, 4, 2), (7, 1, 1, 3), (2, 9, 4, 1, 5)])
+def test_semantic_margin_agrees_with_a_double_loop_over_classes_of_unequal_sizes(sizes, normalize):
+    y = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)) * 3 - 1  # labels need not be 0, 1, 2
+    z = gaussian(len(y), 5, len(sizes)) * 4 + y[:, None]
+    rows = torch.nn.functional.normalize(z) if normalize else z
+    assert semantic_margin(z, y, normalize=normalize) == approx(equation_45(rows, y), rel=1e-12)
+
+
+@pytest.mark.parametrize("d", [0.25, 1.0, 30.0])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_semantic_margin_of_one_point_per_class_is_their_distance(classes, d):
+    corners = torch.eye(classes, dtype=torch.float64) * d / math.sqrt(2)  # all at distance d
+    assert semantic_margin(corners, torch.arange(classes), normalize=False) == approx(d)
+    copies = torch.arange(classes).repeat_interleave(torch.arange(classes) + 1)
+    assert semantic_margin(corners[copies], copies, normalize=False) == approx(d), "whatever the sizes"
+
+
+def test_semantic_margin_is_at_most_two_and_two_for_two_opposite_points():
+    y = torch.tensor([0, 0, 1])
+    assert semantic_margin(torch.tensor([[3.0, 0], [1, 0], [-2, 0]]), y) == approx(2)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("row", [torch.zeros(7), torch.full((7,), 0.1), gaussian(1, 7)[0].float() * 1e3])
+def test_semantic_margin_of_equal_rows_is_exactly_zero(row, normalize):
+    z, y = row.expand(50, 7), torch.arange(50) % 4
+    assert semantic_margin(z, y, normalize=normalize) == 0
+
+
+@pytest.mark.parametrize("step", [1e-3, 1e-6, 1e-9, 1e-12])
+def test_semantic_margin_of_rows_that_nearly_coincide_keeps_its_digits(step):
+    """As x.x - 2 x.y + y.y their squared distance would be rounding alone, or negative and its root NaN."""
+    z = gaussian(1, 6) / 3 + step * torch.eye(6, dtype=torch.float64)[[0, 0, 1, 1, 2]]
+    y = torch.tensor([0, 0, 1, 1, 2])
+    assert semantic_margin(z, y, normalize=False) == approx(step * math.sqrt(2), rel=1e-3)
+    z[-1] = 5  # far away, so that near and far rows are in one block
+    assert semantic_margin(z, y, normalize=False) == approx(equation_45(z, y), rel=1e-9)
+
+
+def test_semantic_margin_of_labels_without_meaning_is_the_mean_distance_over_the_class_size():
+    """Independent directions are root two apart, and the mean within a class of n holds n zeros of n^2."""
+    z = gaussian(2000, 128)
+    order = torch.randperm(2000, generator=torch.Generator().manual_seed(1))
+    for classes in (2, 20):
+        margin = semantic_margin(z, (torch.arange(2000) % classes)[order])
+        assert margin == approx(math.sqrt(2) * classes / 2000, rel=0.1)
+
+
+def test_semantic_margin_of_classes_that_hold_the_same_rows_is_zero():
+    z = gaussian(9, 4)
+    assert semantic_margin(z.repeat(3, 1), torch.arange(3).repeat_interleave(9)) == approx(0, abs=1e-12)
+
+
+@few
+@seeds
+def test_semantic_margin_is_never_negative_and_ignores_names_and_copies_of_a_class(seed):
+    z, _, y = sample(seed, n=17, classes=4)
+    margin = semantic_margin(z, y)
+    assert 0 < margin <= 2
+    assert semantic_margin(z, 7 - y) == approx(margin)
+    twice = torch.cat([torch.arange(17), (y == 2).nonzero()[:, 0]])
+    assert semantic_margin(z[twice], y[twice]) == approx(margin)
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation gives back."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        sizes = [x.numel() for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
+        self.elements = max([self.elements, *sizes])
+        return out
+
+
+@pytest.mark.parametrize("collapsed", [False, True])
+@pytest.mark.parametrize("classes", [3, 700])
+def test_semantic_margin_in_blocks_is_the_same_and_holds_no_matrix_of_all_pairs(
+    monkeypatch, classes, collapsed
+):
+    z, y = gaussian(700, 4), torch.arange(700) % classes
+    z = torch.ones_like(z) + 1e-9 * z if collapsed else z
+    whole = semantic_margin(z, y)
+    monkeypatch.setattr(geometry, "BLOCK_ELEMENTS", 5000)  # seven rows at a time
+    with Largest() as seen:
+        assert semantic_margin(z, y) == approx(whole, rel=1e-9)
+    assert 4900 <= seen.elements <= 5000 < 700**2
+
+
 def test_knn_accuracy_agrees_with_a_loop():
     z, bank, y = sample(11, n=30)
     bank_y, hits = (torch.arange(30) * 7) % 3, 0
@@ -326,7 +435,7 @@ def test_a_query_label_that_the_bank_lacks_is_never_right():
     assert knn_accuracy(torch.eye(2), torch.tensor([5, 6]), torch.eye(2), torch.tensor([5, 7]), k=1) == 0.5
 
 
-@pytest.mark.parametrize("f", [*ONE_LABELED.values(), lambda z, y: semantic_margin(z, z, y)])
+@pytest.mark.parametrize("f", [*ONE_LABELED.values(), lambda z, y: cross_modal_margin(z, z, y)])
 def test_one_class_or_a_missing_label_is_named(f):
     z = gaussian(6, 3)
     with pytest.raises(ValueError, match="labels"):
@@ -375,17 +484,18 @@ def test_modality_gap_of_opposite_points_is_two():
     assert modality_gap(a, -a) == approx(2)
 
 
-def test_semantic_margin_agrees_with_all_pairs():
+def test_cross_modal_margin_agrees_with_all_pairs():
     a, b, y = sample(4, n=17)
     cosine = torch.cosine_similarity(a[:, None], b[None], dim=2)
     same = y[:, None] == y
-    assert semantic_margin(a, b, y) == approx((cosine[same].mean() - cosine[~same].mean()).item())
+    assert cross_modal_margin(a, b, y) == approx((cosine[same].mean() - cosine[~same].mean()).item())
 
 
-def test_semantic_margin_of_two_opposite_classes_is_two_and_of_orthogonal_classes_one():
+def test_cross_modal_margin_of_two_opposite_classes_is_two_and_of_orthogonal_classes_one():
     y = torch.tensor([0, 0, 1])
-    assert semantic_margin(torch.tensor([[1.0], [1], [-1]]), torch.tensor([[1.0], [1], [-1]]), y) == approx(2)
-    assert semantic_margin(torch.eye(2)[y], torch.eye(2)[y], y) == approx(1)
+    opposite = torch.tensor([[1.0], [1], [-1]])
+    assert cross_modal_margin(opposite, opposite, y) == approx(2)
+    assert cross_modal_margin(torch.eye(2)[y], torch.eye(2)[y], y) == approx(1)
 
 
 @pytest.mark.parametrize("block_elements", [2**24, 50])
@@ -599,14 +709,14 @@ def test_report_has_a_key_for_every_modality_pair_and_direction():
     report = geometry_report({"audio": a, "image": b}, y, 0.6, detailed=True)
     one = "effective_rank eigenvalue_rank participation_ratio numerical_rank condition_number top1_share"
     one = [*one.split(), "rankme_raw", "uniformity", "collapse_std", "mean_cosine"]
-    one += ["class_mean_margin", "cdnv_raw", "nc1_raw"]
+    one += ["class_mean_margin", "semantic_margin", "cdnv_raw", "nc1_raw"]
     two = "linear_cka paired_drift paired_distance modality_gap drift_gap_part drift_sample_part"
-    two = [*two.split(), "cosine_contrast", "ks_distance", "band_violation", "semantic_margin"]
+    two = [*two.split(), "cosine_contrast", "ks_distance", "band_violation", "cross_modal_margin"]
     two += [f"paired_distance_q{q}" for q in ("05", "50", "95")]
     directed = ["recall@1", "recall@5", "recall@10", "recall@100", "median_rank"]
     expected = {f"{q}/{m}" for q in [*one, "silhouette", "knn_accuracy"] for m in ("audio", "image")}
     expected |= {f"{q}/audio-image" for q in two + directed} | {f"{q}/image-audio" for q in directed}
-    assert set(report) == expected | {"num_samples"}
+    assert set(report) == expected | {"semantic_margin/joint", "num_samples"}
     assert all(type(value) is float and math.isfinite(value) for value in report.values())
 
 
@@ -618,7 +728,10 @@ def test_report_repeats_the_functions():
     assert report["rankme_raw/b"] == approx(rankme(b)) and report["nc1_raw/a"] == approx(nc1(a, y))
     for name in ("paired_drift", "modality_gap", "cosine_contrast", "ks_distance", "linear_cka"):
         assert report[f"{name}/a-b"] == approx(TWO[name](a, b)), name
-    assert report["semantic_margin/a-b"] == approx(semantic_margin(a, b, y))
+    assert report["cross_modal_margin/a-b"] == approx(cross_modal_margin(a, b, y))
+    assert report["semantic_margin/b"] == approx(semantic_margin(b, y))
+    mean = sum(torch.nn.functional.normalize(z) for z in (a, b)) / 2
+    assert report["semantic_margin/joint"] == approx(semantic_margin(mean, y, normalize=False))
     assert report["band_violation/a-b"] == band_violation(a, b, 0.9)
     assert report["recall@5/b-a"] == retrieval_recall(b, a, k=5)
     assert report["num_samples"] == 24
@@ -628,7 +741,14 @@ def test_report_without_labels_and_radius_leaves_their_measures_out():
     a, b, _ = sample(0)
     quantities = {key.split("/")[0] for key in geometry_report({"a": a, "b": b})}
     assert quantities.isdisjoint(
-        {"semantic_margin", "class_mean_margin", "cdnv_raw", "band_violation", "nc1_raw"}
+        {
+            "semantic_margin",
+            "cross_modal_margin",
+            "class_mean_margin",
+            "cdnv_raw",
+            "band_violation",
+            "nc1_raw",
+        }
     )
     assert {"effective_rank", "paired_drift", "recall@1"} <= quantities
 
@@ -642,6 +762,12 @@ def test_report_of_three_modalities_has_three_pairs_and_six_directions():
 def test_report_of_unequal_widths_compares_by_cka_alone():
     report = geometry_report({"a": gaussian(20, 4), "b": gaussian(20, 7)}, torch.arange(20) % 2, 0.6)
     assert [key for key in report if key.endswith(("/a-b", "/b-a"))] == ["linear_cka/a-b"]
+    assert [key for key in report if "semantic" in key] == ["semantic_margin/a", "semantic_margin/b"]
+
+
+def test_report_of_one_modality_has_no_mean_over_modalities():
+    report = geometry_report({"a": gaussian(20, 4)}, torch.arange(20) % 2)
+    assert [key for key in report if "semantic" in key] == ["semantic_margin/a"]
 
 
 @pytest.mark.parametrize("n", [2, 3, 30])

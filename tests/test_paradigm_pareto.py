@@ -182,7 +182,7 @@ def run(**changes):
 
 def test_weights_of_zero_are_the_plain_run_to_the_last_bit():
     plain = run()
-    silent = run(combination="pareto", regularizer=GeometryRegularizer(0.0, 0.0))
+    silent = run(combination="task_pareto", regularizer=GeometryRegularizer(0.0, 0.0))
     assert silent.metrics == {**plain.metrics, **{k: v for k, v in silent.metrics.items() if "band" in k}}
     assert {k: v for k, v in silent.series.items() if k in plain.series} == plain.series
 
@@ -190,6 +190,6 @@ def test_weights_of_zero_are_the_plain_run_to_the_last_bit():
 @pytest.mark.parametrize("name", list(PARADIGMS))
 def test_every_paradigm_runs_combined_and_differs_from_the_sum_where_they_conflict(name):
     common = {"paradigm": name, "fusion": "shared", "regularizer": GeometryRegularizer(1.0, 1.0, radius=0)}
-    pareto, plain = run(combination="pareto", **common), run(**common)
+    pareto, plain = run(combination="task_pareto", **common), run(**common)
     assert all(torch.isfinite(torch.tensor(v)) for v in pareto.metrics.values())
     assert pareto.series["train/loss/geometry"] != plain.series["train/loss/geometry"]

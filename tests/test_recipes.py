@@ -55,7 +55,7 @@ def test_what_every_run_does_otherwise_is_always_told():
     [
         ("epochs", 5), ("batch_size", 32), ("learning_rate", 0.01), ("momentum", 0.0), ("weight_decay", 0.0),
         ("schedule", "cosine"), ("clip_norm", None), ("fusion", "sum"), ("embedding_dim", 128),
-        ("encoder", "conv"), ("depth", "logits"), ("combination", "pareto"),
+        ("encoder", "conv"), ("depth", "logits"), ("combination", "task_pareto"),
     ],
 )  # fmt: skip
 def test_every_changed_field_is_told_with_both_values(field, value):

@@ -300,7 +300,7 @@ def test_a_committed_record_is_reproduced_by_its_config():
     config = TrainConfig.from_dict(expected.config)
     got = fit(config, data=spoken_digits(config), device="cpu", progress=False)
     assert got.data_fingerprint == expected.data_fingerprint
-    assert set(got.metrics) == set(expected.metrics)
+    assert set(expected.metrics) <= set(got.metrics), "and what was added since"
     accuracies = [name for name in expected.metrics if name.startswith("test/accuracy")]
     assert len(accuracies) > 3
     for name in accuracies:  # not bit for bit: another machine rounds otherwise

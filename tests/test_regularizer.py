@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from geomreg_mini import GeometryRegularizer, anchoring, dispersion
-from geomreg_mini.regularizer import FORMS, HINGE_MARGIN
+from geomreg_mini.pairs import FORMS, HINGE_MARGIN
 
 PAIR_FORMS = ("rbf", "cosine", "hinge")
 seeds = st.integers(0, 2**32 - 1)

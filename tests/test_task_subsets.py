@@ -256,7 +256,7 @@ def test_the_regularizer_acts_on_all_three_modalities():
 
 def test_pareto_gradients_leave_fixed_encoders_alone():
     options = {"pretrain": 0.5, "freeze": True}
-    config = replace(CONFIG, paradigm_options=options, combination="pareto", epochs=2)
+    config = replace(CONFIG, paradigm_options=options, combination="task_pareto", epochs=2)
     record = fit(replace(config, regularizer=GeometryRegularizer(1.0, 1.0)), data=radio(), progress=False)
     assert math.isfinite(record.metrics["test/mean_accuracy/subsets"])
 

@@ -127,7 +127,7 @@ def _one_thing_changed() -> Iterator[Variant]:
             yield Variant("form", form, GEOMETRY, MODERATE | more)
     for power in (1, 2):
         yield Variant("power", str(power), GEOMETRY, MODERATE | ({"power": 1} if power == 1 else {}))
-    for paradigm, combination in product(("joint", "dgl"), ("sum", "pareto")):
+    for paradigm, combination in product(("joint", "dgl"), ("sum", "task_pareto")):
         options = {} if combination == "sum" else {"combination": combination}
         yield Variant("combination", combination, GEOMETRY, MODERATE, options, paradigm)
 

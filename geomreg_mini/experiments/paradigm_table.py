@@ -99,7 +99,7 @@ NAMES = {
     "dgl": "DGL",
 }
 # Quantities of the test split of which "test/QUANTITY/mean", over modalities or pairs, is a column too.
-AVERAGED = ("accuracy", "knn_probe", "effective_rank", "mean_cosine", "paired_drift", "semantic_margin")
+AVERAGED = ("accuracy", "knn_probe", "effective_rank", "mean_cosine", "paired_drift", "cross_modal_margin")
 
 
 def config(

@@ -142,6 +142,8 @@ def _candidates(quantity: str, modality: str, split: str) -> list[list[str]]:
     if modality:
         return [[metric(quantity, modality, split)]]
     places = ["audio", "visual"] if quantity == "effective_rank" else ["audio-visual"]
+    if quantity == "semantic_margin":  # the paper does not state of which representation
+        places = ["joint"]
     places += ["visual-audio"] if quantity.startswith("recall@") else []
     return [[metric(quantity, place, split) for place in places]]
 

@@ -1,7 +1,8 @@
 """Two gradients, one direction: their sum where they agree, the shortest point between them elsewhere.
 
-MMPareto (arXiv 2405.17730) combines a fused and a unimodal gradient this way; the training loop offers the
-same rule for the gradients of task and regularizer (``TrainConfig.combination = "pareto"``).
+MMPareto (arXiv 2405.17730) combines a fused and a unimodal gradient this way. The training loop offers the
+same rule for the gradients of task and regularizer (``TrainConfig.combination = "task_pareto"``), which is
+this project's own idea: the paper balances the two terms of the regularizer, in ``GeometryRegularizer``.
 """
 
 from __future__ import annotations
