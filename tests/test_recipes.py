@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from geomreg_mini import GeometryRegularizer
+from geomreg_mini.config import SCHEDULES
 from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
 from geomreg_mini.experiments.recipes.audiovisual import DEVIATIONS, REFERENCE
 from geomreg_mini.models import FUSIONS, build_model
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.training import SCHEDULES, TrainConfig
+from geomreg_mini.training import TrainConfig
 
 PUBLISHED = {
     "learning_rate": 0.002, "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 64, "epochs": 100,

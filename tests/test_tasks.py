@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.config import OPTIMIZERS
 from geomreg_mini.paradigms import PARADIGMS, Paradigm
 from geomreg_mini.tasks import Task
-from geomreg_mini.training import OPTIMIZERS, Stopped, TrainConfig, fit
+from geomreg_mini.training import Stopped, TrainConfig, fit
 
 
 class Pairs(nn.Module):

@@ -18,13 +18,15 @@ import torch
 from small_data import clouds, dataset
 
 from geomreg_mini import GeometryRegularizer, training
+from geomreg_mini.config import SCHEDULES
 from geomreg_mini.data import Split
 from geomreg_mini.evaluation import Encoded, accuracies, encode
 from geomreg_mini.models import build_model
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.records import Record
-from geomreg_mini.training import SCHEDULES, Stopped, TrainConfig, fit, set_seed
+from geomreg_mini.records import config_key
+from geomreg_mini.training import Stopped, TrainConfig, fit, set_seed
 
+ROOT = Path(__file__).parents[1]
 SMALL = TrainConfig(dataset="toy", epochs=4, batch_size=16, embedding_dim=6, learning_rate=0.05)
 REGULARIZED = replace(SMALL, paradigm="dgl", regularizer=GeometryRegularizer(radius=0.3))
 
@@ -115,10 +117,18 @@ def test_a_dict_of_another_version_is_refused():
         TrainConfig.from_dict({**SMALL.to_dict(), "regularizer": {"class": "Other"}})
 
 
-def test_configs_of_stored_records_are_written_as_they_were():
-    path = next(iter(sorted((Path(__file__).parents[1] / "results" / "ablations").rglob("*.json"))))
-    stored = Record.load(path).config
-    assert TrainConfig.from_dict(stored).to_dict() == stored
+def test_every_committed_config_is_read_and_written_as_it_was_and_keeps_its_key():
+    earlier = {"depth": "embedding", "combination": "sum"}  # the first records have no such fields
+    stored = [
+        values["config"]
+        for path in sorted((ROOT / "results").rglob("*.json"))
+        if "config" in (values := json.loads(path.read_text()))
+    ]
+    assert len(stored) > 3000
+    for values in stored:
+        config = TrainConfig.from_dict(values)
+        assert config.to_dict() == earlier | values and config.key == config_key(earlier | values)
+        assert TrainConfig.from_dict(config.to_dict()) == config
 
 
 @pytest.mark.parametrize("field", ["fusion", "encoder", "dataset"])
@@ -216,7 +226,7 @@ def test_a_run_killed_at_random_moments_and_resumed_gives_the_same_record(tmp_pa
     for _ in range(2):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, json.dumps(config.to_dict()), str(checkpoint)],
-            cwd=Path(__file__).parents[1],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
         )
         assert child.stdout.readline() == b"go\n"

@@ -23,8 +23,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config import REGULARIZERS
 from ..records import Record
-from ..training import REGULARIZERS, TrainConfig
+from ..training import TrainConfig
 from .sweeps import (
     GENTLE,
     MODERATE,
