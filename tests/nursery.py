@@ -88,10 +88,9 @@ def wait(folder: str) -> int:
 
 def notebook(folder: Path) -> None:
     """The outputs of a notebook stored in it."""
+    import geomreg_course as course
+    from geomreg_course import books
     from small_course import write_course
-
-    from geomreg_mini import course
-    from geomreg_mini.course import books
 
     books.notebooks_folder = lambda: folder / "notebooks"
     if not (folder / "notebooks" / "01_tiny.ipynb").exists():

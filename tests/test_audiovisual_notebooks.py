@@ -14,8 +14,9 @@ import pytest
 
 matplotlib.use("Agg")
 
+from geomreg_course import books
+
 from data_scripts import stand_ins
-from geomreg_mini.course import books
 from geomreg_mini.experiments import benchmarks
 from geomreg_mini.experiments.benchmarks import Run, load_embeddings, load_runs
 from geomreg_mini.experiments.recipes import RECIPES

@@ -1,12 +1,11 @@
 """`geomreg-course badges`: three lines of each notebook change, and a second stamp replaces the first."""
 
+import geomreg_course as course
 import nbformat
 import pytest
+from geomreg_course import books, storing
 from nbformat.v4 import new_output
 from small_course import write_course
-
-from geomreg_mini import course
-from geomreg_mini.course import books, storing
 
 ADDRESS = "https://colab.research.google.com/github/ada/geometry"
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
-from geomreg_mini.course import books
+from geomreg_course import books
 
 ROOT = Path(__file__).parents[1]
 RECIPES = (ROOT / "CONTRIBUTING.md").read_text().split("## Recipes")[1]
@@ -202,5 +201,5 @@ def test_a_notebook_by_the_recipe_passes_the_tests_of_all_notebooks(copy):
         notebook.cells.append(cell)
     path = copy / "notebooks/99_by_the_recipe.ipynb"
     books.save(notebook, path)
-    python(copy, "-m", "geomreg_mini.course", "refresh", "99")
+    python(copy, "-m", "geomreg_course", "refresh", "99", "--notebooks", "notebooks")
     assert passed(copy, "tests/test_notebooks.py") >= 20

@@ -2,12 +2,11 @@
 
 import csv
 
+import geomreg_course as course
 import nbformat
 import pytest
+from geomreg_course import books, pages, running, storing
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
-from geomreg_mini import course
-from geomreg_mini.course import books, pages, running, storing
 
 PARAMETERS = 'MODE = "quick"\nSEED = 0'
 BROKEN_WIDGET = "from ipywidgets import interact\n@interact(x=(1, 3))\ndef show(x):\n    1 / 0"
@@ -115,7 +114,7 @@ def test_what_cannot_be_done_is_one_sentence_and_status_2(folder, tmp_path, caps
 
 
 def test_no_notebooks_anywhere_is_said_plainly(tmp_path, monkeypatch, capsys):
-    elsewhere = tmp_path / "site-packages" / "geomreg_mini" / "course" / "books.py"
+    elsewhere = tmp_path / "site-packages" / "geomreg_course" / "books.py"
     monkeypatch.setattr(books, "__file__", str(elsewhere))
     monkeypatch.chdir(tmp_path)
     assert course.main(["list"]) == 2

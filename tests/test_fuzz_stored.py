@@ -10,6 +10,7 @@ import zipfile
 import nbformat
 import pytest
 import torch
+from geomreg_course import books, grading
 from hostile import EXAMPLES, bytes_like, confined, fuzz, json_like, mutated, refusal
 from hypothesis import strategies as st
 from small_course import code, master, notebook, write_course
@@ -17,7 +18,6 @@ from small_data import clouds
 from test_records import record
 
 from geomreg_mini import GeometryRegularizer
-from geomreg_mini.course import books, grading
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig, fit
 

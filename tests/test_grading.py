@@ -4,12 +4,11 @@ import csv
 import socket
 import sys
 
+import geomreg_course as course
 import nbformat
 import pytest
+from geomreg_course import books, grading
 from small_course import code, notebook, write_course
-
-from geomreg_mini import course
-from geomreg_mini.course import books, grading
 
 RIGHT = "def twice(x):\n    return 2 * x\n\n\npassed = checks.double(twice)"
 OSLO = "city = 'Oslo'\n_ = checks.capital(city)"

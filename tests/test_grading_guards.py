@@ -11,10 +11,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from geomreg_course import books, grading
+from geomreg_course.graded import confinement
 from small_course import notebook, write_course
-
-from geomreg_mini.course import books, grading
-from geomreg_mini.course.graded import confinement
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has the time limit alone")
 RIGHT = "def twice(x):\n    return 2 * x\n\n\npassed = checks.double(twice)"
@@ -148,7 +147,7 @@ def test_a_notebook_ends_with_a_grader_that_is_killed(course):
     nbformat.write(notebook(endless), course / "in" / "01_tiny.ipynb")
     code = f"""
 from pathlib import Path
-from geomreg_mini.course import books, grading
+from geomreg_course import books, grading
 books.notebooks_folder = lambda: Path({str(course / "course" / "notebooks")!r})
 grading.grade(Path({str(course / "in")!r}), 600, 1, Path({str(course / "grades.csv")!r}))
 """

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from geomreg_course import books
 
 from geomreg_mini import GeometryRegularizer, anchoring, dispersion
-from geomreg_mini.course import books
 from geomreg_mini.data import load
 from geomreg_mini.geometry import drift_summary, effective_rank, mean_cosine
 from geomreg_mini.models import build_model

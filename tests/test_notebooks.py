@@ -14,8 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
-from geomreg_mini.course import badges, books, storing, student
+from geomreg_course import badges, books, storing, student
 
 PATHS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 assert PATHS, "there is no notebook in notebooks/: these tests would hold nothing"

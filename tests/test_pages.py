@@ -3,14 +3,13 @@
 import re
 from pathlib import Path
 
+import geomreg_course as course
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from geomreg_course import books, pages
 from nbformat.v4 import new_markdown_cell, new_output
 from small_course import notebook, write_course
-
-from geomreg_mini import course
-from geomreg_mini.course import books, pages
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 # What makes a browser fetch something by itself; a link that a reader may follow is none of it.

@@ -5,16 +5,15 @@ import shutil
 import sys
 from pathlib import Path
 
+import geomreg_course as course
 import nbformat
 import pytest
+from geomreg_course import command, printing
+from geomreg_course.books import CourseError
+from geomreg_course.running import Outcome
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from small_course import code, notebook
 from test_pages import external, figures
-
-from geomreg_mini import course
-from geomreg_mini.course import command, printing
-from geomreg_mini.course.books import CourseError
-from geomreg_mini.course.running import Outcome
 
 (PATH,) = (Path(__file__).parents[1] / "notebooks").glob("15_*.ipynb")
 

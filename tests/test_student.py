@@ -1,11 +1,10 @@
 """`geomreg-course student`: no solution, nothing of a run, and nothing that fails without the answers."""
 
+import geomreg_course as course
 import nbformat
 import pytest
+from geomreg_course import books, student
 from small_course import code, master, notebook, write_course
-
-from geomreg_mini import course
-from geomreg_mini.course import books, student
 
 
 @pytest.fixture

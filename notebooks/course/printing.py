@@ -13,7 +13,8 @@ from pathlib import Path
 
 import nbformat
 
-from ..experiments import claims, report
+from geomreg_mini.experiments import claims, report
+
 from .books import CourseError, has_tag, notebooks_folder, select
 from .pages import PAGE, body, styles
 from .running import CELL_TIMEOUT, Runner

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-from ..records import write_atomically
+from geomreg_mini.records import write_atomically
 
 
 class CourseError(Exception):
@@ -20,8 +20,8 @@ class CourseError(Exception):
 
 
 def notebooks_folder() -> Path:
-    """The folder `notebooks` beside the package (a checkout), else the one in the current folder."""
-    candidates = [Path(__file__).resolve().parents[2] / "notebooks", Path.cwd() / "notebooks"]
+    """The folder that this package lies in (a checkout), else `notebooks` in the current folder."""
+    candidates = [Path(__file__).resolve().parents[1], Path.cwd() / "notebooks"]
     for folder in candidates:
         if any(folder.glob("*.ipynb")):
             return folder

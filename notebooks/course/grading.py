@@ -46,7 +46,8 @@ from pathlib import Path
 import nbformat
 from tqdm import tqdm
 
-from ..records import write_atomically
+from geomreg_mini.records import write_atomically
+
 from . import books
 from .books import CourseError, Exercise, check_calls, exercises, has_tag, select
 from .graded import confinement
