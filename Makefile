@@ -58,7 +58,7 @@ report: $(INSTALLED)
 	$(BIN)/geomreg-course report --out build/report
 
 app: $(INSTALLED)
-	$(BIN)/python -m geomreg_mini.labs build/app/tuning_lab.ipynb
+	cd notebooks && ../$(BIN)/python -m lab ../build/app/tuning_lab.ipynb
 	$(BIN)/voila build/app/tuning_lab.ipynb
 
 # Into build/bench/: speed.json and speed.png. Peers are compared where they are installed:

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
-from geomreg_mini.labs.__main__ import write as write_app
+from lab.__main__ import write as write_app
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -164,7 +163,7 @@ def lab_settings(folder):
 def test_the_lab_in_jupyterlab(page, tmp_path):
     # Up to the lab's cell: all cells are run elsewhere, and what follows trains for half a minute.
     notebook = nbformat.read(ROOT / "notebooks" / "06_tuning_lab.ipynb", as_version=4)
-    (at,) = (k for k, cell in enumerate(notebook.cells) if "labs.tabs(" in cell.source)
+    (at,) = (k for k, cell in enumerate(notebook.cells) if "lab.tabs(" in cell.source)
     notebook.cells = notebook.cells[: at + 1]
     nbformat.write(notebook, tmp_path / "lab.ipynb")
     lab_settings(tmp_path)

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from figures import audiovisual as figures
+from figures.epochs import over_epochs
 
 from data_scripts import stand_ins
 from geomreg_mini import plots
 from geomreg_mini.data import load
-from geomreg_mini.figures import audiovisual as figures
-from geomreg_mini.figures.epochs import over_epochs
 from geomreg_mini.geometry import cosine_contrast, retrieval_recall
 
 

@@ -7,20 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from figures.clustering import ARMS, clusters_of, matched, members, picked_epochs, pictures, table
+from figures.epochs import over_epochs
 from small_data import birds
 
 from geomreg_mini import plots
 from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy
-from geomreg_mini.figures.clustering import (
-    ARMS,
-    clusters_of,
-    matched,
-    members,
-    picked_epochs,
-    pictures,
-    table,
-)
-from geomreg_mini.figures.epochs import over_epochs
 
 matplotlib.use("Agg")
 

@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from figures.subsets import AVERAGES, SUBSETS, dumbbells, recordings, subset_table
 from small_data import radio
 
 from geomreg_mini import plots
-from geomreg_mini.figures.subsets import AVERAGES, SUBSETS, dumbbells, recordings, subset_table
 from geomreg_mini.paper import XFI_XRF55
 
 matplotlib.use("Agg")

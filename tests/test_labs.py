@@ -6,11 +6,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import lab as tuning_lab
 import pandas as pd
 import pytest
+from lab import PRESETS, DigitsLab, Lab, Setting, live, train
 
-from geomreg_mini import labs
-from geomreg_mini.labs import PRESETS, DigitsLab, Lab, Setting, live, train
 from geomreg_mini.paradigms import PARADIGMS
 
 PATIENCE = 60  # seconds; only a hanging run takes that long
@@ -93,10 +93,10 @@ def test_numbers_are_of_the_embeddings_that_are_drawn(preset_runs):
 
 
 def test_static_figures_have_a_panel_for_everything(preset_runs):
-    assert len(labs.figure(preset_runs["rigid"]).axes) == 4
+    assert len(tuning_lab.figure(preset_runs["rigid"]).axes) == 4
     sphere = train(Setting(dimensions=3), epochs=1)
-    assert labs.figure(sphere).axes[0].name == "3d"
-    fig = labs.multiples({**preset_runs, "sphere": sphere})
+    assert tuning_lab.figure(sphere).axes[0].name == "3d"
+    fig = tuning_lab.multiples({**preset_runs, "sphere": sphere})
     # where a title stands is a setting of matplotlib that other tests may have changed
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in fig.axes[::2]]
     assert titles == [*PRESETS, "sphere"]
@@ -244,7 +244,7 @@ def test_every_control_is_labelled_and_waits_until_it_is_let_go(lab):
 
 
 def test_nothing_is_used_that_only_ipywidgets_8_has():
-    for path in Path(labs.__file__).parent.glob("*.py"):
+    for path in Path(tuning_lab.__file__).parent.glob("*.py"):
         assert not re.search(r"titles=|tooltip=|TagsInput|widgets\.Stack|layout_box", path.read_text()), path
 
 
@@ -298,12 +298,12 @@ def test_a_cell_without_records_is_said():
 
 
 def test_the_map_has_the_paired_gain_in_every_cell_and_frames_the_chosen_one():
-    ax = labs.digits_map(recorded(), "weights", 0.05, 0.0).axes[0]
+    ax = tuning_lab.digits_map(recorded(), "weights", 0.05, 0.0).axes[0]
     assert [text.get_text() for text in ax.texts] == ["+0.0", "+10.0", "+20.0", "+30.0"]
     (frame,) = [patch for patch in ax.patches if not patch.get_fill()]
     assert frame.get_xy() == (-0.5, 0.5)
 
 
 def test_both_labs_stand_in_tabs(lab):
-    tab = labs.tabs(lab, DigitsLab(recorded()))
+    tab = tuning_lab.tabs(lab, DigitsLab(recorded()))
     assert len(tab.children) == 2 and tab.get_title(1) == "Digits, recorded"

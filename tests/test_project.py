@@ -97,7 +97,7 @@ def test_importing_the_module_loads_nothing_heavy_beyond_torch():
 # Which modules a module may import: what stands before it.
 ORDER = [{"distributed", "geometry"}, {"pairs"}, {"regularizer"}, {"controls"}, {"models"}, {"paradigms"},
          {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"benchmarks"}, {"config"}, {"training"},
-         {"plots"}, {"experiments"}, {"figures"}, {"labs"}]  # fmt: skip
+         {"plots"}, {"experiments"}]  # fmt: skip
 # The same inside geomreg_mini/experiments.
 EXPERIMENTS = [{"sweeps", "recipes"},
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "unlabeled",

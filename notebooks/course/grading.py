@@ -145,8 +145,9 @@ def run_apart(cells: list[dict], timeout: float) -> tuple[dict[int, dict], str]:
         here.mkdir()
         job["folder"] = scratch
         shutil.copy(notebooks / "checks.py", here)
-        if (notebooks.parent / "results").is_dir():
-            (here.parent / "results").symlink_to(notebooks.parent / "results")
+        for name in ("notebooks/lab", "notebooks/figures", "results"):
+            if (notebooks.parent / name).is_dir():
+                (here.parent / name).symlink_to(notebooks.parent / name)
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
         kept |= {name: value for name, value in os.environ.items() if name.startswith("GEOMREG_")}
         package = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import plots
-from ..benchmarks.retrieval_metrics import KS
-from ..geometry import drift_summary
+from geomreg_mini import plots
+from geomreg_mini.benchmarks.retrieval_metrics import KS
+from geomreg_mini.geometry import drift_summary
 
 if TYPE_CHECKING:
     import pandas as pd

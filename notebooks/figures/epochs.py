@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .. import plots
+from geomreg_mini import plots
 
 if TYPE_CHECKING:
     import pandas as pd

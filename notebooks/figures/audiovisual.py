@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .. import plots
-from ..geometry import cosine_contrast, ks_distance, retrieval_ranks
+from geomreg_mini import plots
+from geomreg_mini.geometry import cosine_contrast, ks_distance, retrieval_ranks
+
 from .epochs import ARMS
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def listen(data, rows: Sequence[int]) -> None:
     from IPython.display import Audio, display
 
     from data_scripts.clips import ClipError
-
-    from ..benchmarks.audiovisual import sound
+    from geomreg_mini.benchmarks.audiovisual import sound
 
     for row in rows:
         try:

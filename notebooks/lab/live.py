@@ -9,10 +9,11 @@ from dataclasses import asdict
 
 import ipywidgets as widgets
 
-from ..paradigms import PARADIGMS
-from .controls import button, control, image, wrapped
+from geomreg_mini.paradigms import PARADIGMS
+
 from .pictures import PANELS, memory_table, picture
 from .runs import EPOCHS, PRESETS, Run, Setting, train
+from .widgets import button, control, image, wrapped
 
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 TEMPERATURES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from .. import plots
+from geomreg_mini import plots
+
 from .runs import EPOCHS, Run
 
 DRAWN = 150  # samples in a picture of the embeddings

@@ -9,11 +9,12 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .. import plots
-from ..experiments.ablations import MAPS
-from ..experiments.sweeps import MODERATE
-from .controls import control, image, wrapped
+from geomreg_mini import plots
+from geomreg_mini.experiments.ablations import MAPS
+from geomreg_mini.experiments.sweeps import MODERATE
+
 from .pictures import png
+from .widgets import control, image, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd

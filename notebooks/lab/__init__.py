@@ -5,7 +5,7 @@ it and draws while a thread trains. ``DigitsLab`` has the same sliders over reco
 control calls is a plain method, so that a test can call it too: a failing callback is easily missed.
 """
 
-import ipywidgets as widgets
+from ipywidgets import Tab
 
 from .live import Lab
 from .pictures import figure, multiples
@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 
-def tabs(lab: Lab, digits: DigitsLab) -> widgets.Tab:
+def tabs(lab: Lab, digits: DigitsLab) -> Tab:
     """Both labs, one behind the other."""
-    tab = widgets.Tab(children=[lab.view, digits.view])
+    tab = Tab(children=[lab.view, digits.view])
     tab.set_title(0, "Toy, live")
     tab.set_title(1, "Digits, recorded")
     return tab

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import plots
-from ..benchmarks.clustering_metrics import k_means
+from geomreg_mini import plots
+from geomreg_mini.benchmarks.clustering_metrics import k_means
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data import load
-from ..evaluation import accuracies
-from ..geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
-from ..models import encode
-from ..paradigms import PARADIGMS
-from ..regularizer import GeometryRegularizer
-from ..training import TrainConfig, fit
+from geomreg_mini.data import load
+from geomreg_mini.evaluation import accuracies
+from geomreg_mini.geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
+from geomreg_mini.models import encode
+from geomreg_mini.paradigms import PARADIGMS
+from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.training import TrainConfig, fit
 
 if TYPE_CHECKING:
     import pandas as pd
