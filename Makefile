@@ -21,7 +21,7 @@ NBVAL := build/.nbval-done
 STUDENT := build/.student-done
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-SOURCES := $(NOTEBOOKS) $(shell find geomreg_mini data_scripts notebooks results -type f \
+SOURCES := $(NOTEBOOKS) $(shell find data_scripts geomreg_mini experiments notebooks results -type f \
 	\( -name '*.py' -o -name '*.json' -o -name '*.csv' \) -not -path '*/.*' 2>/dev/null)
 
 # One thread a process: two notebooks run side by side, and results do not depend on the number of cores.

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from small_data import birds, clouds, pictures, radio
 
+from experiments import benchmarks
+from experiments.recipes import RECIPES, Recipe
 from geomreg_mini import GeometryRegularizer, distributed
 from geomreg_mini.benchmarks import TASKS
-from geomreg_mini.experiments import benchmarks
-from geomreg_mini.experiments.recipes import RECIPES, Recipe
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.training import TrainConfig, fit
 

@@ -7,10 +7,8 @@ from types import SimpleNamespace
 import pytest
 from made_up_records import record_of
 
-from geomreg_mini import data
-from geomreg_mini.controls import CONTROLS
-from geomreg_mini.experiments import ablations, regimes, sweeps
-from geomreg_mini.experiments.ablations import (
+from experiments import ablations, regimes, sweeps
+from experiments.ablations import (
     AGAIN,
     BAND,
     MAPS,
@@ -21,6 +19,8 @@ from geomreg_mini.experiments.ablations import (
     load_ablations,
     sensitivity,
 )
+from geomreg_mini import data
+from geomreg_mini.controls import CONTROLS
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 

@@ -17,9 +17,9 @@ matplotlib.use("Agg")
 from geomreg_course import books
 
 from data_scripts import stand_ins
-from geomreg_mini.experiments import benchmarks
-from geomreg_mini.experiments.benchmarks import Run, load_embeddings, load_runs
-from geomreg_mini.experiments.recipes import RECIPES
+from experiments import benchmarks
+from experiments.benchmarks import Run, load_embeddings, load_runs
+from experiments.recipes import RECIPES
 
 pytest.importorskip("av")
 pytest.importorskip("soundfile")
@@ -90,7 +90,7 @@ def in_full_mode(name, results):
 def test_full_mode_without_records_ends_in_one_sentence_that_names_the_command(name, tmp_path, capsys):
     with pytest.raises(
         FileNotFoundError,
-        match=rf"^no records [^\n]*python -m geomreg_mini.experiments.benchmarks {name}' first\.$",
+        match=rf"^no records [^\n]*python -m experiments.benchmarks {name}' first\.$",
     ):
         in_full_mode(name, tmp_path)
     assert "155 clips are here" in (said := capsys.readouterr().out) or "180 clips are here" in said

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from geomreg_mini import training
-from geomreg_mini.experiments import benchmarks, sweeps
-from geomreg_mini.experiments.benchmarks import (
+from experiments import benchmarks, sweeps
+from experiments.benchmarks import (
     ARMS,
     Deadline,
     Run,
@@ -20,7 +19,8 @@ from geomreg_mini.experiments.benchmarks import (
     load_runs,
     main,
 )
-from geomreg_mini.experiments.recipes import RECIPES, Recipe
+from experiments.recipes import RECIPES, Recipe
+from geomreg_mini import training
 from geomreg_mini.geometry import geometry_report
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
@@ -181,7 +181,7 @@ def test_other_data_than_the_recipes_have_a_folder_that_names_them_and_the_comma
     options = Record.load(path).config["dataset_options"]
     assert options == TINY.dataset_options | {"noise": 0.3, "train_size": 48}
     assert benchmarks.command(path.parents[2]) == (
-        "python -m geomreg_mini.experiments.benchmarks toy --data noise=0.3 train_size=48"
+        "python -m experiments.benchmarks toy --data noise=0.3 train_size=48"
     )
     capfd.readouterr()
     assert main(command(tmp_path, *few, "--data", "speakers=3")) == 1

@@ -7,9 +7,9 @@ import nbformat
 import pandas as pd
 import pytest
 
-from geomreg_mini.experiments import ablations, claims, paradigm_table, regimes, report, unlabeled
-from geomreg_mini.experiments.claims import CLAIMS, evidence, load, verdicts
-from geomreg_mini.experiments.report import DIRECTION, FAILED
+from experiments import ablations, claims, paradigm_table, regimes, report, unlabeled
+from experiments.claims import CLAIMS, evidence, load, verdicts
+from experiments.report import DIRECTION, FAILED
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"

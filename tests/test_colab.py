@@ -36,8 +36,8 @@ def repository(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     origin = tmp_path / "origin"
-    listed = ["ls-files", "-co", "--exclude-standard", "--", "geomreg_mini", "data_scripts"]
-    listed += ["notebooks/checks.py", "pyproject.toml", "README.md"]
+    listed = ["ls-files", "-co", "--exclude-standard", "--", "geomreg_mini", "data_scripts", "experiments"]
+    listed += ["notebooks/*.py", "pyproject.toml", "README.md"]
     names = subprocess.run(["git", *listed], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in names.splitlines():
         (origin / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def test_the_set_up_cell_installs_the_course_and_finds_the_checks(colab, reposit
     assert "No module named 'geomreg_mini'" in missing.stderr
     cell = re.sub(r'^REPOSITORY = ""', f"REPOSITORY = {repository!r}", setup_cell(), flags=re.MULTILINE)
     after = (
-        "import checks, geomreg_mini, geomreg_mini.data, geomreg_mini.paradigms\n"
+        "import checks, experiments.regimes, figures.epochs, geomreg_mini.data, geomreg_mini.paradigms\n"
         "print(geomreg_mini.__file__)\nprint(checks.__file__)"
     )
     done = start(colab, f"{cell}\n{after}")

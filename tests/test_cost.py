@@ -7,19 +7,9 @@ from pathlib import Path
 import pytest
 from small_data import clouds
 
-from geomreg_mini.experiments import cost
-from geomreg_mini.experiments.cost import (
-    DEVICES,
-    REACHED,
-    SIZES,
-    Size,
-    count,
-    hours,
-    operations,
-    table,
-    totals,
-)
-from geomreg_mini.experiments.recipes import RECIPES
+from experiments import cost
+from experiments.cost import DEVICES, REACHED, SIZES, Size, count, hours, operations, table, totals
+from experiments.recipes import RECIPES
 from geomreg_mini.training import TrainConfig
 
 ROOT = Path(__file__).parents[1]

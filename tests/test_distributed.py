@@ -10,8 +10,8 @@ import pytest
 import torch
 from distributed_steps import CONFIGS, train
 
+from experiments.benchmarks import load_embeddings
 from geomreg_mini import distributed
-from geomreg_mini.experiments.benchmarks import load_embeddings
 from geomreg_mini.records import Record
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def test_two_machines_of_one_process_train_the_documented_command(tmp_path):
     nodes = "--nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-id 1 --rdzv-endpoint".split()
     small = "--source stand_in --epochs 1 --seeds 1 --arms regularized --device cpu".split()
     command = [sys.executable, "-m", "torch.distributed.run", *nodes, f"localhost:{port}"]
-    command += ["-m", "geomreg_mini.experiments.benchmarks", "flickr30k", *small, "--out", str(tmp_path)]
+    command += ["-m", "experiments.benchmarks", "flickr30k", *small, "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     machines = [
         subprocess.Popen(

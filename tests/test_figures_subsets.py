@@ -8,8 +8,8 @@ import torch
 from figures.subsets import AVERAGES, SUBSETS, dumbbells, recordings, subset_table
 from small_data import radio
 
+from experiments.paper import XFI_XRF55
 from geomreg_mini import plots
-from geomreg_mini.paper import XFI_XRF55
 
 matplotlib.use("Agg")
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geomreg_mini import geometry
-from geomreg_mini.paper import (
+from experiments.paper import (
     ABLATION,
     COLUMNS,
     ELSEWHERE,
@@ -19,6 +18,7 @@ from geomreg_mini.paper import (
     XFI_XRF55,
     published,
 )
+from geomreg_mini import geometry
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_other_sources_are_named_and_speak_of_methods_of_table_1():
 
 
 def test_importing_the_tables_does_not_import_pandas():
-    code = "import sys, geomreg_mini.paper; print('pandas' in sys.modules)"
+    code = "import sys, experiments.paper; print('pandas' in sys.modules)"
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from made_up_records import record_of
 
-from geomreg_mini.experiments import paradigm_table
-from geomreg_mini.experiments.paradigm_table import (
+from experiments import paradigm_table
+from experiments.paradigm_table import (
     AGAIN,
     CELLS,
     DATASETS,
@@ -30,7 +30,7 @@ from geomreg_mini.experiments.paradigm_table import (
     run_table,
     summary,
 )
-from geomreg_mini.experiments.sweeps import best
+from experiments.sweeps import best
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig

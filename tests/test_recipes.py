@@ -5,10 +5,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from experiments.recipes import RECIPES, deviations, recipe
+from experiments.recipes.audiovisual import DEVIATIONS, REFERENCE
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.config import SCHEDULES
-from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
-from geomreg_mini.experiments.recipes.audiovisual import DEVIATIONS, REFERENCE
 from geomreg_mini.models import FUSIONS, build_model
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.training import TrainConfig

@@ -8,9 +8,8 @@ from types import SimpleNamespace
 import pytest
 from made_up_records import record_of
 
-from geomreg_mini import data
-from geomreg_mini.experiments import regimes
-from geomreg_mini.experiments.regimes import (
+from experiments import regimes
+from experiments.regimes import (
     BASELINES,
     CONTROLS,
     REGIMES,
@@ -22,7 +21,8 @@ from geomreg_mini.experiments.regimes import (
     run_cell,
     summary,
 )
-from geomreg_mini.experiments.sweeps import best
+from experiments.sweeps import best
+from geomreg_mini import data
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig, fit
 

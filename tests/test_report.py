@@ -7,19 +7,10 @@ import pandas as pd
 import pytest
 from made_up_records import record_of
 
-from geomreg_mini.experiments import report
-from geomreg_mini.experiments.recipes import recipe
-from geomreg_mini.experiments.report import (
-    DIRECTION,
-    FAILED,
-    NOT_PUBLIC,
-    NOT_RUN,
-    REPLICATED,
-    compared,
-    gains,
-    numbers,
-)
-from geomreg_mini.paper import published
+from experiments import report
+from experiments.paper import published
+from experiments.recipes import recipe
+from experiments.report import DIRECTION, FAILED, NOT_PUBLIC, NOT_RUN, REPLICATED, compared, gains, numbers
 
 RESULTS = Path(__file__).parents[1] / "results"
 SPREAD = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])  # five seeds with mean 0

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from small_data import clouds
 
+from experiments import search
+from experiments.search import best_config, default_space, trials_table
 from geomreg_mini import GeometryRegularizer
-from geomreg_mini.experiments import search
-from geomreg_mini.experiments.search import best_config, default_space, trials_table
 from geomreg_mini.training import TrainConfig, fit
 
 optuna = pytest.importorskip("optuna", reason="a search needs the extra `scale`: pip install optuna")

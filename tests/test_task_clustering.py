@@ -8,7 +8,10 @@ import torch
 from small_data import birds, clouds
 from torch.nn import functional as F
 
-from geomreg_mini import GeometryRegularizer, paper
+from experiments import benchmarks, paper, report
+from experiments.recipes import RECIPES, deviations, recipe
+from experiments.recipes.clustering import DEVIATIONS
+from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.benchmarks.clustering import Swav, balanced_codes, mutual_information, swapped_prediction
 from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy
@@ -19,9 +22,6 @@ from geomreg_mini.benchmarks.clustering_models import (
     reconstruction_errors,
 )
 from geomreg_mini.data import load
-from geomreg_mini.experiments import benchmarks, report
-from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
-from geomreg_mini.experiments.recipes.clustering import DEVIATIONS
 from geomreg_mini.models import Encoded, encode
 from geomreg_mini.records import Record
 from geomreg_mini.training import Stopped, TrainConfig, fit

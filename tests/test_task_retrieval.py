@@ -10,13 +10,13 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
+from experiments import benchmarks
+from experiments.recipes import RECIPES, deviations, recipe
+from experiments.recipes.retrieval import BACKBONES, DEVIATIONS
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import captioned, retrieval
 from geomreg_mini.benchmarks.retrieval import Contrastive, MicroBatched, build_clip
 from geomreg_mini.benchmarks.retrieval_metrics import fold_recalls, recalls
-from geomreg_mini.experiments import benchmarks
-from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
-from geomreg_mini.experiments.recipes.retrieval import BACKBONES, DEVIATIONS
 from geomreg_mini.models import encode
 from geomreg_mini.records import Record
 from geomreg_mini.training import Stopped, TrainConfig, fit

@@ -9,14 +9,14 @@ import torch
 from small_data import RADIO, radio
 from torch.nn import functional as F
 
+from experiments import benchmarks, report
+from experiments.paper import XFI_XRF55
+from experiments.recipes import RECIPES, deviations, recipe
+from experiments.recipes.xrf55 import DEVIATIONS, FROM_SCRATCH, KEEP, TWO_STAGES
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.benchmarks.subset_models import TokenEncoder, build_subset_classifier, subsets
 from geomreg_mini.benchmarks.subsets import LateFusion, ModalityDropout, batch_accuracy, subset_logits
-from geomreg_mini.experiments import benchmarks, report
-from geomreg_mini.experiments.recipes import RECIPES, deviations, recipe
-from geomreg_mini.experiments.recipes.xrf55 import DEVIATIONS, FROM_SCRATCH, KEEP, TWO_STAGES
-from geomreg_mini.paper import XFI_XRF55
 from geomreg_mini.training import Stopped, TrainConfig, fit
 
 MODALITIES = tuple(RADIO)

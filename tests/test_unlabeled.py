@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from experiments import sweeps, unlabeled
+from experiments.unlabeled import AGAINST, CONFIG, READ, SEEDS, SELECTION, gains, load_unlabeled
 from geomreg_mini import data
-from geomreg_mini.experiments import sweeps, unlabeled
-from geomreg_mini.experiments.unlabeled import AGAINST, CONFIG, READ, SEEDS, SELECTION, gains, load_unlabeled
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
@@ -94,7 +94,7 @@ def test_settings_are_picked_without_labels_and_gains_are_differences_of_what_is
 
 
 def test_a_seed_counts_once_it_is_complete_and_nothing_recorded_names_the_command(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"run 'python -m geomreg_mini.experiments.unlabeled' first"):
+    with pytest.raises(FileNotFoundError, match=r"run 'python -m experiments.unlabeled' first"):
         load_unlabeled(tmp_path)
     write(tmp_path, lambda *_: 0.5, seeds=SEEDS[:3])
     (tmp_path / f"seed{SEEDS[1]}" / "both-gentle.json").unlink()

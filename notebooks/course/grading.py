@@ -145,7 +145,7 @@ def run_apart(cells: list[dict], timeout: float) -> tuple[dict[int, dict], str]:
         here.mkdir()
         job["folder"] = scratch
         shutil.copy(notebooks / "checks.py", here)
-        for name in ("notebooks/lab", "notebooks/figures", "results"):
+        for name in ("notebooks/lab", "notebooks/figures", "experiments", "results"):
             if (notebooks.parent / name).is_dir():
                 (here.parent / name).symlink_to(notebooks.parent / name)
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}

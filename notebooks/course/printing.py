@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
-
-from geomreg_mini.experiments import claims, report
 
 from .books import CourseError, has_tag, notebooks_folder, select
 from .pages import PAGE, body, styles
@@ -112,7 +111,8 @@ def write_report(out: Path) -> str:
         CourseError: where the notebook fails.
     """
     (source,) = select([NUMBER])
-    results = notebooks_folder().parent / "results"
+    checkout = notebooks_folder().parent
+    results = checkout / "results"
     with tempfile.TemporaryDirectory() as scratch:
         outcome = Runner(Path(scratch), {"MODE": "quick"}, CELL_TIMEOUT["quick"]).run(source)
         if outcome.status == "failed":
@@ -120,6 +120,9 @@ def write_report(out: Path) -> str:
                 f"{outcome.notebook} failed in code cell {outcome.failed_cell}: {outcome.error}"
             )
         executed = nbformat.read(Path(scratch) / source.name, as_version=4)
+    sys.path.append(str(checkout))  # the experiments belong to it and are not installed
+    from experiments import claims, report
+
     report.numbers(results).to_csv(out / "numbers.csv", index=False)
     claims.evidence(claims.load(results)).to_csv(out / "claims.csv", index=False)
     html, pdf = out / "report.html", out / "report.pdf"

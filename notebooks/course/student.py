@@ -17,8 +17,8 @@ import nbformat
 from .books import CourseError, as_python, has_tag, save
 
 # What the notebooks read, and what installs the course elsewhere (on Colab, or on a student's machine).
-COMPANIONS = ("geomreg_mini", "data_scripts", "results", "pyproject.toml", "environment.yml", "Makefile",
-              "README.md", "LICENSE")  # fmt: skip
+COMPANIONS = ("geomreg_mini", "data_scripts", "experiments", "results", "pyproject.toml", "environment.yml",
+              "Makefile", "README.md", "LICENSE")  # fmt: skip
 
 
 def student_form(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:

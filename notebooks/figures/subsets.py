@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from experiments.paper import XFI_XRF55
 from geomreg_mini import plots
-from geomreg_mini.paper import XFI_XRF55
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ import sys
 sys.path += {folders!r}
 import lab
 from geomreg_mini import plots
-from geomreg_mini.experiments.ablations import load_ablations
+from experiments.ablations import load_ablations
 
 plots.use_style()
 lab.tabs(lab.Lab(), lab.DigitsLab(load_ablations({results!r})))

@@ -9,9 +9,9 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from experiments.ablations import MAPS
+from experiments.sweeps import MODERATE
 from geomreg_mini import plots
-from geomreg_mini.experiments.ablations import MAPS
-from geomreg_mini.experiments.sweeps import MODERATE
 
 from .pictures import png
 from .widgets import control, image, wrapped

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...training import TrainConfig
+from geomreg_mini.training import TrainConfig
+
 from .base import Recipe, changes
 
 REFERENCE: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Controls and ablations on spoken and written digits: what else could one add, and which part does what?
 
-    python -m geomreg_mini.experiments.ablations --jobs 2        # resumable; skips what is recorded
+    python -m experiments.ablations --jobs 2        # resumable; skips what is recorded
 
 The protocol, fixed before any test number was looked at. Everything is trained in one regime, unseen
 speakers with all labels and image noise 0.8, under joint training, and where named under DGL. In the group
@@ -23,9 +23,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import REGULARIZERS
-from ..records import Record
-from ..training import TrainConfig
+from geomreg_mini.config import REGULARIZERS
+from geomreg_mini.records import Record
+from geomreg_mini.training import TrainConfig
+
 from .sweeps import (
     GENTLE,
     MODERATE,
@@ -157,7 +158,7 @@ def _path(folder: Path, variant: Variant, seed: int) -> Path:
 
 def run_part(seed: int, variants: Sequence[Variant], folder: Path) -> int:
     """Train what is not recorded of these; returns their number."""
-    from ..data import load
+    from geomreg_mini.data import load
 
     data = load("digits", seed=seed, **DATA)
     for variant in variants:
@@ -204,9 +205,7 @@ def load_ablations(folder: str | Path, variants: Sequence[Variant] = VARIANTS) -
                 cell = {"group": group, "paradigm": paradigm, "name": name, "setting": setting, "seed": seed}
                 rows.append({**cell, "selected": setting == chosen, **record.metrics})
     if not rows:
-        raise FileNotFoundError(
-            f"no records below {folder}: run 'python -m geomreg_mini.experiments.ablations' first."
-        )
+        raise FileNotFoundError(f"no records below {folder}: run 'python -m experiments.ablations' first.")
     return pd.DataFrame(rows)
 
 
@@ -314,7 +313,7 @@ def figure(frame: pd.DataFrame):
     """The controls as a matplotlib Figure: fused accuracy against no regularizer, and against the band."""
     import matplotlib.pyplot as plt
 
-    from .. import plots
+    from geomreg_mini import plots
 
     plots.use_style()
     fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharex=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...benchmarks import TASKS
-from ...training import TrainConfig
+from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.training import TrainConfig
+
 from .audiovisual import AUDIO_VISUAL
 from .base import Recipe
 from .clustering import CLUSTERING

@@ -1,6 +1,6 @@
 """Clusters of spoken and written digits without labels: does the geometry matter where nothing else guides?
 
-    python -m geomreg_mini.experiments.unlabeled --jobs 2        # resumable; skips what is recorded
+    python -m experiments.unlabeled --jobs 2        # resumable; skips what is recorded
 
 Two encoders agree on balanced clusters (``benchmarks/clustering.py``), ten clusters for ten digits. The
 protocol, fixed before any number of these seeds was looked at: unseen speakers, image noise 0.8, twenty
@@ -24,10 +24,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..benchmarks import TASKS
-from ..records import Record
-from ..regularizer import GeometryRegularizer
-from ..training import TrainConfig
+from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.records import Record
+from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.training import TrainConfig
+
 from .sweeps import (
     GENTLE,
     MODERATE,
@@ -86,7 +87,7 @@ def _path(folder: Path, seed: int, arm: str, setting: str) -> Path:
 
 def run_seed(seed: int, folder: Path) -> int:
     """Train what is not recorded of a seed; returns how many runs it has."""
-    from ..data import load
+    from geomreg_mini.data import load
 
     data = load("digits", seed=seed, **DATA)
     for arm, setting, changes in runs():
@@ -122,7 +123,7 @@ def load_unlabeled(folder: str | Path) -> pd.DataFrame:
                 rows.append({**cell, **record.metrics})
     if not rows:
         raise FileNotFoundError(
-            f"no complete records below {folder}: run 'python -m geomreg_mini.experiments.unlabeled' first."
+            f"no complete records below {folder}: run 'python -m experiments.unlabeled' first."
         )
     return pd.DataFrame(rows)
 
@@ -180,7 +181,7 @@ def figure(frame: pd.DataFrame):
     """Test accuracy of the clusters with both terms over that without, a point a seed, as a Figure."""
     import matplotlib.pyplot as plt
 
-    from .. import plots
+    from geomreg_mini import plots
 
     plots.use_style()
     metric = "test/cluster_accuracy/joint"

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..paper import GEOMETRY
 from . import ablations, paradigm_table, regimes, unlabeled
+from .paper import GEOMETRY
 from .report import DIRECTION, FAILED
 from .report import gains as paper_gains
 

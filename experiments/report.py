@@ -34,8 +34,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..paper import READ_OFF, published
 from .benchmarks import load_runs
+from .paper import READ_OFF, published
 from .paradigm_table import NAMES
 from .recipes import RECIPES
 
@@ -305,7 +305,7 @@ def _splits(protocol: str) -> tuple[str, ...]:
 
 def _difference(mine: Ours, base: Ours):
     """The paired interval of mine - base over the seeds that both have, or None with fewer than ``SEEDS``."""
-    from ..evaluation import paired_interval
+    from geomreg_mini.evaluation import paired_interval
 
     shared = sorted(set(mine.values) & set(base.values))
     if len(shared) < SEEDS:
@@ -326,7 +326,7 @@ def _number(row, mine: Ours, base: Ours, lead: float) -> tuple:
     """One row of ``compared``; ``lead`` is what the paper's number has more than the reference row's."""
     import numpy as np
 
-    from ..evaluation import paired_interval
+    from geomreg_mini.evaluation import paired_interval
 
     nan, n = float("nan"), len(mine.values)
     values = list(mine.values.values())

@@ -17,9 +17,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import distributed
-from ..records import Record
-from ..training import TrainConfig, fit, versions
+from geomreg_mini import distributed
+from geomreg_mini.records import Record
+from geomreg_mini.training import TrainConfig, fit, versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +157,7 @@ def paired_gains(
     """
     import pandas as pd
 
-    from ..evaluation import paired_interval
+    from geomreg_mini.evaluation import paired_interval
 
     by = list(by)
     treated_by, baseline_by = (
@@ -192,9 +192,7 @@ def command(
     arguments: list[str] | None = None,
 ) -> int:
     """The command line of a sweep: ``run(folder, jobs=)``, or print or draw what ``load(folder)`` gives."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m geomreg_mini.experiments.{module}", description=description
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m experiments.{module}", description=description)
     parser.add_argument("--out", default=folder, help="folder of the records (default: %(default)s)")
     parser.add_argument(
         "--jobs", type=int, default=2, help="processes at a time, one thread each (default: %(default)s)"

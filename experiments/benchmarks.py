@@ -1,8 +1,8 @@
 """A benchmark of the paper in full: every paradigm, with and without the regularizer, seed by seed.
 
-    python -m geomreg_mini.experiments.benchmarks crema_d --until 11    # resumable; skips what is recorded
-    torchrun --nproc-per-node 4 -m geomreg_mini.experiments.benchmarks crema_d
-    python -m geomreg_mini.experiments.benchmarks crema_d --data split=speaker_disjoint  # a folder of its own
+    python -m experiments.benchmarks crema_d --until 11    # resumable; skips what is recorded
+    torchrun --nproc-per-node 4 -m experiments.benchmarks crema_d
+    python -m experiments.benchmarks crema_d --data split=speaker_disjoint  # a folder of its own
 
 Every run leaves a record below ``OUT/NAME/PARADIGM/seedN/``, and while it trains a checkpoint beside it. So
 the same command goes on where a time limit, SIGTERM or a lost machine ended it. Seeds come first in the
@@ -26,12 +26,13 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import distributed
-from ..benchmarks import TASKS
-from ..models import Encoded, Fusion, encode
-from ..records import Record, write_atomically
-from ..regularizer import GeometryRegularizer
-from ..training import Stopped, TrainConfig, set_seed
+from geomreg_mini import distributed
+from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.models import Encoded, Fusion, encode
+from geomreg_mini.records import Record, write_atomically
+from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.training import Stopped, TrainConfig, set_seed
+
 from .recipes import RECIPES, deviations, recipe
 from .sweeps import recorded
 
@@ -72,7 +73,7 @@ def command(folder: str | Path) -> str:
     """What makes the records of a ``folder`` that is named so."""
     name, *options = Path(folder).name.split("-")
     data = ["--data", *options] if options else []
-    return " ".join(["python -m geomreg_mini.experiments.benchmarks", name, *data])
+    return " ".join(["python -m experiments.benchmarks", name, *data])
 
 
 def config(name: str, run: Run, weights: dict[str, float] | None = None, **changes) -> TrainConfig:
@@ -138,7 +139,7 @@ def run_benchmark(
     Raises:
         Stopped: where ``hours`` are over; what was trained is in checkpoints.
     """
-    from ..data import load
+    from geomreg_mini.data import load
 
     deadline = Deadline(hours)
     paths = {run: run.path(folder) for run in runs}
@@ -302,7 +303,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m geomreg_mini.experiments.benchmarks", description=__doc__.split("\n")[0]
+        prog="python -m experiments.benchmarks", description=__doc__.split("\n")[0]
     )
     add = parser.add_argument
     add("name", choices=RECIPES, help="the benchmark")

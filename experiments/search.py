@@ -1,6 +1,6 @@
 """Choosing a run's settings by search: optuna proposes, the validation split decides, test stays unread.
 
-    python -m geomreg_mini.experiments.search --dataset digits --storage sqlite:///search.db --name digits
+    python -m experiments.search --dataset digits --storage sqlite:///search.db --name digits
 
 A *study* (optuna's word) is the list of trials of one search, kept in a *storage*: a database, or a journal
 file on a shared file system. Whoever calls ``search`` with the same storage and name adds to the same study:
@@ -25,9 +25,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data import load
-from ..regularizer import GeometryRegularizer
-from ..training import TrainConfig, fit
+from geomreg_mini.data import load
+from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.training import TrainConfig, fit
 
 if TYPE_CHECKING:
     import optuna
@@ -364,9 +364,7 @@ def _config_of(options: argparse.Namespace) -> TrainConfig:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m geomreg_mini.experiments.search", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m experiments.search", description=__doc__.split("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="FILE", help="JSON of a TrainConfig, or a record")
     what.add_argument("--dataset", help="a data set, with the default config")

@@ -1,7 +1,7 @@
 """What the full replication costs: operations are counted, throughput is assumed, prices are yours.
 
-    python -m geomreg_mini.experiments.cost    # hours on one T4, one A100 and eight A100
-    python -m geomreg_mini.experiments.cost crema_d --price T4=0.4 A100=2    # and money, by prices per hour
+    python -m experiments.cost    # hours on one T4, one A100 and eight A100
+    python -m experiments.cost crema_d --price T4=0.4 A100=2    # and money, by prices per hour
 
 *Counted*, by PyTorch, once, with inputs of full size (``--count``; ``results/cost.json``): the floating-point
 operations of a training step, for every paradigm in a benchmark's table, and of embedding a sample.
@@ -25,9 +25,10 @@ from typing import Any
 
 import torch
 
-from ..benchmarks import TASKS
-from ..records import write_atomically
-from ..training import TrainConfig
+from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.records import write_atomically
+from geomreg_mini.training import TrainConfig
+
 from .benchmarks import SEEDS
 from .recipes import RECIPES, recipe
 
@@ -65,7 +66,7 @@ SIZES = {
 
 def full_size(name: str, paradigm: str | None = None):
     """A recipe's config, from random weights, and stand-ins with inputs of full size, to count and time."""
-    from ..data import load
+    from geomreg_mini.data import load
 
     config = recipe(name, paradigm)
     options = {**config.dataset_options, **SIZES[name].options, "source": "stand_in"}
@@ -121,8 +122,7 @@ def totals(counts: Mapping[str, Mapping], names: Sequence[str]) -> dict[str, tup
     for name in names:
         if missing := [p for p in RECIPES[name].rows if p not in counts.get(name, {})]:
             raise ValueError(
-                f"{name} is not counted for {', '.join(missing)}: run "
-                "'python -m geomreg_mini.experiments.cost --count'."
+                f"{name} is not counted for {', '.join(missing)}: run 'python -m experiments.cost --count'."
             )
         per_row = len(TABLE_ARMS) * len(SEEDS)
         each = [operations(recipe(name, p), SIZES[name], counts[name][p]) for p in RECIPES[name].rows]
@@ -175,9 +175,7 @@ def _pairs(text: str) -> tuple[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m geomreg_mini.experiments.cost", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m experiments.cost", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help=f"benchmarks (default: {', '.join(SIZES)})")
     add("--price", nargs="+", type=_pairs, default=[], metavar="DEVICE=N", help="of a GPU hour")

@@ -1,6 +1,6 @@
 """The regime map: on spoken and written digits, when does geometry regularization pay?
 
-    python -m geomreg_mini.experiments.regimes --jobs 2        # resumable; skips what is recorded
+    python -m experiments.regimes --jobs 2        # resumable; skips what is recorded
 
 The protocol, fixed before any test number was looked at. A *regime* is a protocol (whose voices are
 tested), a number of labels, a strength of image noise and a training paradigm: 2 x 2 x 3 x 2 = 24 of them,
@@ -21,9 +21,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..records import Record
-from ..regularizer import GeometryRegularizer
-from ..training import TrainConfig
+from geomreg_mini.records import Record
+from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.training import TrainConfig
+
 from .sweeps import GENTLE, TIGHT, best, command, paired_gains, recorded, work_through
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def settings_of(regime: Regime) -> dict[str, tuple[str, ...]]:
 
 def run_cell(regime: Regime, seed: int, folder: Path) -> int:
     """All runs of one regime and seed, in the order that the protocol needs; returns how many there are."""
-    from ..data import load
+    from geomreg_mini.data import load
 
     first = regime.config(seed, {}, None)
     data = load(first.dataset, seed=seed, **first.dataset_options)
@@ -174,7 +175,7 @@ def load_map(folder: str | Path) -> pd.DataFrame:
     frame = pd.DataFrame(_rows(Path(folder)))
     if frame.empty:
         raise FileNotFoundError(
-            f"no complete records below {folder}: run 'python -m geomreg_mini.experiments.regimes' first."
+            f"no complete records below {folder}: run 'python -m experiments.regimes' first."
         )
     return frame
 
@@ -230,7 +231,7 @@ def summary(frame: pd.DataFrame) -> str:
 
 def figure(frame: pd.DataFrame):
     """The map as a matplotlib Figure: one panel each for fused, audio and image accuracy, in points."""
-    from .. import plots
+    from geomreg_mini import plots
 
     plots.use_style()
     # Joint on the left, DGL on the right.

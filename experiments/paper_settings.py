@@ -1,6 +1,6 @@
 """The settings that the paper tried, on spoken and written digits: what do they do, and which ones matter?
 
-    python -m geomreg_mini.experiments.paper_settings --jobs 2        # resumable; skips what is recorded
+    python -m experiments.paper_settings --jobs 2        # resumable; skips what is recorded
 
 The protocol, fixed before its first test number: unseen speakers, all labels, image noise 0.8; joint training
 at learning rate 0.05 and DGL at 0.02, with and without the regularizer; seeds that nothing else here has used.
@@ -20,9 +20,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records import Record
-from ..regularizer import GeometryRegularizer
-from ..training import TrainConfig
+from geomreg_mini.records import Record
+from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.training import TrainConfig
+
 from .sweeps import UNSEEN_SPEAKERS, command, recorded, work_through
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ HEADLINE = {
 
 def run_cell(paradigm: str, seed: int, settings: Sequence[str], folder: Path) -> int:
     """Train what is not recorded of these settings; return their number."""
-    from ..data import load
+    from geomreg_mini.data import load
 
     data = load("digits", seed=seed, **UNSEEN_SPEAKERS["dataset_options"])
     for name in settings:
@@ -109,7 +110,7 @@ def load_settings(folder: str | Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     if frame.empty or not (frame["setting"] == "none").any():
         raise FileNotFoundError(
-            f"no records below {folder}: run 'python -m geomreg_mini.experiments.paper_settings' first."
+            f"no records below {folder}: run 'python -m experiments.paper_settings' first."
         )
     return frame
 

@@ -1,6 +1,6 @@
 """The regularizer on top of every training paradigm, on digits and on three and six views of digits.
 
-    python -m geomreg_mini.experiments.paradigm_table --jobs 2        # resumable; skips what is recorded
+    python -m experiments.paradigm_table --jobs 2        # resumable; skips what is recorded
 
 The protocol, fixed before any test number was looked at. For every data set, paradigm and seed, two *first*
 runs try the two settings in ``FIRST``; fused validation accuracy picks one. From there both arms have two
@@ -23,10 +23,11 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..paradigms import PARADIGMS
-from ..records import Record
-from ..regularizer import GeometryRegularizer
-from ..training import TrainConfig
+from geomreg_mini.paradigms import PARADIGMS
+from geomreg_mini.records import Record
+from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.training import TrainConfig
+
 from .sweeps import (
     MODERATE,
     TIGHT,
@@ -122,7 +123,7 @@ def config(
 
 def run_cell(dataset: str, paradigm: str, seed: int, folder: Path) -> int:
     """All runs of one data set, paradigm and seed, in the order that the protocol needs; returns how many."""
-    from ..data import load
+    from geomreg_mini.data import load
 
     recipe = DATASETS[dataset]
     data = load(recipe["dataset"], seed=seed, **recipe["dataset_options"])
@@ -200,8 +201,7 @@ def load_table(folder: str | Path, cells: Sequence[Cell] = CELLS) -> pd.DataFram
     frame = pd.DataFrame(_rows(Path(folder), sorted(cells, key=_position)))
     if frame.empty:
         raise FileNotFoundError(
-            f"no complete records below {folder}: run "
-            "'python -m geomreg_mini.experiments.paradigm_table' first."
+            f"no complete records below {folder}: run 'python -m experiments.paradigm_table' first."
         )
     return frame
 
@@ -245,7 +245,7 @@ def over_joint(frame: pd.DataFrame, metric: str, dataset: str = "digits") -> pd.
     """
     import pandas as pd
 
-    from ..evaluation import paired_interval
+    from geomreg_mini.evaluation import paired_interval
 
     picked = frame[frame["selected"] & (frame["dataset"] == dataset)]
     values = picked.pivot(index="seed", columns=["paradigm", "arm"], values=metric)
@@ -306,7 +306,7 @@ def figure(frame: pd.DataFrame, dataset: str = "digits", name: str = "fused"):
     """
     import matplotlib.pyplot as plt
 
-    from .. import plots
+    from geomreg_mini import plots
 
     plots.use_style()
     table = over_joint(frame, f"test/accuracy/{name}", dataset).rename(columns={"mean": "gain"})

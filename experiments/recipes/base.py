@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...training import TrainConfig
+from geomreg_mini.training import TrainConfig
 
 
 @dataclass(frozen=True)
