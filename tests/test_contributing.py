@@ -18,7 +18,7 @@ RECIPES = (ROOT / "CONTRIBUTING.md").read_text().split("## Recipes")[1]
 @pytest.fixture
 def copy(tmp_path):
     """The project without its records and notebooks, and how to run Python in it."""
-    for name in ("geomreg_mini", "data_scripts", "tests"):
+    for name in ("geomreg_mini", "data_scripts", "experiments", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "notebooks").mkdir()
@@ -76,7 +76,7 @@ class Smoothed(Paradigm):
     names = copy / "geomreg_mini/paradigms/__init__.py"
     enter(names, "from .relearn", "from .smoothed import Smoothed")
     enter(names, "PARADIGMS:", '    "smoothed": Smoothed,')
-    tests = ["tests/test_paradigms.py", "tests/test_training.py", "tests/test_paradigm_pareto.py"]
+    tests = [f"tests/geomreg_mini/test_{name}.py" for name in ("paradigms", "training", "paradigm_pareto")]
     assert passed(copy, *tests, "-k", "smoothed") >= 13
 
 
@@ -92,10 +92,10 @@ def test_a_control_in_its_dict_passes_the_tests_of_all_controls_and_trains(copy)
 '''
     text = controls.read_text().replace("CONTROLS: dict", f"{new}CONTROLS: dict", 1)
     controls.write_text(text.replace("KoLeo, AlignUniform)", "KoLeo, AlignUniform, UnsquaredAlignment)"))
-    tests = copy / "tests/test_controls.py"
+    tests = copy / "tests/geomreg_mini/test_controls.py"
     enter(tests, "LOSSES = {", '    "UnsquaredAlignment": controls.UnsquaredAlignment(0.7),')
     enter(tests, "from geomreg_mini import GeometryRegularizer", "from geomreg_mini import controls")
-    assert passed(copy, "tests/test_controls.py", "-k", "UnsquaredAlignment") >= 5
+    assert passed(copy, "tests/geomreg_mini/test_controls.py", "-k", "UnsquaredAlignment") >= 5
     python(
         copy,
         "-c",
@@ -202,4 +202,4 @@ def test_a_notebook_by_the_recipe_passes_the_tests_of_all_notebooks(copy):
     path = copy / "notebooks/99_by_the_recipe.ipynb"
     books.save(notebook, path)
     python(copy, "-m", "geomreg_course", "refresh", "99", "--notebooks", "notebooks")
-    assert passed(copy, "tests/test_notebooks.py") >= 20
+    assert passed(copy, "tests/notebooks/test_notebooks.py") >= 20

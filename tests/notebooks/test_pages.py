@@ -89,7 +89,7 @@ def test_a_formula_that_cannot_be_translated_names_notebook_and_macro(tmp_path, 
 @pytest.fixture(scope="module")
 def course_site(tmp_path_factory):
     out = tmp_path_factory.mktemp("site")
-    folder = Path(__file__).parents[1] / "notebooks"
+    folder = Path(__file__).parents[2] / "notebooks"
     pages.write_site(books.select([], folder), out)
     return {path.name: path.read_text() for path in out.iterdir()}
 

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from geomreg_mini import dispersion
 
-sys.path.append(str(Path(__file__).parents[1] / "notebooks"))
+sys.path.append(str(Path(__file__).parents[2] / "notebooks"))
 
 import checks  # noqa: E402
 

@@ -1,7 +1,7 @@
 """CREMA-D and Kinetics-Sounds from their files to notebooks 10 and 11, in quick and in full mode.
 
 The files are stand-ins. In full mode they lie where the official ones would, so that the notebooks run the
-same cells on them; what a quick run stores is held by `tests/test_notebooks.py` and nbval.
+same cells on them; what a quick run stores is held by `tests/notebooks/test_notebooks.py` and nbval.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from experiments.recipes import RECIPES
 pytest.importorskip("av")
 pytest.importorskip("soundfile")
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 BOOKS = {"crema_d": "10_crema_d.ipynb", "kinetics_sounds": "11_kinetics_sounds.ipynb"}
 CHANCE = {"crema_d": 1 / 6, "kinetics_sounds": 1 / 31}
 SMALL = {"encoder": "conv", "embedding_dim": 64, "epochs": 5, "batch_size": 8, "learning_rate": 0.05}

@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from geomreg_course import badges, books, storing, student
 
-PATHS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+PATHS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 assert PATHS, "there is no notebook in notebooks/: these tests would hold nothing"
 
 

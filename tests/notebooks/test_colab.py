@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOK = next((ROOT / "notebooks").glob("00_*.ipynb"))
 
 needs = pytest.mark.skipif(

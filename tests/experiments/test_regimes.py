@@ -26,7 +26,7 @@ from geomreg_mini import data
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig, fit
 
-RESULTS = Path(__file__).parents[1] / "results" / "digits"
+RESULTS = Path(__file__).parents[2] / "results" / "digits"
 REGIME = Regime("official", 300, 0.4, "joint")
 RUNS = len(BASELINES) + len(REGULARIZERS)
 
@@ -287,7 +287,7 @@ def spoken_digits(config):
 
 
 def test_the_readme_quotes_the_committed_records():
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert summary(load_map(RESULTS)) in readme
 
 

@@ -19,7 +19,7 @@ from data_scripts.clips import ClipError, Preprocessing
 from data_scripts.fetch import DataError
 
 SMALL = Preprocessing(sample_rate=1000, seconds=1, window=16, hop=8, frames=3, frame_size=8)
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def read(clip: Clip, preprocessing: Preprocessing):

@@ -17,7 +17,7 @@ from geomreg_mini.models import build_model
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.training import TrainConfig, fit
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FOLDER = NOTEBOOKS / "instructor"
 GUIDE, TEST, PROJECTS = (
     (FOLDER / f"{name}.md").read_text() for name in ("guide", "concept_test", "projects")
@@ -103,7 +103,7 @@ def test_there_are_five_project_ideas_that_say_what_is_expected_and_what_is_not_
             assert f"**{part}**" in text, (heading, part)
 
 
-RECORDS = Path(__file__).parents[1] / "results" / "ablations" / "joint"
+RECORDS = Path(__file__).parents[2] / "results" / "ablations" / "joint"
 PLAIN = "none_learning_rate-0.02"
 BAND = "GeometryRegularizer_dispersion_weight-0.05_anchoring_weight-2.0_temperature-0.5_radius-{}"
 METRICS = {

@@ -21,7 +21,7 @@ from data_scripts import digits, fetch, multiview_digits
 from data_scripts.__main__ import main
 from data_scripts.fetch import DataError, content_sha256, load_arrays, points_outside, read_zip
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 PREPARED = {"digits": digits.INFO.prepared, "multiview_digits": multiview_digits.INFO.prepared}
 FOLDER = "free-spoken-digit-dataset-1.0.10/recordings/"
 

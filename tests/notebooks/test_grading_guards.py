@@ -152,7 +152,7 @@ books.notebooks_folder = lambda: Path({str(course / "course" / "notebooks")!r})
 grading.grade(Path({str(course / "in")!r}), 600, 1, Path({str(course / "grades.csv")!r}))
 """
     (course / "scratch").mkdir()
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(course / "scratch")}
     grader = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
 

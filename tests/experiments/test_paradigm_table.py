@@ -35,7 +35,7 @@ from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
-RESULTS = Path(__file__).parents[1] / "results" / "paradigms"
+RESULTS = Path(__file__).parents[2] / "results" / "paradigms"
 FUSED = "test/accuracy/fused"
 
 

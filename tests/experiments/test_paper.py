@@ -133,6 +133,6 @@ def test_other_sources_are_named_and_speak_of_methods_of_table_1():
 
 def test_importing_the_tables_does_not_import_pandas():
     code = "import sys, experiments.paper; print('pandas' in sys.modules)"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -106,7 +106,7 @@ def test_resnet18_names_what_it_cannot_do(shape, width, named):
 
 def test_importing_models_does_not_import_torchvision():
     code = "import sys, geomreg_mini.models; print('torchvision' in sys.modules)"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -12,7 +12,7 @@ from experiments.paper import published
 from experiments.recipes import recipe
 from experiments.report import DIRECTION, FAILED, NOT_PUBLIC, NOT_RUN, REPLICATED, compared, gains, numbers
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 SPREAD = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])  # five seeds with mean 0
 
 

@@ -12,7 +12,7 @@ from experiments.cost import DEVICES, REACHED, SIZES, Size, count, hours, operat
 from experiments.recipes import RECIPES
 from geomreg_mini.training import TrainConfig
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COUNTS = json.loads((ROOT / cost.FILE).read_text())
 TOY = TrainConfig("toy", epochs=10, batch_size=4, embedding_dim=8)
 

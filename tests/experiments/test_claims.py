@@ -11,7 +11,7 @@ from experiments import ablations, claims, paradigm_table, regimes, report, unla
 from experiments.claims import CLAIMS, evidence, load, verdicts
 from experiments.report import DIRECTION, FAILED
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 NBSP = "\N{NO-BREAK SPACE}"
 

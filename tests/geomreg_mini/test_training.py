@@ -26,7 +26,7 @@ from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.records import config_key
 from geomreg_mini.training import Stopped, TrainConfig, fit, set_seed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = TrainConfig(dataset="toy", epochs=4, batch_size=16, embedding_dim=6, learning_rate=0.05)
 REGULARIZED = replace(SMALL, paradigm="dgl", regularizer=GeometryRegularizer(radius=0.3))
 

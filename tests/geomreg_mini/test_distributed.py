@@ -14,7 +14,7 @@ from experiments.benchmarks import load_embeddings
 from geomreg_mini import distributed
 from geomreg_mini.records import Record
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def torchrun(*arguments) -> str:

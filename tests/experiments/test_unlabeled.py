@@ -13,7 +13,7 @@ from geomreg_mini import data
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "unlabeled"
 RUNS = list(unlabeled.runs())
 

@@ -24,7 +24,7 @@ from geomreg_mini.controls import CONTROLS
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 PATHS = {(v.paradigm, v.setting, s): v for v in VARIANTS + AGAIN for s in v.seeds}
 
 

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from small_course import code, notebook
 from test_pages import external, figures
 
-(PATH,) = (Path(__file__).parents[1] / "notebooks").glob("15_*.ipynb")
+(PATH,) = (Path(__file__).parents[2] / "notebooks").glob("15_*.ipynb")
 
 
 def printed(text, source="print(1)", tag=None):
