@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from code_lines import code_lines, python_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,6 +67,25 @@ def test_every_folder_with_code_is_installed():
     folders = [p.parent for root in (PACKAGE, ROOT / "data_scripts") for p in root.rglob("__init__.py")]
     packages = {str(folder.relative_to(ROOT)).replace("/", ".") for folder in folders}
     assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"geomreg_course"}
+
+
+def test_the_library_stays_small():
+    files = python_files(PACKAGE)
+    assert len(files) <= 45 and sum(code_lines(path.read_text()) for path in files) <= 4800
+    folders = {path.parent for path in files} - {PACKAGE}
+    assert len(list(PACKAGE.glob("*.py"))) <= 13 and len(folders) <= 3
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ('"""Text.\n\nMore."""\n\n# why\nx = 1  # here\n', 1),
+        ('def f():\n    """Text."""\n    return [\n        1,\n    ]\n', 4),
+        ('TEXT = """one\ntwo\n"""\n', 3),
+    ],
+)
+def test_code_lines_are_counted_without_docstrings_and_comments(source, lines):
+    assert code_lines(source) == lines
 
 
 def modules_after(statement):

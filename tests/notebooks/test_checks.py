@@ -2,19 +2,14 @@
 
 import itertools
 import math
-import sys
-from pathlib import Path
 
+import checks
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.nn.functional import normalize
 
 from geomreg_mini import dispersion
-
-sys.path.append(str(Path(__file__).parents[2] / "notebooks"))
-
-import checks  # noqa: E402
 
 
 def excess(a, b, radius):
