@@ -21,7 +21,7 @@ NBVAL := build/.nbval-done
 STUDENT := build/.student-done
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-SOURCES := $(NOTEBOOKS) $(shell find geomreg_mini data_scripts notebooks results -type f \
+SOURCES := $(NOTEBOOKS) $(shell find data_scripts geomreg_mini experiments notebooks results -type f \
 	\( -name '*.py' -o -name '*.json' -o -name '*.csv' \) -not -path '*/.*' 2>/dev/null)
 
 # One thread a process: two notebooks run side by side, and results do not depend on the number of cores.
@@ -58,7 +58,7 @@ report: $(INSTALLED)
 	$(BIN)/geomreg-course report --out build/report
 
 app: $(INSTALLED)
-	$(BIN)/python -m geomreg_mini.labs build/app/tuning_lab.ipynb
+	cd notebooks && ../$(BIN)/python -m lab ../build/app/tuning_lab.ipynb
 	$(BIN)/voila build/app/tuning_lab.ipynb
 
 # Into build/bench/: speed.json and speed.png. Peers are compared where they are installed:

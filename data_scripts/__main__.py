@@ -94,7 +94,7 @@ def prepare(name: str, root, mirror, stand_ins: bool, given: dict) -> list[str]:
     script = SCRIPTS[name]
     path = data_root(root) / script.INFO.prepared
     if stand_ins:
-        from geomreg_mini.data import stand_ins as generated
+        from . import stand_ins as generated
 
         path = data_root(root) / "stand_ins" / script.INFO.prepared
         prepared = generated.prepare(name, root, progress=True, **given)

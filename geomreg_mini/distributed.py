@@ -4,17 +4,17 @@
 than GPUs. Give each GPU seeds of its own; records go to one folder:
 
     for k in 0 1 2 3; do
-        CUDA_VISIBLE_DEVICES=$k python -m geomreg_mini.experiments.benchmarks crema_d --seeds $k &
+        CUDA_VISIBLE_DEVICES=$k python -m experiments.benchmarks crema_d --seeds $k &
     done
 
 **One run on several GPUs** of a machine, where it must be quick or its batch does not fit one:
 
-    torchrun --nproc-per-node 4 -m geomreg_mini.experiments.benchmarks flickr30k
+    torchrun --nproc-per-node 4 -m experiments.benchmarks flickr30k
 
 **On several machines**, the same command on each; HOST is one of them, and its port must be reachable:
 
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --rdzv-id 1 \\
-        -m geomreg_mini.experiments.benchmarks flickr30k --out /shared/results --until 11.5
+        -m experiments.benchmarks flickr30k --out /shared/results --until 11.5
 
 The folder of records (``--out``) must be one that all machines see, because every process looks there for
 what is recorded and resumes from the checkpoint there; data are read by each, from a shared ``GEOMREG_DATA``

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .corruptions import KINDS, chosen, corrupted, fitting, missing
-from .encoding import Encoded, encode
+from .data.corruptions import KINDS, chosen, corrupted, fitting, missing
+from .models import Encoded, encode
 
 if TYPE_CHECKING:
     from .paradigms import Paradigm

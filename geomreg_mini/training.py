@@ -7,8 +7,6 @@ generator.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import io
 import math
 import platform
@@ -17,7 +15,6 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,187 +23,15 @@ import torch
 from torch import nn
 
 from . import distributed
-from .controls import CONTROLS
-from .encoding import Encoded, encode
+from .benchmarks import TASKS
+from .config import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainConfig
 from .geometry import geometry_report
+from .models import Encoded, encode
 from .paradigms import Paradigm
 from .paradigms.pareto import ParetoGeometry
-from .records import Record, config_key, rounded, write_atomically
-from .regularizer import GeometryRegularizer
-from .tasks import TASKS
+from .records import Record, rounded, write_atomically
 
-REGULARIZERS: dict[str, type[nn.Module]] = {"GeometryRegularizer": GeometryRegularizer, **CONTROLS}
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda done: 1.0,
-    "step": lambda done: 1.0 if done < 0.7 else 0.1,
-    "cosine": lambda done: 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item()),
-}
-OPTIMIZERS: dict[str, Callable[[Any, TrainConfig], torch.optim.Optimizer]] = {
-    "sgd": lambda parameters, config: torch.optim.SGD(
-        parameters, config.learning_rate, config.momentum, weight_decay=config.weight_decay
-    ),
-    "adam": lambda parameters, config: torch.optim.Adam(
-        parameters, config.learning_rate, weight_decay=config.weight_decay
-    ),
-    "adamw": lambda parameters, config: torch.optim.AdamW(
-        parameters, config.learning_rate, weight_decay=config.weight_decay
-    ),
-}
-DEPTHS = ("embedding", "hidden", "logits")
-COMBINATIONS = ("sum", "task_pareto")
 MOST_NAMED = 5  # samples in an error's sentence
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def set_seed(seed: int) -> None:
-    """Seed Python, numpy and torch; without a GPU also fix torch to one thread, for stable results."""
-    import numpy as np
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)
-
-
-@dataclass(frozen=True, eq=False)
-class TrainConfig:
-    """Everything that decides a run; equal configs give equal records.
-
-    Attributes:
-        dataset: a name that ``geomreg_mini.data.load`` knows, with ``dataset_options`` for it; ``seed`` is
-            passed on.
-        task: a name in ``TASKS``: what is trained and how it is judged.
-        paradigm: a name in the task's ``paradigms``, with ``paradigm_options``.
-        regularizer: a ``GeometryRegularizer`` or one of ``CONTROLS`` (or None): its total is added to what
-            the encoders are trained on.
-        depth: what the regularizer sees: each modality's "embedding", as it enters the fusion; "hidden", the
-            encoder's last layer but one, averaged over space; or its unimodal "logits".
-        combination: of the gradients of task and regularizer: "sum", or "task_pareto", this project's own
-            idea (see ``pareto_gradients``). The paper's balance, of the regularizer's two terms, is
-            ``GeometryRegularizer(balance="pareto")``. In records "task_pareto" has its old name, "pareto".
-        fusion, embedding_dim, encoder, encoder_options: of the model; for classification see ``build_model``.
-        epochs, batch_size: length of training; the last batch of an epoch is dropped where it is not full.
-        optimizer: "sgd", "adam" or "adamw", with ``learning_rate``, ``weight_decay`` and, for SGD,
-            ``momentum``.
-        schedule: "step" (a tenth after 70 % of the epochs), "cosine" or "constant".
-        clip_norm: largest norm of the whole gradient, or None.
-        precision: "auto" (float32 on a CPU; on a GPU bfloat16 where it has it, else float16), or one of these
-            names.
-        evaluate_every: epochs between looks at the validation split; the last epoch is always looked at.
-        seed: of initialization, data order and splits.
-        monitor: whether the history also says what the regularizer did in training, as means over an epoch:
-            ``train/dose/<modality>``, the length of its gradient over that of the task's at the embeddings;
-            ``train/active/<pair>``, the share of pairs outside the band; ``train/alpha/<modality>``.
-        paper_protocol: whether to report beside ours what papers on these benchmarks report: the epoch with
-            the best score on the *test* split (for classification, fused accuracy), over those test samples
-            that fill batches of ``batch_size``, under the split name "test_selected". It chooses nothing.
-    """
-
-    dataset: str
-    dataset_options: dict[str, Any] = field(default_factory=dict)
-    paradigm: str = "joint"
-    paradigm_options: dict[str, Any] = field(default_factory=dict)
-    regularizer: nn.Module | None = None
-    depth: str = "embedding"
-    combination: str = "sum"
-    fusion: str = "concat"
-    embedding_dim: int = 128
-    encoder: str = "auto"
-    encoder_options: dict[str, Any] = field(default_factory=dict)
-    epochs: int = 12
-    batch_size: int = 64
-    learning_rate: float = 0.02
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: str = "step"
-    clip_norm: float | None = None
-    precision: str = "auto"
-    evaluate_every: int = 1
-    seed: int = 0
-    paper_protocol: bool = False
-    task: str = "classification"
-    optimizer: str = "sgd"
-    monitor: bool = False
-
-    def __post_init__(self):
-        if self.task not in TASKS:
-            raise ValueError(f"task={self.task!r} is unknown: choose one of {', '.join(TASKS)}.")
-        for name, known in [
-            ("paradigm", TASKS[self.task].paradigms),
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("precision", ("auto", *PRECISIONS)),
-            ("depth", DEPTHS),
-            ("combination", COMBINATIONS),
-        ]:
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(known)}."
-                )
-        for name in ("epochs", "batch_size", "evaluate_every", "embedding_dim"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r}: give a whole number of at least 1.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate!r}: give a positive number.")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm={self.clip_norm!r}: give a positive number or None.")
-        if self.regularizer is not None and type(self.regularizer).__name__ not in REGULARIZERS:
-            known = ", ".join(REGULARIZERS)
-            raise ValueError(f"regularizer={self.regularizer!r}: give None or one of {known}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it, a copy; the regularizer becomes its class name and constructor arguments."""
-        values = {f.name: copy.deepcopy(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        if self.regularizer is not None:
-            name = type(self.regularizer).__name__
-            values["regularizer"] = {"class": name, **self.regularizer.hyperparameters()}
-        for f in dataclasses.fields(self):
-            # configs from before these fields keep their keys
-            if f.name in ("paper_protocol", "task", "optimizer", "monitor") and values[f.name] == f.default:
-                del values[f.name]
-        if self.combination == "task_pareto":
-            values["combination"] = "pareto"  # its name in records
-        return values
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
-        if unknown:
-            raise ValueError(
-                f"a config has no {', '.join(map(repr, sorted(unknown)))}: it was written by another version."
-            )
-        values = dict(values)
-        if values.get("combination") == "pareto":
-            values["combination"] = "task_pareto"
-        try:
-            if values.get("regularizer") is not None:
-                options = {**values["regularizer"]}
-                kind = options.pop("class", None)
-                if kind not in REGULARIZERS:
-                    raise ValueError(
-                        f"regularizer class {kind!r} is unknown: use one of {', '.join(REGULARIZERS)}."
-                    )
-                values["regularizer"] = REGULARIZERS[kind](**options)
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(f"a config has a value of a wrong kind ({error}).") from error
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TrainConfig) and self.to_dict() == other.to_dict()
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    @property
-    def key(self) -> str:
-        """A short name made from the contents, for files."""
-        return config_key(self.to_dict())
-
-
-class Stopped(Exception):
-    """Training was asked to stop before its end; its sentence says where it goes on."""
 
 
 def fit(
@@ -286,6 +111,21 @@ def fit(
             kept = "nothing is kept" if checkpoint is None else f"{checkpoint} continues from there"
             raise Stopped(f"stopped after epoch {epoch} of {config.epochs}: {kept}.")
     return run.finish(lambda: earlier + time.perf_counter() - started)
+
+
+class Stopped(Exception):
+    """Training was asked to stop before its end; its sentence says where it goes on."""
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy and torch; without a GPU also fix torch to one thread, for stable results."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
 
 
 def _bar(epochs: range, config: TrainConfig, data, device: torch.device, progress: bool):

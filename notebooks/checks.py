@@ -828,19 +828,19 @@ def spread_of_two(answer) -> bool:
 
 def lab_run(setting, free):
     """The run of a setting of the lab, a dict; all but ``free`` must stand where the lab has them."""
-    from geomreg_mini import labs
+    import lab
 
     if setting is None or setting is ...:
         raise Open
     if not isinstance(setting, dict):
         raise TypeError(f"a setting is a dict such as {{'radius': 0.3}}, not a {type(setting).__name__}")
-    known = vars(labs.Setting())
+    known = vars(lab.Setting())
     for name, value in setting.items():
         if name not in known:
             raise ValueError(f"the lab has no {name!r}; it has {', '.join(known)}")
         if name not in free and value != known[name]:
             raise ValueError(f"leave {name} at {known[name]!r}; free are {', '.join(free)}")
-    return labs.train(setting)
+    return lab.train(setting)
 
 
 TERMS = ("dispersion_weight", "anchoring_weight", "temperature", "radius")

@@ -24,8 +24,8 @@ def trained(monkeypatch):
     """Training replaced by the validation accuracy that ``accuracy_of(config)`` says; ``runs`` lists it."""
     from made_up_records import record_of
 
+    from experiments import sweeps
     from geomreg_mini import data
-    from geomreg_mini.experiments import sweeps
 
     runs = []
 

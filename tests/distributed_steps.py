@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from small_data import birds, clouds, pictures, radio
 
+from experiments import benchmarks
+from experiments.recipes import RECIPES, Recipe
 from geomreg_mini import GeometryRegularizer, distributed
-from geomreg_mini.experiments import benchmarks
-from geomreg_mini.experiments.recipes import RECIPES, Recipe
+from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.tasks import TASKS
 from geomreg_mini.training import TrainConfig, fit
 
 # One step at rate 1 moves the weights by the gradient; 45 of 48 samples do not divide among two processes.

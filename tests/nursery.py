@@ -45,8 +45,8 @@ def training(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """The command of a benchmark with four runs."""
-    from geomreg_mini.experiments import benchmarks
-    from geomreg_mini.experiments.recipes import RECIPES, Recipe
+    from experiments import benchmarks
+    from experiments.recipes import RECIPES, Recipe
     from geomreg_mini.training import TrainConfig
 
     config = TrainConfig("toy", dict(TOY), epochs=3, batch_size=16, embedding_dim=6, paper_protocol=True)
@@ -75,7 +75,7 @@ def download(folder: Path) -> None:
 
 def endless(folder: str) -> None:
     """A sweep of which each of two processes notes its number and goes on for ever."""
-    from geomreg_mini.experiments.sweeps import work_through
+    from experiments.sweeps import work_through
 
     work_through(wait, [(folder,), (folder,)], total=2, jobs=2)
 
@@ -88,10 +88,9 @@ def wait(folder: str) -> int:
 
 def notebook(folder: Path) -> None:
     """The outputs of a notebook stored in it."""
+    import geomreg_course as course
+    from geomreg_course import books
     from small_course import write_course
-
-    from geomreg_mini import course
-    from geomreg_mini.course import books
 
     books.notebooks_folder = lambda: folder / "notebooks"
     if not (folder / "notebooks" / "01_tiny.ipynb").exists():

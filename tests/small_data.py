@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from data_scripts.karpathy import Captioned
+from geomreg_mini.benchmarks.captioned import CaptionedSplit
+from geomreg_mini.benchmarks.cubicc import BirdDataset
 from geomreg_mini.data import MultimodalDataset, Split, fingerprint
-from geomreg_mini.data.captioned import CaptionedSplit
-from geomreg_mini.data.cubicc import BirdDataset
 
 NAMES = ("a", "b", "c")
 

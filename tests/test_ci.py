@@ -55,6 +55,6 @@ def test_the_long_suites_are_left_out_of_the_usual_run_and_in_the_one_of_the_wee
     assert "-m exhaustive" in recipe
     assert "not exhaustive" in PYPROJECT["tool"]["pytest"]["ini_options"]["addopts"]
     suites = [
-        path for path in Path(__file__).parent.glob("test_*.py") if "mark.exhaustive" in path.read_text()
+        path for path in Path(__file__).parent.rglob("test_*.py") if "mark.exhaustive" in path.read_text()
     ]
     assert len(suites) >= 3

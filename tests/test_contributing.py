@@ -9,8 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
-from geomreg_mini.course import books
+from geomreg_course import books
 
 ROOT = Path(__file__).parents[1]
 RECIPES = (ROOT / "CONTRIBUTING.md").read_text().split("## Recipes")[1]
@@ -19,7 +18,7 @@ RECIPES = (ROOT / "CONTRIBUTING.md").read_text().split("## Recipes")[1]
 @pytest.fixture
 def copy(tmp_path):
     """The project without its records and notebooks, and how to run Python in it."""
-    for name in ("geomreg_mini", "data_scripts", "tests"):
+    for name in ("geomreg_mini", "data_scripts", "experiments", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "notebooks").mkdir()
@@ -77,7 +76,7 @@ class Smoothed(Paradigm):
     names = copy / "geomreg_mini/paradigms/__init__.py"
     enter(names, "from .relearn", "from .smoothed import Smoothed")
     enter(names, "PARADIGMS:", '    "smoothed": Smoothed,')
-    tests = ["tests/test_paradigms.py", "tests/test_training.py", "tests/test_paradigm_pareto.py"]
+    tests = [f"tests/geomreg_mini/test_{name}.py" for name in ("paradigms", "training", "paradigm_pareto")]
     assert passed(copy, *tests, "-k", "smoothed") >= 13
 
 
@@ -93,10 +92,10 @@ def test_a_control_in_its_dict_passes_the_tests_of_all_controls_and_trains(copy)
 '''
     text = controls.read_text().replace("CONTROLS: dict", f"{new}CONTROLS: dict", 1)
     controls.write_text(text.replace("KoLeo, AlignUniform)", "KoLeo, AlignUniform, UnsquaredAlignment)"))
-    tests = copy / "tests/test_controls.py"
+    tests = copy / "tests/geomreg_mini/test_controls.py"
     enter(tests, "LOSSES = {", '    "UnsquaredAlignment": controls.UnsquaredAlignment(0.7),')
     enter(tests, "from geomreg_mini import GeometryRegularizer", "from geomreg_mini import controls")
-    assert passed(copy, "tests/test_controls.py", "-k", "UnsquaredAlignment") >= 5
+    assert passed(copy, "tests/geomreg_mini/test_controls.py", "-k", "UnsquaredAlignment") >= 5
     python(
         copy,
         "-c",
@@ -139,7 +138,7 @@ def load(seed=0, *, size=64):
     names = copy / "geomreg_mini/data/__init__.py"
     text = names.read_text()
     names.write_text(
-        text.replace('("toy",', '("rings", "toy",').replace('    "toy",', '    "rings",\n    "toy",')
+        text.replace("DATASETS = {", 'DATASETS = {\n    "rings": "geomreg_mini.data.rings:load",')
     )
     python(
         copy,
@@ -202,5 +201,5 @@ def test_a_notebook_by_the_recipe_passes_the_tests_of_all_notebooks(copy):
         notebook.cells.append(cell)
     path = copy / "notebooks/99_by_the_recipe.ipynb"
     books.save(notebook, path)
-    python(copy, "-m", "geomreg_mini.course", "refresh", "99")
-    assert passed(copy, "tests/test_notebooks.py") >= 20
+    python(copy, "-m", "geomreg_course", "refresh", "99", "--notebooks", "notebooks")
+    assert passed(copy, "tests/notebooks/test_notebooks.py") >= 20

@@ -26,10 +26,10 @@ from small_data import clouds, dataset
 from test_training import REGULARIZED, SMALL, as_json, run
 
 from data_scripts.fetch import atomic_file
+from experiments.benchmarks import Deadline
+from experiments.sweeps import command, recorded
 from geomreg_mini import training
 from geomreg_mini.data import Split
-from geomreg_mini.experiments.benchmarks import Deadline
-from geomreg_mini.experiments.sweeps import command, recorded
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import Stopped
@@ -46,7 +46,7 @@ def source(tmp_path_factory):
     pytest.importorskip("av")
     pytest.importorskip("soundfile")
     pytest.importorskip("soxr")
-    from geomreg_mini.data import stand_ins
+    from data_scripts import stand_ins
 
     folder = tmp_path_factory.mktemp("source")
     with pytest.MonkeyPatch.context() as patch:

@@ -145,7 +145,7 @@ def test_recordings_of_digits(examples, folder, record_property):
 @pytest.mark.parametrize(("form", "codec"), [("flv", "flv"), ("mp4", "mpeg4")])
 def test_videos_of_clips(examples, form, codec, folder, record_property):
     pytest.importorskip("av")
-    from geomreg_mini.data import stand_ins
+    from data_scripts import stand_ins
 
     path = folder / f"clip.{form}"
     rng = np.random.default_rng(0)

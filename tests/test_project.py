@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from code_lines import code_lines, python_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -63,8 +64,28 @@ def test_version_is_the_same_in_the_package_and_the_citation():
 
 
 def test_every_folder_with_code_is_installed():
-    packages = {str(p.parent.relative_to(ROOT)).replace("/", ".") for p in PACKAGE.rglob("__init__.py")}
-    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"data_scripts"}
+    folders = [p.parent for root in (PACKAGE, ROOT / "data_scripts") for p in root.rglob("__init__.py")]
+    packages = {str(folder.relative_to(ROOT)).replace("/", ".") for folder in folders}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"geomreg_course"}
+
+
+def test_the_library_stays_small():
+    files = python_files(PACKAGE)
+    assert len(files) <= 45 and sum(code_lines(path.read_text()) for path in files) <= 4800
+    folders = {path.parent for path in files} - {PACKAGE}
+    assert len(list(PACKAGE.glob("*.py"))) <= 13 and len(folders) <= 3
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ('"""Text.\n\nMore."""\n\n# why\nx = 1  # here\n', 1),
+        ('def f():\n    """Text."""\n    return [\n        1,\n    ]\n', 4),
+        ('TEXT = """one\ntwo\n"""\n', 3),
+    ],
+)
+def test_code_lines_are_counted_without_docstrings_and_comments(source, lines):
+    assert code_lines(source) == lines
 
 
 def modules_after(statement):
@@ -93,53 +114,58 @@ def test_importing_the_module_loads_nothing_heavy_beyond_torch():
     assert not heavy & {name.partition(".")[0] for name in added}
 
 
-# Which modules a module may import: what stands before it.
-ORDER = [{"distributed", "geometry"}, {"pairs"}, {"regularizer"}, {"controls"}, {"models"}, {"encoding"},
-         {"paradigms"}, {"records", "paper", "data"}, {"evaluation"}, {"tasks"}, {"training"},
-         {"plots"}, {"experiments"}, {"figures"}, {"labs"}, {"course"}]  # fmt: skip
-# The same inside geomreg_mini/experiments.
-EXPERIMENTS = [{"sweeps", "recipes"},
-               {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "unlabeled"},
+# One house for each reader. What a house holds may import its own and what stands before it.
+HOUSES = [
+    {"data_scripts"},
+    {"geomreg_mini"},
+    {"experiments"},
+    {"figures", "geomreg_course", "lab"},
+    {"checks"},
+]
+# The same for the modules inside two of them.
+LIBRARY = [{"distributed", "geometry"}, {"pairs"}, {"regularizer"}, {"controls"}, {"models"}, {"paradigms"},
+           {"records", "data"}, {"evaluation"}, {"tasks"}, {"benchmarks"}, {"config"}, {"training"},
+           {"plots"}]  # fmt: skip
+EXPERIMENTS = [{"paper", "sweeps", "recipes"},
+               {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "unlabeled",
+                "paper_settings"},
                {"report", "cost"}, {"claims"}]  # fmt: skip
+SOURCES = sorted(
+    path for house in ("data_scripts", "geomreg_mini", "experiments", "notebooks")
+    for path in (ROOT / house).rglob("*.py")
+)  # fmt: skip
 
 
-def imported_modules(path, root):
-    """First-level names inside the package ``root`` that a file of it imports, wherever in the file."""
-    package = list(root.relative_to(ROOT).parts)
+def imported(path):
+    """Dotted names of the modules, or of names inside them, that a file imports, wherever in the file."""
     inside = path.relative_to(ROOT).parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            targets = [alias.name.split(".") for alias in node.names]
+            yield from (alias.name.split(".") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = [*(inside[: len(inside) - node.level] if node.level else ())]
             base += node.module.split(".") if node.module else []
-            targets = [[*base, alias.name] for alias in node.names]
-        else:
-            continue
-        for target in targets:
-            if target[: len(package)] == package and len(target) > len(package):
-                yield target[len(package)]
+            yield from ([*base, alias.name] for alias in node.names)
 
 
-def assert_one_way(path, root, order):
-    module = path.relative_to(root).parts[0].removesuffix(".py")
+def assert_one_way(name, others, order):
     rank = {name: position for position, names in enumerate(order) for name in names}
-    assert module in rank, f"say in the order of {root.name} where {module} stands"
-    for other in set(imported_modules(path, root)) - {module, "__version__"}:
-        assert rank[other] < rank[module], f"{module} imports {other}, which stands above or beside it"
+    assert name in rank, f"say where {name} stands in the order"
+    for other in others:
+        assert rank[other] < rank[name], f"{name} imports {other}, which stands above or beside it"
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
-)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path):
+    house, module = (part.removesuffix(".py") for part in path.relative_to(ROOT).parts[:2])
+    name = {"notebooks": "geomreg_course" if module == "course" else module}.get(house, house)
+    targets = [target for target in imported(path) if target[0] != "notebooks"]  # relative, in one folder
+    assert_one_way(name, {target[0] for target in targets} & set().union(*HOUSES) - {name}, HOUSES)
+    others = {target[1] for target in targets if target[0] == house and len(target) > 1}
     if path == PACKAGE / "__init__.py":
-        assert set(imported_modules(path, PACKAGE)) <= {"regularizer"}
-        return
-    assert_one_way(path, PACKAGE, ORDER)
-    experiments = PACKAGE / "experiments"
-    if experiments in path.parents and path.name != "__init__.py":
-        assert_one_way(path, experiments, EXPERIMENTS)
+        assert others <= {"regularizer"}
+    elif house in (orders := {"geomreg_mini": LIBRARY, "experiments": EXPERIMENTS}) and module != "__init__":
+        assert_one_way(module, others - {module, "__version__"}, orders[house])
 
 
 def test_no_path_of_somebodys_machine_is_committed():

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import pkgutil
 
 from .dataset import MultimodalDataset, Split, fingerprint
 
 __all__ = ["DATASETS", "MultimodalDataset", "Split", "fingerprint", "load"]
 
-# name -> the module with its load(seed, **options), imported when asked for
+# name -> the module and its ``load(seed, **options)``, imported when asked for
 DATASETS = {
-    name: name
-    for name in (
-        "toy",
-        "digits",
-        "multiview_digits",
-        "crema_d",
-        "kinetics_sounds",
-        "cubicc",
-        "flickr30k",
-        "coco",
-        "xrf55",
-    )
+    "toy": "geomreg_mini.data.toy:load",
+    "digits": "geomreg_mini.data.digits:load",
+    "multiview_digits": "geomreg_mini.data.multiview_digits:load",
+    "crema_d": "geomreg_mini.benchmarks.crema_d:load",
+    "kinetics_sounds": "geomreg_mini.benchmarks.kinetics_sounds:load",
+    "cubicc": "geomreg_mini.benchmarks.cubicc:load",
+    "flickr30k": "geomreg_mini.benchmarks.captioned:load_flickr30k",
+    "coco": "geomreg_mini.benchmarks.captioned:load_coco",
+    "xrf55": "geomreg_mini.benchmarks.xrf55:load",
 }
 
 
@@ -37,7 +34,7 @@ def load(name: str, *, seed: int = 0, **options) -> MultimodalDataset:
         raise ValueError(f"Unknown data set {name!r}; choose one of {', '.join(DATASETS)}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an integer >= 0, got {seed!r}.")
-    loader = importlib.import_module(f".{DATASETS[name]}", __name__).load
+    loader = pkgutil.resolve_name(DATASETS[name])
     known = [option for option in inspect.signature(loader).parameters if option != "seed"]
     for option in options:
         if option not in known:

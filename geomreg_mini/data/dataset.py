@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..corruptions import Form
+from .corruptions import Form
 
 
 @dataclass(frozen=True)

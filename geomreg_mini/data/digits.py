@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from ..corruptions import Picture, Spectrogram
+from .corruptions import Picture, Spectrogram
 from .dataset import (
     MultimodalDataset,
     Split,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..corruptions import Picture
+from .corruptions import Picture
 from .dataset import (
     MultimodalDataset,
     Split,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch.nn import functional as F
 
-from ..encoding import encode, fixed_sample
+from ..models import encode, fixed_sample
 from .base import Paradigm
 
 NOISE = 0.01  # nats; smaller changes of a sampled loss say nothing

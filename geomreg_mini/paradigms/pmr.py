@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..encoding import encode
+from ..models import encode
 from .base import Paradigm
 
 

@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from ..encoding import encode, fixed_sample
+from ..models import encode, fixed_sample
 from .plain import Joint
 
 

@@ -10,7 +10,7 @@ import torch
 
 from data_scripts import clip_cache, crema_d
 from data_scripts.clips import read_wav, spectrogram
-from geomreg_mini.data.audiovisual import ClipSplit, Reading
+from geomreg_mini.benchmarks.audiovisual import ClipSplit, Reading
 
 BATCH = 64
 

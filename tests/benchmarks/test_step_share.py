@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from experiments import cost
 from geomreg_mini import GeometryRegularizer
+from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.data import load
-from geomreg_mini.encoding import encode
-from geomreg_mini.experiments import cost
 from geomreg_mini.geometry import geometry_report
-from geomreg_mini.tasks import TASKS
+from geomreg_mini.models import encode
 from geomreg_mini.training import TrainConfig, _Run, set_seed
 
 REGULARIZER = GeometryRegularizer(dispersion_weight=0.1, anchoring_weight=0.5)

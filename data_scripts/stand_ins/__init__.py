@@ -1,0 +1,160 @@
+"""Generated files in the exact form of a benchmark's source: every step but the download runs anywhere.
+
+The names, folders and split files are the source's; sound and picture are a tone and a color that tell the
+class, under noise, and images with captions are shapes or birds that the sentences describe. What is learned
+from them says nothing about the benchmark.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import importlib
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from .captioned import write_coco, write_flickr30k
+from .cubicc import write_cubicc
+from .xrf55 import write_xrf55
+
+NOTE = "Generated stand-ins in the form of the source: the numbers mean nothing."
+VERSION = 1  # counts changes of what is written
+WIDTH, HEIGHT, RATE = 64, 48, 8  # pixels, pixels, frames a second
+FRAME_SIZE = 48  # pixels, of a stored frame
+IMAGE_SIZE = 32  # pixels, of a stored image with captions
+
+SPEAKERS, SENTENCES = 10, ("IEO", "TIE", "DFA")
+CLASSES, TRAIN_CLIPS, TEST_CLIPS = 31, 4, 1  # of Kinetics-Sounds; the counts are of each class
+
+
+def prepare(name: str, root=None, *, progress: bool = False, **options):
+    """Write a data set's stand-ins below the data folder, where they are not yet, and open their cache.
+
+    They go through the same script as the official files and lie in ``stand_ins/`` beside them. ``options``
+    of that script replace the small sizes in ``OPTIONS``.
+    """
+    from ..fetch import data_root
+
+    script = importlib.import_module(f"data_scripts.{name}")
+    home = data_root(root) / "stand_ins"
+    mirror = home / f"source-v{VERSION}"
+    if not (mirror / name).is_dir():
+        mirror.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=mirror, prefix=".writing-") as scratch:
+            WRITERS[name](Path(scratch))
+            with suppress(OSError):  # another process was quicker, with the same files
+                (Path(scratch) / name).rename(mirror / name)
+    return script.prepare(home, mirror, published=False, progress=progress, **OPTIONS[name] | options)
+
+
+def write_crema_d(folder: Path, seed: int = 0) -> None:
+    """180 clips of 1.3 to 2.2 s: ``crema_d/`` with train.csv, test.csv, AudioWAV and VideoFlash."""
+    import soundfile
+
+    from ..crema_d import EMOTIONS, files
+
+    rng = np.random.default_rng([seed, 0])
+    home = Path(folder) / "crema_d"
+    rows = []
+    for speaker in range(1001, 1001 + SPEAKERS):
+        for sentence in SENTENCES:
+            for label, emotion in enumerate(EMOTIONS):
+                name = f"{speaker}_{sentence}_{emotion}_XX"
+                sound, video = files(home, name)
+                sound.parent.mkdir(parents=True, exist_ok=True)
+                video.parent.mkdir(parents=True, exist_ok=True)
+                seconds = rng.uniform(1.3, 2.2)
+                soundfile.write(sound, _tone(label, 6, seconds, 16000, rng), 16000, subtype="PCM_16")
+                _write_video(video, "flv", "flv", _pictures(label, 6, seconds, rng))
+                rows.append(f"{name},{emotion}")
+    order = rng.permutation(len(rows))
+    test = len(rows) // 6
+    for name, part in (("test", order[:test]), ("train", order[test:])):
+        (home / f"{name}.csv").write_bytes("".join(f"{rows[i]}\r\n" for i in part).encode())
+
+
+def write_kinetics_sounds(folder: Path, seed: int = 0) -> None:
+    """155 clips of 2 s in 31 classes: ``kinetics_sounds/`` with the lists, annotations and clips/*/*.mp4."""
+    rng = np.random.default_rng([seed, 1])
+    home = Path(folder) / "kinetics_sounds"
+    (home / "annotations").mkdir(parents=True)
+    for part, kinetics, count in (("train", "train", TRAIN_CLIPS), ("test", "val", TEST_CLIPS)):
+        (home / "clips" / kinetics).mkdir(parents=True)
+        rows, notes = [], ["label,youtube_id,time_start,time_end,split"]
+        for i in range(count):
+            for label in range(CLASSES):
+                video, start = f"{part[:2]}_stand{label:02d}{i}", int(rng.integers(0, 200))
+                _write_video(
+                    home / "clips" / kinetics / f"{video}_{start:06d}_{start + 10:06d}.mp4",
+                    "mp4",
+                    "mpeg4",
+                    _pictures(label, CLASSES, 2, rng),
+                    _tone(label, CLASSES, 2, 16000, rng),
+                )
+                clip = f"{video}_{start}" if part == "test" else f"{video}_{start:06d}_{start + 10:06d}"
+                rows.append(f"{clip},10,{label}")
+                notes.append(f"stand-in {label},{video},{start},{start + 10},{kinetics}")
+        (home / f"my_{part}.txt").write_bytes("".join(row + "\r\n" for row in rows).encode())
+        (home / "annotations" / f"{kinetics}.csv").write_text("\n".join(notes) + "\n")
+
+
+def _tone(label: int, classes: int, seconds: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """(n,) float32 in [-1, 1]: a tone between 200 Hz and 3 kHz that rises with the class, under noise."""
+    time = np.arange(int(seconds * rate)) / rate
+    pitch = 200 * 15 ** (label / (classes - 1)) * rng.uniform(0.98, 1.02)
+    tone = 0.3 * np.sin(2 * np.pi * pitch * time + rng.uniform(0, 2 * np.pi))
+    return (tone + 0.05 * rng.standard_normal(len(time))).clip(-1, 1).astype(np.float32)
+
+
+def _pictures(label: int, classes: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """(T, H, W, 3) uint8: a plane of the class's color with noise, which crops and flips leave what it is."""
+    color = 255 * np.array(colorsys.hsv_to_rgb(label / classes, 0.7, 0.8))
+    shape = (max(1, int(seconds * RATE)), HEIGHT, WIDTH, 3)
+    return (color + 25 * rng.standard_normal(shape)).clip(0, 255).astype(np.uint8)
+
+
+def _write_video(
+    path: Path, form: str, codec: str, pictures: np.ndarray, sound: np.ndarray | None = None
+) -> None:
+    """Encode pictures (T, H, W, 3), and mono float32 sound at 16 kHz where there is one."""
+    import av
+
+    with av.open(str(path), "w", format=form) as container:
+        picture = container.add_stream(codec, rate=RATE)
+        picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        track = (
+            None
+            if sound is None
+            else container.add_stream("aac", rate=16000, layout="mono", options={"aac_coder": "fast"})
+        )
+        for values in pictures:
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(values, format="rgb24")))
+        container.mux(picture.encode())
+        if track is not None:
+            for start in range(0, len(sound), 1024):
+                piece = av.AudioFrame.from_ndarray(
+                    sound[None, start : start + 1024], format="fltp", layout="mono"
+                )
+                piece.sample_rate, piece.pts = 16000, start
+                container.mux(track.encode(piece))
+            container.mux(track.encode())
+
+
+WRITERS = {
+    "crema_d": write_crema_d,
+    "kinetics_sounds": write_kinetics_sounds,
+    "flickr30k": write_flickr30k,
+    "coco": write_coco,
+    "cubicc": write_cubicc,
+    "xrf55": write_xrf55,
+}
+OPTIONS = {  # of the scripts that prepare them
+    "crema_d": {"frame_size": FRAME_SIZE},
+    "kinetics_sounds": {"frame_size": FRAME_SIZE},
+    "flickr30k": {"image_size": IMAGE_SIZE},
+    "coco": {"image_size": IMAGE_SIZE},
+    "cubicc": {},
+    "xrf55": {},
+}

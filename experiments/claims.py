@@ -1,0 +1,305 @@
+"""The paper's claims in words, judged on the data at hand: spoken and written digits, and views of digits.
+
+Every comparison is a difference of two arms, paired by seed, with a 95 % interval, from committed records and
+through the functions that make the README's tables; what each arm may choose, it chooses on validation.
+
+The margin that these records hold is the cross-modal one: it compares modalities, as the paper's Figure 3
+does, with classes in place of pairs. The paper's semantic margin, Eq. (45), is another quantity, which is
+judged only where records have it.
+
+The rule. A claim names a quantity and a side. It is *replicated in direction* where more than half of its
+comparisons leave zero out on that side and none does on the other, and *not replicated* otherwise;
+``reason`` counts. Plain *replicated* is not to be had, since these are other data than the paper's. The rule
+was written when these records were known: it is one for all claims, and asks of each what it asks of others.
+Comparisons of one claim share seeds, baselines or data, so their number is no number of independent trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import ablations, paradigm_table, regimes, unlabeled
+from .paper import GEOMETRY
+from .report import DIRECTION, FAILED
+from .report import gains as paper_gains
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RIGID = "both, radius 0 (rigid)"
+MAP, TABLE, COMPONENTS, CONTROLS, CLUSTERS = (  # what each arm may choose from, on validation
+    "four settings an arm",
+    "four runs an arm",
+    "fixed settings",
+    "three settings an objective",
+    "three settings an arm, no label",
+)
+
+
+class Records(NamedTuple):
+    """What is recorded, one row a run."""
+
+    map: pd.DataFrame
+    table: pd.DataFrame
+    twenty: pd.DataFrame  # the table's row of DGL on digits, with all seeds that it was trained with
+    ablations: pd.DataFrame
+    components: pd.DataFrame  # the same, with all seeds that the components under DGL were trained with
+    unlabeled: pd.DataFrame
+
+
+def load(results: str | Path) -> Records:
+    """The committed records below ``results``, with "test/QUANTITY/mean" over modalities in every frame.
+
+    Raises:
+        FileNotFoundError: naming the command that records what is missing.
+    """
+    import pandas as pd
+
+    results = Path(results)
+    later = paradigm_table.AGAIN + paradigm_table.ONCE_MORE
+    row = [cell for cell in paradigm_table.CELLS + later if cell[:2] == ("digits", "dgl")]
+    first = ablations.load_ablations(results / "ablations")
+    frames = (
+        regimes.load_map(results / "digits"),
+        paradigm_table.load_table(results / "paradigms"),
+        paradigm_table.load_table(results / "paradigms", row),
+        first,
+        pd.concat([first, ablations.load_ablations(results / "ablations", ablations.AGAIN)]),
+        unlabeled.load_unlabeled(results / "unlabeled"),
+    )
+    return Records(*map(_with_means, frames))
+
+
+def _with_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """With the mean over modalities, pairs or directions of each quantity that is recorded."""
+    means = {}
+    for quantity in {*paradigm_table.AVERAGED, *GEOMETRY}:
+        prefix, known = f"test/{quantity}/", ("fused", "joint", "mean")
+        names = [n for n in frame if n.startswith(prefix) and n.removeprefix(prefix) not in known]
+        if names:
+            means[f"{prefix}mean"] = frame[names].mean(axis=1)
+    return frame.assign(**means)
+
+
+# Where a claim is put to the test: each gives (comparison, row of gains, protocol, records) for a metric.
+Comparisons = Iterator[tuple[str, dict, str, str]]
+
+
+def on_dgl(records: Records, metric: str) -> Comparisons:
+    """DGL with the regularizer minus DGL, the pair of rows that the paper's tables compare."""
+    rows = regimes.gains(records.map, metric, by=["paradigm"])
+    yield "digits, mean of 12 regimes", _row(rows, "dgl"), MAP, "results/digits/*-dgl"
+    frames = {"digits, unseen speakers": (records.twenty, "digits")}
+    frames |= {"three views": (records.table, "three_views"), "six views": (records.table, "six_views")}
+    for name, (frame, dataset) in frames.items():
+        rows = paradigm_table.gains(frame[frame["dataset"] == dataset], metric, ["paradigm"])
+        yield name, _row(rows, "dgl"), TABLE, f"results/paradigms/{dataset}/dgl"
+
+
+def on_every_paradigm(records: Records, metric: str) -> Comparisons:
+    digits = records.table[records.table["dataset"] == "digits"]
+    for row in paradigm_table.gains(digits, metric, ["paradigm"]).to_dict("records"):
+        yield paradigm_table.NAMES[row["paradigm"]], row, TABLE, f"results/paradigms/digits/{row['paradigm']}"
+
+
+def when_disturbed(records: Records, metric: str) -> Comparisons:
+    for trial in ("missing", "corrupted_2.0"):
+        for name in ("audio", "image"):
+            rows = regimes.gains(records.map, f"{metric}_{trial}/{name}", by=["paradigm"])
+            label = f"{name} {'missing' if trial == 'missing' else 'under noise 2.0'}"
+            yield label, _row(rows, "dgl"), MAP, "results/digits/*-dgl"
+
+
+def _component(name: str, against: str) -> Callable[[Records, str], Comparisons]:
+    """One row of the component ablation minus another, under DGL and under joint training."""
+
+    def compare(records: Records, metric: str) -> Comparisons:
+        for paradigm in ("dgl", "joint"):
+            rows = ablations.gains(records.components, metric, "components", paradigm, against=against)
+            row = rows[rows["name"] == name].iloc[0].to_dict()
+            label = f"{paradigm_table.NAMES[paradigm]}: {name} minus {against}"
+            yield label, row, COMPONENTS, f"results/ablations/{paradigm}"
+
+    return compare
+
+
+def both_minus_one(records: Records, metric: str) -> Comparisons:
+    for part in ("dispersion only", "anchoring only"):
+        yield from _component("both", part)(records, metric)
+
+
+def band_minus_controls(records: Records, metric: str) -> Comparisons:
+    rows = ablations.gains(records.ablations, metric, "controls", against=ablations.BAND)
+    for row in rows[rows["name"] != "none"].to_dict("records"):
+        turned = {"mean": -row["mean"], "low": -row["high"], "high": -row["low"]}
+        yield f"band minus {row['name']}", row | turned, CONTROLS, "results/ablations/joint"
+
+
+def on_clusters(records: Records, metric: str) -> Comparisons:
+    tables = {
+        label: unlabeled.gains(records.unlabeled, f"{metric}/{name}").set_index("arm")
+        for name, label in unlabeled.READ.items()
+    }
+    for arm, head in {"both": "standardizing head", "plain_both": "plain head"}.items():
+        for label, rows in tables.items():
+            yield f"{head}, {label}", rows.loc[arm].to_dict(), CLUSTERS, "results/unlabeled"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``quantity`` is a metric without its split; ``side`` is +1 where it should rise, else -1."""
+
+    words: str
+    quantity: str
+    side: int
+    compare: Callable[[Records, str], Comparisons]
+
+
+CLAIMS = {
+    "fused": Claim("added to DGL, it raises fused accuracy", "accuracy/fused", +1, on_dgl),
+    "unimodal": Claim("added to DGL, it raises unimodal accuracy", "accuracy/mean", +1, on_dgl),
+    "rank": Claim("it raises the effective rank within modalities", "effective_rank/mean", +1, on_dgl),
+    "drift": Claim("it lowers the deviation of pairs", "paired_drift/mean", -1, on_dgl),
+    "margin": Claim("it raises the cross-modal margin of classes", "cross_modal_margin/mean", +1, on_dgl),
+    "robust": Claim("it keeps a prediction with a disturbed modality", "accuracy", +1, when_disturbed),
+    "clusters": Claim("it sorts better without labels", "cluster_accuracy", +1, on_clusters),
+    "any": Claim("added to any paradigm, it raises fused accuracy", "accuracy/fused", +1, on_every_paradigm),
+    "alone": Claim(
+        "dispersion alone lets pairs drift apart",
+        "paired_drift/mean",
+        +1,
+        _component("dispersion only", "none"),
+    ),
+    "both": Claim("both terms together beat one alone", "accuracy/fused", +1, both_minus_one),
+    "rigid": Claim("a band beats rigid alignment", "accuracy/fused", +1, _component("both", RIGID)),
+    "controls": Claim("the band beats other objectives", "accuracy/fused", +1, band_minus_controls),
+}
+
+
+def _row(rows: pd.DataFrame, paradigm: str) -> dict:
+    return rows[rows["paradigm"] == paradigm].iloc[0].to_dict()
+
+
+def evidence(records: Records) -> pd.DataFrame:
+    """One row a comparison of a claim.
+
+    Columns: ``claim`` (a key of ``CLAIMS``), ``comparison``, ``quantity``, ``gain``, ``low``, ``high`` and
+    ``baseline`` (accuracies in percent, gains of them in points), ``seeds``, ``protocol``, ``record``, and
+    ``side``: +1 or -1 where the interval leaves zero out above or below, else 0.
+    """
+    import pandas as pd
+
+    answer = []
+    for key, claim in CLAIMS.items():
+        scale = 100 if "accuracy" in claim.quantity else 1
+        for comparison, row, protocol, record in claim.compare(records, f"test/{claim.quantity}"):
+            gain, low, high, baseline = (scale * row[name] for name in ("mean", "low", "high", "baseline"))
+            side = int(low > 0) - int(high < 0)
+            answer.append((key, comparison, claim.quantity, gain, low, high, baseline, int(row["seeds"]),
+                           protocol, record, side))  # fmt: skip
+    columns = ["claim", "comparison", "quantity", "gain", "low", "high", "baseline", "seeds", "protocol",
+               "record", "side"]  # fmt: skip
+    return pd.DataFrame(answer, columns=columns)
+
+
+def shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """``evidence`` as text: a row a comparison, with its interval, seeds, protocol and records."""
+    import pandas as pd
+
+    answer = []
+    for row in rows.itertuples():
+        digits = 1 if "accuracy" in row.quantity or "rank" in row.quantity else 3
+        gain, low, high = (f"{value:+.{digits}f}" for value in (row.gain, row.low, row.high))
+        change = f"{gain} [{low}, {high}]".replace(" ", "\N{NO-BREAK SPACE}")
+        where = CLAIMS[row.claim].words, row.comparison
+        answer.append((*where, f"{row.baseline:.{digits}f}", change, row.seeds, row.protocol, row.record))
+    columns = ["claim", "comparison", "without", "change", "seeds", "chosen from", "records"]
+    return pd.DataFrame(answer, columns=columns).set_index(["claim", "comparison"])
+
+
+def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a claim of ``evidence``, judged by the rule above.
+
+    Columns: ``claim``, ``words``, ``claimed``, ``nothing`` and ``other`` (how many intervals leave zero out
+    on the claimed side, hold it, or leave it out on the other side), ``status`` and ``reason``.
+    """
+    import pandas as pd
+
+    answer = []
+    for key, part in rows.groupby("claim", sort=False):
+        sides = part["side"] * CLAIMS[key].side
+        claimed, other = int((sides > 0).sum()), int((sides < 0).sum())
+        nothing = len(part) - claimed - other
+        status = DIRECTION if claimed > len(part) / 2 and not other else FAILED
+        if claimed and other:
+            reason = f"mixed: {claimed} as claimed, {other} the other way"
+        elif other:
+            reason = f"{other} of {len(part)} the other way, none as claimed"
+        elif claimed:
+            reason = f"{claimed} of {len(part)} as claimed, none the other way"
+        else:
+            reason = f"nothing measurable in {len(part)} comparisons"
+        answer.append((key, CLAIMS[key].words, claimed, nothing, other, status, reason))
+    return pd.DataFrame(answer, columns=["claim", "words", "claimed", "nothing", "other", "status", "reason"])
+
+
+def summary(rows: pd.DataFrame) -> str:
+    """The verdicts as a Markdown table, for the README and the report."""
+    lines = [
+        "| claim | comparisons: as claimed / nothing measurable / the other way | on these data |",
+        "|---|---|---|",
+    ]
+    for row in verdicts(rows).itertuples():
+        lines.append(f"| {row.words} | {row.claimed} / {row.nothing} / {row.other} | {row.status} |")
+    return "\n".join(lines)
+
+
+def beside_the_paper(rows: pd.DataFrame) -> pd.DataFrame:
+    """Fused and unimodal gains under DGL as ``plots.gain_forest`` wants them, the paper's own on top.
+
+    The paper's unimodal gain is the mean of audio and visual; its gains have no interval in public text.
+    """
+    import pandas as pd
+
+    nan, kinds = float("nan"), {"fused": "fused", "unimodal": "mean of the modalities alone"}
+    answer = []
+    for dataset in ("CREMA-D", "Kinetics-Sounds"):
+        theirs = paper_gains(None, "table_1", dataset).set_index("modality")["paper"]
+        for key, gain in zip(kinds, (theirs["multi"], theirs[["audio", "visual"]].mean()), strict=True):
+            answer.append((f"the paper, {dataset}", kinds[key], gain, nan, nan))
+    for row in rows[rows["claim"].isin(kinds)].itertuples():
+        answer.append((row.comparison, kinds[row.claim], row.gain, row.low, row.high))
+    return pd.DataFrame(answer, columns=["label", "group", "gain", "low", "high"])
+
+
+def geometry(records: Records) -> pd.DataFrame:
+    """The paper's geometry on CREMA-D beside ours on digits: DGL, DGL with the regularizer, the change.
+
+    Ours is the mean over the twelve regimes of the map under DGL. The two are other data, other networks and
+    another number of samples, so only the direction compares. recall@100 in percent; where the paper gives
+    one number for two modalities or directions, ours is their mean.
+
+    Returns:
+        A row for each quantity of the paper that is recorded: ``paper_without``, ``paper_with``, ``without``,
+        ``with``, ``change``, ``low``, ``high``, ``seeds``, and ``same_side``: whether our interval leaves
+        zero out on the paper's side.
+    """
+    import pandas as pd
+
+    answer = {}
+    for quantity, theirs in GEOMETRY.items():
+        if f"test/{quantity}/mean" not in records.map:
+            continue
+        row = _row(regimes.gains(records.map, f"test/{quantity}/mean", by=["paradigm"]), "dgl")
+        scale = 100 if quantity.startswith("recall") else 1
+        change, low, high, base = (scale * row[name] for name in ("mean", "low", "high", "baseline"))
+        before, after = theirs["DGL"], theirs["DGL + DAGR"]
+        answer[quantity] = {
+            "paper_without": before, "paper_with": after, "without": base, "with": base + change,
+            "change": change, "low": low, "high": high, "seeds": int(row["seeds"]),
+            "same_side": low > 0 if after > before else high < 0,
+        }  # fmt: skip
+    return pd.DataFrame(answer).T

@@ -1,0 +1,379 @@
+"""The settings that the paper tried, on spoken and written digits: what do they do, and which ones matter?
+
+    python -m experiments.paper_settings --jobs 2        # resumable; skips what is recorded
+
+The protocol, fixed before its first test number: unseen speakers, all labels, image noise 0.8; joint training
+at learning rate 0.05 and DGL at 0.02, with and without the regularizer; seeds that no other sweep here used.
+Nothing is chosen, so every setting is shown: the paper's nine cells of strength and radius (Figure 8), its
+nine cells of two weights at radius 0 (Figure 7, those of CREMA-D), fifteen larger strengths, and a plain sum
+with both weights 1. A gain is the difference to no regularizer, paired by seed. The Pareto balance is taken
+at the embeddings; two settings are also trained with it at the parameters, as in Algorithm 1.
+
+Ten seeds each, and twenty for the rows of ``HEADLINE``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from geomreg_mini.records import Record
+from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.training import TrainConfig
+
+from .paper import FIGURE_7, FIGURE_8, TABLE_1
+from .sweeps import UNSEEN_SPEAKERS, command, markdown, paired_gains, recorded, work_through
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RATES = {"joint": 0.05, "dgl": 0.02}
+SEEDS = tuple(range(100, 120))
+FEWER = SEEDS[:10]
+BETAS, TAUS = (0.1, 0.15, 0.2), (0.0, 0.25, 0.5)
+INTRAS, INTERS = (0.12, 0.14, 0.16), (0.03, 0.05, 0.07)
+MORE_BETAS, MORE_TAUS = (0.5, 1.0, 2.0, 5.0, 10.0), (0.25, 0.5, 0.8)
+
+
+def pareto(beta: float, tau: float, at: str = "embeddings") -> GeometryRegularizer:
+    """Return the paper's default, with its names for strength and radius."""
+    return GeometryRegularizer(balance="pareto", strength=beta, radius=tau, at=at)
+
+
+def plain_sum(intra: float, inter: float, tau: float = 0.0) -> GeometryRegularizer:
+    """Return the paper's Eq. (6), with its names for both weights and the radius."""
+    return GeometryRegularizer(dispersion_weight=intra, anchoring_weight=inter, radius=tau)
+
+
+def _settings() -> dict[str, GeometryRegularizer | None]:
+    named: dict[str, GeometryRegularizer | None] = {"none": None}
+    for beta, tau in (*product(BETAS, TAUS), *product(MORE_BETAS, MORE_TAUS)):
+        named[f"beta{beta:g}-tau{tau:g}"] = pareto(beta, tau)
+    for intra, inter in product(INTRAS, INTERS):
+        named[f"intra{intra:g}-inter{inter:g}"] = plain_sum(intra, inter)
+    named["intra1-inter1-tau0.25"] = plain_sum(1.0, 1.0, 0.25)
+    for beta in (0.2, 2.0):
+        named[f"beta{beta:g}-tau0.25-parameters"] = pareto(beta, 0.25, "parameters")
+    return named
+
+
+SETTINGS = _settings()
+HEADLINE = {
+    "joint": ("none", "beta0.2-tau0.25", "beta2-tau0.25", "beta10-tau0.25", "beta10-tau0.8",
+              "intra1-inter1-tau0.25"),
+    "dgl": ("none", "beta0.2-tau0.25", "beta2-tau0.25"),
+}  # fmt: skip
+NAMES = {"joint": "joint training", "dgl": "DGL"}
+COLUMNS = {
+    "fused": "test/accuracy/fused",
+    "audio alone": "test/accuracy/audio",
+    "image alone": "test/accuracy/image",
+    "audio, k-NN": "test/knn_probe/audio",
+    "image, k-NN": "test/knn_probe/image",
+    "drift": "test/paired_drift/audio-image",
+    "mean cosine, audio": "test/mean_cosine/audio",
+    "mean cosine, image": "test/mean_cosine/image",
+    "effective rank, audio": "test/effective_rank/audio",
+}
+WATCHED = {"dose": "dose", "active": "pairs outside the band", "alpha": "alpha"}
+
+
+def run_cell(paradigm: str, seed: int, settings: Sequence[str], folder: Path) -> int:
+    """Train what is not recorded of these settings; return their number."""
+    from geomreg_mini.data import load
+
+    data = load("digits", seed=seed, **UNSEEN_SPEAKERS["dataset_options"])
+    for name in settings:
+        config = TrainConfig(
+            **UNSEEN_SPEAKERS, paradigm=paradigm, learning_rate=RATES[paradigm],
+            regularizer=SETTINGS[name], seed=seed, monitor=True,
+        )  # fmt: skip
+        recorded(folder / paradigm / f"seed{seed}" / f"{name}.json", config, data)
+    return len(settings)
+
+
+def cells() -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """Return what is trained, as (paradigm, seed, settings); what the headline needs comes first."""
+    for seed, paradigm in product(SEEDS, RATES):
+        yield paradigm, seed, HEADLINE[paradigm]
+    for seed, paradigm in product(FEWER, RATES):
+        yield paradigm, seed, tuple(name for name in SETTINGS if name not in HEADLINE[paradigm])
+
+
+def run_settings(folder: str | Path, *, jobs: int = 2) -> None:
+    """Train what is not recorded below ``folder``, ``jobs`` processes of one thread each."""
+    todo = [(*cell, Path(folder)) for cell in cells()]
+    work_through(run_cell, todo, total=sum(len(names) for _, _, names, _ in todo), jobs=jobs)
+
+
+def load_settings(folder: str | Path) -> pd.DataFrame:
+    """Return one row per run: paradigm, setting, seed, and every metric, with doses as train/dose/<modality>.
+
+    A dose is the mean over the recorded epochs, and so are train/active/<pair> and train/alpha/<modality>.
+
+    Raises:
+        FileNotFoundError: if a setting of ``HEADLINE`` has no records below ``folder``.
+    """
+    import pandas as pd
+
+    rows = []
+    for paradigm, seed, settings in cells():
+        for name in settings:
+            path = Path(folder) / paradigm / f"seed{seed}" / f"{name}.json"
+            if path.exists():
+                record = Record.load(path)
+                watched = {k: fmean(v) for k, v in record.series.items() if k.split("/")[1] in WATCHED}
+                cell = {"paradigm": paradigm, "setting": name, "seed": seed}
+                rows.append({**cell, **record.metrics, **watched})
+    frame = pd.DataFrame(rows, columns=None if rows else ["paradigm", "setting"])
+    there = set(zip(frame["paradigm"], frame["setting"], strict=True))
+    missing = [f"{paradigm} {name}" for paradigm in HEADLINE for name in HEADLINE[paradigm]
+               if (paradigm, name) not in there]  # fmt: skip
+    if missing:
+        raise FileNotFoundError(
+            f"no records of {', '.join(missing)} below {folder}: run "
+            "'python -m experiments.paper_settings' first."
+        )
+    return frame
+
+
+def load_watched(folder: str | Path) -> pd.DataFrame:
+    """Return what the runs of ``HEADLINE`` watched over epochs, means over seeds and modalities or pairs.
+
+    Columns: paradigm, setting, epoch, and "dose", "active" and "alpha", NaN if there is none.
+    """
+    import pandas as pd
+
+    parts = []
+    for paradigm, names in HEADLINE.items():
+        for name in names[1:]:
+            for path in sorted(Path(folder).glob(f"{paradigm}/seed*/{name}.json")):
+                history = Record.load(path).history
+                history = history[history["quantity"].isin(WATCHED)]
+                parts.append(history.assign(paradigm=paradigm, setting=name))
+    keys = ["paradigm", "setting", "epoch"]
+    return (
+        pd.concat(parts)
+        .pivot_table(index=keys, columns="quantity", values="value", sort=False)
+        .reindex(columns=list(WATCHED))
+        .reset_index()
+    )
+
+
+def gains(frame: pd.DataFrame, metric: str, against: str = "none") -> pd.DataFrame:
+    """Return the difference of every setting to ``against``, paired by seed, as ``paired_gains`` does.
+
+    One row per paradigm and setting, with ``detectable``: the difference that a paired t-test at 5 % would
+    find with a chance of 80 %, by the standard deviation of these differences.
+    """
+    import pandas as pd
+    from scipy.stats import t
+
+    treated = frame[frame["setting"] != against]
+    baseline = treated[["paradigm", "setting", "seed"]].merge(
+        frame[frame["setting"] == against].drop(columns="setting"), on=["paradigm", "seed"]
+    )
+    treated = treated.merge(baseline[["paradigm", "setting", "seed"]])
+    rows = paired_gains(treated, baseline, metric, ["paradigm", "setting"])
+    pairs = treated.merge(baseline, on=["paradigm", "setting", "seed"], suffixes=("", " of baseline"))
+    difference = pairs[metric] - pairs[f"{metric} of baseline"]
+    spread = difference.groupby([pairs["paradigm"], pairs["setting"]]).std().rename("detectable")
+    rows = pd.merge(rows, spread.reset_index(), on=["paradigm", "setting"])
+    free = rows["seeds"] - 1
+    rows["detectable"] *= (t.ppf(0.975, free) + t.ppf(0.8, free)) / rows["seeds"] ** 0.5
+    return rows
+
+
+def _change(row, scale: float, digits: int) -> str:
+    return " ".join(
+        f"{text}{scale * value:+.{digits}f}{end}"
+        for text, value, end in (("", row["mean"], ""), ("[", row["low"], ","), ("", row["high"], "]"))
+    )
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``HEADLINE`` as text: differences to no regularizer with 95 % intervals.
+
+    Accuracies in points, the rest in the unit of its metric; the last three columns are means in training.
+    """
+    import pandas as pd
+
+    found = {
+        name: gains(frame, metric).set_index(["paradigm", "setting"]) for name, metric in COLUMNS.items()
+    }
+    means = frame.groupby(["paradigm", "setting"]).mean(numeric_only=True)
+    rows = {}
+    for paradigm, names in HEADLINE.items():
+        for name in names[1:]:
+            cell, digits = (paradigm, name), {"drift": 2, "cosine": 2}
+            texts = {"seeds": str(int(found["fused"].loc[cell, "seeds"]))}
+            for column, gained in found.items():
+                metric = COLUMNS[column]
+                scale = 100 if "accuracy" in metric or "probe" in metric else 1
+                places = next((n for word, n in digits.items() if word in metric), 1)
+                texts[column] = _change(gained.loc[cell], scale, places)
+            texts["would have seen, fused"] = f"{100 * found['fused'].loc[cell, 'detectable']:.1f}"
+            for column, part in WATCHED.items():
+                values = means.loc[cell].filter(like=f"train/{column}/").dropna()
+                texts[part] = f"{values.mean():.2f}" if len(values) else "-"
+            rows[f"{NAMES[paradigm]}, {described(name)}"] = texts
+    return pd.DataFrame(rows).T
+
+
+def described(setting: str) -> str:
+    """Return a setting in words.
+
+    >>> described("beta0.2-tau0.25"), described("intra1-inter1-tau0.25")
+    ('beta 0.2, radius 0.25', 'plain sum 1 + 1, radius 0.25')
+    """
+    reg = SETTINGS[setting]
+    if reg is None:
+        return "none"
+    if reg.balance == "pareto":
+        return f"beta {reg.strength:g}, radius {reg.radius:g}" + (", Algorithm 1" * (reg.at == "parameters"))
+    return f"plain sum {reg.dispersion_weight:g} + {reg.anchoring_weight:g}, radius {reg.radius:g}"
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """Return ``table`` in Markdown, and a line each on the paper's eighteen cells."""
+    lines = [markdown(table(frame), "digits, minus no regularizer"), ""]
+    fused = gains(frame, COLUMNS["fused"])
+    for paradigm in RATES:
+        for words, start in (("beta x tau", "beta"), ("lambda x lambda", "intra")):
+            names = [n for n in SETTINGS if n.startswith(start) and _of_the_paper(n)]
+            rows = fused[(fused["paradigm"] == paradigm) & fused["setting"].isin(names)]
+            if len(rows):
+                up, down = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+                lines.append(
+                    f"- {NAMES[paradigm]}, the paper's {words}: mean {100 * rows['mean'].mean():+.1f} points "
+                    f"over {len(rows)} cells; the interval excludes zero above in {up}, below in {down}."
+                )
+    return "\n".join(lines)
+
+
+def _of_the_paper(setting: str) -> bool:
+    reg = SETTINGS[setting]
+    if reg is None or reg.at == "parameters":
+        return False
+    if reg.balance == "pareto":
+        return reg.strength in BETAS and reg.radius in TAUS
+    return reg.dispersion_weight in INTRAS
+
+
+def _grid(frame, metric: str, paradigm: str, rows: Sequence[float], columns: Sequence[float], name: str):
+    """Gains in points of a grid of settings as three matrices: mean, low, high; NaN where nothing is."""
+    import numpy as np
+
+    found = gains(frame[frame["paradigm"] == paradigm], metric).set_index("setting")
+    names = [[name.format(row, column) for column in columns] for row in rows]
+    lines = found.reindex(sum(names, []))[["mean", "low", "high"]].to_numpy() * 100
+    return np.moveaxis(lines.reshape(len(rows), len(columns), 3), 2, 0)
+
+
+def _published(cells_of: dict, base: float, rows: Sequence[float], columns: Sequence[float]):
+    import numpy as np
+
+    mean = np.array([[cells_of[row, column] - base for column in columns] for row in rows])
+    return np.stack([mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)])
+
+
+def figure(frame: pd.DataFrame):
+    """Draw maps of gains: Figures 8 and 7 of the paper, ours for the same cells, and larger strengths.
+
+    All in points; the paper's cells are minus the row of DGL in its Table 1.
+    """
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    from geomreg_mini import plots
+
+    plots.use_style()
+    theirs = [(data, TABLE_1[data]["DGL"][2][0]) for data in ("CREMA-D", "Kinetics-Sounds")]
+    fused, probe = COLUMNS["fused"], COLUMNS["image, k-NN"]
+    beta, intra = "beta{:g}-tau{:g}", "intra{:g}-inter{:g}"
+    panels = []
+    for data, base in theirs:
+        panels.append((f"the paper, {data}", BETAS, TAUS, _published(FIGURE_8[data], base, BETAS, TAUS)))
+    for paradigm in RATES:
+        title = f"digits, {NAMES[paradigm]}"
+        panels.append((title, BETAS, TAUS, _grid(frame, fused, paradigm, BETAS, TAUS, beta)))
+    for data, base in theirs:
+        intras, inters = (sorted({cell[k] for cell in FIGURE_7[data]}) for k in (0, 1))
+        panels.append(
+            (f"the paper, {data}", intras, inters, _published(FIGURE_7[data], base, intras, inters))
+        )
+    for paradigm in RATES:
+        title = f"digits, {NAMES[paradigm]}"
+        panels.append((title, INTRAS, INTERS, _grid(frame, fused, paradigm, INTRAS, INTERS, intra)))
+    for metric, words in ((fused, "fused"), (probe, "image, k-NN")):
+        for paradigm in RATES:
+            matrices = _grid(frame, metric, paradigm, MORE_BETAS, MORE_TAUS, beta)
+            panels.append((f"digits, {NAMES[paradigm]}: {words}", MORE_BETAS, MORE_TAUS, matrices))
+    fig, axes = plt.subplots(3, 4, figsize=(13, 9.6), height_ratios=(3, 3, 4.6))
+    for ax, (title, rows, columns, (mean, low, high)) in zip(axes.flat, panels, strict=True):
+        sns.heatmap(mean, ax=ax, cmap="PuOr_r", center=0, vmin=-6, vmax=6, cbar=False)
+        for y, row in enumerate(mean):
+            for x, value in enumerate(row):
+                if value == value:
+                    plots.gain_cell(ax, x, y, value, low[y, x], high[y, x], dark=abs(value) > 3.6)
+        ax.set_title(title, fontsize=10)
+        ax.set_xticklabels([f"{c:g}" for c in columns])
+        ax.set_yticklabels([f"{r:g}" for r in rows], rotation=0)
+        ax.tick_params(length=0)
+    for row, (down, across) in enumerate(
+        (("strength beta", "radius tau"), ("dispersion weight", "anchoring weight, radius 0"),
+         ("strength beta", "radius tau"))
+    ):  # fmt: skip
+        axes[row, 0].set_ylabel(down)
+        for ax in axes[row]:
+            ax.set_xlabel(across)
+    bar = fig.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.5, extend="both")
+    bar.set_label("gain over no regularizer (points)")
+    return fig
+
+
+def watched_figure(watched: pd.DataFrame):
+    """Draw dose, share of pairs outside the band and alpha over epochs, of what ``load_watched`` gave."""
+    import matplotlib.pyplot as plt
+
+    from geomreg_mini import plots
+
+    plots.use_style()
+    styles = plots.modality_style([name for name in HEADLINE["joint"][1:]])
+    fig, axes = plt.subplots(len(RATES), 3, figsize=(11, 5.6), sharex=True, sharey="col")
+    for row, paradigm in zip(axes, RATES, strict=True):
+        for setting, style in styles.items():
+            part = watched[(watched["paradigm"] == paradigm) & (watched["setting"] == setting)]
+            for ax, quantity in zip(row, WATCHED, strict=True):
+                if len(part):
+                    ax.plot(part["epoch"], part[quantity], ms=4, label=described(setting), **style)
+        row[0].set_ylabel(NAMES[paradigm])
+        row[0].set_yscale("log")
+    for ax, words in zip(axes[0], WATCHED.values(), strict=True):
+        ax.set_title(words, fontsize=11)
+    for ax in axes[-1]:
+        ax.set_xlabel("epoch")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    return fig
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return command(
+        "paper_settings",
+        __doc__.split("\n")[0],
+        "results/paper_settings",
+        run_settings,
+        load_settings,
+        summary,
+        figure,
+        arguments,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

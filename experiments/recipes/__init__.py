@@ -1,0 +1,51 @@
+"""The published recipes of the paper's benchmarks as configurations, and how we deviate from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.training import TrainConfig
+
+from .audiovisual import AUDIO_VISUAL
+from .base import ARMS, Recipe
+from .clustering import CLUSTERING
+from .retrieval import RETRIEVAL
+from .xrf55 import XRF55
+
+RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **CLUSTERING, **RETRIEVAL, **XRF55}
+
+__all__ = ["ARMS", "RECIPES", "Recipe", "deviations", "recipe"]
+
+
+def recipe(name: str, paradigm: str | None = None, **changes) -> TrainConfig:
+    """The config of the recipe ``name``, for its own paradigm or another, with fields changed by ``changes``.
+
+    The options of the recipe's own paradigm stay with it; others have their defaults, which are the released
+    ones. A paradigm that is not defined for the recipe's fusion comes with its usual one. Stand-ins, asked
+    for by ``dataset_options={"source": "stand_in"}``, come with what the recipe has for them.
+
+    Raises:
+        ValueError: for a name that is not in ``RECIPES``, or a paradigm that its task does not know.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe {name!r}: choose one of {', '.join(RECIPES)}.")
+    base = RECIPES[name].config
+    if paradigm is not None and paradigm != base.paradigm:
+        base = replace(base, paradigm=paradigm, paradigm_options={})
+        method = TASKS[base.task].paradigms[paradigm]
+        if method.fusions is not None and base.fusion not in method.fusions:
+            base = replace(base, fusion=method.usual_fusion)
+    if changes.get("dataset_options", {}).get("source") == "stand_in":
+        changes = {**RECIPES[name].stand_in, **changes}
+    return replace(base, **changes)
+
+
+def deviations(config: TrainConfig) -> list[str]:
+    """What a run of ``config`` does otherwise than the published procedure, one sentence each.
+
+    Raises:
+        ValueError: if there is no recipe for the config's data set.
+    """
+    recipe(config.dataset)
+    return RECIPES[config.dataset].told(config)

@@ -1,0 +1,17 @@
+"""What is trained and how it is judged, apart from the loop that trains it."""
+
+from __future__ import annotations
+
+from ..tasks import Classification, Task
+from .clustering import Clustering
+from .retrieval import Retrieval
+from .subsets import Subsets
+
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "clustering": Clustering,
+    "retrieval": Retrieval,
+    "subsets": Subsets,
+}
+
+__all__ = ["TASKS", "Classification", "Clustering", "Retrieval", "Subsets", "Task"]

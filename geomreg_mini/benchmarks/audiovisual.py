@@ -1,0 +1,294 @@
+"""Splits over prepared clips: rows of memory-mapped arrays, and crops, flips and scaling on the device.
+
+A batch leaves the disk as float16 spectrograms and uint8 frames, and only the frames that are used are read.
+In training (``Split.augmented``) times and frames are drawn at random, otherwise they are the middle ones.
+All draws come from torch's generator, which the training loop seeds by the epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from data_scripts.clip_cache import Prepared
+from data_scripts.clips import FLOOR
+from data_scripts.stand_ins import NOTE
+
+from ..data.corruptions import FIGURE_9, Clip, Spectrogram
+from ..data.dataset import MultimodalDataset, Split, stratified_order
+
+SOURCES, SPLITS = ("official", "stand_in"), ("train", "validation", "test")
+VALIDATION_SHARE = 0.1  # of the published training clips
+IMAGE_SIZE = 224  # pixels
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, on the [0, 1] scale
+CROP_AREA, CROP_ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # of torchvision's RandomResizedCrop
+CROP_TRIES = 10
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a clip becomes an input.
+
+    Attributes:
+        frames: T, how many frames of a clip are used.
+        times: how many columns of its spectrogram are used; None for all.
+        image_size: height and width of an input image.
+    """
+
+    frames: int
+    times: int | None
+    image_size: int
+
+
+@dataclass(frozen=True)
+class ClipSplit(Split):
+    """Clips of a cache as a split with the modalities ``audio`` and ``visual``.
+
+    ``inputs`` stays empty, since the arrays may be larger than the memory: use ``batch``. There, ``audio`` is
+    float16 (B, 1, frequencies, times) and ``visual`` uint8 (B, T, S, S, 3), and ``aspect`` (B,), the clips'
+    width over height, rides along; ``prepare`` makes float32 (B, 1, frequencies, times) and (B, 3, T, H, W),
+    or (B, 3, H, W) for one frame.
+
+    ``factors``: ``clip`` (N,), positions in the cache, and what the data set adds.
+    """
+
+    cache: Prepared | None = None
+    reading: Reading | None = None
+    training: bool = False
+
+    def batch(self, index: Tensor) -> dict:
+        rows = self.factors["clip"][index].numpy()
+        inputs = {"audio": self._audio(rows), "visual": self._frames(rows)}
+        return {
+            "inputs": {**inputs, "aspect": torch.from_numpy(self.cache.aspects[rows])},
+            "label": self.labels[index],
+            "index": index,
+        }
+
+    def subset(self, index: Tensor) -> ClipSplit:
+        factors = {name: values[index] for name, values in self.factors.items()}
+        return replace(self, labels=self.labels[index], factors=factors)
+
+    def augmented(self) -> ClipSplit:
+        return replace(self, training=True)
+
+    def _audio(self, rows: np.ndarray) -> Tensor:
+        stored = self.cache.spectrograms
+        spare = 0 if self.reading.times is None else stored.shape[2] - self.reading.times
+        if not spare:
+            return torch.from_numpy(stored[rows])[:, None]
+        if self.training:
+            starts = torch.randint(spare + 1, (len(rows),)).tolist()
+        else:
+            starts = [spare // 2] * len(rows)
+        pieces = [
+            stored[row, :, start : start + self.reading.times]
+            for row, start in zip(rows, starts, strict=True)
+        ]
+        return torch.from_numpy(np.stack(pieces))[:, None]
+
+    def _frames(self, rows: np.ndarray) -> Tensor:
+        first, count = self.cache.first[rows], np.diff(self.cache.first)[rows]
+        chosen = frame_choice(torch.from_numpy(count), self.reading.frames, self.training).numpy()
+        return torch.from_numpy(self.cache.frames[first[:, None] + chosen])
+
+    def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Model inputs from a batch's, on their device; see the class. Frames are cropped one by one."""
+        given = {}
+        if "audio" in inputs:
+            given["audio"] = inputs["audio"].float()
+        if "visual" in inputs:
+            frames = inputs["visual"]
+            size, (batch, number) = self.reading.image_size, frames.shape[:2]
+            pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+            if self.training:
+                aspects = inputs["aspect"].cpu().repeat_interleave(number)
+                pixels = crop(pixels, random_boxes(aspects), torch.rand(len(pixels)) < 0.5, size)
+            else:
+                pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+            mean, std = (255 * pixels.new_tensor(v)[:, None, None] for v in (MEAN, STD))
+            pixels = pixels.sub_(mean).div_(std).unflatten(0, (batch, number)).transpose(1, 2)
+            given["visual"] = pixels[:, :, 0] if number == 1 else pixels
+        return given
+
+
+def frame_choice(count: Tensor, frames: int, training: bool) -> Tensor:
+    """Which frames of clips with ``count`` (B,) frames are used: (B, frames) int64, in order of time.
+
+    A clip is cut into ``frames`` equal stretches; from each comes its middle frame, or in training a random
+    one. A clip with fewer frames than that repeats some.
+    """
+    place = torch.rand(len(count), frames) if training else torch.full((len(count), frames), 0.5)
+    position = (torch.arange(frames) + place) / frames  # in [0, 1) of the clip's length
+    return (position * count[:, None]).long().minimum(count[:, None] - 1)
+
+
+def random_boxes(aspects: Tensor) -> Tensor:
+    """Boxes as torchvision's RandomResizedCrop draws them: (N, 4), each left, top, right, bottom in [0, 1].
+
+    aspects: (N,), width over height of the pictures. A box has a share U(0.08, 1) of the area and a
+    logarithmically uniform aspect between 3/4 and 4/3 in true proportions; where ten draws do not fit, the
+    largest centered box whose aspect is allowed.
+    """
+    n = len(aspects)
+    area = torch.empty(CROP_TRIES, n).uniform_(*CROP_AREA)
+    aspect = torch.empty(CROP_TRIES, n).uniform_(*map(math.log, CROP_ASPECT)).exp()
+    width, height = (area * aspect / aspects).sqrt(), (area * aspects / aspect).sqrt()  # shares of the sides
+    fits = (width <= 1) & (height <= 1)
+    chosen = fits.int().argmax(dim=0), torch.arange(n)  # the first that fits
+    allowed = aspects.clamp(*CROP_ASPECT)
+    none = ~fits.any(dim=0)
+    width = torch.where(none, (allowed / aspects).clamp(max=1), width[chosen])
+    height = torch.where(none, (aspects / allowed).clamp(max=1), height[chosen])
+    place = torch.where(none, 0.5, torch.rand(2, n))
+    left, top = (1 - width) * place[0], (1 - height) * place[1]
+    return torch.stack([left, top, left + width, top + height], dim=1)
+
+
+def crop(pixels: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
+    """Each picture's box, mirrored where ``flip`` says so, at ``size`` x ``size`` by bilinear interpolation.
+
+    pixels (N, C, H, W); boxes (N, 4) as above; flip boolean (N,). The whole batch in one call, so without the
+    smoothing that torchvision applies where a box is larger than ``size``.
+    """
+    left, top, right, bottom = boxes.unbind(dim=1)
+    left, right = torch.where(flip, right, left), torch.where(flip, left, right)
+    zero = torch.zeros_like(left)
+    # maps [-1, 1] x [-1, 1] onto the box, in the same coordinates of the whole picture
+    affine = torch.stack(
+        [right - left, zero, left + right - 1, zero, bottom - top, top + bottom - 1], dim=1
+    ).view(-1, 2, 3)
+    grid = F.affine_grid(affine.to(pixels), [len(pixels), pixels.shape[1], size, size], align_corners=False)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+# loading ----------------------------------------------------------------------------------------------------
+
+
+def opened(name: str, source: str, prepared: str | None = None, options: str = "") -> Prepared:
+    """The cache of a data set: the official one, or one of stand-ins, which are made where there are none.
+
+    ``prepared`` is the official one's place in the data folder, where a data set has several, and ``options``
+    are those of the command that makes it.
+    """
+    from data_scripts import clip_cache
+    from data_scripts.fetch import DataError, data_root
+
+    if source not in SOURCES:
+        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
+    if source == "stand_in":
+        from data_scripts.stand_ins import prepare
+
+        return prepare(name)
+    script = importlib.import_module(f"data_scripts.{name}")
+    path = data_root() / (prepared or script.INFO.prepared)
+    cache = clip_cache.opened(path)
+    if cache is None or replace(script.PREPROCESSING, frame_size=cache.preprocessing.frame_size) != (
+        cache.preprocessing
+    ):
+        raise DataError(
+            f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{options}`, or load "
+            "it with source='stand_in' to try the code.",
+            f"{name} is not prepared",
+        )
+    return cache
+
+
+def reading(cache: Prepared, frames: int, image_size: int | None, times: int | None = None) -> Reading:
+    """Checked options; ``image_size=None`` means 224, or the size of stored frames where they are smaller."""
+    stored = cache.preprocessing
+    if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= stored.frames:
+        raise ValueError(f"frames={frames!r}: give a whole number from 1 to {stored.frames}.")
+    if image_size is None:
+        image_size = min(IMAGE_SIZE, stored.frame_size)
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or not 8 <= image_size <= 1024:
+        raise ValueError(f"image_size={image_size!r}: give a whole number of pixels from 8 to 1024.")
+    return Reading(frames, times, image_size)
+
+
+def published_parts(cache: Prepared) -> dict[str, np.ndarray]:
+    """Positions of the published test clips, and of the training clips less a tenth, which validates.
+
+    The tenth is stratified and the same always: without it, one would have to choose on the test clips.
+    """
+    parts = np.array(cache.parts)
+    train = np.flatnonzero(parts == "train")
+    order = train[stratified_order(cache.labels[train], np.random.default_rng(0))]
+    held = round(VALIDATION_SHARE * len(train))
+    return {
+        "train": np.sort(order[held:]),
+        "validation": np.sort(order[:held]),
+        "test": np.flatnonzero(parts == "test"),
+    }
+
+
+def dataset(
+    info,
+    cache: Prepared,
+    how: Reading,
+    parts: dict[str, np.ndarray],
+    source: str,
+    factors: dict[str, Tensor],
+) -> MultimodalDataset:
+    """The data set of the clips at ``parts`` of a cache; ``factors`` are of all its clips."""
+    factors = {"clip": torch.arange(len(cache.labels)), **factors}
+    splits = {}
+    for name, rows in parts.items():
+        rows = torch.from_numpy(rows)
+        splits[name] = ClipSplit(
+            inputs={},
+            labels=torch.from_numpy(cache.labels)[rows],
+            factors={factor: values[rows] for factor, values in factors.items()},
+            cache=cache,
+            reading=how,
+        )
+    rows, times = cache.spectrograms.shape[1:]
+    side = (how.image_size, how.image_size)
+    # the arrays are gigabytes, so their fingerprint is that of what they were made from
+    chosen = [cache.fingerprint, how.frames, how.times, how.image_size]
+    chosen += [hashlib.sha256(splits[name].factors["clip"].numpy().tobytes()).hexdigest() for name in SPLITS]
+    return MultimodalDataset(
+        name=info.name,
+        modalities=("audio", "visual"),
+        num_classes=len(cache.class_names),
+        shapes={
+            "audio": (1, rows, how.times or times),
+            "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
+        },
+        **{name: splits[name] for name in SPLITS},
+        licence=info.licence if source == "official" else "CC0-1.0",
+        source=info.source if source == "official" else "generated, see data_scripts/stand_ins",
+        note="" if source == "official" else NOTE,
+        fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
+        class_names=cache.class_names,
+        forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},
+        corruptions=FIGURE_9,
+    )
+
+
+def files(data: MultimodalDataset, clip: int) -> tuple[Path, ...]:
+    """Where the files of a clip (a position in the cache) were when it was prepared, to see and hear it."""
+    cache = data.train.cache
+    return importlib.import_module(f"data_scripts.{data.name}").files(Path(cache.source), cache.names[clip])
+
+
+def sound(data: MultimodalDataset, clip: int, *, rate: int = 8000, seconds: float = 1.5) -> np.ndarray:
+    """The beginning of a clip's sound, (n,) float32 at ``rate`` Hz, to listen to; see ``files``.
+
+    Raises ``data_scripts.clips.ClipError`` where the file is no longer there or cannot be read.
+    """
+    from data_scripts.clips import read_sound_track, read_wav
+
+    path = files(data, clip)[0]
+    how = replace(data.train.cache.preprocessing, sample_rate=rate)
+    read = read_wav if path.suffix == ".wav" else read_sound_track
+    return read(path, how)[: int(rate * seconds)]

@@ -1,0 +1,174 @@
+"""Splits over images with captions: a caption of each image drawn in training, the first one otherwise.
+
+A batch leaves the disk as uint8 pixels and token numbers; CLIP's scaling happens on the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_scripts import karpathy
+from data_scripts.fetch import DataError
+from data_scripts.karpathy import Captioned
+from data_scripts.stand_ins import IMAGE_SIZE, NOTE, prepare
+
+from ..data.dataset import MultimodalDataset, Split
+
+CONTEXT = 77  # tokens of a caption, as CLIP has it
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of [0, 1]
+SOURCES = ("official", "stand_in")
+PARTS = {"train": "train", "validation": "val", "test": "test"}
+FOLDS = 5  # of COCO's test split: papers report it whole (5K) and as a mean over fifths (1K)
+
+
+@dataclass(frozen=True)
+class CaptionedSplit(Split):
+    """Images with captions as a split with the modalities ``image`` and ``caption``.
+
+    ``inputs`` stays empty: use ``batch``. There, ``image`` is uint8 (B, S, S, 3) and ``caption`` int64
+    (B, L), see ``tokens``; ``prepare`` makes float32 (B, 3, S, S) of the images. Nothing here has classes, so
+    ``labels`` are all 0. ``factors``: ``image`` (N,), positions in the cache.
+
+    ``folds``: how many equal parts papers cut this split into, to report a mean over them as well; 0 for
+    none.
+    """
+
+    cache: Captioned | None = None
+    training: bool = False
+    folds: int = 0
+
+    def batch(self, index: Tensor) -> dict:
+        rows = self.factors["image"][index].numpy()
+        captions = [self.cache.captions[row] for row in rows]
+        if self.training:
+            counts = torch.tensor([len(own) for own in captions])
+            chosen = (torch.rand(len(rows)) * counts).long().tolist()
+        else:
+            chosen = [0] * len(rows)
+        inputs = {
+            "image": torch.from_numpy(self.cache.images[rows]),
+            "caption": tokens([own[i] for own, i in zip(captions, chosen, strict=True)]),
+        }
+        return {"inputs": inputs, "label": self.labels[index], "index": index}
+
+    def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Model inputs from a batch's, on their device; see the class."""
+        given = dict(inputs)
+        if "image" in inputs:
+            pixels = inputs["image"].permute(0, 3, 1, 2).float()
+            mean, std = (255 * pixels.new_tensor(v)[:, None, None] for v in (MEAN, STD))
+            given["image"] = pixels.sub_(mean).div_(std)
+        return given
+
+    def subset(self, index: Tensor) -> CaptionedSplit:
+        factors = {name: values[index] for name, values in self.factors.items()}
+        return replace(self, labels=self.labels[index], factors=factors, folds=0)
+
+    def augmented(self) -> CaptionedSplit:
+        return replace(self, training=True)
+
+    def all_captions(self) -> CaptionList:
+        """Every caption of every image, one a sample; its ``factors["image"]`` (M,) are positions here."""
+        counts = torch.tensor([len(self.cache.captions[row]) for row in self.factors["image"].tolist()])
+        owner = torch.arange(len(self)).repeat_interleave(counts)
+        texts = [text for row in self.factors["image"].tolist() for text in self.cache.captions[row]]
+        return CaptionList({}, torch.zeros_like(owner), {"image": owner}, tuple(texts))
+
+
+@dataclass(frozen=True)
+class CaptionList(Split):
+    """Captions alone, of the modality ``caption``."""
+
+    texts: tuple[str, ...] = ()
+
+    def batch(self, index: Tensor) -> dict:
+        inputs = {"caption": tokens([self.texts[i] for i in index.tolist()])}
+        return {"inputs": inputs, "label": self.labels[index], "index": index}
+
+
+def tokens(texts: list[str]) -> Tensor:
+    """Token numbers of CLIP's tokenizer, (B, L) int64 with L up to 77; what is longer is cut.
+
+    The padding that no text reaches is left out: text is read forwards only, so nothing looks at it.
+    """
+    import open_clip
+
+    padded = open_clip.tokenize(texts, CONTEXT)
+    return padded[:, : int((padded != 0).sum(dim=1).max())]
+
+
+def load_flickr30k(
+    seed: int = 0, *, image_size: int | None = None, source: str = "official"
+) -> MultimodalDataset:
+    """Flickr30K in Karpathy's split: 29,000 images to train, 1,014 to validate and 1,000 to test.
+
+    The modalities are ``image`` and ``caption``, five captions for each image.
+
+    Args:
+        seed: nothing depends on it; the split is the published one.
+        image_size: pixels of an image's side, as it was prepared: 224 by default, 336 for ViT-L-14-336;
+            stand-ins have 32 by default.
+        source: "official", as `python -m data_scripts flickr30k` prepared it, or "stand_in": generated images
+            of shapes in the same form, made when they are asked for; they are fewer.
+
+    ``ValueError`` for a bad argument, ``data_scripts.fetch.DataError`` when it is not prepared.
+    """
+    return _load("flickr30k", image_size, source)
+
+
+def load_coco(seed: int = 0, *, image_size: int | None = None, source: str = "official") -> MultimodalDataset:
+    """COCO: 113,287 images to train, 5,000 to validate and 5,000 to test; all else as in Flickr30K."""
+    return _load("coco", image_size, source, folds=FOLDS)
+
+
+def _load(name: str, image_size: int | None, source: str, folds: int = 0) -> MultimodalDataset:
+    """The data set of the script ``name``, with test numbers over ``folds`` parts besides."""
+    if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int)):
+        raise ValueError(f"image_size={image_size!r}: give a whole number of pixels.")
+    if source not in SOURCES:
+        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
+    script = importlib.import_module(f"data_scripts.{name}")
+    if source == "stand_in":
+        image_size = image_size or IMAGE_SIZE
+        cache = prepare(name, image_size=image_size)
+    else:
+        image_size = image_size or karpathy.IMAGE_SIZE
+        path = karpathy.place(script.INFO, None, image_size)
+        cache = karpathy.opened(path)
+        if cache is None:
+            size = "" if image_size == karpathy.IMAGE_SIZE else f" --image-size {image_size}"
+            raise DataError(
+                f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{size}`, or "
+                "load it with source='stand_in' to try the code.",
+                f"{name} is not prepared",
+            )
+    official = source == "official"
+    parts = np.array(cache.parts)
+    splits = {}
+    for split, part in PARTS.items():
+        rows = torch.from_numpy(np.flatnonzero(parts == part))
+        splits[split] = CaptionedSplit(
+            inputs={},
+            labels=torch.zeros_like(rows),
+            factors={"image": rows},
+            cache=cache,
+            folds=folds if split == "test" else 0,
+        )
+    return MultimodalDataset(
+        name=name,
+        modalities=("image", "caption"),
+        num_classes=1,
+        shapes={"image": (3, image_size, image_size), "caption": (CONTEXT,)},
+        **splits,
+        licence=script.INFO.licence if official else "CC0-1.0",
+        source=script.INFO.source if official else "generated, see data_scripts/stand_ins/captioned.py",
+        note="" if official else NOTE,
+        fingerprint=hashlib.sha256(repr([cache.fingerprint, folds]).encode()).hexdigest(),
+        class_names=("",),
+    )

@@ -1,0 +1,134 @@
+"""CUBICC: photographs of birds and a sentence about each, to be sorted into eight classes without labels."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from data_scripts.stand_ins import NOTE, prepare
+
+from ..data.dataset import MultimodalDataset, Split
+
+SOURCES = ("official", "stand_in")
+SHIFT = 4  # pixels, the farthest that an image is moved in training
+
+
+@dataclass(frozen=True)
+class BirdSplit(Split):
+    """``inputs``: ``image`` uint8 (N, 3, S, S), ``caption`` word numbers int64 (N, L).
+
+    ``factors``: ``pair`` (N,), positions in the archive; ``subspecies`` (N,); ``photo`` (N,), equal for pairs
+    with the same picture. ``augmented`` mirrors images by chance and moves them by up to four pixels.
+    """
+
+    training: bool = False
+
+    def batch(self, index: Tensor) -> dict:
+        batch = super().batch(index)
+        if self.training:
+            batch["inputs"]["image"] = _moved(batch["inputs"]["image"])
+        return batch
+
+    def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Images become float32 in [0, 1]."""
+        if "image" not in inputs:
+            return inputs
+        return {**inputs, "image": inputs["image"].float() / 255}
+
+    def augmented(self) -> BirdSplit:
+        return replace(self, training=True)
+
+
+def _moved(images: Tensor) -> Tensor:
+    """Images (B, 3, S, S), half of them mirrored, each moved on its own; what comes in repeats the edge."""
+    count, _, side, _ = images.shape
+    mirrored = torch.rand(count) < 0.5
+    top, left = torch.randint(0, 2 * SHIFT + 1, (2, count))
+    images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    padded = F.pad(images.float(), (SHIFT,) * 4, mode="replicate").to(images.dtype)
+    steps = torch.arange(side)
+    rows, columns = top[:, None, None] + steps[:, None], left[:, None, None] + steps
+    return padded[torch.arange(count)[:, None, None], :, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+@dataclass(frozen=True)
+class BirdDataset(MultimodalDataset):
+    """``words`` by number, () where the archive does not name them; ``vocabulary`` is how many there are."""
+
+    words: tuple[str, ...] = ()
+    vocabulary: int = 0
+
+    def sentence(self, tokens: Tensor) -> str:
+        """Word numbers (L,) up to the end mark, as text; as numbers where there are no words."""
+        numbers = tokens.tolist()
+        if not self.words:
+            return " ".join(map(str, numbers))
+        said = [self.words[number] for number in numbers]
+        said = said[: said.index("<eos>")] if "<eos>" in said else said
+        return " ".join(word for word in said if word != "<pad>")
+
+
+def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
+    """13,150 pairs with modalities ``image`` (3, 64, 64) and ``caption`` (32,), in the published split.
+
+    A photograph comes in several pairs, each time with another sentence. Labels are the eight classes,
+    numbered as in the archive; which number is which of Blackbird, Gull, Jay, Oriole, Tanager, Tern, Warbler
+    and Wren is in no public text. They are there to be compared with, not to be trained on.
+
+    Args:
+        seed: nothing depends on it; the split is the published one.
+        source: "official", as `python -m data_scripts cubicc` prepared it, or "stand_in": drawn birds in the
+            same form, made when they are asked for; they are fewer.
+
+    ``ValueError`` for a bad argument, ``data_scripts.fetch.DataError`` when it is not prepared.
+    """
+    from data_scripts import cubicc
+    from data_scripts.fetch import DataError, data_root, load_arrays
+
+    if source not in SOURCES:
+        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
+    official = source == "official"
+    path = data_root() / cubicc.INFO.prepared if official else prepare("cubicc")
+    arrays = load_arrays(path)
+    if arrays is None:
+        raise DataError(
+            f"cubicc is not prepared in {path.parent}; run `python -m data_scripts cubicc`, or load it with "
+            "source='stand_in' to try the code.",
+            "cubicc is not prepared",
+        )
+    splits = {name: _split(arrays, arrays[name]) for name in cubicc.SPLITS}
+    classes = int(arrays["labels"].max()) + 1
+    return BirdDataset(
+        name="cubicc",
+        modalities=("image", "caption"),
+        num_classes=classes,
+        shapes={"image": (3, cubicc.SIDE, cubicc.SIDE), "caption": (cubicc.LENGTH,)},
+        **splits,
+        licence=cubicc.INFO.licence if official else "CC0-1.0",
+        source=cubicc.INFO.source if official else "generated, see data_scripts/stand_ins/cubicc.py",
+        note="" if official else NOTE,
+        fingerprint=hashlib.sha256(str(arrays["fingerprint"]).encode()).hexdigest(),
+        class_names=tuple(f"class {number}" for number in range(classes)),
+        words=tuple(arrays["words"].tolist()),
+        vocabulary=cubicc.VOCABULARY,
+    )
+
+
+def _split(arrays: dict[str, np.ndarray], index: np.ndarray) -> BirdSplit:
+    return BirdSplit(
+        inputs={
+            "image": torch.from_numpy(arrays["images"][index]),
+            "caption": torch.from_numpy(arrays["captions"][index].astype(np.int64)),
+        },
+        labels=torch.from_numpy(arrays["labels"][index]),
+        factors={
+            "pair": torch.from_numpy(index),
+            "subspecies": torch.from_numpy(arrays["subspecies"][index]),
+            "photo": torch.from_numpy(arrays["photo"][index]),
+        },
+    )

@@ -1,7 +1,0 @@
-"""`python -m geomreg_mini.course` is `geomreg-course`."""
-
-import sys
-
-from . import main
-
-sys.exit(main())

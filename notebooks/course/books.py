@@ -1,0 +1,163 @@
+"""The notebooks as files: where they are, which numbers they have, and what they say about themselves."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
+
+from geomreg_mini.records import write_atomically
+
+
+class CourseError(Exception):
+    """Something the user can put right; its text is one sentence that says how."""
+
+
+def notebooks_folder() -> Path:
+    """The folder that this package lies in (a checkout), else `notebooks` in the current folder."""
+    candidates = [Path(__file__).resolve().parents[1], Path.cwd() / "notebooks"]
+    for folder in candidates:
+        if any(folder.glob("*.ipynb")):
+            return folder
+    looked = " or ".join(dict.fromkeys(map(str, candidates)))
+    raise CourseError(f"no notebooks found in {looked}: run this command in a checkout of the project")
+
+
+def select(numbers: list[str], folder: Path | None = None) -> list[Path]:
+    """Paths of the notebooks with these numbers (`5` and `05` are the same), or of all of them for `[]`.
+
+    Those of the course, or those in `folder`.
+
+    Raises CourseError naming a number that does not exist and those that do.
+    """
+    folder = folder.resolve() if folder else notebooks_folder()
+    known = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not known:
+        raise CourseError(
+            f"no notebooks found in {folder}: their names begin with a number, as in 01_name.ipynb"
+        )
+    for number in numbers:
+        if number.zfill(2) not in known:
+            raise CourseError(f"there is no notebook {number!r}: choose from {', '.join(known)}")
+    return list(known.values()) if not numbers else [known[n] for n in sorted({n.zfill(2) for n in numbers})]
+
+
+def parameters_of(notebook: nbformat.NotebookNode, name: str) -> dict[str, object]:
+    """The literals assigned in the one cell tagged `parameters`.
+
+    Without that tag papermill would inject MODE at the top, where the notebook then overwrites it: the run
+    would be green and in the wrong mode. So CourseError is raised, naming the notebook, unless there is
+    exactly one such cell and it assigns MODE and SEED.
+    """
+    cells = [
+        c for c in notebook.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])
+    ]
+    if len(cells) != 1:
+        raise CourseError(f"{name}: found {len(cells)} cells tagged 'parameters': tag exactly one code cell")
+    values = {
+        target.id: ast.literal_eval(node.value)
+        for node in ast.parse(cells[0].source).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for parameter in ("MODE", "SEED"):
+        if parameter not in values:
+            raise CourseError(
+                f"{name}: the cell tagged 'parameters' does not assign {parameter}: add it there"
+            )
+    return values
+
+
+def describe(path: Path) -> tuple[str, str, str, str]:
+    """(number, title, data, minutes) of a notebook, from its first heading and its metadata `course`."""
+    notebook = nbformat.read(path, as_version=4)
+    headings = (
+        re.search(r"^# +(?:\d\d\W+)?(.+)$", c.source, re.MULTILINE)
+        for c in notebook.cells
+        if c.cell_type == "markdown"
+    )
+    title = next((h.group(1).strip() for h in headings if h), path.stem[3:].replace("_", " "))
+    course = notebook.metadata.get("course", {})
+    return path.name[:2], title, str(course.get("data", "-")), str(course.get("minutes", "-"))
+
+
+def writable(folder: Path) -> Path:
+    """`folder`, made if need be; CourseError where nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder.resolve()
+    except OSError as error:
+        raise CourseError(
+            f"cannot write to {folder} ({error.strerror}): give another folder with --out"
+        ) from None
+
+
+def save(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook in one step: a run that is killed leaves the old file, never half of a new one."""
+    write_atomically(path, f"{nbformat.writes(notebook).rstrip()}\n".encode())
+
+
+def has_tag(cell: nbformat.NotebookNode, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", [])
+
+
+def fingerprint(notebook: nbformat.NotebookNode) -> str:
+    """Changes with the code and nothing else; `refresh` notes it, so that an edit without a run is found."""
+    code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+# ------------------------------------------------------------ the exercises
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """`checks.<check>(<arguments>)` under the heading `title`; an open exercise has neither, just a title."""
+
+    title: str
+    check: str = ""
+    arguments: str = ""
+
+
+def as_python(source: str) -> str:
+    """The plain Python of a code cell, magics and shell commands turned into calls."""
+    return TransformerManager().transform_cell(source)
+
+
+def check_calls(source: str) -> list[tuple[str, str]]:
+    """(name, arguments) of each `checks.name(arguments)` in a cell; predictions are no exercise."""
+    try:
+        tree = ast.parse(as_python(source))
+    except SyntaxError:
+        return []
+    calls = sorted((n for n in ast.walk(tree) if isinstance(n, ast.Call)), key=lambda n: n.lineno)
+    return [
+        (call.func.attr, ", ".join(map(ast.unparse, call.args)))
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "checks"
+        and call.func.attr != "predicted"
+    ]
+
+
+def exercises(notebook: nbformat.NotebookNode) -> list[Exercise]:
+    """The exercises in their order: what stands under a heading that begins with "Exercise"."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    title = None
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            if headings := re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE):
+                title = headings[-1].strip() if headings[-1].startswith("Exercise") else None
+                found.update({title: []} if title else {})
+        elif title and cell.cell_type == "code" and not has_tag(cell, "solution"):
+            found[title] += check_calls(cell.source)
+    return [Exercise(title, *call) for title, calls in found.items() for call in calls or [("", "")]]

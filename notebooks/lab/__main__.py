@@ -1,0 +1,36 @@
+"""Write a notebook of the lab alone, which `make app` serves: ``python -m lab FILE`` in ``notebooks/``."""
+
+import sys
+from pathlib import Path
+
+import nbformat
+
+PAGE = """\
+import sys
+
+sys.path += {folders!r}
+import lab
+from geomreg_mini import plots
+from experiments.ablations import load_ablations
+
+plots.use_style()
+lab.tabs(lab.Lab(), lab.DigitsLab(load_ablations({results!r})))
+"""
+
+
+def write(path: Path) -> None:
+    notebooks = Path(__file__).resolve().parents[1]
+    folders = [str(notebooks), str(notebooks.parent)]  # of the lab, and of the experiments
+    results = notebooks.parent / "results" / "ablations"
+    title = "# Tuning lab\n\nMove a control, and a small network trains again. Notebook 06 is the guide."
+    cells = [
+        nbformat.v4.new_markdown_cell(title),
+        nbformat.v4.new_code_cell(PAGE.format(folders=folders, results=str(results))),
+    ]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

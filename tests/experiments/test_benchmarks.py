@@ -1,0 +1,299 @@
+"""Full runs: nothing twice, nothing lost, a clean end at any time, and what is told on the way."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from experiments import benchmarks, sweeps
+from experiments.benchmarks import (
+    ARMS,
+    Deadline,
+    Run,
+    config,
+    forecast,
+    load_embeddings,
+    load_fused,
+    load_histories,
+    load_runs,
+    main,
+)
+from experiments.recipes import RECIPES, Recipe
+from experiments.recipes.audiovisual import LAMBDAS
+from geomreg_mini import GeometryRegularizer, training
+from geomreg_mini.geometry import geometry_report
+from geomreg_mini.records import Record
+from geomreg_mini.training import TrainConfig
+
+TINY = TrainConfig(
+    dataset="toy",
+    dataset_options={"train_size": 64, "validation_size": 32, "test_size": 40},
+    paradigm="dgl",
+    paradigm_options={"alpha": 2.0},
+    epochs=3,
+    batch_size=16,
+    embedding_dim=6,
+    paper_protocol=True,
+)
+TOLD = "The toy data are not published."
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(RECIPES, "toy", Recipe(TINY, lambda config: [TOLD], ("joint", "dgl")))
+
+
+def command(folder, *more) -> list[str]:
+    return ["toy", "--out", str(folder), "--seeds", "0", "1", *more]
+
+
+def test_the_command_records_every_paradigm_arm_and_seed_once(tmp_path, capfd, monkeypatch):
+    assert main(command(tmp_path)) == 0
+    out, _ = capfd.readouterr()
+    assert TOLD in out and "test/accuracy/fused 0." in out
+    assert "8 runs, 0 recorded." in out and "8 of 8 runs recorded" in out
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")}
+    assert names == {
+        f"toy/{paradigm}/seed{seed}/{arm}.json"
+        for paradigm in ("joint", "dgl")
+        for seed in (0, 1)
+        for arm in ("baseline", "regularized")
+    }
+    frame = load_runs(tmp_path / "toy")
+    assert len(frame) == 8 and set(frame["note"]) == {""} and set(frame["epochs"]) == {3}
+    assert {"paradigm", "arm", "seed", "test_selected/accuracy/fused"} <= set(frame)
+    monkeypatch.setattr(sweeps, "fit", None)
+    assert main(command(tmp_path)) == 0
+    assert "8 runs, 8 recorded." in capfd.readouterr().out
+
+
+def test_a_run_interrupted_at_every_epoch_and_continued_gives_the_records_of_one_that_was_not(
+    tmp_path, capfd, monkeypatch
+):
+    few = ["--seeds", "0", "--paradigms", "dgl"]
+    assert main(command(tmp_path / "whole", *few)) == 0
+
+    class OneEpoch(Deadline):
+        def __call__(self) -> bool:
+            self.asked, self.took = 0.0, 1.0
+            self.questions = getattr(self, "questions", 0) + 1
+            return self.questions > 1  # not before the run, but after its next epoch
+
+    monkeypatch.setattr(benchmarks, "Deadline", OneEpoch)
+    capfd.readouterr()
+    for _ in range(2):
+        assert main(command(tmp_path / "parts", *few)) == 0
+        assert "stopped after epoch" in capfd.readouterr().out
+        assert list(tmp_path.glob("parts/toy/dgl/seed0/baseline.pt"))
+    monkeypatch.setattr(benchmarks, "Deadline", Deadline)
+    assert main(command(tmp_path / "parts", *few)) == 0
+    for arm in ("baseline", "regularized"):
+        first, second = (
+            Record.load(tmp_path / f"{part}/toy/dgl/seed0/{arm}.json") for part in ("whole", "parts")
+        )
+        assert first == second
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_no_time_left_is_a_clean_end_before_anything_is_trained(tmp_path, capfd):
+    assert main(command(tmp_path, "--until", "0")) == 0
+    out, err = capfd.readouterr()
+    assert "stopped before joint, baseline, seed 0. The same command continues." in out
+    assert err == "" and not list(tmp_path.rglob("*.*"))
+
+
+def test_sigterm_is_a_clean_end_with_the_last_epoch_in_the_checkpoint(tmp_path, capfd, monkeypatch):
+    train_epoch = training._Run.train_epoch
+
+    def terminated(self, epoch):
+        if epoch == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        train_epoch(self, epoch)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(training._Run, "train_epoch", terminated)
+    assert main(command(tmp_path)) == 0
+    assert "stopped by SIGTERM" in capfd.readouterr().out
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["baseline.pt"]
+    assert signal.getsignal(signal.SIGTERM) is handler
+    trained = []
+    monkeypatch.setattr(
+        training._Run, "train_epoch", lambda self, epoch: (trained.append(epoch), train_epoch(self, epoch))
+    )
+    assert main(command(tmp_path)) == 0
+    assert trained[:4] == [3, 1, 2, 3]
+
+
+def test_records_of_another_config_are_one_sentence_and_status_one(tmp_path, capfd):
+    few = ["--seeds", "0", "--paradigms", "dgl", "--arms", "regularized"]
+    assert main(command(tmp_path, *few)) == 0
+    capfd.readouterr()
+    assert main(command(tmp_path, *few, "--radius", "0.3")) == 1
+    err = capfd.readouterr().err
+    assert err.startswith("benchmarks: ") and "made by another config" in err and err.count("\n") == 1
+
+
+def test_an_unknown_paradigm_is_one_sentence_and_status_one(tmp_path, capfd):
+    assert main(command(tmp_path, "--paradigms", "sorting")) == 1
+    assert capfd.readouterr().err.startswith("benchmarks: paradigm='sorting' is unknown: choose one of joint")
+
+
+def test_an_arm_is_the_recipe_with_its_regularizer_and_the_given_settings():
+    made = {arm: config("toy", Run("dgl", arm, 2), {"radius": 0.4, "temperature": 0.2}) for arm in ARMS}
+    assert made["baseline"] == replace(TINY, seed=2)
+    shared = {"radius": 0.4, "temperature": 0.2}
+    paper = GeometryRegularizer(balance="pareto", strength=0.15, at="parameters", **shared)
+    assert made["regularized"] == replace(TINY, seed=2, regularizer=paper)
+    spread = GeometryRegularizer(0.15, 0.0, reduction="sum", **shared)
+    assert made["dispersion"] == replace(TINY, seed=2, regularizer=spread)
+    agree = GeometryRegularizer(0.0, 0.15, **shared)
+    assert made["anchoring"] == replace(TINY, seed=2, regularizer=agree)
+    strong = config("toy", Run("dgl", "regularized", 2), {"strength": 2.0}).regularizer
+    assert (strong.strength, strong.radius) == (2.0, 0.25)
+
+
+def test_the_arms_of_one_term_are_the_default_with_alpha_held_at_zero_and_one():
+    generator = torch.Generator().manual_seed(0)
+    z = {m: torch.randn(9, 5, generator=generator).requires_grad_() for m in "ab"}
+
+    def gradients(regularizer, **more):
+        total = regularizer({m: x * 1 for m, x in z.items()}, **more).total
+        return torch.cat([g.flatten() for g in torch.autograd.grad(total, list(z.values()))])
+
+    arms = {arm: regularizer for arm, regularizer in ARMS.items() if regularizer is not None}
+    default = GeometryRegularizer(**arms["regularized"].hyperparameters() | {"at": "embeddings"})
+    alpha = default(z).alpha
+    mixed = [
+        alpha[m] * one + (1 - alpha[m]) * two
+        for m, one, two in zip(
+            "ab",
+            gradients(arms["anchoring"]).chunk(2),
+            gradients(arms["dispersion"]).chunk(2),
+            strict=True,
+        )
+    ]
+    assert torch.allclose(torch.cat(mixed), gradients(default), atol=1e-6)
+
+
+def test_the_papers_settings_and_controls_are_arms_of_their_data_sets(tmp_path, capfd):
+    for name, sums in LAMBDAS.items():
+        arms = RECIPES[name].arms
+        assert len(arms) == 9 + 9 + 4
+        strong = arms["beta0.2-tau0.25"]
+        assert (strong.balance, strong.at, strong.strength, strong.radius, strong.temperature) == (
+            "pareto", "parameters", 0.2, 0.25, 0.5,
+        )  # fmt: skip
+        for intra in sums[0]:
+            for inter in sums[1]:
+                made = config(name, Run("dgl", f"intra{intra}-inter{inter}", 0)).regularizer
+                assert made.hyperparameters() == GeometryRegularizer(intra, inter, radius=0).hyperparameters()
+        assert {f"beta{b}-tau{t}" for b in ("0.1", "0.15", "0.2") for t in ("0", "0.25", "0.5")} < set(arms)
+    default = config("crema_d", Run("dgl", "regularized", 0))
+    assert default == config("crema_d", Run("dgl", "beta0.15-tau0.25", 0)), "the paper's default form"
+    assert main(command(tmp_path, "--arms", "beta0.2-tau0.25")) == 1
+    err = capfd.readouterr().err
+    assert err == (
+        "benchmarks: toy has no arm 'beta0.2-tau0.25': choose among baseline, regularized, dispersion, "
+        "anchoring.\n"
+    )
+    with pytest.raises(ValueError, match="arm 'vicreg' has no radius: leave out one of the two"):
+        config("crema_d", Run("dgl", "vicreg", 0), {"radius": 0.3})
+
+
+def test_every_arm_of_the_paper_is_trained_by_the_command(tmp_path, capfd, monkeypatch):
+    arms = ARMS | RECIPES["crema_d"].arms
+    more = Recipe(replace(TINY, epochs=1), lambda config: [TOLD], ("dgl",), arms=RECIPES["crema_d"].arms)
+    monkeypatch.setitem(RECIPES, "toy", more)
+    few = ["--seeds", "0", "--paradigms", "dgl", "--arms", *arms]
+    assert main(command(tmp_path, *few)) == 0, capfd.readouterr().err
+    runs = load_runs(tmp_path / "toy")
+    assert set(runs["arm"]) == set(arms) and len(arms) == 26
+    spread = runs.set_index("arm")["test/uniformity/a"]
+    assert spread.nunique() > 20, "each trains by an objective of its own"
+
+
+def test_the_forecast_takes_the_paradigms_own_times_where_they_are_known():
+    left = [Run("joint", "baseline", 0), Run("dgl", "baseline", 0)]
+    assert forecast(left, {}) is None
+    assert forecast(left, {"joint": [3600.0, 7200.0]}) == pytest.approx(3.0)
+    assert forecast(left, {"joint": [3600.0], "dgl": [10800.0]}) == pytest.approx(4.0)
+
+
+def test_a_deadline_leaves_room_for_one_more_epoch_like_the_last(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(benchmarks.time, "monotonic", lambda: now[0])
+    deadline, answers = Deadline(10 / 3600), []
+    for moment in (103.0, 106.0, 109.0):
+        now[0] = moment
+        answers.append(deadline())
+    assert answers == [False, False, True], "at 106 another three seconds fit into ten, at 109 not"
+    assert not Deadline(None)()
+
+
+def test_other_data_than_the_recipes_have_a_folder_that_names_them_and_the_command(tmp_path, capfd):
+    few = ["--seeds", "0", "--paradigms", "dgl", "--arms", "baseline"]
+    assert main(command(tmp_path, *few, "--data", "noise=0.3", "train_size=48", "test_size=40")) == 0
+    assert main(command(tmp_path, *few, "--data", "train_size=64")) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy-noise=0.3-train_size=48"]
+    (path,) = tmp_path.glob("toy-*/dgl/seed0/baseline.json")
+    options = Record.load(path).config["dataset_options"]
+    assert options == TINY.dataset_options | {"noise": 0.3, "train_size": 48}
+    assert benchmarks.command(path.parents[2]) == (
+        "python -m experiments.benchmarks toy --data noise=0.3 train_size=48"
+    )
+    capfd.readouterr()
+    assert main(command(tmp_path, *few, "--data", "speakers=3")) == 1
+    err = capfd.readouterr().err
+    assert "has no option 'speakers'; its options are" in err and err.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(command(tmp_path, *few, "--data", "speakers"))
+    assert "'speakers': write OPTION=VALUE" in capfd.readouterr().err
+
+
+def test_the_source_is_one_of_the_data_options():
+    options = benchmarks._arguments(["crema_d", "--data", "split=speaker_disjoint", "frames=3"])
+    assert dict(options.data) == {"split": "speaker_disjoint", "frames": 3}
+    assert benchmarks.folder_name("crema_d", {"source": "stand_in"}) == "crema_d-source=stand_in"
+    assert benchmarks.folder_name("crema_d", {"frames": 1}) == "crema_d", "which is the recipe's"
+    assert benchmarks.folder_name("kinetics_sounds", {"variant": "folders"}).endswith("-variant=folders")
+
+
+def test_the_first_seeds_embeddings_of_the_test_split_are_kept_and_give_the_records_numbers(tmp_path):
+    few = ["--paradigms", "dgl", "--arms", "baseline"]
+    assert main(command(tmp_path, *few)) == 0
+    folder = tmp_path / "toy"
+    assert [path.parent.name for path in folder.rglob("*.npz")] == ["seed0"]
+    encoded = load_embeddings(folder, "dgl", "baseline")
+    record = Record.load(folder / "dgl" / "seed0" / "baseline.json")
+    assert encoded.labels.shape == (40,) and {m: z.shape for m, z in encoded.embeddings.items()} == {
+        "a": (40, 6),
+        "b": (40, 6),
+    }
+    for name, value in geometry_report(encoded.embeddings, encoded.labels).items():
+        if name != "num_samples":
+            assert value == pytest.approx(record.metrics[f"test/{name}"], rel=1e-4, abs=1e-6), name
+    fused = (load_fused(folder, "dgl", "baseline").argmax(dim=1) == encoded.labels).double().mean()
+    assert fused == pytest.approx(record.metrics["test/accuracy/fused"], abs=1e-6)
+    assert record == training.fit(config("toy", Run("dgl", "baseline", 0)), device="cpu", progress=False)
+    with pytest.raises(FileNotFoundError, match="toy --paradigms dgl --arms regularized --seeds 0'"):
+        load_embeddings(folder, "dgl", "regularized")
+
+
+def test_histories_are_those_of_the_records(tmp_path):
+    assert main(command(tmp_path, "--paradigms", "dgl")) == 0
+    frame = load_histories(tmp_path / "toy", "dgl")
+    rows = frame[(frame.arm == "regularized") & (frame.seed == 1)].drop(columns=["arm", "seed"])
+    record = Record.load(tmp_path / "toy" / "dgl" / "seed1" / "regularized.json")
+    assert rows.reset_index(drop=True).equals(record.history)
+    assert len(frame.groupby(["arm", "seed"])) == 4
+    with pytest.raises(FileNotFoundError, match="no records of joint .* --paradigms joint' first"):
+        load_histories(tmp_path / "toy", "joint")
+
+
+def test_nothing_recorded_names_the_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run 'python -m geomreg_mini[a-z.]+ crema_d' first"):
+        load_runs(tmp_path / "crema_d")
+    with pytest.raises(FileNotFoundError, match="crema_d --data split=speaker_disjoint' first"):
+        load_runs(tmp_path / "crema_d-split=speaker_disjoint")

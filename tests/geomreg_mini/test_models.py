@@ -1,0 +1,272 @@
+"""Encoders, fusion heads, classifier: shapes, formulas by hand, what an absent modality may not do."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_data import clouds
+from torch import nn
+
+from geomreg_mini.models import (
+    FUSIONS,
+    ConvEncoder,
+    MLPEncoder,
+    MultimodalClassifier,
+    ResNet18Encoder,
+    build_model,
+)
+
+NAMES = ("a", "b", "c")
+B, D, C = 5, 4, 3
+needs_torchvision = pytest.mark.skipif(
+    importlib.util.find_spec("torchvision") is None, reason="needs torchvision (the extra 'benchmarks')"
+)
+
+
+def embeddings(modalities=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {m: torch.randn(B, D, generator=generator) for m in NAMES[:modalities]}
+
+
+def fusion(kind, modalities=2):
+    torch.manual_seed(1)
+    return FUSIONS[kind](NAMES[:modalities], D, C)
+
+
+DEFINED = [("concat", 2), ("sum", 2), ("gated", 2), ("film", 2), ("concat", 3), ("sum", 3)]
+every_fusion = pytest.mark.parametrize(("kind", "modalities"), DEFINED)
+
+
+# Encoders
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (1, 28, 28), (3, 30, 70)])
+def test_conv_encoder_gives_nonnegative_embeddings_of_the_asked_width(shape):
+    z = ConvEncoder(shape, embedding_dim=20)(torch.randn(2, *shape))
+    assert z.shape == (2, 20)
+    assert (z >= 0).all()
+
+
+def test_conv_encoder_strides_by_four_from_sides_of_64_on():
+    assert ConvEncoder((1, 64, 64)).blocks[0][0].stride == (4, 4)
+    assert ConvEncoder((1, 28, 28)).blocks[0][0].stride == (2, 2)
+    assert ConvEncoder((1, 28, 640)).blocks[0][0].stride == (2, 2)
+
+
+def test_memory_order_changes_speed_only():
+    encoder = ConvEncoder((1, 28, 28), embedding_dim=8).eval()
+    x = torch.randn(2, 1, 28, 28)
+    expected = encoder.to(memory_format=torch.contiguous_format).blocks(x.contiguous())
+    torch.testing.assert_close(encoder.to(memory_format=torch.channels_last)(x), expected)
+
+
+def test_mlp_encoder_shape_and_sign():
+    x = torch.randn(50, 7)
+    assert MLPEncoder((7,), embedding_dim=5)(x).shape == (50, 5)
+    assert (MLPEncoder((7,), embedding_dim=5)(x) < 0).any()
+    assert (MLPEncoder((7,), embedding_dim=5, nonnegative=True)(x) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shape"), [(ConvEncoder, (7,)), (ConvEncoder, (1, 3, 4, 32, 32)), (MLPEncoder, (1, 8, 8))]
+)
+def test_an_encoder_refuses_inputs_of_another_kind_by_shape(encoder, shape):
+    with pytest.raises(ValueError, match=r"shape=\(.*takes"):
+        encoder(shape)
+
+
+@needs_torchvision
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_resnet18_takes_one_to_three_channels(channels):
+    encoder = ResNet18Encoder((channels, 32, 32)).eval()
+    z = encoder(torch.randn(2, channels, 32, 32))
+    assert z.shape == (2, 512)
+    assert (z >= 0).all()
+
+
+@pytest.mark.parametrize("kind", [ConvEncoder, pytest.param(ResNet18Encoder, marks=needs_torchvision)])
+def test_an_encoder_of_frames_averages_the_embeddings_of_the_frames(kind):
+    encoder = kind((3, 4, 32, 32)).eval()
+    clip = torch.randn(2, 3, 4, 32, 32)
+    with torch.no_grad():
+        frames = torch.stack([encoder(clip[:, :, t]) for t in range(4)])
+        torch.testing.assert_close(encoder(clip), frames.mean(dim=0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "width", "named"), [((4, 32, 32), 512, "shape"), ((3, 32, 32), 128, "embedding_dim")]
+)
+def test_resnet18_names_what_it_cannot_do(shape, width, named):
+    with pytest.raises(ValueError, match=named):
+        ResNet18Encoder(shape, width)
+
+
+def test_importing_models_does_not_import_torchvision():
+    code = "import sys, geomreg_mini.models; print('torchvision' in sys.modules)"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+# Fusions
+
+
+@every_fusion
+def test_logits_have_one_column_a_class(kind, modalities):
+    assert fusion(kind, modalities)(embeddings(modalities)).shape == (B, C)
+
+
+@pytest.mark.parametrize("kind", ["gated", "film"])
+def test_pair_fusions_refuse_three_modalities_and_name_themselves(kind):
+    with pytest.raises(ValueError, match=f"{kind}.*two modalities.*there are 3"):
+        fusion(kind, 3)
+
+
+@pytest.mark.parametrize(("kind", "modalities"), [("concat", 2), ("concat", 3), ("sum", 2), ("sum", 3)])
+def test_unimodal_shares_add_up_to_the_fused_logits(kind, modalities):
+    head, z = fusion(kind, modalities), embeddings(modalities)
+    torch.testing.assert_close(sum(head.unimodal_logits(z).values()), head(z))
+
+
+@pytest.mark.parametrize("kind", ["gated", "film"])
+def test_a_head_that_is_not_linear_has_no_unimodal_share(kind):
+    assert fusion(kind).unimodal_logits(embeddings()) == {}
+
+
+def test_concat_is_one_linear_layer_on_the_concatenation():
+    head, z = fusion("concat", 3), embeddings(3)
+    torch.testing.assert_close(head(z), head.linear(torch.cat(list(z.values()), dim=1)))
+
+
+def test_sum_by_hand():
+    head, z = fusion("sum"), embeddings()
+    expected = sum(z[m] @ head.linears[m].weight.T + head.linears[m].bias for m in z)
+    torch.testing.assert_close(head(z), expected)
+
+
+def test_gated_by_hand():
+    head, z = fusion("gated"), embeddings()
+    gate = 1 / (1 + torch.exp(-(z["a"] @ head.projections["a"].weight.T + head.projections["a"].bias)))
+    value = z["b"] @ head.projections["b"].weight.T + head.projections["b"].bias
+    torch.testing.assert_close(head(z), (gate * value) @ head.linear.weight.T + head.linear.bias)
+
+
+def test_film_by_hand():
+    head, z = fusion("film"), embeddings()
+    weight, bias = head.condition.weight, head.condition.bias
+    gamma = z["a"] @ weight[:D].T + bias[:D]
+    beta = z["a"] @ weight[D:].T + bias[D:]
+    torch.testing.assert_close(head(z), (gamma * z["b"] + beta) @ head.linear.weight.T + head.linear.bias)
+
+
+@pytest.mark.parametrize("modality", ["a", "b"])
+def test_gated_with_one_modality_gates_it_with_itself(modality):
+    head, z = fusion("gated"), embeddings()
+    h = head.projections[modality](z[modality])
+    torch.testing.assert_close(head({modality: z[modality]}), head.linear(torch.sigmoid(h) * h))
+
+
+def test_concat_takes_an_absent_modality_as_zeros():
+    head, z = fusion("concat", 3), embeddings(3)
+    padded = {**z, "b": torch.zeros(B, D)}
+    torch.testing.assert_close(head({"a": z["a"], "c": z["c"]}), head(padded))
+
+
+@every_fusion
+def test_leaving_a_modality_out_equals_masking_all_its_samples(kind, modalities):
+    head, z = fusion(kind, modalities), embeddings(modalities)
+    nobody = torch.zeros(B, dtype=torch.bool)
+    for m in z:
+        rest = {other: value for other, value in z.items() if other != m}
+        torch.testing.assert_close(head(z, {m: nobody}), head(rest))
+
+
+@every_fusion
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_what_an_absent_sample_holds_reaches_neither_logits_nor_gradients(kind, modalities, value):
+    for m in NAMES[:modalities]:
+        present = torch.tensor([True, False, True, True, False])
+        results = []
+        for filler in (0.0, value):
+            head, z = fusion(kind, modalities), embeddings(modalities)
+            z[m][~present] = filler
+            z = {name: tensor.requires_grad_() for name, tensor in z.items()}
+            logits = head(z, {m: present})
+            logits.square().sum().backward()
+            gradients = [p.grad for p in head.parameters() if p.grad is not None] + [z[k].grad for k in z]
+            results.append([logits, *gradients])
+            assert all(torch.isfinite(tensor).all() for tensor in results[-1])
+            assert (z[m].grad[~present] == 0).all()
+        torch.testing.assert_close(results[0], results[1])
+
+
+@every_fusion
+def test_present_for_all_changes_nothing(kind, modalities):
+    head, z = fusion(kind, modalities), embeddings(modalities)
+    everyone = {m: torch.ones(B, dtype=torch.bool) for m in z}
+    torch.testing.assert_close(head(z, everyone), head(z))
+
+
+# The classifier
+
+
+@every_fusion
+@pytest.mark.parametrize("heads", [False, True])
+def test_a_model_shows_embeddings_logits_and_unimodal_logits(kind, modalities, heads):
+    data = clouds(modalities)
+    model = build_model(data, fusion=kind, embedding_dim=D, heads=heads)
+    output = model(data.train.batch(torch.arange(B))["inputs"])
+    assert {m: tuple(z.shape) for m, z in output.embeddings.items()} == dict.fromkeys(data.modalities, (B, D))
+    assert output.logits.shape == (B, 3)
+    expected = data.modalities if heads or kind in ("concat", "sum") else ()
+    assert {m: tuple(o.shape) for m, o in output.unimodal_logits.items()} == dict.fromkeys(expected, (B, 3))
+
+
+def test_a_modality_left_out_of_the_inputs_is_not_encoded():
+    data = clouds(3)
+    model = build_model(data, embedding_dim=D)
+    inputs = data.train.batch(torch.arange(B))["inputs"]
+    output = model({"c": inputs["c"], "a": inputs["a"]})
+    assert tuple(output.embeddings) == ("a", "c"), "in the model's order"
+    torch.testing.assert_close(
+        output.logits, model.fusion({"a": output.embeddings["a"], "c": output.embeddings["c"]})
+    )
+
+
+@pytest.mark.parametrize("inputs", [{}, {"a": torch.zeros(2, 6), "smell": torch.zeros(2, 6)}])
+def test_inputs_that_the_model_does_not_know_are_named(inputs):
+    with pytest.raises(ValueError, match=r"the model has the modalities \['a', 'b'\]"):
+        build_model(clouds())(inputs)
+
+
+@pytest.mark.parametrize("kind", list(FUSIONS))
+def test_the_same_seed_gives_the_same_encoders_with_and_without_heads(kind):
+    states = []
+    for heads in (False, True):
+        torch.manual_seed(3)
+        states.append(build_model(clouds(), fusion=kind, heads=heads).state_dict())
+    assert set(states[0]) < set(states[1])
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_auto_takes_the_encoder_that_fits_the_shape():
+    class Data:
+        modalities, num_classes, shapes = ("a", "b"), 3, {"a": (1, 28, 28), "b": (9,)}
+
+    encoders = build_model(Data, embedding_dim=D).encoders
+    assert isinstance(encoders["a"], ConvEncoder)
+    assert isinstance(encoders["b"], MLPEncoder)
+
+
+@pytest.mark.parametrize("option", ["fusion", "encoder"])
+def test_an_unknown_name_is_answered_with_the_known_ones(option):
+    with pytest.raises(ValueError, match=f"{option}='nonsense' is unknown: choose one of"):
+        build_model(clouds(), **{option: "nonsense"})
+
+
+def test_encoders_and_fusion_must_be_of_the_same_modalities():
+    with pytest.raises(ValueError, match="name the same ones"):
+        MultimodalClassifier({"a": nn.Linear(6, D)}, fusion("concat"))

@@ -1,0 +1,349 @@
+"""The retrieval task: parts that are exactly the whole, OpenAI's weights, its loss, records and recipes."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from small_data import pictures
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import functional as F
+
+from experiments import benchmarks
+from experiments.recipes import RECIPES, deviations, recipe
+from experiments.recipes.retrieval import BACKBONES, DEVIATIONS
+from geomreg_mini import GeometryRegularizer
+from geomreg_mini.benchmarks import captioned, retrieval
+from geomreg_mini.benchmarks.retrieval import Contrastive, MicroBatched, build_clip
+from geomreg_mini.benchmarks.retrieval_metrics import fold_recalls, recalls
+from geomreg_mini.models import encode
+from geomreg_mini.records import Record
+from geomreg_mini.training import Stopped, TrainConfig, fit
+
+open_clip = pytest.importorskip("open_clip")
+CONFIG = TrainConfig(
+    dataset="flickr30k",
+    task="retrieval",
+    paradigm="contrastive",
+    encoder="tiny",
+    embedding_dim=8,
+    epochs=2,
+    batch_size=20,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    schedule="cosine",
+)
+
+
+def step(geometry=True, **options):
+    """Gradients by name and losses of one step on 21 samples, in double precision."""
+    data = pictures(21)
+    torch.manual_seed(0)
+    model = build_clip("tiny", 16, 8, **options).double()
+    batch = data.train.batch(torch.arange(21))
+    batch["inputs"] = data.train.prepare(batch["inputs"])
+    batch["inputs"]["image"] = batch["inputs"]["image"].double()
+    regularizer = GeometryRegularizer(dispersion_weight=0.5, anchoring_weight=2.0, radius=0.1)
+    losses = Contrastive(model).step(
+        batch, (lambda z: regularizer(z).total) if geometry else None, torch.Tensor.backward
+    )
+    # inside a MicroBatched the same parameters have a longer name
+    return {n.replace(".encoder.", "."): p.grad for n, p in model.named_parameters()}, losses
+
+
+# a batch in parts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("micro_batch", [None, 1, 4, 8, 50])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_batch_in_parts_has_the_gradients_and_losses_of_the_whole(micro_batch, checkpointing):
+    options = {"micro_batch": micro_batch, "checkpointing": checkpointing}
+    whole, losses = step()
+    parts, losses_of_parts = step(**options)
+    assert whole.keys() == parts.keys() and len(whole) > 40
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-9, atol=1e-10)
+        assert name == "logit_scale" or gradient.abs().max() > 1e-4, name
+    for name, value in losses.items():
+        torch.testing.assert_close(losses_of_parts[name], value, rtol=1e-10, atol=0)
+    assert set(losses) == {"contrastive", "geometry"}
+    without, _ = step(geometry=False, **options)
+    assert any((without[name] - whole[name]).abs().max() > 1e-3 for name in whole)
+
+
+class Watched(nn.Module):
+    """Notes at each forward pass how many of its earlier activations are still alive."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.activations, self.alive, self.sizes = nn.Linear(3, 2), [], [], []
+
+    def forward(self, x):
+        self.alive.append(sum(not activation.expired() for activation in self.activations))
+        self.sizes.append(len(x))
+        hidden = self.layer(x).exp()  # whose derivative needs it
+        self.activations.append(StorageWeakRef(hidden.untyped_storage()))
+        return hidden.sin()
+
+
+def test_activations_of_one_part_at_a_time_are_kept():
+    encoder = MicroBatched(watched := Watched(), 4)
+    z = encoder(torch.randn(18, 3))
+    assert watched.sizes == [4, 4, 4, 4, 2]
+    z.square().sum().backward()
+    assert sorted(watched.sizes) == sorted([4, 4, 4, 4, 2] * 2)
+    assert watched.alive == [0] * 10
+    plain = Watched()
+    kept = [plain(part) for part in torch.randn(18, 3).split(4)]
+    assert len(kept) == 5 and plain.alive == [0, 1, 2, 3, 4], "the test would see more"
+
+
+def test_in_evaluation_every_part_is_embedded_once():
+    encoder = MicroBatched(watched := Watched(), 4)
+    with torch.no_grad():
+        x = torch.randn(6, 3)
+        torch.testing.assert_close(encoder(x), watched(x))
+    assert watched.sizes == [4, 2, 6]
+
+
+@pytest.mark.parametrize("micro_batch", [0, -2, 1.5, True, "4"])
+def test_a_part_has_a_whole_number_of_samples(micro_batch):
+    with pytest.raises(ValueError, match="micro_batch=.*give a whole number"):
+        build_clip("tiny", 16, 8, micro_batch=micro_batch)
+
+
+# the model --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """A small architecture of open_clip's own in the place of a large one."""
+    monkeypatch.setitem(retrieval.MODELS, "ViT-S-32-alt", (256, 224))
+    return "ViT-S-32-alt"
+
+
+def test_published_weights_give_open_clips_own_embeddings(published, tmp_path):
+    torch.manual_seed(0)
+    original = open_clip.create_model(published, force_quick_gelu=True).eval()
+    original.text_projection.data.normal_(std=0.1)
+    torch.save(original.state_dict(), tmp_path / "weights.pt")
+    model = build_clip(published, 224, 256, pretrained=str(tmp_path / "weights.pt")).eval()
+    texts = ["a cat", "two dogs on a green lawn"]
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        z = model.encode({"image": images, "caption": captioned.tokens(texts)})
+        torch.testing.assert_close(z["image"], original.encode_image(images), rtol=1e-4, atol=1e-4)
+        wanted = original.encode_text(open_clip.tokenize(texts))
+    assert wanted.std() > 0.3
+    torch.testing.assert_close(z["caption"], wanted, rtol=1e-4, atol=1e-4)
+    assert model.logit_scale == original.logit_scale
+
+
+def test_the_papers_backbones_have_the_stated_widths_and_sizes_and_openais_weights():
+    assert set(retrieval.MODELS) == {"ViT-B-16", "ViT-L-14", "ViT-L-14-336"}
+    for name, (width, size) in retrieval.MODELS.items():
+        known = open_clip.get_model_config(name)
+        assert (known["embed_dim"], known["vision_cfg"]["image_size"]) == (width, size)
+        weights = open_clip.get_pretrained_cfg(name, "openai")
+        assert weights["quick_gelu"] and weights["url"].startswith("https://openaipublic.azureedge.net/clip/")
+
+
+def test_weights_that_cannot_be_had_and_a_model_that_does_not_fit_are_named(published, monkeypatch, caplog):
+    def unreachable(*arguments, **options):
+        raise OSError("no connection")
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", unreachable)
+    for arguments, options, said in [
+        (
+            ("ViT-B-16", 224, 512),
+            {"pretrained": "openai"},
+            "'openai': the weights of ViT-B-16 cannot be loaded",
+        ),
+        ((published, 224, 256), {"pretrained": "none.pt"}, "'none.pt': the weights of .* cannot"),
+        (("ViT-L-14-336", 224, 768), {}, "takes images of 336 pixels, and these have 224"),
+        (("ViT-B-16", 224, 128), {}, "embedding_dim=128: ViT-B-16 gives 512"),
+        (("auto", 224, 512), {}, "encoder='auto' is unknown: choose one of tiny, ViT-B-16"),
+        (("tiny", 16, 8), {"pretrained": "openai"}, "there are no weights for 'tiny'"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            build_clip(*arguments, **options)
+
+
+def test_the_model_before_training_can_be_had_again():
+    torch.manual_seed(5)
+    model = build_clip("tiny", 16, 8, micro_batch=3)
+    before = {n.replace(".encoder.", "."): p.clone() for n, p in model.named_parameters()}
+    for p in model.parameters():
+        p.data.add_(1)
+    state = torch.get_rng_state()
+    again = dict(model.untrained().named_parameters())
+    assert again.keys() == before.keys() and all(torch.equal(p, again[n]) for n, p in before.items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# the loss ---------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_both_directions():
+    model = build_clip("tiny", 16, 8)
+    z = {m: torch.randn(6, 8) for m in ("image", "caption")}
+    found = Contrastive(model).losses(retrieval.Embedded(z), None)["contrastive"].item()
+    wanted = 0.0
+    for a, b in (("image", "caption"), ("caption", "image")):
+        for i in range(6):
+            cosines = [F.cosine_similarity(z[a][i], z[b][j], dim=0) for j in range(6)]
+            terms = [math.exp(model.logit_scale.exp().item() * c.item()) for c in cosines]
+            wanted -= math.log(terms[i] / sum(terms)) / 12
+    assert found == pytest.approx(wanted, rel=1e-4)
+    collapsed = {m: torch.ones(6, 8) for m in z}
+    loss = Contrastive(model).losses(retrieval.Embedded(collapsed), None)["contrastive"]
+    assert loss.item() == pytest.approx(math.log(6), rel=1e-5)
+
+
+def test_in_mixed_precision_the_loss_is_computed_in_single_precision():
+    z = {m: torch.randn(6, 8).bfloat16() for m in ("image", "caption")}
+    paradigm = Contrastive(build_clip("tiny", 16, 8))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = paradigm.losses(retrieval.Embedded(z), None)["contrastive"]
+    plain = paradigm.losses(retrieval.Embedded({m: x.float() for m, x in z.items()}), None)["contrastive"]
+    assert mixed.dtype == torch.float32 and torch.equal(mixed, plain)
+
+
+def test_the_scale_stays_at_100_and_can_leave_it_again():
+    data = pictures(8)
+    model = build_clip("tiny", 16, 8)
+    model.logit_scale.data.fill_(9.0)
+    batch = data.train.batch(torch.arange(8))
+    batch["inputs"] = data.train.prepare(batch["inputs"])
+    list(Contrastive(model).updates(batch, None, torch.Tensor.backward))
+    assert model.logit_scale.exp().item() == pytest.approx(100, rel=1e-5)
+    model.zero_grad()
+    list(Contrastive(model).updates(batch, None, torch.Tensor.backward))
+    assert model.logit_scale.grad.abs() > 0
+
+
+# the task in the loop ---------------------------------------------------------------------------------------
+
+
+def test_a_record_has_recall_of_every_caption_on_every_split_and_before_training():
+    data = pictures(40, captions=3, folds=5)
+    kept = {}
+    record = fit(CONFIG, data=data, progress=False, on_epoch=lambda e, m: kept.update({e: scores(m, data)}))
+    names = {f"{q}/{d}" for d in ("image-caption", "caption-image") for q in ("R@1", "R@5", "R@10")}
+    for split in ("train", "validation", "test"):
+        assert {f"{split}/{name}" for name in names} <= set(record.metrics)
+    assert {f"test/{p}{n}" for p in ("fold_", "zero_shot_", "zero_shot_fold_") for n in names} <= set(
+        record.metrics
+    )
+    assert not [name for name in record.metrics if name.startswith(("train/fold", "validation/fold"))]
+    for prefix, values in (("zero_shot_", kept[0]), ("", kept[record.selected_epoch])):
+        for name, value in values.items():
+            assert record.metrics[f"test/{prefix}{name}"] == pytest.approx(value, abs=1e-5)
+    assert {"test/modality_gap/image-caption", "test/zero_shot_modality_gap/image-caption"} <= set(
+        record.metrics
+    )
+    series = record.series["validation/mean_recall/both"]
+    assert record.selected_epoch == 1 + series.index(max(series)) and len(series) == 2
+
+
+def scores(model, data):
+    """Recall on the test split, apart from the task."""
+    images = encode(model, data.test).embeddings["image"]
+    every = data.test.all_captions()
+    captions = encode(model, every, modalities=("caption",)).embeddings["caption"]
+    owner = every.factors["image"]
+    return recalls(images, captions, owner) | fold_recalls(images, captions, owner, 5)
+
+
+def test_a_large_training_split_is_measured_on_a_fixed_sample(monkeypatch):
+    monkeypatch.setattr(retrieval, "LARGEST_SPLIT", 10)
+    data = pictures(40)
+    config = replace(CONFIG, epochs=1)
+    record = fit(config, data=data, progress=False)
+    assert record.metrics["train/R@10/image-caption"] == 1.0, "all of ten"
+    assert record == fit(config, data=data, progress=False)
+
+
+def test_the_papers_protocol_scores_the_test_images_that_fill_batches():
+    config = replace(CONFIG, epochs=1, batch_size=16, paper_protocol=True)
+    record = fit(config, data=pictures(40, captions=2), progress=False)
+    assert record.split_sizes["test_selected"] == 32
+    wanted = set(record.metrics) & {f"test_selected/R@{k}/image-caption" for k in (1, 5, 10)}
+    assert len(wanted) == 3
+
+
+@pytest.mark.parametrize("micro_batch", [None, 7])
+def test_a_resumed_run_gives_the_record_of_one_that_was_not_stopped(tmp_path, micro_batch):
+    config = replace(CONFIG, encoder_options={"micro_batch": micro_batch}, regularizer=GeometryRegularizer())
+    data = pictures(40, captions=2)
+    with pytest.raises(Stopped):
+        fit(config, data=data, progress=False, checkpoint=tmp_path / "c.pt", stop=lambda: True)
+    resumed = fit(config, data=data, progress=False, checkpoint=tmp_path / "c.pt")
+    assert resumed == fit(config, data=data, progress=False)
+
+
+@pytest.mark.parametrize("depth", ["logits", "hidden"])
+def test_another_depth_than_the_projected_embedding_is_refused(depth):
+    config = replace(CONFIG, depth=depth, regularizer=GeometryRegularizer())
+    with pytest.raises(ValueError, match=f"depth='{depth}'.*use"):
+        fit(config, data=pictures(24), progress=False)
+
+
+# recipes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["flickr30k", "coco"])
+def test_recipes_are_blips_optimization_of_the_papers_backbones(name):
+    published = {
+        "epochs": 6,
+        "batch_size": 256,
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
+        "schedule": "cosine",
+    }
+    for ending, encoder, rate, size in [
+        ("", "ViT-B-16", 1e-5, 224), ("_l14", "ViT-L-14", 5e-6, 224), ("_l14_336", "ViT-L-14-336", 5e-6, 336),
+    ]:  # fmt: skip
+        config = RECIPES[name + ending].config
+        assert {field: getattr(config, field) for field in published} == published
+        assert (config.dataset, config.task, config.encoder) == (name, "retrieval", encoder)
+        assert config.learning_rate == rate and config.encoder_options["pretrained"] == "openai"
+        assert config.dataset_options.get("image_size", 224) == size
+        assert (config.embedding_dim, size) == retrieval.MODELS[encoder]
+        assert config.encoder_options["checkpointing"] and config.encoder_options["micro_batch"] < 256
+        told = deviations(config)
+        assert set(DEVIATIONS) < set(told) and "recipe for retrieval is not public" in told[0]
+        assert not [line for line in told if "in the reference it is" in line]
+    assert len(BACKBONES) == 3
+
+
+def test_what_a_run_changes_is_told():
+    config = RECIPES["coco"].config
+    plain = set(deviations(config))
+    for changed, said in [
+        (replace(config, learning_rate=1e-4), "learning_rate is 0.0001; in the reference it is 1e-05"),
+        (replace(config, encoder_options={}), "starts from other weights than OpenAI's"),
+        (recipe("coco", regularizer=GeometryRegularizer(0.25)), "dispersion_weight=0.25"),
+    ]:
+        (line,) = set(deviations(changed)) - plain
+        assert said in line
+    stand_in = recipe("coco", dataset_options={"source": "stand_in"}, epochs=3)
+    assert (stand_in.encoder, stand_in.epochs, stand_in.encoder_options) == ("tiny", 3, {})
+    assert any("'tiny', from random weights" in line for line in deviations(stand_in))
+
+
+def test_the_command_learns_on_stand_ins_far_above_chance(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("GEOMREG_DATA", str(tmp_path / "data"))
+    command = ["coco", "--source", "stand_in", "--seeds", "0", "--arms", "baseline", "--device", "cpu"]
+    assert benchmarks.main([*command, "--out", str(tmp_path)]) == 0
+    out, _ = capfd.readouterr()
+    assert "recipe for retrieval is not public" in out and "numbers mean nothing" in out
+    (path,) = tmp_path.glob("coco-*/contrastive/seed0/baseline.json")
+    metrics = Record.load(path).metrics
+    for direction in ("image-caption", "caption-image"):
+        for k in (1, 5):  # of 100 images
+            chance = k / 100
+            assert metrics[f"test/R@{k}/{direction}"] > 5 * chance
+            assert metrics[f"test/R@{k}/{direction}"] > 3 * metrics[f"test/zero_shot_R@{k}/{direction}"]
+            assert metrics[f"test/fold_R@{k}/{direction}"] > metrics[f"test/R@{k}/{direction}"]
