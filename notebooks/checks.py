@@ -443,6 +443,35 @@ def masked_dispersion(answer) -> bool:
     return verdict(first_problem(answer, cases), "absent samples are neither seen nor moved.")
 
 
+def mixing(answer) -> bool:
+    """Exercise 4 of notebook 05: alpha of the shortest alpha * g_inter + (1 - alpha) * g_disp."""
+
+    def cases(f):
+        def alpha(first, second):
+            return scalar(f(torch.tensor(first), torch.tensor(second))).item()
+
+        orthogonal = alpha([3.0, 0.0], [0.0, 1.0])
+        if abs(orthogonal - 0.9) < 1e-5:
+            yield "alpha belongs to g_inter: for (3, 0) and (0, 1) it is 0.1, and yours is that of g_disp."
+        if not abs(orthogonal - 0.1) < 1e-5:
+            yield f"for g_inter = (3, 0) and g_disp = (0, 1) alpha is 0.1, and yours is {orthogonal:.4f}."
+        for first, second, wanted in (([1.0, 0.0], [5.0, 0.0], 1), ([5.0, 0.0], [1.0, 0.0], 0)):
+            got = alpha(first, second)
+            if not abs(got - wanted) < 1e-5:
+                yield (
+                    f"for g_inter = {first} and g_disp = {second} the shorter one alone is shortest: alpha "
+                    f"is {wanted}, and yours is {got:.4f}. Keep it between 0 and 1."
+                )
+        silent = alpha([0.0, 0.0], [1.0, 2.0])
+        if not abs(silent - 1) < 1e-5:
+            yield f"if g_inter is zero, alpha = 1 gives the zero vector, and yours is {silent:.4f}."
+        equal = alpha([0.3, 0.4], [0.3, 0.4])
+        if not abs(equal - 0.5) < 1e-5:
+            yield f"for two equal gradients return 0.5; yours is {equal:.4f}."
+
+    return verdict(first_problem(answer, cases), "the shorter gradient weighs more, and zero weighs all.")
+
+
 # Notebook 07
 
 

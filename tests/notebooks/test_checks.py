@@ -62,6 +62,32 @@ def test_masked_dispersion_names_the_mistake(sentence, capsys):
     assert sentence in capsys.readouterr().out
 
 
+def shortest(g_inter, g_disp, limit=(0.0, 1.0), equal=0.5):
+    apart = g_disp - g_inter
+    return (apart @ g_disp / (apart @ apart)).clamp(*limit) if apart.any() else torch.tensor(equal)
+
+
+MIXING_MISTAKES = {
+    "put your own code": lambda first, second: None,
+    "yours is that of g_disp": lambda first, second: 1 - shortest(first, second),
+    "alpha is 0.1, and yours is 0.5": lambda first, second: torch.tensor(0.5),
+    "Keep it between 0 and 1": lambda first, second: shortest(first, second, limit=(-9.0, 9.0)),
+    "alpha is 0.1, and yours is nan": lambda first, second: torch.tensor(float("nan")),
+    "for two equal gradients return 0.5": lambda first, second: shortest(first, second, equal=0.0),
+    "if g_inter is zero": lambda first, second: shortest(first, second) if first.any() else torch.tensor(0.0),
+}
+
+
+@pytest.mark.parametrize("sentence", MIXING_MISTAKES)
+def test_mixing_names_the_mistake(sentence, capsys):
+    assert not checks.mixing(MIXING_MISTAKES[sentence])
+    assert sentence in capsys.readouterr().out
+
+
+def test_mixing_accepts_a_right_answer():
+    assert checks.mixing(shortest)
+
+
 def test_masked_dispersion_accepts_a_right_answer():
     assert checks.masked_dispersion(lambda z, p: dispersion(z[p]) if p.sum() > 1 else 0 * z.sum())
 
