@@ -14,6 +14,7 @@ Ten seeds each, and twenty for the rows of ``HEADLINE``.
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -21,9 +22,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from geomreg_mini.records import Record
+import torch
+
+from geomreg_mini.data import load
+from geomreg_mini.records import Record, write_atomically
 from geomreg_mini.regularizer import GeometryRegularizer
-from geomreg_mini.training import TrainConfig
+from geomreg_mini.training import TrainConfig, fit
 
 from .paper import FIGURE_7, FIGURE_8, TABLE_1
 from .sweeps import UNSEEN_SPEAKERS, command, markdown, paired_gains, recorded, work_through
@@ -79,13 +83,14 @@ COLUMNS = {
     "mean cosine, image": "test/mean_cosine/image",
     "effective rank, audio": "test/effective_rank/audio",
 }
+SHOWN = ("fused", "would have seen, fused", "audio alone", "image alone", "image, k-NN", "drift",
+         "pairs outside the band", "alpha")  # fmt: skip
+FORMS = "forms.csv"  # beside the records
 WATCHED = {"dose": "dose", "active": "pairs outside the band", "alpha": "alpha"}
 
 
 def run_cell(paradigm: str, seed: int, settings: Sequence[str], folder: Path) -> int:
     """Train what is not recorded of these settings; return their number."""
-    from geomreg_mini.data import load
-
     data = load("digits", seed=seed, **UNSEEN_SPEAKERS["dataset_options"])
     for name in settings:
         config = TrainConfig(
@@ -108,6 +113,51 @@ def run_settings(folder: str | Path, *, jobs: int = 2) -> None:
     """Train what is not recorded below ``folder``, ``jobs`` processes of one thread each."""
     todo = [(*cell, Path(folder)) for cell in cells()]
     work_through(run_cell, todo, total=sum(len(names) for _, _, names, _ in todo), jobs=jobs)
+    if not (path := Path(folder) / FORMS).exists():
+        import pandas as pd
+
+        forms = [compare_forms(paradigm, seed) for seed, paradigm in product(SEEDS[:3], RATES)]
+        write_atomically(path, pd.concat(forms).to_csv(index=False, float_format="%.6g").encode())
+
+
+def compare_forms(paradigm: str, seed: int, batches: int = 4) -> pd.DataFrame:
+    """Return how close the gradients of both forms of the balance are while one of them trains.
+
+    A run with the balance at the parameters (strength 2, radius 0.25) is stopped after each epoch, and both
+    forms are differentiated at the same weights on the same ``batches`` of training samples. One row per
+    epoch and encoder: ``cosine`` of the two gradients at its parameters and ``length``, that of the form at
+    the embeddings over that of the form at the parameters.
+    """
+    import pandas as pd
+
+    data = load("digits", seed=seed, **UNSEEN_SPEAKERS["dataset_options"])
+    config = TrainConfig(
+        **UNSEEN_SPEAKERS, paradigm=paradigm, learning_rate=RATES[paradigm],
+        regularizer=pareto(2.0, 0.25, "parameters"), seed=seed,
+    )  # fmt: skip
+    index = torch.arange(batches * config.batch_size).split(config.batch_size)
+    rows = []
+
+    def look(epoch: int, model) -> None:
+        model = copy.deepcopy(model).train()
+        found: dict[tuple[str, str], list] = {}
+        for part in index:
+            z = model.encode(data.train.prepare(data.train.batch(part)["inputs"]))
+            own = {m: list(model.encoders[m].parameters()) for m in z}
+            totals = {"embeddings": pareto(2.0, 0.25)(z).total,
+                      "parameters": config.regularizer(z, parameters=own).total}  # fmt: skip
+            for (at, total), m in product(totals.items(), z):
+                gradients = torch.autograd.grad(total, own[m], retain_graph=True)
+                found.setdefault((at, m), []).append(torch.cat([g.flatten() for g in gradients]))
+        for m in z:
+            pairs = list(zip(found["embeddings", m], found["parameters", m], strict=True))
+            cosine = fmean(torch.cosine_similarity(a, b, dim=0).item() for a, b in pairs)
+            rows.append(
+                (paradigm, seed, epoch, m, cosine, fmean((a.norm() / b.norm()).item() for a, b in pairs))
+            )
+
+    fit(config, data=data, device="cpu", progress=False, on_epoch=look)
+    return pd.DataFrame(rows, columns=["paradigm", "seed", "epoch", "modality", "cosine", "length"])
 
 
 def load_settings(folder: str | Path) -> pd.DataFrame:
@@ -126,7 +176,11 @@ def load_settings(folder: str | Path) -> pd.DataFrame:
             path = Path(folder) / paradigm / f"seed{seed}" / f"{name}.json"
             if path.exists():
                 record = Record.load(path)
-                watched = {k: fmean(v) for k, v in record.series.items() if k.split("/")[1] in WATCHED}
+                watched = {
+                    key: fmean(values)
+                    for key, values in record.series.items()
+                    if key.startswith(tuple(f"train/{name}/" for name in WATCHED))
+                }
                 cell = {"paradigm": paradigm, "setting": name, "seed": seed}
                 rows.append({**cell, **record.metrics, **watched})
     frame = pd.DataFrame(rows, columns=None if rows else ["paradigm", "setting"])
@@ -238,9 +292,26 @@ def described(setting: str) -> str:
     return f"plain sum {reg.dispersion_weight:g} + {reg.anchoring_weight:g}, radius {reg.radius:g}"
 
 
+def forms_in_words(folder: str | Path) -> str:
+    """Return a sentence on how close the gradients of both forms of the balance were, from ``FORMS``."""
+    import pandas as pd
+
+    rows = pd.read_csv(Path(folder) / FORMS)
+    parts = []
+    for paradigm, part in rows.groupby("paradigm", sort=False):
+        low, mid, high = (part["length"].quantile(q) for q in (0.05, 0.5, 0.95))
+        parts.append(
+            f"{NAMES[paradigm]}: cosine {part['cosine'].median():.3f} in the median and at least "
+            f"{part['cosine'].quantile(0.05):.3f} in 95 % of cases; length {mid:.2f} times, [{low:.2f}, "
+            f"{high:.2f}] in 90 %"
+        )
+    return "At the embeddings against at the parameters. " + ". ".join(parts) + "."
+
+
 def summary(frame: pd.DataFrame) -> str:
-    """Return ``table`` in Markdown, and a line each on the paper's eighteen cells."""
-    lines = [markdown(table(frame), "digits, minus no regularizer"), ""]
+    """Return the columns of ``table`` that fit a page in Markdown, and a line on each of the paper's grids."""
+    shown = table(frame)[list(SHOWN)]
+    lines = [markdown(shown, "digits, minus no regularizer"), ""]
     fused = gains(frame, COLUMNS["fused"])
     for paradigm in RATES:
         for words, start in (("beta x tau", "beta"), ("lambda x lambda", "intra")):
