@@ -309,7 +309,7 @@ def forms_in_words(folder: str | Path) -> str:
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """Return the columns of ``table`` that fit a page in Markdown, and a line on each of the paper's grids."""
+    """Return the columns of ``table`` that fit a page, in Markdown, and a line for each grid."""
     shown = table(frame)[list(SHOWN)]
     lines = [markdown(shown, "digits, minus no regularizer"), ""]
     fused = gains(frame, COLUMNS["fused"])
