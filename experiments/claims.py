@@ -260,7 +260,8 @@ def summary(rows: pd.DataFrame) -> str:
 def beside_the_paper(rows: pd.DataFrame) -> pd.DataFrame:
     """Fused and unimodal gains under DGL as ``plots.gain_forest`` wants them, the paper's own on top.
 
-    The paper's unimodal gain is the mean of audio and visual; its gains have no interval in public text.
+    The paper's unimodal gain is the mean of audio and visual. Its Table 1 gives a spread for each row, but no
+    interval for a gain.
     """
     import pandas as pd
 

@@ -107,6 +107,16 @@ TREATED = {
 GRIDS = ("figure_7", "figure_8")  # each setting is an arm of ours; their reference row stands in Table 1
 DISTURBED = ("figure_9", "figure_10", "figure_11", "figure_12")  # each setting is a metric of ours
 ANOTHER_BASELINE = ("DCMEM", "DCMEM + DAGR")  # DCMEM is not public, so ours are on top of something else
+# Rows of Tables 4 and 7 whose arm has another name.
+ARM_OF_ROW = {
+    "none": "baseline",
+    "both": "regularized",
+    "ours": "regularized",
+    "naive align": "naive_align",
+    "VICReg-style": "vicreg",
+    "Barlow-Twins-style": "barlow_twins",
+    "unit sphere only": "unit_sphere",
+}
 PAPER_PICKS, WE_PICK = "test split picks the epoch", "validation picks the epoch"
 
 # What a comparison would need and was not seen in public: (data set or table, what is missing).
@@ -138,8 +148,7 @@ def arm_of(table: str, method: str, own: str) -> tuple[str, str] | None:
     base, _, terms = method.partition(" + ")
     arm = {"": "baseline", "DAGR": "regularized"}.get(terms, terms)
     if table in ("table_4", "table_7"):
-        arms = {"none": "baseline", "both": "regularized", "ours": "regularized"}
-        return "dgl", arms.get(method, method)
+        return "dgl", ARM_OF_ROW.get(method, method)
     if table == "table_2":
         return (own, arm) if base == "DCMEM" else None
     if table == "table_6":

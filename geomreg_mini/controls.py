@@ -13,10 +13,11 @@ over modalities m and pairs (a, b) of them. `out.dispersion` holds what an objec
 `out.active` is empty, because none has a band. Below, z are the embeddings as they come, u = z / ||z||, B is
 the number of samples that take part and D the width.
 
-The paper (DAGR, arXiv 2601.21670) names always-on alignment, VICReg, Barlow Twins, the unit sphere and
-UniAlign as controls, but no formula or weight was found; CLIP's loss, KoLeo and alignment with uniformity are
-our additions. Most were made for two views of an image behind a projection head; here the "views" are
-modalities, and there is no head.
+Table 7 of the paper (DAGR, arXiv 2601.21670v1) names four controls and their accuracies: naive alignment that
+is always on, VICReg-style, Barlow-Twins-style and the unit sphere only. Their formulas and weights were not
+seen, so the classes below follow the sources that they name. UniAlign's style, CLIP's loss, KoLeo and
+alignment with uniformity are not in that table. Most were made for two views of an image behind a projection
+head; here the "views" are modalities, and there is no head.
 """
 
 import math

@@ -9,7 +9,7 @@ from made_up_records import record_of
 
 from experiments import report
 from experiments.paper import published
-from experiments.recipes import recipe
+from experiments.recipes import RECIPES, recipe
 from experiments.report import DIRECTION, FAILED, NOT_PUBLIC, NOT_RUN, REPLICATED, compared, gains, numbers
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -312,6 +312,23 @@ def test_controls_stand_beside_the_full_regularizer():
     both = compared(frame, "table_7", "CREMA-D")
     assert row(both, "ours")["status"] == REPLICATED
     assert row(both, "VICReg-style")["status"] == NOT_RUN
+
+
+def test_each_control_of_table_7_reads_the_arm_that_the_recipe_trains():
+    arms = {
+        "naive align": "naive_align",
+        "VICReg-style": "vicreg",
+        "Barlow-Twins-style": "barlow_twins",
+        "unit sphere only": "unit_sphere",
+    }
+    assert set(arms.values()) <= set(RECIPES["crema_d"].arms)
+    frame = compared(
+        runs({arm: 60 + i + SPREAD for i, arm in enumerate(arms.values())}), "table_7", "CREMA-D"
+    )
+    assert set(frame["method"]) == {*arms, "ours"}
+    for i, (name, arm) in enumerate(arms.items()):
+        found = row(frame, name)
+        assert found["ours"] == pytest.approx(60 + i) and found["record"] == f"dgl/seed*/{arm}.json"
 
 
 def test_the_semantic_margin_is_that_of_the_joint_representation():
