@@ -7,7 +7,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from experiments import ablations, claims, paradigm_table, regimes, report, unlabeled
+from experiments import ablations, claims, paper_settings, paradigm_table, regimes, report, unlabeled
 from experiments.claims import CLAIMS, evidence, load, verdicts
 from experiments.report import DIRECTION, FAILED
 
@@ -125,6 +125,7 @@ def summaries(records, rows):
         claims.summary(rows),
         *ablations.summary(records.ablations).split("\n\n"),
         unlabeled.summary(records.unlabeled),
+        paper_settings.summary(paper_settings.load_settings(RESULTS / "paper_settings")).split("\n\n")[0],
     ]
     return tables + [paradigm_table.summary(records.table, dataset) for dataset in paradigm_table.DATASETS]
 
