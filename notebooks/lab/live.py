@@ -12,10 +12,12 @@ import ipywidgets as widgets
 from geomreg_mini.paradigms import PARADIGMS
 
 from .pictures import PANELS, memory_table, picture
-from .runs import EPOCHS, PRESETS, Run, Setting, train
+from .runs import EPOCHS, PRESETS, UNUSED, Run, Setting, train
 from .widgets import button, control, image, wrapped
 
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # the paper's are 0.1, 0.15 and 0.2
+BALANCES = [("sum (Eq. 6)", "sum"), ("Pareto (the paper's default)", "pareto")]
 TEMPERATURES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 REMEMBERED = 6
 
@@ -38,8 +40,10 @@ class Lab:
         self._lock, self._thread, self._wanted, self._quiet = threading.Lock(), None, None, False
         default, chosen, slider = Setting(), widgets.SelectionSlider, widgets.FloatSlider
         kinds = {
+            "balance": (widgets.Dropdown, {"options": BALANCES}),
             "dispersion_weight": (chosen, {"options": WEIGHTS}),
             "anchoring_weight": (chosen, {"options": WEIGHTS}),
+            "strength": (chosen, {"options": STRENGTHS}),
             "temperature": (chosen, {"options": TEMPERATURES}),
             "radius": (slider, {"min": 0, "max": 2, "step": 0.1, "readout_format": ".1f"}),
             "noise": (slider, {"min": 0, "max": 2, "step": 0.1, "readout_format": ".1f"}),
@@ -56,6 +60,8 @@ class Lab:
         self.preset_buttons = {name: button(f"Preset {name}") for name in PRESETS}
         self.images = {name: image() for name in PANELS}
         self.message, self.table = widgets.HTML(), widgets.HTML()
+        self.controls["balance"].observe(self._rest, names="value")
+        self._rest()
         for moved in self.controls.values():
             moved.observe(self._moved, names="value")
         self.train_button.on_click(self.start)
@@ -70,7 +76,8 @@ class Lab:
 
     @property
     def setting(self) -> Setting:
-        return Setting(**{name: control.value for name, control in self.controls.items()})
+        """Where the controls stand; one that rests counts as not touched."""
+        return Setting(**{name: c.value for name, c in self.controls.items() if not c.disabled})
 
     def set(self, **values) -> None:
         """Move several controls, with one run as the consequence."""
@@ -105,6 +112,12 @@ class Lab:
         if thread := self._thread:
             thread.join(timeout)
         return self._thread is None
+
+    def _rest(self, _=None) -> None:
+        """Disable the sliders that do nothing with the chosen balance."""
+        for balance, names in UNUSED.items():
+            for name in names:
+                self.controls[name].disabled = balance == self.controls["balance"].value
 
     def _moved(self, change) -> None:
         if not self._quiet:

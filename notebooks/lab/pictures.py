@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from geomreg_mini import plots
 
-from .runs import EPOCHS, Run
+from .runs import EPOCHS, UNUSED, Run
 
 DRAWN = 150  # samples in a picture of the embeddings
 
@@ -113,11 +113,12 @@ def memory_table(runs: list[Run]) -> str:
         "outside": "outside",
     }
     terms = {"dispersion": "dispersion_weight", "anchoring": "anchoring_weight", "drawn in": "dimensions"}
-    for name in ("temperature", "radius", "noise", "imbalance", "paradigm"):
+    for name in ("balance", "strength", "temperature", "radius", "noise", "imbalance", "paradigm"):
         terms[name] = name
     rows = [["run", *terms, "epochs", *numbers]]
     for k, run in reversed(list(enumerate(runs, start=1))):
-        values, now = [getattr(run.setting, name) for name in terms.values()], run.now
+        rests, now = UNUSED[run.setting.balance], run.now
+        values = ["-" if name in rests else getattr(run.setting, name) for name in terms.values()]
         last = [f"{now[key]:.2f}" for key in numbers.values()]
         rows.append([k, *(v if isinstance(v, str) else f"{v:g}" for v in values), now["epoch"], *last])
     cells = [

@@ -17,7 +17,7 @@ from geomreg_mini.evaluation import accuracies
 from geomreg_mini.geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
 from geomreg_mini.models import encode
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.regularizer import PARETO, GeometryRegularizer
 from geomreg_mini.training import TrainConfig, fit
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WORLD = {"num_classes": 3, "train_size": 300, "validation_size": 300}  # the picture of notebook 01
 EPOCHS = 60
+# Fields of a setting that do nothing with this balance: their sliders rest.
+UNUSED = {"sum": ("strength",), "pareto": ("dispersion_weight", "anchoring_weight")}
 _ONE_RUN = threading.Lock()  # torch's random numbers are global: two runs at a time would not be reproducible
 
 
@@ -32,7 +34,8 @@ _ONE_RUN = threading.Lock()  # torch's random numbers are global: two runs at a 
 class Setting:
     """Where the controls stand; see ``GeometryRegularizer`` and the toy data for units and ranges.
 
-    ``dimensions`` of the embeddings is 2 (drawn on the circle) or 3 (on the sphere).
+    ``dimensions`` of the embeddings is 2 (drawn on the circle) or 3 (on the sphere). Both weights are for
+    ``balance="sum"``; ``strength``, the paper's beta, is for ``balance="pareto"``.
     """
 
     dispersion_weight: float = 0.0
@@ -43,14 +46,26 @@ class Setting:
     imbalance: float = 0.8
     paradigm: str = "joint"
     dimensions: int = 2
+    balance: str = "sum"
+    strength: float = PARETO["strength"]
+
+    def regularizer(self) -> GeometryRegularizer:
+        """Return the regularizer of this setting.
+
+        Raises:
+            ValueError: a value out of range, or one that this balance does not use; the message names it.
+        """
+        used = ["temperature", "radius", "balance", "strength"]
+        weights = UNUSED["pareto"]  # a weight of 0 is left out with Pareto, any other is refused
+        used += weights if self.balance == "sum" else [name for name in weights if getattr(self, name)]
+        return GeometryRegularizer(**{name: getattr(self, name) for name in used})
 
     def config(self, seed: int, epochs: int) -> TrainConfig:
-        terms = self.dispersion_weight, self.anchoring_weight, self.temperature, self.radius
         return TrainConfig(
             dataset="toy",
             dataset_options={**WORLD, "noise": self.noise, "imbalance": self.imbalance},
             paradigm=self.paradigm,
-            regularizer=GeometryRegularizer(*terms),
+            regularizer=self.regularizer(),
             fusion=PARADIGMS[self.paradigm].usual_fusion,
             embedding_dim=self.dimensions,
             encoder_options={"hidden": 64},
@@ -86,7 +101,9 @@ class Run:
         """The newest row with the geometry of the newest embeddings, measured when asked for.
 
         By modality "knn/..." (accuracy of the nearest neighbors), "effective_rank/..." and "mean_cosine/...";
-        of the pairs "paired_drift" and the share "outside" the band.
+        of the pairs "paired_drift" and the share "outside" the band. With ``balance="pareto"`` also
+        "alpha/...", which the regularizer chooses for these samples as one batch; in training it chooses
+        for each batch anew.
         """
         row = dict(self.rows[-1])
         for m, z in self.embeddings.items():
@@ -95,7 +112,8 @@ class Run:
         a, b = (F.normalize(z, dim=1) for z in self.embeddings.values())
         row["paired_drift"] = paired_drift(a, b)
         row["outside"] = ((a - b).norm(dim=1) > self.setting.radius).double().mean().item()
-        return row
+        alpha = self.setting.regularizer()(self.embeddings).alpha
+        return row | {f"alpha/{m}": value.item() for m, value in alpha.items()}
 
     def history(self) -> pd.DataFrame:
         """The accuracies as a tidy frame, as ``plots.training_curves`` takes them."""
@@ -110,11 +128,15 @@ class Run:
         now = self.now
         accuracy = ", ".join(f"{m} {now[f'accuracy/{m}']:.2f}" for m in ("fused", "a", "b"))
         rank = ", ".join(f"{m} {now[f'effective_rank/{m}']:.2f}" for m in "ab")
-        return (
+        words = (
             f"Epoch {now['epoch']}. Accuracy: {accuracy}; b by its nearest neighbors {now['knn/b']:.2f}. "
             f"Effective rank (1 to {self.setting.dimensions}): {rank}. "
             f"Paired drift {now['paired_drift']:.2f}, {100 * now['outside']:.0f} % of pairs outside the band."
         )
+        if self.setting.balance == "pareto":
+            alpha = ", ".join(f"{m} {now[f'alpha/{m}']:.2f}" for m in "ab")
+            words += f" Alpha (at 1 dispersion rests): {alpha}."
+        return words
 
 
 @lru_cache(maxsize=8)

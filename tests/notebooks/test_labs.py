@@ -9,9 +9,11 @@ from pathlib import Path
 import lab as tuning_lab
 import pandas as pd
 import pytest
+import torch
 from lab import PRESETS, DigitsLab, Lab, Setting, live, train
 
 from geomreg_mini.paradigms import PARADIGMS
+from geomreg_mini.regularizer import GeometryRegularizer
 
 PATIENCE = 60  # seconds; only a hanging run takes that long
 
@@ -92,6 +94,50 @@ def test_numbers_are_of_the_embeddings_that_are_drawn(preset_runs):
     assert f"{100 * run.now['outside']:.0f} % of pairs outside" in run.words()
 
 
+def test_each_balance_builds_its_regularizer():
+    weighted = Setting(dispersion_weight=0.1, anchoring_weight=0.3, temperature=0.2, radius=0.5)
+    balanced = Setting(balance="pareto", strength=2.0, temperature=0.2, radius=0.25)
+    for setting, expected in {
+        weighted: GeometryRegularizer(0.1, 0.3, temperature=0.2, radius=0.5),
+        balanced: GeometryRegularizer(balance="pareto", strength=2.0, temperature=0.2, radius=0.25),
+    }.items():
+        assert setting.config(seed=0, epochs=1).regularizer.hyperparameters() == expected.hyperparameters()
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"balance": "pareto", "anchoring_weight": 0.3}, "anchoring_weight is for balance='sum'"),
+        ({"strength": 1.0}, "strength is for balance='pareto'"),
+        ({"balance": "Pareto"}, "balance must be one of 'sum', 'pareto'"),
+    ],
+)
+def test_a_value_that_the_balance_does_not_use_is_refused(setting, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        train(setting, epochs=1)
+
+
+def test_a_radius_nobody_exceeds_lets_dispersion_rest_too():
+    setting = Setting(balance="pareto", radius=2.0)
+    crowd = {m: (torch.tensor([1.0, 0.0]) + 0.1 * torch.randn(20, 2)).requires_grad_() for m in "ab"}
+    output = setting.regularizer()(crowd)
+    output.total.backward()
+    assert [value.item() for value in output.alpha.values()] == [1.0, 1.0]
+    assert all((z.grad == 0).all() for z in crowd.values())
+    run = train(setting, epochs=3)
+    assert run.rows == train({}, epochs=3).rows  # ordinary training, to the last digit
+    assert "0 % of pairs outside the band. Alpha (at 1 dispersion rests): a 1.00, b 1.00." in run.words()
+
+
+def test_alpha_is_that_of_the_embeddings_drawn_and_said_with_pareto_only(preset_runs):
+    run = train({"balance": "pareto", "radius": 0.25}, epochs=3)
+    alpha = run.setting.regularizer()(run.embeddings).alpha
+    assert all(0 < value < 1 for value in alpha.values())  # pairs leave this band: both terms act
+    assert [run.now[f"alpha/{m}"] for m in "ab"] == [value.item() for value in alpha.values()]
+    assert run.words().endswith(f": a {alpha['a'].item():.2f}, b {alpha['b'].item():.2f}.")
+    assert "alpha" not in preset_runs["bounded"].words().lower()
+
+
 def test_static_figures_have_a_panel_for_everything(preset_runs):
     assert len(tuning_lab.figure(preset_runs["rigid"]).axes) == 4
     sphere = train(Setting(dimensions=3), epochs=1)
@@ -118,7 +164,7 @@ def test_nothing_trains_before_a_control_moves_and_the_first_pictures_are_always
 def ends():
     """Every control at its lowest, default and highest value, and at each choice of a menu."""
     for name, control in Lab(epochs=1).controls.items():
-        if name in ("paradigm", "dimensions"):
+        if name in ("balance", "paradigm", "dimensions"):
             choices = [option[1] if isinstance(option, tuple) else option for option in control.options]
         elif hasattr(control, "options"):
             choices = [control.options[0], control.value, control.options[-1]]
@@ -130,6 +176,8 @@ def ends():
 @pytest.mark.parametrize(("name", "value"), list(ends()), ids=lambda part: str(part))
 def test_every_control_trains_at_its_ends(lab, drawn_when_trained, name, value):
     default = Setting()
+    if name == "strength":  # at rest with the default balance
+        default = replace(default, balance="pareto")
     lab.set(**{n: getattr(default, n) for n in lab.controls if n != name})
     lab.controls[name].value = value  # as a hand does it; at its default it is no move
     assert lab.wait(PATIENCE)
@@ -146,6 +194,26 @@ def test_a_preset_moves_all_controls_but_the_dimension_in_one_run(lab, without_d
     assert lab.wait(PATIENCE)
     assert lab.setting == lab.memory[-1].setting == replace(PRESETS[name], dimensions=3)
     assert lab.memory[-2].setting.noise == 1.0
+
+
+def test_sliders_that_the_balance_does_not_use_are_disabled_and_count_as_untouched(without_drawing):
+    lab = Lab(epochs=1)
+
+    def disabled():
+        return {name for name, control in lab.controls.items() if control.disabled}
+
+    assert disabled() == {"strength"}
+    lab.set(dispersion_weight=0.3, anchoring_weight=1.0)
+    assert lab.wait(PATIENCE)
+    lab.set(balance="pareto", strength=2.0)
+    assert disabled() == {"dispersion_weight", "anchoring_weight"}
+    assert lab.wait(PATIENCE)
+    assert lab.setting == lab.memory[-1].setting == Setting(balance="pareto", strength=2.0)
+    assert "Alpha (at 1 dispersion rests): a " in lab.message.value
+    assert lab.table.value.count(">-<") == 3  # two weights of the newest run, the strength of the one before
+    lab.use("bounded")
+    assert lab.wait(PATIENCE) and disabled() == {"strength"}
+    assert lab.setting == PRESETS["bounded"]
 
 
 def test_all_paradigms_can_be_chosen(lab):
