@@ -134,7 +134,8 @@ def at_parameters(parameters: list[Tensor], u: Tensor, gradients: Tensor) -> Ten
         # Sent through the encoder with length 1, so that half precision keeps it.
         size = gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
         back = torch.autograd.grad(u, trained, gradient / size, retain_graph=True, allow_unused=True)
-        rows.append(torch.cat([g.to(u.dtype).flatten() for g in back if g is not None]) * size)
+        reached = [g.to(u.dtype).flatten() for g in back if g is not None]
+        rows.append(size * torch.cat([gradient.new_zeros(1), *reached]))  # the zero serves if none is
     distributed.average(rows)
     return torch.stack(rows)
 

@@ -448,7 +448,8 @@ def mixing(answer) -> bool:
 
     def cases(f):
         def alpha(first, second):
-            return scalar(f(torch.tensor(first), torch.tensor(second))).item()
+            value = f(torch.tensor(first), torch.tensor(second))
+            return scalar(torch.tensor(value) if isinstance(value, float | int) else value).item()
 
         orthogonal = alpha([3.0, 0.0], [0.0, 1.0])
         if abs(orthogonal - 0.9) < 1e-5:

@@ -15,7 +15,7 @@ DATASETS = {
     "digits": "geomreg_mini.data.digits:load",
     "multiview_digits": "geomreg_mini.data.multiview_digits:load",
     "crema_d": "geomreg_mini.benchmarks.crema_d:load",
-    "kinetics_sounds": "geomreg_mini.benchmarks.kinetics_sounds:load",
+    "kinetics_sounds": "geomreg_mini.benchmarks.audiovisual:load_kinetics_sounds",
     "cubicc": "geomreg_mini.benchmarks.cubicc:load",
     "flickr30k": "geomreg_mini.benchmarks.captioned:load_flickr30k",
     "coco": "geomreg_mini.benchmarks.captioned:load_coco",

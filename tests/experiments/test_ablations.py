@@ -143,7 +143,7 @@ def test_a_seed_that_lacks_a_setting_is_left_out_of_that_name_alone(tmp_path):
 
 
 def test_without_records_the_command_to_run_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"python -m geomreg_mini\.experiments\.ablations"):
+    with pytest.raises(FileNotFoundError, match=r"python -m experiments\.ablations"):
         load_ablations(tmp_path)
 
 

@@ -293,7 +293,7 @@ def test_histories_are_those_of_the_records(tmp_path):
 
 
 def test_nothing_recorded_names_the_command(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run 'python -m geomreg_mini[a-z.]+ crema_d' first"):
+    with pytest.raises(FileNotFoundError, match="run 'python -m experiments.benchmarks crema_d' first"):
         load_runs(tmp_path / "crema_d")
     with pytest.raises(FileNotFoundError, match="crema_d --data split=speaker_disjoint' first"):
         load_runs(tmp_path / "crema_d-split=speaker_disjoint")

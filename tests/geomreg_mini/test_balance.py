@@ -208,6 +208,16 @@ def test_an_encoder_that_is_fixed_has_no_say_and_gets_nothing():
     assert out.alpha["b"] == 0.5 and flat(out.total, list(encoders["a"].parameters())).any()
 
 
+def test_parameters_that_do_not_reach_the_embeddings_have_no_say():
+    encoders, embeddings = world()
+    expected = call(balanced("parameters"), encoders, embeddings).alpha
+    stray = nn.Linear(2, 2).double()
+    more = {m: [*stray.parameters(), *e.parameters()] for m, e in encoders.items()}
+    assert balanced("parameters")(embeddings, None, more).alpha == expected
+    alone = {"a": more["a"], "b": list(stray.parameters())}
+    assert balanced("parameters")(embeddings, None, alone).alpha["b"] == 0.5
+
+
 @pytest.mark.parametrize("at", AT)
 def test_a_mask_equals_the_batch_of_the_present_samples(at):
     encoders, embeddings = world("abc")

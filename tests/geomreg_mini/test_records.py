@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from geomreg_mini.records import Record, config_key, current_names, rounded, write_atomically
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def record(**changes) -> Record:

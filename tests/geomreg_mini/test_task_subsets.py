@@ -19,7 +19,7 @@ from geomreg_mini.benchmarks.subset_models import TokenEncoder, build_subset_cla
 from geomreg_mini.benchmarks.subsets import LateFusion, ModalityDropout, batch_accuracy, subset_logits
 from geomreg_mini.data.corruptions import FIGURES_10_TO_12
 from geomreg_mini.evaluation import accuracy, disturbed
-from geomreg_mini.training import Stopped, TrainConfig, fit
+from geomreg_mini.training import Stopped, TrainConfig, fit, set_seed
 
 MODALITIES = tuple(RADIO)
 NAMES = ["+".join(s) for s in subsets(MODALITIES)]
@@ -252,6 +252,7 @@ def test_one_modality_is_disturbed_at_a_time_and_one_that_is_missing_is_left_out
     data = replace(radio(), corruptions=FIGURES_10_TO_12)
     for paradigm in ("modality_dropout", "unimodal"):
         config = replace(CONFIG, paradigm=paradigm, epochs=8)
+        set_seed(config.seed)
         trained = TASKS["subsets"]().build(config, data)
         metrics = fit(config, data=data, model=trained, progress=False).metrics
         plain = fit(config, data=radio(), progress=False).metrics

@@ -64,7 +64,7 @@ def test_masked_dispersion_names_the_mistake(sentence, capsys):
 
 def shortest(g_inter, g_disp, limit=(0.0, 1.0), equal=0.5):
     apart = g_disp - g_inter
-    return (apart @ g_disp / (apart @ apart)).clamp(*limit) if apart.any() else torch.tensor(equal)
+    return (apart @ g_disp / (apart @ apart)).clamp(*limit) if apart.any() else equal
 
 
 MIXING_MISTAKES = {
