@@ -292,8 +292,8 @@ def described(setting: str) -> str:
     return f"plain sum {reg.dispersion_weight:g} + {reg.anchoring_weight:g}, radius {reg.radius:g}"
 
 
-def forms_in_words(folder: str | Path) -> str:
-    """Return a sentence on how close the gradients of both forms of the balance were, from ``FORMS``."""
+def forms_in_words(folder: str | Path, frame: pd.DataFrame) -> str:
+    """Return how close both forms of the balance are: their gradients, by ``FORMS``, and what they train."""
     import pandas as pd
 
     rows = pd.read_csv(Path(folder) / FORMS)
@@ -305,7 +305,16 @@ def forms_in_words(folder: str | Path) -> str:
             f"{part['cosine'].quantile(0.05):.3f} in 95 % of cases; length {mid:.2f} times, [{low:.2f}, "
             f"{high:.2f}] in 90 %"
         )
-    return "At the embeddings against at the parameters. " + ". ".join(parts) + "."
+    changes = []
+    for beta, paradigm in product((0.2, 2.0), RATES):
+        name = f"beta{beta:g}-tau0.25"
+        both = frame[(frame["paradigm"] == paradigm) & frame["setting"].isin([name, f"{name}-parameters"])]
+        row = gains(both, COLUMNS["fused"], against=name).iloc[0]
+        changes.append(f"{NAMES[paradigm]}, beta {beta:g}: {_change(row, 100, 1)}")
+    return (
+        f"Gradients at the embeddings against those at the parameters. {'. '.join(parts)}. "
+        f"Fused accuracy trained at the parameters minus at the embeddings: {'; '.join(changes)}."
+    )
 
 
 def summary(frame: pd.DataFrame) -> str:
