@@ -120,12 +120,14 @@ def section():
 @pytest.fixture(scope="module")
 def summaries(records, rows):
     """Every table that the records' own functions print."""
+    settings = paper_settings.load_settings(RESULTS / "paper_settings")
     tables = [
         regimes.summary(records.map),
         claims.summary(rows),
         *ablations.summary(records.ablations).split("\n\n"),
         unlabeled.summary(records.unlabeled),
-        paper_settings.summary(paper_settings.load_settings(RESULTS / "paper_settings")).split("\n\n")[0],
+        *paper_settings.summary(settings).split("\n\n"),
+        paper_settings.forms_in_words(RESULTS / "paper_settings", settings),
     ]
     return tables + [paradigm_table.summary(records.table, dataset) for dataset in paradigm_table.DATASETS]
 
