@@ -89,14 +89,19 @@ FORMS = "forms.csv"  # beside the records
 WATCHED = {"dose": "dose", "active": "pairs outside the band", "alpha": "alpha"}
 
 
+def config_of(paradigm: str, seed: int, regularizer: GeometryRegularizer | None) -> TrainConfig:
+    """Return what is trained with a regularizer, or without one."""
+    return TrainConfig(
+        **UNSEEN_SPEAKERS, paradigm=paradigm, learning_rate=RATES[paradigm], regularizer=regularizer,
+        seed=seed, monitor=True,
+    )  # fmt: skip
+
+
 def run_cell(paradigm: str, seed: int, settings: Sequence[str], folder: Path) -> int:
     """Train what is not recorded of these settings; return their number."""
     data = load("digits", seed=seed, **UNSEEN_SPEAKERS["dataset_options"])
     for name in settings:
-        config = TrainConfig(
-            **UNSEEN_SPEAKERS, paradigm=paradigm, learning_rate=RATES[paradigm],
-            regularizer=SETTINGS[name], seed=seed, monitor=True,
-        )  # fmt: skip
+        config = config_of(paradigm, seed, SETTINGS[name])
         recorded(folder / paradigm / f"seed{seed}" / f"{name}.json", config, data)
     return len(settings)
 
@@ -131,10 +136,7 @@ def compare_forms(paradigm: str, seed: int, batches: int = 4) -> pd.DataFrame:
     import pandas as pd
 
     data = load("digits", seed=seed, **UNSEEN_SPEAKERS["dataset_options"])
-    config = TrainConfig(
-        **UNSEEN_SPEAKERS, paradigm=paradigm, learning_rate=RATES[paradigm],
-        regularizer=pareto(2.0, 0.25, "parameters"), seed=seed,
-    )  # fmt: skip
+    config = config_of(paradigm, seed, pareto(2.0, 0.25, "parameters"))
     index = torch.arange(batches * config.batch_size).split(config.batch_size)
     rows = []
 
@@ -243,10 +245,8 @@ def gains(frame: pd.DataFrame, metric: str, against: str = "none") -> pd.DataFra
 
 
 def _change(row, scale: float, digits: int) -> str:
-    return " ".join(
-        f"{text}{scale * value:+.{digits}f}{end}"
-        for text, value, end in (("", row["mean"], ""), ("[", row["low"], ","), ("", row["high"], "]"))
-    )
+    mean, low, high = (f"{scale * row[name]:+.{digits}f}" for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -423,7 +423,7 @@ def watched_figure(watched: pd.DataFrame):
     from geomreg_mini import plots
 
     plots.use_style()
-    styles = plots.modality_style([name for name in HEADLINE["joint"][1:]])
+    styles = plots.modality_style(HEADLINE["joint"][1:])
     fig, axes = plt.subplots(len(RATES), 3, figsize=(11, 5.6), sharex=True, sharey="col")
     for row, paradigm in zip(axes, RATES, strict=True):
         for setting, style in styles.items():

@@ -22,7 +22,6 @@ head; here the "views" are modalities, and there is no head.
 
 import math
 from collections.abc import Callable
-from inspect import signature
 from itertools import combinations
 
 import torch
@@ -34,6 +33,7 @@ from .regularizer import (
     GeometryRegularizer,
     RegularizerOutput,
     anchoring_of_units,
+    constructor_arguments,
     dispersion_of_units,
 )
 
@@ -92,7 +92,7 @@ class _Control(nn.Module):
 
     def hyperparameters(self) -> dict:
         """Return the constructor's arguments: `type(reg)(**reg.hyperparameters())` is an equal copy."""
-        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+        return constructor_arguments(self)
 
     extra_repr = GeometryRegularizer.extra_repr
 

@@ -168,6 +168,11 @@ WEIGHTS = {"dispersion_weight": 0.1, "anchoring_weight": 0.5}  # arguments for b
 PARETO = {"balance": "sum", "strength": 0.15, "at": "embeddings"}  # arguments that say or need "pareto"
 
 
+def constructor_arguments(module: nn.Module) -> dict:
+    """Return name -> value of the constructor's arguments, which the module keeps as attributes."""
+    return {name: getattr(module, name) for name in signature(type(module)).parameters}
+
+
 class GeometryRegularizer(nn.Module):
     """Both terms for any number of modalities; no parameter, no state, nothing at inference.
 
@@ -348,7 +353,7 @@ class GeometryRegularizer(nn.Module):
 
     def hyperparameters(self) -> dict:
         """Return what this balance uses: `type(reg)(**reg.hyperparameters())` is an equal copy."""
-        values = {name: getattr(self, name) for name in signature(type(self)).parameters}
+        values = constructor_arguments(self)
         left_out = WEIGHTS if self.balance == "pareto" else PARETO
         if self.reduction is None:
             left_out = {**left_out, "reduction": None}
