@@ -17,7 +17,7 @@ Table 7 of the paper (DAGR, arXiv 2601.21670v1) names four controls and their ac
 is always on, VICReg-style, Barlow-Twins-style and the unit sphere only. Their formulas and weights were not
 seen, so the classes below follow the sources that they name. UniAlign's style, CLIP's loss, KoLeo and
 alignment with uniformity are not in that table. Most were made for two views of an image behind a projection
-head; here the "views" are modalities, and there is no head.
+head; here the "views" are modalities, without a head.
 """
 
 import math

@@ -13,7 +13,7 @@ from . import distributed
 
 FORMS = ("rbf", "cosine", "hinge", "covariance")
 HINGE_MARGIN = 1.0  # squared distance at 60 degrees; independent directions in high dimension are at 2
-SMALLEST_SCALE = 1e-12  # an embedding whose largest entry is no larger has no direction
+SMALLEST_SCALE = 1e-12  # an embedding has no direction if its largest entry is no larger
 
 
 def unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = None) -> dict[str, Tensor]:
