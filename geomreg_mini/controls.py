@@ -22,20 +22,15 @@ head; here the "views" are modalities, without a head.
 
 import math
 from collections.abc import Callable
+from inspect import signature
 from itertools import combinations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .pairs import check_embeddings, check_mask, unit_vectors
-from .regularizer import (
-    GeometryRegularizer,
-    RegularizerOutput,
-    anchoring_of_units,
-    constructor_arguments,
-    dispersion_of_units,
-)
+from .pairs import RegularizerOutput, check_at_least, check_batch, present, present_in_both, unit_vectors
+from .regularizer import GeometryRegularizer, anchoring_of_units, dispersion_of_units
 
 VICREG_EPSILON = 1e-4  # added to a variance of about 1; bounds the slope of its square root
 BATCH_NORM_EPSILON = 1e-5  # takes a feature without variance to 0 instead of 0 / 0
@@ -60,7 +55,7 @@ class _Control(nn.Module):
 
     def __init__(self, weight: float):
         super().__init__()
-        _check_at_least(0, weight=weight)
+        check_at_least(0, weight=weight)
         self.weight = weight
 
     def forward(
@@ -72,10 +67,7 @@ class _Control(nn.Module):
         and so is a pair that no sample has both of.
         """
         mask = mask or {}
-        if len(embeddings) < 2:
-            raise ValueError(f"embeddings must hold at least 2 modalities, got {list(embeddings)}.")
-        check_embeddings(embeddings, "modality")
-        check_mask(mask, embeddings)
+        check_batch(embeddings, mask)
         with torch.autocast(next(iter(embeddings.values())).device.type, enabled=False):
             points = units = unit_vectors(embeddings, "modality", mask)
             if not self.on_sphere:
@@ -92,7 +84,7 @@ class _Control(nn.Module):
 
     def hyperparameters(self) -> dict:
         """Return the constructor's arguments: `type(reg)(**reg.hyperparameters())` is an equal copy."""
-        return constructor_arguments(self)
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     extra_repr = GeometryRegularizer.extra_repr
 
@@ -135,7 +127,7 @@ class VICReg(_Control):
         on_sphere: bool = True,
     ):
         super().__init__(weight)
-        _check_at_least(0, invariance=invariance, variance=variance, covariance=covariance)
+        check_at_least(0, invariance=invariance, variance=variance, covariance=covariance)
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
         self.on_sphere = on_sphere
 
@@ -170,7 +162,7 @@ class BarlowTwins(_Control):
 
     def __init__(self, weight: float, off_diagonal: float = 0.0051):
         super().__init__(weight)
-        _check_at_least(0, off_diagonal=off_diagonal)
+        check_at_least(0, off_diagonal=off_diagonal)
         self.off_diagonal = off_diagonal
 
     def terms(self, z, mask):
@@ -234,9 +226,9 @@ class AlignUniform(_Control):
 
     def __init__(self, weight: float, alpha: float = 2.0, t: float = 2.0, uniform_weight: float = 1.0):
         super().__init__(weight)
-        _check_at_least(1, alpha=alpha)
+        check_at_least(1, alpha=alpha)
         _check_positive("t", t)
-        _check_at_least(0, uniform_weight=uniform_weight)
+        check_at_least(0, uniform_weight=uniform_weight)
         self.alpha, self.t, self.uniform_weight = alpha, t, uniform_weight
 
     def terms(self, z, mask):
@@ -260,7 +252,7 @@ class UniAlignStyle(_Control):
     def __init__(self, weight: float, t: float = 2.0, uniform_weight: float = 1.0):
         super().__init__(weight)
         _check_positive("t", t)
-        _check_at_least(0, uniform_weight=uniform_weight)
+        check_at_least(0, uniform_weight=uniform_weight)
         self.t, self.uniform_weight = t, uniform_weight
 
     def terms(self, z, mask):
@@ -271,8 +263,7 @@ class UniAlignStyle(_Control):
         present = {m: mask.get(m, everywhere) for m in z}
         shared = sum(here.int() for here in present.values()) > 1
         across = {
-            (m, "anchor"): anchoring_of_units(u, anchor, 0.0, 2, [present[m], shared])[0]
-            for m, u in z.items()
+            (m, "anchor"): anchoring_of_units(u, anchor, 0.0, 2, present[m] & shared)[0] for m, u in z.items()
         }
         return _within(lambda u: self.uniform_weight * _uniformity(u, self.t), z, mask), across
 
@@ -326,8 +317,8 @@ def _standardized(x: Tensor) -> Tensor:
 
 def _within(term: Callable[[Tensor], Tensor], z: dict[str, Tensor], mask: dict[str, Tensor]) -> dict:
     """`term` of each modality over its present samples; 0 for fewer than two."""
-    present = {m: x[mask[m]] if m in mask else x for m, x in z.items()}
-    return {m: term(x) if len(x) > 1 else (0.0 * x).sum() for m, x in present.items()}
+    rows = {m: present(x, m, mask) for m, x in z.items()}
+    return {m: term(x) if len(x) > 1 else (0.0 * x).sum() for m, x in rows.items()}
 
 
 def _across(term: Callable[[Tensor, Tensor], Tensor], z: dict[str, Tensor], mask: dict[str, Tensor]) -> dict:
@@ -335,9 +326,8 @@ def _across(term: Callable[[Tensor, Tensor], Tensor], z: dict[str, Tensor], mask
     _check_widths(z)
     values = {}
     for a, b in combinations(z, 2):
-        masks = [mask[m] for m in (a, b) if m in mask]
-        both = torch.stack(masks).all(0) if masks else slice(None)
-        values[a, b] = term(z[a][both], z[b][both])
+        both = present_in_both(a, b, mask)
+        values[a, b] = term(z[a], z[b]) if both is None else term(z[a][both], z[b][both])
     return values
 
 
@@ -349,12 +339,6 @@ def _check_widths(z: dict[str, Tensor]) -> None:
                 f"modality {name!r} has width {x.shape[1]}, but {first!r} has {reference.shape[1]}: this "
                 "objective compares modalities feature by feature, so project to one width."
             )
-
-
-def _check_at_least(least: float, **arguments: float) -> None:
-    for name, value in arguments.items():
-        if not (value >= least and math.isfinite(value)):
-            raise ValueError(f"{name} must be a finite number >= {least}, got {value}.")
 
 
 def _check_positive(name: str, value: float) -> None:

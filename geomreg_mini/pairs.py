@@ -5,15 +5,46 @@ matrix product and keep every block. Everything here expects float32 or float64.
 """
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import distributed
 
+Embeddings = dict[str, Tensor]  # modality -> (B, D), or a mask (B,)
+Parameters = Mapping[str, Iterable[Tensor]]  # modality -> parameters of its encoder
 FORMS = ("rbf", "cosine", "hinge", "covariance")
-HINGE_MARGIN = 1.0  # squared distance at 60 degrees; independent directions in high dimension are at 2
+CHOICES = {
+    "balance": ("sum", "pareto"),
+    "at": ("embeddings", "parameters"),
+    "reduction": (None, "mean", "sum"),
+}
+# Arguments of GeometryRegularizer that a balance does not use. "sum" is what ``balance`` is by default.
+UNUSED = {"pareto": ("dispersion_weight", "anchoring_weight"), "sum": ("balance", "strength", "at")}
 SMALLEST_SCALE = 1e-12  # an embedding has no direction if its largest entry is no larger
+
+
+@dataclass(frozen=True)
+class RegularizerOutput:
+    """What one call of GeometryRegularizer, or of a control, returns.
+
+    Attributes:
+        total: weighted scalar to add to the task loss.
+        dispersion: modality -> unweighted term; empty if dispersion is switched off (weight 0).
+        anchoring: (modality, modality) -> unweighted term; empty if anchoring is switched off.
+        active: (modality, modality) -> share of the paired samples outside the band, in [0, 1]; at 0
+            anchoring has nothing to pull on.
+        alpha: modality -> weight of anchoring against dispersion in [0, 1]; empty unless balance="pareto".
+    """
+
+    total: Tensor
+    dispersion: dict[str, Tensor]
+    anchoring: dict[tuple[str, str], Tensor]
+    active: dict[tuple[str, str], Tensor]
+    alpha: dict[str, Tensor] = field(default_factory=dict)
 
 
 def unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = None) -> dict[str, Tensor]:
@@ -64,48 +95,111 @@ def with_gradient(value: Tensor, tensors: list[Tensor], gradients: list[Tensor])
 
 
 @torch.no_grad()
-def dispersion_and_gradient(
-    u: Tensor, temperature: float, form: str, chunk_size: int | None
-) -> tuple[Tensor, Tensor]:
-    """Return the dispersion of unit vectors (B, D) and its gradient (B, D); both 0 if B < 2."""
+def log_mean_exp(u: Tensor, scale: float, chunk_size: int | None) -> tuple[Tensor, Tensor]:
+    """Return log mean_{i != j} exp(-||u_i - u_j||^2 / scale) of u (B, D) and its gradient; 0 if B < 2."""
     if len(u) < 2:
         return 0.0 * u.sum(), torch.zeros_like(u)
-    if form == "covariance":
-        with torch.enable_grad():
-            leaf = u.detach().requires_grad_()
-            value = squared_covariances(leaf)
-        return value.detach(), torch.autograd.grad(value, leaf)[0]
-    if form == "cosine":
-        form, temperature = "rbf", 2 * temperature
-    value, gradient = _pair_sum(u, temperature, form, chunk_size)
-    pairs = len(u) * (len(u) - 1)
-    if form == "hinge":
-        return value / pairs, gradient.mul_(1 / pairs)
+    value, gradient = _pair_sum(u, scale, None, chunk_size)
+    count = len(u) * (len(u) - 1)
     if torch.compiler.is_compiling():  # math.log would make the batch size a constant
-        return value - torch.full((), pairs, dtype=u.dtype, device=u.device).log(), gradient
-    return value - math.log(pairs), gradient
+        return value - torch.full((), count, dtype=u.dtype, device=u.device).log(), gradient
+    return value - math.log(count), gradient
+
+
+@torch.no_grad()
+def mean_squared_hinge(u: Tensor, margin: float, chunk_size: int | None) -> tuple[Tensor, Tensor]:
+    """Return mean_{i != j} max(0, margin - ||u_i - u_j||^2)^2 of u (B, D) and its gradient; 0 if B < 2."""
+    if len(u) < 2:
+        return 0.0 * u.sum(), torch.zeros_like(u)
+    value, gradient = _pair_sum(u, None, margin, chunk_size)
+    count = len(u) * (len(u) - 1)
+    return value / count, gradient.mul_(1 / count)
+
+
+def squared_covariances_and_gradient(u: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `squared_covariances` of u (B, D) and its gradient."""
+    with torch.enable_grad():
+        leaf = u.detach().requires_grad_()
+        value = squared_covariances(leaf)
+        gradient = torch.autograd.grad(value, leaf)[0]
+    return value.detach(), gradient
 
 
 def squared_covariances(u: Tensor) -> Tensor:
-    """Return the sum over feature dimensions m != n of Cov_mn^2 of unit vectors (B, D), B >= 2."""
+    """Return the sum over feature dimensions m != n of Cov_mn^2 of unit vectors (B, D); 0 if B < 2."""
+    if len(u) < 2:
+        return 0.0 * u.sum()  # keeps the graph, so that backward() works on any batch
     centered = u - u.mean(0)
     covariance = centered.T @ centered / (len(u) - 1)
     return covariance.square().sum() - covariance.diagonal().square().sum()
 
 
-def anchoring_gradient(ua: Tensor, ub: Tensor, radius: float, power: float, masks=()) -> Tensor:
-    """Return the gradient (B, D) at ua of mean_i max(0, ||ua_i - ub_i|| - radius)^power, minus that at ub.
+def present(x: Tensor, modality: str, mask: Embeddings) -> Tensor:
+    """Return the rows of x (B, ...) for which a sample has this modality."""
+    return x[mask[modality]] if modality in mask else x
 
-    ``masks`` are boolean (B,); only samples for which all are true count.
+
+def among_all(rows: Tensor, x: Tensor, modality: str, mask: Embeddings) -> Tensor:
+    """Return the rows of the present samples in the shape of x (B, ...), with zeros for the others."""
+    return torch.zeros_like(x).index_put((mask[modality],), rows) if modality in mask else rows
+
+
+def present_in_both(first: str, second: str, mask: Embeddings) -> Tensor | None:
+    """Return which samples have both modalities, boolean (B,), or None for all."""
+    masks = [mask[m] for m in (first, second) if m in mask]
+    return torch.stack(masks).all(0) if masks else None
+
+
+def mean(values: Tensor, present: Tensor | None) -> Tensor:
+    """Return the mean of values (B,) over the samples that are present; 0 over none."""
+    if present is None:
+        return values.sum() / max(len(values), 1)
+    return (values * present.to(values)).sum() / present.to(values).sum().clamp(min=1.0)
+
+
+def anchoring_gradients(units: Embeddings, mask: Embeddings, radius: float, power: float) -> Embeddings:
+    """Return modality -> gradient (B, D) at its unit vectors of anchoring's mean over pairs of modalities."""
+    gradients, couples = {m: torch.zeros_like(u) for m, u in units.items()}, list(combinations(units, 2))
+    for a, b in couples:
+        difference, both = units[a] - units[b], present_in_both(a, b, mask)
+        distance = torch.linalg.vector_norm(difference, dim=1)
+        outside, count = distance > radius, max(len(distance), 1)
+        if both is not None:
+            outside, count = outside & both, both.sum().clamp(min=1)
+        slope = torch.where(outside, power * (distance - radius).relu() ** (power - 1) / distance, 0.0)
+        pull = (slope / count)[:, None] * difference / len(couples)
+        gradients[a], gradients[b] = gradients[a] + pull, gradients[b] - pull
+    return gradients
+
+
+def min_norm_weight(gradients: Tensor) -> Tensor:
+    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (2, N).
+
+    It is 1 if g_0 is zero, 0 if g_1 is, and 1/2 if they are equal, two zeros among them. The closed form for
+    two tasks of Sener & Koltun (arXiv 1810.04650) is this project's reading of the paper's Eq. (8).
     """
-    difference = ua - ub
-    distance = torch.linalg.vector_norm(difference, dim=1)
-    outside, count = distance > radius, max(len(distance), 1)
-    if masks:
-        paired = torch.stack(list(masks)).all(0)
-        outside, count = outside & paired, paired.sum().clamp(min=1)
-    slope = torch.where(outside, power * (distance - radius).relu() ** (power - 1) / distance, 0.0)
-    return (slope / count)[:, None] * difference
+    (first, cross), (_, second) = gradients @ gradients.T
+    apart = first + second - 2 * cross
+    equal = apart <= 16 * torch.finfo(gradients.dtype).eps * (first + second)
+    return torch.where(equal, 0.5, ((second - cross) / apart).clamp(0.0, 1.0))
+
+
+def shortest_mixtures(
+    embeddings: Embeddings, units: Embeddings, agree: Embeddings, spread: Embeddings, given: Parameters | None
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Return modality -> alpha, and the list of alpha agree + (1 - alpha) spread at the unit vectors.
+
+    Both gradients (B, D) are compared at the embeddings, or at the parameters of the encoders if given.
+    """
+    alpha, mixtures = {}, []
+    for m, u in units.items():
+        both = torch.stack([agree[m], spread[m]])
+        compared = (
+            at_embeddings(embeddings[m], u, both) if given is None else at_parameters(given[m], u, both)
+        )
+        alpha[m] = min_norm_weight(compared)
+        mixtures.append(torch.lerp(both[1], both[0], alpha[m]))
+    return alpha, mixtures
 
 
 def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor) -> Tensor:
@@ -121,7 +215,7 @@ def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor) -> Tensor:
     return (relative[:, None] * (gradients - along * u)).flatten(1)
 
 
-def at_parameters(parameters: list[Tensor], u: Tensor, gradients: Tensor) -> Tensor:
+def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor) -> Tensor:
     """Return gradients (K, B, D) at u as gradients (K, P) at an encoder's P parameters, means over processes.
 
     Parameters that are fixed, or that do not reach u, are left out; if none is left, the gradients are zero.
@@ -140,21 +234,23 @@ def at_parameters(parameters: list[Tensor], u: Tensor, gradients: Tensor) -> Ten
     return torch.stack(rows)
 
 
-def _pair_sum(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> tuple[Tensor, Tensor]:
-    """Return the sum over the pairs i != j (its log if "rbf") and its gradient (B, D).
+def _pair_sum(
+    u: Tensor, scale: float | None, margin: float | None, chunk_size: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return log sum exp(-d_ij^2 / scale), or sum max(0, margin - d_ij^2)^2, over i != j, and its gradient.
 
     With w_ij = d term / d d_ij^2, which is symmetric, d term / d u_i = 4 sum_j w_ij (u_i - u_j).
     """
     squares = u.square().sum(1)  # differ from 1 for zero vectors only
     if chunk_size is None:
-        return _block(u, squares, 0, len(u), temperature, form)
+        return _block(u, squares, 0, len(u), scale, margin)
     starts, gradient, values = range(0, len(u), chunk_size), torch.empty_like(u), []
     for start in starts:
         stop = min(start + chunk_size, len(u))
-        value, gradient[start:stop] = _block(u, squares, start, stop, temperature, form)
+        value, gradient[start:stop] = _block(u, squares, start, stop, scale, margin)
         values.append(value)
     values = torch.stack(values)
-    if form == "hinge":
+    if margin is not None:
         return values.sum(), gradient
     log_sum = values.logsumexp(0)
     for start, share in zip(starts, (values - log_sum).exp(), strict=True):
@@ -163,22 +259,45 @@ def _pair_sum(u: Tensor, temperature: float, form: str, chunk_size: int | None) 
 
 
 def _block(
-    u: Tensor, squares: Tensor, start: int, stop: int, temperature: float, form: str
+    u: Tensor, squares: Tensor, start: int, stop: int, scale: float | None, margin: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the sum over pairs with i in [start, stop) and its gradient at these u_i, in one such block."""
+    """Return the sum over pairs whose first index is in [start, stop), and its gradient at these u_i."""
     rows = u[start:stop]
     distance = (squares[start:stop, None] + squares).addmm_(rows, u.T, alpha=-2).clamp_(min=0.0)
     distance.diagonal(start).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
-    if form == "hinge":
-        weight = distance.neg_().add_(HINGE_MARGIN).clamp_(min=0.0)
+    if margin is not None:
+        weight = distance.neg_().add_(margin).clamp_(min=0.0)
         value, slope = weight.square().sum(), -2.0
     else:
-        weight = distance.div_(-temperature)
+        weight = distance.div_(-scale)
         largest = weight.max()
         total = weight.sub_(largest).exp_().sum()
-        value, slope = largest + total.log(), -1 / (temperature * total)
+        value, slope = largest + total.log(), -1 / (scale * total)
     gradient = torch.addmm(weight.sum(1, keepdim=True) * rows, weight, u, alpha=-1)
     return value, gradient.mul_(4 * slope)
+
+
+def check_arguments(regularizer: nn.Module) -> None:
+    """Raise ValueError unless the arguments of a GeometryRegularizer are in range and used by its balance."""
+    for name in ("dispersion_weight", "anchoring_weight", "strength"):
+        check_at_least(0, **{name: getattr(regularizer, name)})
+    check_dispersion_arguments(regularizer.temperature, regularizer.form, regularizer.chunk_size)
+    check_anchoring_arguments(regularizer.radius, regularizer.power)
+    for name, known in CHOICES.items():
+        if (value := getattr(regularizer, name)) not in known:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}.")
+    balance = regularizer.balance
+    for name in UNUSED[balance]:
+        if getattr(regularizer, name) != getattr(type(regularizer), name):
+            other = "sum" if balance == "pareto" else "pareto"
+            raise ValueError(f"{name} is for balance={other!r}: leave it out with balance={balance!r}.")
+
+
+def check_at_least(least: float, **arguments: float) -> None:
+    """Raise ValueError unless all arguments are finite numbers of at least ``least``."""
+    for name, value in arguments.items():
+        if not (value >= least and math.isfinite(value)):
+            raise ValueError(f"{name} must be a finite number >= {least}, got {value}.")
 
 
 def check_dispersion_arguments(temperature: float, form: str, chunk_size: int | None) -> None:
@@ -216,8 +335,11 @@ def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: boo
             )
 
 
-def check_mask(mask: dict[str, Tensor], embeddings: dict[str, Tensor]) -> None:
-    """Raise ValueError unless the mask is boolean (B,) for modalities that there are."""
+def check_batch(embeddings: Embeddings, mask: Embeddings, equal_widths: bool = False) -> None:
+    """Raise ValueError unless there are two modalities that fit, and a boolean mask (B,) for some of them."""
+    if len(embeddings) < 2:
+        raise ValueError(f"embeddings must hold at least 2 modalities, got {list(embeddings)}.")
+    check_embeddings(embeddings, "modality", equal_widths)
     for name, present in mask.items():
         if name not in embeddings:
             raise ValueError(f"mask names modality {name!r}, but the embeddings are {list(embeddings)}.")
@@ -227,6 +349,13 @@ def check_mask(mask: dict[str, Tensor], embeddings: dict[str, Tensor]) -> None:
                 f"mask of modality {name!r} must be torch.bool of shape {expected}, got {present.dtype} "
                 f"of shape {got}."
             )
+
+
+def check_parameters(given: Iterable[str], embeddings: Embeddings, at: str) -> None:
+    """Raise ValueError unless parameters are given for all modalities, or for none if ``at`` needs none."""
+    wanted = set(embeddings) if at == "parameters" else set()
+    if set(given) != wanted:
+        raise ValueError(f"at={at!r} takes the parameters of {sorted(wanted)}, got {sorted(given)}.")
 
 
 def _check_finite(scales: dict[str, Tensor], kind: str) -> None:

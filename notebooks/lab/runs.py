@@ -17,7 +17,7 @@ from geomreg_mini.evaluation import accuracies
 from geomreg_mini.geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
 from geomreg_mini.models import encode
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.regularizer import PARETO, GeometryRegularizer
+from geomreg_mini.regularizer import GeometryRegularizer
 from geomreg_mini.training import TrainConfig, fit
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Setting:
     paradigm: str = "joint"
     dimensions: int = 2
     balance: str = "sum"
-    strength: float = PARETO["strength"]
+    strength: float = GeometryRegularizer.strength
 
     def regularizer(self) -> GeometryRegularizer:
         """Return the regularizer of this setting.

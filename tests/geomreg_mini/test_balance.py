@@ -15,8 +15,8 @@ from torch import nn
 
 from geomreg_mini import GeometryRegularizer, anchoring, dispersion
 from geomreg_mini.models import build_model
+from geomreg_mini.pairs import min_norm_weight
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.regularizer import min_norm_weight
 from geomreg_mini.training import TrainConfig, fit
 
 RADIUS, STRENGTH = 0.2, 0.3

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from geomreg_mini import GeometryRegularizer, anchoring, dispersion
-from geomreg_mini.pairs import FORMS, HINGE_MARGIN
+from geomreg_mini.pairs import FORMS
 
 PAIR_FORMS = ("rbf", "cosine", "hinge")
 seeds = st.integers(0, 2**32 - 1)
@@ -48,7 +48,7 @@ def loop_dispersion(z, temperature, form):
     if form == "cosine":
         return torch.stack([(-(1 - c) / temperature).exp() for c in cosines]).mean().log()
     if form == "hinge":
-        return torch.stack([(HINGE_MARGIN - d).clamp(min=0) ** 2 for d in squared]).mean()
+        return torch.stack([(1 - d).clamp(min=0) ** 2 for d in squared]).mean()
     covariance = torch.cov(torch.stack(u).T)
     return sum(
         covariance[m, n] ** 2 for m in range(len(covariance)) for n in range(len(covariance)) if m != n
