@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomreg_mini import distributed
-from geomreg_mini.records import Record
-from geomreg_mini.training import TrainConfig, fit, versions
+from geomreg_mini.records import Record, versions
+from geomreg_mini.training import TrainConfig, fit
 
 if TYPE_CHECKING:
     import pandas as pd

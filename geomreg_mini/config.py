@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 
 from .benchmarks import TASKS
 from .controls import CONTROLS
-from .records import config_key
+from .records import config_key, plain
 from .regularizer import GeometryRegularizer
 
 REGULARIZERS: dict[str, type[nn.Module]] = {"GeometryRegularizer": GeometryRegularizer, **CONTROLS}
@@ -98,7 +99,9 @@ class TrainConfig:
     optimizer: str = "sgd"
     monitor: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, plain(getattr(self, f.name)))
         if self.task not in TASKS:
             raise ValueError(f"task={self.task!r} is unknown: choose one of {', '.join(TASKS)}.")
         for name, known in [
@@ -115,7 +118,7 @@ class TrainConfig:
                 )
         for name in ("epochs", "batch_size", "evaluate_every", "embedding_dim"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ValueError(f"{name}={value!r}: give a whole number of at least 1.")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate!r}: give a positive number.")
@@ -124,6 +127,11 @@ class TrainConfig:
         if self.regularizer is not None and type(self.regularizer).__name__ not in REGULARIZERS:
             known = ", ".join(REGULARIZERS)
             raise ValueError(f"regularizer={self.regularizer!r}: give None or one of {known}.")
+        for name, value in self.to_dict().items():  # or training would end in a record that cannot be written
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name}={value!r} cannot be written as JSON ({error}).") from error
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it, a copy; the regularizer becomes its class name and constructor arguments."""

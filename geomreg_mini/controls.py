@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .pairs import RegularizerOutput, check_at_least, check_batch, present, present_in_both, unit_vectors
+from .records import plain
 from .regularizer import GeometryRegularizer, anchoring_of_units, dispersion_of_units
 
 VICREG_EPSILON = 1e-4  # added to a variance of about 1; bounds the slope of its square root
@@ -57,6 +58,9 @@ class _Control(nn.Module):
         super().__init__()
         check_at_least(0, weight=weight)
         self.weight = weight
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
 
     def forward(
         self, embeddings: dict[str, Tensor], mask: dict[str, Tensor] | None = None

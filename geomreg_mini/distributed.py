@@ -178,7 +178,9 @@ def connect(model: nn.Module) -> list:
         for m, encoder in list(model.encoders.items()):
             model.encoders[m] = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
 
-    def gathered(encoder: nn.Module, inputs, z: Tensor) -> Tensor:
-        return gather(z) if encoder.training else z
+    def gathered(encoder: nn.Module, inputs: tuple, z: Tensor | tuple[Tensor, ...]) -> Tensor | tuple:
+        if not encoder.training:
+            return z
+        return gather(z) if torch.is_tensor(z) else tuple(map(gather, z))
 
     return [encoder.register_forward_hook(gathered) for encoder in model.encoders.values()]

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from .data.corruptions import KINDS, chosen, corrupted, fitting, missing
 from .models import Encoded, encode
+from .pairs import RegularizerOutput, float64
 
 if TYPE_CHECKING:
     from .paradigms import Paradigm
@@ -27,7 +28,7 @@ BATCH = 128  # samples that are fused or disturbed at a time; no result depends 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Share of samples whose largest logit is the label's; logits (N, C), labels (N,)."""
-    return (logits.argmax(dim=1) == labels).double().mean().item()
+    return float64(logits.argmax(dim=1) == labels).mean().item()
 
 
 @torch.no_grad()
@@ -159,7 +160,7 @@ def linear_probe(
     labels = [part.labels.cpu().numpy() for part in (train, validation, test)]
     metrics = {}
     for m in train.embeddings:
-        z = [part.embeddings[m].double().cpu().numpy() for part in (train, validation, test)]
+        z = [part.embeddings[m].cpu().double().numpy() for part in (train, validation, test)]
         probes = [
             make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(z[0], labels[0])
             for c in penalties
@@ -241,3 +242,46 @@ def paired_interval(
     widening = t.ppf(1 - tail, n - 1) / norm.ppf(1 - tail) * np.sqrt(n / (n - 1))
     low, high = difference.mean() + widening * np.quantile(deviations, [tail, 1 - tail])
     return Interval(float(difference.mean()), float(low), float(high), n)
+
+
+class Monitor:
+    """What the regularizer did in training, gathered step by step for the means of an epoch."""
+
+    def __init__(self) -> None:
+        # modality -> gradient at its embeddings: of all losses, and of the regularizer alone
+        self.pulls: tuple[dict, dict] = {}, {}
+        self.values: dict[str, list[Tensor]] = {}
+
+    def watch(
+        self, embeddings: Mapping[str, Tensor], seen: Mapping[str, Tensor], output: RegularizerOutput
+    ) -> None:
+        """Add up the gradients that come back to ``embeddings`` and, of them, to ``seen``, its argument.
+
+        Called after the regularizer, whose own looks at gradients must not count.
+        """
+        for pulls, tensors in zip(self.pulls, (embeddings, seen), strict=True):
+            for m, z in tensors.items():
+                if z.requires_grad:
+                    z.register_hook(partial(self._add, pulls, m))
+        for name, value in output.alpha.items():
+            self.values.setdefault(f"alpha/{name}", []).append(value)
+        for (a, b), value in output.active.items():
+            self.values.setdefault(f"active/{a}-{b}", []).append(value)
+
+    @staticmethod
+    def _add(pulls: dict, modality: str, gradient: Tensor) -> None:
+        pulls[modality] = pulls.get(modality, 0.0) + gradient.float()
+
+    def close_step(self) -> None:
+        """Take the dose of the batch just trained on; there is none if the task has no gradient."""
+        everything, own = self.pulls
+        for m, pull in own.items():
+            task = (everything[m] - pull).norm()
+            if task > 0:
+                self.values.setdefault(f"dose/{m}", []).append(pull.norm() / task)
+        self.pulls = {}, {}
+
+    def means(self) -> dict[str, float]:
+        """Return the means since the last call, by name."""
+        values, self.values = self.values, {}
+        return {name: torch.stack(each).mean().item() for name, each in values.items()}

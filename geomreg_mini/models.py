@@ -1,13 +1,14 @@
 """Encoders, fusion heads, the classifier that joins them, and a split as a model sees it.
 
 An encoder maps one modality to embeddings of shape (B, D); a fusion maps the embeddings of all modalities to
-logits; ``MultimodalClassifier`` shows both, because the regularizer acts on the embeddings between the two.
+logits; ``MultimodalClassifier`` returns both, because the regularizer acts on the embeddings between the two.
+Called with ``hidden=True``, an encoder also returns its last hidden features (B, H), averaged over places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ class ConvEncoder(nn.Module):
         blocks = [self._block(channels, width, kernel, first_stride)]
         for source, target in [(width, 2 * width), (2 * width, 4 * width), (4 * width, embedding_dim)]:
             blocks.append(self._block(source, target, 3, 2))
-        self.blocks = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.blocks = nn.Sequential(*blocks[:-1])
+        self.last = nn.Sequential(blocks[-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
         # On a CPU this memory order makes a step about a third cheaper; the values are the same.
         self.to(memory_format=torch.channels_last)
 
@@ -44,16 +46,17 @@ class ConvEncoder(nn.Module):
         convolution = nn.Conv2d(source, target, kernel, stride, padding=kernel // 2, bias=False)
         return nn.Sequential(convolution, nn.BatchNorm2d(target), nn.ReLU(inplace=True))
 
-    @property
-    def hidden_layer(self) -> nn.Module:
-        """The block before the last; its output is (B, 4 width, h, w)."""
-        return self.blocks[2]
+    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Return embeddings (B, D), and if asked for the features (B, 4 width) of the third block."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return over_frames(lambda x: self.blocks(x.contiguous(memory_format=torch.channels_last)), x)
+        def network(x: Tensor) -> tuple[Tensor, ...]:
+            features = self.blocks(x.contiguous(memory_format=torch.channels_last))
+            return (self.last(features), over_places(features)) if hidden else (self.last(features),)
+
+        return over_frames(network, x)
 
 
-class MLPEncoder(nn.Sequential):
+class MLPEncoder(nn.Module):
     """Two hidden layers with ReLU, (B, features) to (B, D); ``nonnegative`` ends it with a ReLU as well."""
 
     def __init__(
@@ -61,14 +64,15 @@ class MLPEncoder(nn.Sequential):
     ):
         if len(shape) != 1:
             raise ValueError(f"shape={tuple(shape)}: the MLP encoder takes vectors, shape (features,).")
+        super().__init__()
         layers = [nn.Linear(shape[0], hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
-        layers.append(nn.Linear(hidden, embedding_dim))
-        super().__init__(*layers, *([nn.ReLU()] if nonnegative else []))
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Sequential(nn.Linear(hidden, embedding_dim), *([nn.ReLU()] if nonnegative else []))
 
-    @property
-    def hidden_layer(self) -> nn.Module:
-        """The second ReLU; its output is (B, hidden)."""
-        return self[3]
+    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Return embeddings (B, D), and if asked for the features (B, hidden) of the second layer."""
+        features = self.layers(x)
+        return (self.last(features), features) if hidden else self.last(features)
 
 
 class ResNet18Encoder(nn.Module):
@@ -86,40 +90,45 @@ class ResNet18Encoder(nn.Module):
             raise ValueError(f"shape={shape}: a ResNet-18 encoder takes 1 to 3 channels.")
         from torchvision.models import resnet18
 
-        self.network = resnet18(weights=None)
+        network = resnet18(weights=None)
         if shape[0] != 3:
-            self.network.conv1 = nn.Conv2d(shape[0], 64, kernel_size=7, stride=2, padding=3, bias=False)
-        self.network.fc = nn.Identity()
-        for module in self.network.modules():
+            network.conv1 = nn.Conv2d(shape[0], 64, kernel_size=7, stride=2, padding=3, bias=False)
+        for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        *stages, last, pool, _ = network.children()
+        self.stages, self.last = nn.Sequential(*stages), nn.Sequential(last, pool, nn.Flatten())
 
-    @property
-    def hidden_layer(self) -> nn.Module:
-        """The third of four stages; its output is (B, 256, h, w)."""
-        return self.network.layer3
+    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Return embeddings (B, 512), and if asked for the features (B, 256) of the third of four stages."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return over_frames(self.network, x)
+        def network(x: Tensor) -> tuple[Tensor, ...]:
+            features = self.stages(x)
+            return (self.last(features), over_places(features)) if hidden else (self.last(features),)
+
+        return over_frames(network, x)
 
 
-def over_frames(network, x: Tensor) -> Tensor:
-    """``network`` on (B, C, H, W), or on each frame of (B, C, T, H, W) with the embeddings averaged."""
+def over_frames(network: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> Tensor | tuple[Tensor, ...]:
+    """Return what ``network`` gives for (B, C, H, W), or the mean over the frames of (B, C, T, H, W)."""
     if x.ndim == 4:
-        return network(x)
-    folded = x.transpose(1, 2).flatten(0, 1)
-    return network(folded).unflatten(0, (-1, x.shape[2])).mean(dim=1)
+        results = network(x)
+    else:
+        folded = network(x.transpose(1, 2).flatten(0, 1))
+        results = tuple(z.unflatten(0, (-1, x.shape[2])).mean(dim=1) for z in folded)
+    return results[0] if len(results) == 1 else results
+
+
+def over_places(features: Tensor) -> Tensor:
+    """Return feature maps (B, C, ...) averaged over places, (B, C)."""
+    return features.flatten(2).mean(2)
 
 
 ENCODERS = {"conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder}
 
 
 class Fusion(nn.Module):
-    """Maps embeddings {modality: (B, D)} to logits (B, C).
-
-    A modality missing from the dict is absent for all samples. ``present`` maps a modality to a boolean (B,):
-    where it is False, what the encoder gave has no influence.
-    """
+    """Maps embeddings {modality: (B, D)} to logits (B, C); a modality missing from the dict is absent."""
 
     kind = ""  # its name in FUSIONS
 
@@ -134,15 +143,14 @@ class Fusion(nn.Module):
                 "use 'concat' or 'sum'."
             )
 
+    def _both(self, embeddings: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the embeddings of the first and of the second modality, with one in place of the other."""
+        (some, *_) = embeddings.values()
+        return [embeddings.get(m, some) for m in self.modalities]
+
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each modality's share of the fused logits; an empty dict where the head is not linear."""
+        """Return each modality's share of the fused logits, or an empty dict if the head is not linear."""
         return {}
-
-
-def _masked(z: Tensor, present: Tensor | None) -> Tensor:
-    # torch.where and not a product, and before any weight sees it, so that a NaN of an absent sample stays
-    # out of the logits and of every gradient.
-    return z if present is None else torch.where(present[:, None], z, torch.zeros_like(z))
 
 
 class ConcatFusion(Fusion):
@@ -158,10 +166,9 @@ class ConcatFusion(Fusion):
         """The block W_m (C, D) of each modality."""
         return dict(zip(self.modalities, self.linear.weight.split(self.embedding_dim, dim=1), strict=True))
 
-    def forward(self, embeddings, present=None):
-        present, weights = present or {}, self.weights()
-        terms = [F.linear(_masked(z, present.get(m)), weights[m]) for m, z in embeddings.items()]
-        return sum(terms) + self.linear.bias
+    def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        weights = self.weights()
+        return sum(F.linear(z, weights[m]) for m, z in embeddings.items()) + self.linear.bias
 
     def unimodal_logits(self, embeddings):
         weights, bias = self.weights(), self.linear.bias / len(self.modalities)
@@ -177,10 +184,8 @@ class SumFusion(Fusion):
         super().__init__(modalities, embedding_dim, num_classes)
         self.linears = nn.ModuleDict({m: nn.Linear(embedding_dim, num_classes) for m in self.modalities})
 
-    def forward(self, embeddings, present=None):
-        present = present or {}
-        embeddings = {m: _masked(z, present.get(m)) for m, z in embeddings.items()}
-        return sum(_masked(z, present.get(m)) for m, z in self.unimodal_logits(embeddings).items())
+    def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        return sum(self.unimodal_logits(embeddings).values())
 
     def unimodal_logits(self, embeddings):
         return {m: self.linears[m](z) for m, z in embeddings.items()}
@@ -195,25 +200,11 @@ class SharedFusion(Fusion):
         super().__init__(modalities, embedding_dim, num_classes)
         self.linear = nn.Linear(embedding_dim, num_classes)
 
-    def forward(self, embeddings, present=None):
-        present = present or {}
-        first = next(iter(embeddings.values()))
-        everyone = torch.ones(len(first), dtype=torch.bool, device=first.device)
-        counts = sum(present.get(m, everyone).to(first.dtype) for m in embeddings)
-        total = sum(_masked(z, present.get(m)) for m, z in embeddings.items())
-        return self.linear(total / counts.clamp_min(1)[:, None])
+    def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        return self.linear(sum(embeddings.values()) / len(embeddings))
 
     def unimodal_logits(self, embeddings):
         return {m: self.linear(z) for m, z in embeddings.items()}
-
-
-def _swapped(first: Tensor | None, second: Tensor | None, present: Tensor | None) -> Tensor:
-    """``first``, and ``second`` in its place wherever the first is absent."""
-    if first is None:
-        return second
-    if second is None or present is None:
-        return first
-    return torch.where(present[:, None], first, second)
 
 
 class GatedFusion(Fusion):
@@ -232,12 +223,8 @@ class GatedFusion(Fusion):
         )
         self.linear = nn.Linear(embedding_dim, num_classes)
 
-    def forward(self, embeddings, present=None):
-        present = present or {}
-        x, y = self.modalities
-        projected = {m: self.projections[m](_masked(z, present.get(m))) for m, z in embeddings.items()}
-        gate = _swapped(projected.get(x), projected.get(y), present.get(x))
-        value = _swapped(projected.get(y), projected.get(x), present.get(y))
+    def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        gate, value = self._both({m: self.projections[m](z) for m, z in embeddings.items()})
         return self.linear(torch.sigmoid(gate) * value)
 
 
@@ -256,12 +243,8 @@ class FiLMFusion(Fusion):
         self.condition = nn.Linear(embedding_dim, 2 * embedding_dim)
         self.linear = nn.Linear(embedding_dim, num_classes)
 
-    def forward(self, embeddings, present=None):
-        present = present or {}
-        x, y = self.modalities
-        embeddings = {m: _masked(z, present.get(m)) for m, z in embeddings.items()}
-        condition = _swapped(embeddings.get(x), embeddings.get(y), present.get(x))
-        value = _swapped(embeddings.get(y), embeddings.get(x), present.get(y))
+    def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        condition, value = self._both(embeddings)
         gamma, beta = self.condition(condition).chunk(2, dim=1)
         return self.linear(gamma * value + beta)
 
@@ -272,10 +255,22 @@ FUSIONS: dict[str, type[Fusion]] = {
 
 
 @dataclass(frozen=True)
-class ModelOutput:
-    """embeddings {modality: (B, D)}, fused logits (B, C), unimodal_logits {modality: (B, C)}."""
+class Embedded:
+    """Embeddings {modality: (B, D)} of a batch, and of a model built for it hidden features (B, H)."""
 
     embeddings: dict[str, Tensor]
+    hidden: dict[str, Tensor] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def regularized(self) -> dict[str, Tensor]:
+        """What the regularizer gets: the hidden features if the model returns them, else the embeddings."""
+        return self.hidden or self.embeddings
+
+
+@dataclass(frozen=True)
+class ModelOutput(Embedded):
+    """Also fused logits (B, C) and unimodal_logits {modality: (B, C)}."""
+
     logits: Tensor
     unimodal_logits: dict[str, Tensor]
 
@@ -288,6 +283,7 @@ class MultimodalClassifier(nn.Module):
         fusion: a ``Fusion`` over the same modalities.
         heads: whether each modality has its own head; then these give the unimodal logits.
         unit_sphere: whether embeddings are divided by their norms before anything sees them.
+        hidden: whether the output also holds the encoders' hidden features, for the regularizer.
     """
 
     def __init__(
@@ -296,6 +292,7 @@ class MultimodalClassifier(nn.Module):
         fusion: Fusion,
         heads: bool = False,
         unit_sphere: bool = False,
+        hidden: bool = False,
     ):
         super().__init__()
         if tuple(encoders) != fusion.modalities:
@@ -303,7 +300,7 @@ class MultimodalClassifier(nn.Module):
                 f"encoders for {tuple(encoders)} and a fusion of {fusion.modalities}: name the same ones."
             )
         self.encoders, self.fusion = nn.ModuleDict(encoders), fusion
-        self.unit_sphere = unit_sphere
+        self.unit_sphere, self.hidden = unit_sphere, hidden
         linear = {m: nn.Linear(fusion.embedding_dim, fusion.num_classes) for m in encoders} if heads else {}
         self.heads = nn.ModuleDict(linear)
 
@@ -312,16 +309,18 @@ class MultimodalClassifier(nn.Module):
         return self.fusion.modalities
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""
-        unknown = set(inputs) - set(self.modalities)
-        if unknown or not inputs:
+        """Return embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""
+        return self._on_sphere({m: self.encoders[m](inputs[m]) for m in self._given(inputs)})
+
+    def _given(self, inputs: Mapping[str, Tensor]) -> list[str]:
+        if not inputs or not set(inputs) <= set(self.modalities):
             raise ValueError(
                 f"inputs for {sorted(inputs)}: the model has the modalities {list(self.modalities)}."
             )
-        embeddings = {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
-        if self.unit_sphere:
-            return {m: F.normalize(z, dim=1) for m, z in embeddings.items()}
-        return embeddings
+        return [m for m in self.modalities if m in inputs]
+
+    def _on_sphere(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {m: F.normalize(z, dim=1) for m, z in embeddings.items()} if self.unit_sphere else embeddings
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B, C) of each modality alone: its own head's, otherwise its share of a linear fusion."""
@@ -329,12 +328,17 @@ class MultimodalClassifier(nn.Module):
             return {m: self.heads[m](z) for m, z in embeddings.items()}
         return self.fusion.unimodal_logits(embeddings)
 
-    def forward(
-        self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
-    ) -> ModelOutput:
-        """Run on ``inputs``; leave a modality out, or mask samples by ``present``, boolean (B,) each."""
-        embeddings = self.encode(inputs)
-        return ModelOutput(embeddings, self.fusion(embeddings, present), self.unimodal_logits(embeddings))
+    def forward(self, inputs: Mapping[str, Tensor]) -> ModelOutput:
+        """Run on ``inputs``; a modality may be left out."""
+        hidden: dict[str, Tensor] = {}
+        if self.hidden:
+            both = {m: self.encoders[m](inputs[m], hidden=True) for m in self._given(inputs)}
+            embeddings = self._on_sphere({m: z for m, (z, _) in both.items()})
+            hidden = {m: h for m, (_, h) in both.items()}
+        else:
+            embeddings = self.encode(inputs)
+        logits = self.fusion(embeddings)
+        return ModelOutput(embeddings, logits, self.unimodal_logits(embeddings), hidden=hidden)
 
 
 def build_model(
@@ -346,6 +350,7 @@ def build_model(
     unit_sphere: bool = False,
     encoder: str = "auto",
     encoder_options: Mapping | None = None,
+    hidden: bool = False,
 ) -> MultimodalClassifier:
     """A classifier for ``data`` (its ``modalities``, ``shapes`` and ``num_classes``).
 
@@ -364,7 +369,7 @@ def build_model(
 
     encoders = {m: make(data.shapes[m]) for m in data.modalities}
     head = FUSIONS[fusion](data.modalities, embedding_dim, data.num_classes)
-    model = MultimodalClassifier(encoders, head, heads, unit_sphere)
+    model = MultimodalClassifier(encoders, head, heads, unit_sphere, hidden)
     if encoder == "resnet18":
         for module in (*model.fusion.modules(), *model.heads.modules()):
             if isinstance(module, nn.Linear):

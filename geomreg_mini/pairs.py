@@ -5,26 +5,29 @@ matrix product and keep every block. Everything here expects float32 or float64.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from . import distributed
+from .records import plain
 
 Embeddings = dict[str, Tensor]  # modality -> (B, D), or a mask (B,)
+Array = Tensor | np.ndarray | Sequence
 Parameters = Mapping[str, Iterable[Tensor]]  # modality -> parameters of its encoder
 FORMS = ("rbf", "cosine", "hinge", "covariance")
-CHOICES = {
-    "balance": ("sum", "pareto"),
-    "at": ("embeddings", "parameters"),
-    "reduction": (None, "mean", "sum"),
-}
+BALANCES, PLACES, REDUCTIONS = ("sum", "pareto"), ("embeddings", "parameters"), (None, "mean", "sum")
 # Arguments of GeometryRegularizer that a balance does not use. "sum" is what ``balance`` is by default.
 UNUSED = {"pareto": ("dispersion_weight", "anchoring_weight"), "sum": ("balance", "strength", "at")}
+TINY = torch.finfo(torch.float64).tiny
 SMALLEST_SCALE = 1e-12  # an embedding has no direction if its largest entry is no larger
+TIE = 1e-12  # cosines this close are a tie: those of equal rows differ by rounding alone
+NEAR = 1e-8  # ||x - y||^2 below this share of ||x||^2 + ||y||^2 is mostly rounding, if from a product
+BLOCK_ELEMENTS = 2**24  # the most entries of a matrix of pairs that a diagnostic forms at a time (128 MiB)
 
 
 @dataclass(frozen=True)
@@ -194,10 +197,8 @@ def shortest_mixtures(
     alpha, mixtures = {}, []
     for m, u in units.items():
         both = torch.stack([agree[m], spread[m]])
-        compared = (
-            at_embeddings(embeddings[m], u, both) if given is None else at_parameters(given[m], u, both)
-        )
-        alpha[m] = min_norm_weight(compared)
+        at = at_embeddings(embeddings[m], u, both) if given is None else at_parameters(given[m], u, both)
+        alpha[m] = min_norm_weight(at)
         mixtures.append(torch.lerp(both[1], both[0], alpha[m]))
     return alpha, mixtures
 
@@ -277,20 +278,93 @@ def _block(
     return value, gradient.mul_(4 * slope)
 
 
+def cosine_blocks(u: Tensor, v: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield (start, u[start:stop] @ v.T): one block up to N = 4096. The pairs are diagonal(start)."""
+    step = max(1, BLOCK_ELEMENTS // len(v))
+    for start in range(0, len(u), step):
+        yield start, u[start : start + step] @ v.T
+
+
+def distance_blocks(z: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield (start, ||z_i - z_j|| for i in the block and all j). Equal rows have distance 0 exactly."""
+    square = z.square().sum(dim=1)
+    for start, block in cosine_blocks(z, z):
+        sums = square[start : start + len(block), None] + square
+        block.mul_(-2).add_(sums)
+        # A row that is near another than itself is measured again, from differences, which do not cancel.
+        again = ((block <= NEAR * sums).sum(dim=1) > 1).nonzero()[:, 0]
+        block.clamp_min_(0).sqrt_().diagonal(offset=start).zero_()
+        if len(again):
+            block[again] = torch.cdist(z[start + again], z, compute_mode="donot_use_mm_for_euclid_dist")
+        yield start, block
+
+
+def float64(x: Tensor) -> Tensor:
+    """Return x in float64, on the CPU if its device, like Apple's GPUs, has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def matrix(z: Array, name: str = "z", *, normalize: bool = False, min_samples: int = 1) -> Tensor:
+    """Return embeddings as a float64 tensor (N, D), rows divided by their lengths if asked for."""
+    z = torch.as_tensor(z).detach()
+    if z.ndim != 2 or z.shape[0] < min_samples or z.shape[1] < 1 or z.is_complex():
+        kind = "complex numbers" if z.is_complex() else f"shape {tuple(z.shape)}"
+        raise ValueError(f"{name} has {kind}; pass real (N, D), N >= {min_samples} and D >= 1.")
+    z = float64(z)
+    peak = z.abs().amax(dim=1, keepdim=True)
+    bad = int((~torch.isfinite(peak)).sum())
+    if bad:
+        raise ValueError(
+            f"{name} has NaN or infinity in {bad} of {len(z)} rows; find where they arise first."
+        )
+    if normalize:
+        # So that the squares inside the norm neither overflow nor underflow; the rows that dispersion takes
+        # for zero are zero here too.
+        z = z / peak.masked_fill(peak <= SMALLEST_SCALE, math.inf)
+        z = z / z.norm(dim=1, keepdim=True).clamp_min(TINY)
+    return z
+
+
+def class_index(labels: Array, count: int, name: str = "labels") -> tuple[np.ndarray, Tensor]:
+    """Return the sorted classes and the class (N,) of each sample, for labels of any type."""
+    labels = labels.detach().cpu().numpy() if torch.is_tensor(labels) else np.asarray(labels)
+    if labels.shape != (count,):
+        raise ValueError(f"{name} has shape {labels.shape}; pass one for each of {count} samples.")
+    missing = int((labels != labels).sum())  # only NaN differs from itself
+    if missing:
+        raise ValueError(f"{name} has NaN in {missing} of {count} places; leave these samples out.")
+    try:
+        classes, index = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"{name} mixes types that cannot be sorted; pass one type.") from error
+    return classes, torch.from_numpy(index.reshape(-1))
+
+
+def class_sums(z: Tensor, labels: Array) -> tuple[Tensor, Tensor, Tensor]:
+    """Return class index (N,), sizes (C,) and sums of z (C, D); no class is empty, C >= 2."""
+    classes, index = class_index(labels, len(z))
+    if len(classes) < 2:
+        raise ValueError(f"labels holds {len(classes)} class; at least two are needed to compare classes.")
+    index = index.to(z.device)
+    sums = z.new_zeros(len(classes), z.shape[1]).index_add_(0, index, z)
+    return index, torch.bincount(index).double(), sums
+
+
 def check_arguments(regularizer: nn.Module) -> None:
     """Raise ValueError unless the arguments of a GeometryRegularizer are in range and used by its balance."""
+    for f in fields(regularizer):
+        setattr(regularizer, f.name, plain(getattr(regularizer, f.name)))
     for name in ("dispersion_weight", "anchoring_weight", "strength"):
         check_at_least(0, **{name: getattr(regularizer, name)})
     check_dispersion_arguments(regularizer.temperature, regularizer.form, regularizer.chunk_size)
     check_anchoring_arguments(regularizer.radius, regularizer.power)
-    for name, known in CHOICES.items():
+    for name, known in (("balance", BALANCES), ("at", PLACES), ("reduction", REDUCTIONS)):
         if (value := getattr(regularizer, name)) not in known:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}.")
-    balance = regularizer.balance
-    for name in UNUSED[balance]:
+    used = "sum" if regularizer.balance == "pareto" else "pareto"
+    for name in UNUSED[regularizer.balance]:
         if getattr(regularizer, name) != getattr(type(regularizer), name):
-            other = "sum" if balance == "pareto" else "pareto"
-            raise ValueError(f"{name} is for balance={other!r}: leave it out with balance={balance!r}.")
+            raise ValueError(f"{name} is for balance={used!r}: leave it out with {regularizer.balance!r}.")
 
 
 def check_at_least(least: float, **arguments: float) -> None:
@@ -306,7 +380,7 @@ def check_dispersion_arguments(temperature: float, form: str, chunk_size: int | 
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature must be a finite number > 0, got {temperature}.")
-    if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
+    if chunk_size is not None and (type(plain(chunk_size)) is not int or chunk_size < 1):
         raise ValueError(f"chunk_size must be None or an integer >= 1, got {chunk_size!r}.")
 
 

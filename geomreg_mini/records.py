@@ -13,6 +13,7 @@ import glob
 import hashlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -203,6 +204,30 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def plain(value: Any) -> Any:
+    """Return numbers of other libraries (numpy's, 0-d tensors) as Python's, also inside containers."""
+    if isinstance(value, dict):
+        return {plain(key): plain(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
 def config_key(config: dict[str, Any]) -> str:
     """A short name for a config: the first twelve hexadecimal digits of the sha256 of its sorted JSON."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide numbers."""
+    import numpy as np
+    import torch
+
+    from . import __version__
+
+    return {
+        "geomreg_mini": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }

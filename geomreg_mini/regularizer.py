@@ -112,8 +112,7 @@ class GeometryRegularizer(nn.Module):
     and chunk_size makes a new one per batch size. A graph cannot refuse NaN: the total is NaN then.
 
     Args:
-        dispersion_weight, anchoring_weight: at least 0, for balance="sum"; a term with weight 0 is not
-            computed. The paper tries 0.04 to 0.16 and 0.03 to 0.08.
+        dispersion_weight, anchoring_weight: at least 0, for balance="sum"; 0 switches a term off.
         temperature, form, chunk_size, radius, power: see `dispersion` and `anchoring`.
         gather: under torch.distributed, compute both terms on the global batch. Each process gets the
             gradient for its own samples times the number of processes: DistributedDataParallel's mean is then

@@ -67,6 +67,7 @@ class Classification(Task):
             unit_sphere=getattr(config.regularizer, "normalizes", False),
             encoder=config.encoder,
             encoder_options=config.encoder_options,
+            hidden=config.depth == "hidden",
         )
 
     def measure(self, paradigm, split, encoded):

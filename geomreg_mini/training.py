@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import io
 import math
-import platform
 import random
+import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,12 @@ from torch import nn
 from . import distributed
 from .benchmarks import TASKS
 from .config import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainConfig
+from .evaluation import Monitor
 from .geometry import geometry_report
 from .models import Encoded, encode
 from .paradigms import Paradigm
 from .paradigms.pareto import ParetoGeometry
-from .records import Record, rounded, write_atomically
+from .records import Record, rounded, versions, write_atomically
 
 MOST_NAMED = 5  # samples in an error's sentence
 
@@ -168,49 +168,6 @@ def _check_inputs(split: str, index: torch.Tensor, inputs: Mapping[str, torch.Te
         )
 
 
-class _Monitor:
-    """What the regularizer did, gathered step by step for the means of an epoch."""
-
-    def __init__(self):
-        self.pulls: tuple[dict, dict] = (
-            {},
-            {},
-        )  # modality -> gradient at its embeddings: of all losses, its own
-        self.values: dict[str, list[torch.Tensor]] = {}
-
-    def watch(self, embeddings, seen, output) -> None:
-        """Add up the gradients that come back to ``embeddings`` and, of them, to ``seen``, its argument.
-
-        Called after the regularizer, whose own looks at gradients must not count.
-        """
-        for pulls, tensors in zip(self.pulls, (embeddings, seen), strict=True):
-            for m, z in tensors.items():
-                if z.requires_grad:
-                    z.register_hook(partial(self._add, pulls, m))
-        for name, value in output.alpha.items():
-            self.values.setdefault(f"alpha/{name}", []).append(value)
-        for (a, b), value in output.active.items():
-            self.values.setdefault(f"active/{a}-{b}", []).append(value)
-
-    @staticmethod
-    def _add(pulls: dict, modality: str, gradient: torch.Tensor) -> None:
-        pulls[modality] = pulls.get(modality, 0.0) + gradient.float()
-
-    def close_step(self) -> None:
-        """Take the dose of the batch just trained on; there is none if the task has no gradient."""
-        everything, own = self.pulls
-        for m, pull in own.items():
-            task = (everything[m] - pull).norm()
-            if task > 0:
-                self.values.setdefault(f"dose/{m}", []).append(pull.norm() / task)
-        self.pulls = {}, {}
-
-    def means(self) -> dict[str, float]:
-        """Return the means since the last call, by name."""
-        values, self.values = self.values, {}
-        return {name: torch.stack(each).mean().item() for name, each in values.items()}
-
-
 class _Run:
     """The state of one run between epochs: what a checkpoint holds."""
 
@@ -228,28 +185,16 @@ class _Run:
         self.series: dict[str, list[float | None]] = {"epoch": []}
         self.best_epoch, self.best_score, self.best_weights = 0, -math.inf, None
         self.test_selected: dict[str, float] = {}
-        self.hidden: dict[str, torch.Tensor] = {}
-        self.monitor = _Monitor()
-        self.hooks += self._hidden_hooks() if config.regularizer is not None else []
-
-    def _hidden_hooks(self) -> list:
-        if self.config.depth != "hidden":
-            return []
-        for m, encoder in self.model.encoders.items():
-            if not hasattr(encoder, "hidden_layer"):
-                raise ValueError(
-                    f"depth='hidden' needs encoders with a hidden_layer, and that of {m!r} has none: "
-                    "use depth='embedding'."
-                )
-
-        def keep(modality: str, module: nn.Module, inputs, output: torch.Tensor) -> None:
-            hidden = output.flatten(2).mean(2) if output.ndim > 2 else output
-            self.hidden[modality] = distributed.gather(hidden) if module.training else hidden
-
-        return [
-            encoder.hidden_layer.register_forward_hook(partial(keep, m))
-            for m, encoder in self.model.encoders.items()
-        ]
+        self.monitor = Monitor()
+        if (
+            config.regularizer is not None
+            and config.depth == "hidden"
+            and not getattr(model, "hidden", False)
+        ):
+            raise ValueError(
+                "depth='hidden' needs encoders that return hidden features, and those of this model do not: "
+                "use depth='embedding'."
+            )
 
     def _precision(self) -> torch.dtype:
         name, on_gpu = self.config.precision, self.device.type == "cuda"
@@ -264,9 +209,7 @@ class _Run:
         return PRECISIONS[name]
 
     def _geometry(self, embeddings):
-        if self.config.depth == "hidden":
-            embeddings = self.hidden
-        elif self.config.depth == "logits":
+        if self.config.depth == "logits":
             embeddings = self.model.unimodal_logits(embeddings)
             if not embeddings:
                 kind = self.model.fusion.kind
@@ -481,14 +424,13 @@ class _Run:
         except FileNotFoundError:  # another run of this config came to its end just now and removed it
             return
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(". ")
+            said = re.sub(r"\x1b\[[0-9;]*m", "", f"{type(error).__name__}: {error}")  # torch's bold type
+            reason = said.split("\n")[0].rstrip(". ")
             raise ValueError(
-                f"the checkpoint {path} cannot be read ({reason}): delete it to start again."
+                f"the checkpoint {path} cannot be read ({reason}): move it away to start again."
             ) from error
         if not ours:
-            raise ValueError(
-                f"the checkpoint {path} belongs to another config or data: name another file or delete it."
-            )
+            raise ValueError(f"the checkpoint {path} belongs to another config or data: name another file.")
 
     def _take_up(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -498,17 +440,3 @@ class _Run:
         self.epoch, self.wall_time, self.series = state["progress"]
         self.best_epoch, self.best_score, self.best_weights = state["best"]
         self.test_selected = state["test_selected"]
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers."""
-    import numpy as np
-
-    from . import __version__
-
-    return {
-        "geomreg_mini": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from .. import distributed
 from ..evaluation import knn_probe
 from ..models import build_model
+from ..pairs import float64
 from ..paradigms import Paradigm
 from ..tasks import Task
 from .clustering_metrics import k_means, scores
@@ -54,7 +55,7 @@ def mutual_information(first: Tensor, second: Tensor) -> float:
     0 where there is a single cluster, and log K where the two agree with certainty on K clusters of equal
     size: the objective of invariant information clustering (arXiv 1807.06653). No label takes part.
     """
-    p, q = (x.double().softmax(dim=1) for x in (first, second))
+    p, q = (float64(x).softmax(dim=1) for x in (first, second))
     joint = p.T @ q / len(p)
     apart = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0)
     return torch.special.xlogy(joint, joint / apart).nansum().item()

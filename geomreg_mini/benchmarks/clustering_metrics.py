@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..pairs import float64
+
 
 def cluster_accuracy(labels: Tensor, clusters: Tensor) -> float:
     """ACC: the share of samples that are right where each cluster is named after a class of its own.
@@ -67,7 +69,7 @@ def k_means(train: Tensor, test: Tensor, clusters: int) -> Tensor:
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    train, test = (F.normalize(z.double(), dim=1).cpu().numpy() for z in (train, test))
+    train, test = (F.normalize(float64(z), dim=1).cpu().numpy() for z in (train, test))
     with warnings.catch_warnings():
         # Collapsed embeddings have fewer points than clusters, and that is a result.
         warnings.simplefilter("ignore", ConvergenceWarning)

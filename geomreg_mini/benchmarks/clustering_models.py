@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..models import Fusion
+from ..models import Embedded, Fusion
 
 SMALLEST = 4  # pixels of a side, or tokens, that convolutions end at
 WIDEST = 4  # times the first layer's channels
@@ -142,7 +142,7 @@ class Prototypes(Fusion):
         self.norms = nn.ModuleDict({m: norm() for m in self.modalities})
         self.directions = nn.Parameter(torch.randn(num_classes, embedding_dim))
 
-    def forward(self, embeddings, present=None):
+    def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         logits = self.unimodal_logits(embeddings).values()
         return sum(logits) / len(logits)
 
@@ -155,11 +155,10 @@ class Prototypes(Fusion):
 
 
 @dataclass(frozen=True)
-class Clustered:
-    """embeddings {modality: (B, D)}, cluster logits {modality: (B, K)}, reconstructions {modality: what its
-    decoder gives} where there are decoders, and the inputs {modality: (b, ...)} of this process."""
+class Clustered(Embedded):
+    """Also cluster logits {modality: (B, K)}, reconstructions {modality: what its decoder gives} if there are
+    decoders, and the inputs {modality: (b, ...)} of this process."""
 
-    embeddings: dict[str, Tensor]
     logits: dict[str, Tensor]
     reconstructions: dict[str, Tensor]
     inputs: Mapping[str, Tensor]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..geometry import geometry_report
-from ..models import encode, fixed_sample
+from ..models import Embedded, encode, fixed_sample
 from ..paradigms import Paradigm
 from ..tasks import Task
 from .retrieval_metrics import fold_recalls, recalls
@@ -73,13 +72,6 @@ class MicroBatched(nn.Module):
         return torch.cat([checkpoint(self.encoder, part, use_reentrant=False) for part in parts])
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """embeddings {modality: (B, D)}, projected and not normalized."""
-
-    embeddings: dict[str, Tensor]
-
-
 class ImageCaptionModel(nn.Module):
     """CLIP's two towers as the encoders of "image" and "caption", and the scale of their cosines.
 
@@ -105,6 +97,7 @@ class ImageCaptionModel(nn.Module):
         return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Embedded:
+        """Return the projected embeddings, not normalized."""
         return Embedded(self.encode(inputs))
 
 

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .. import geometry
-from ..geometry import TIE, _matrix
+from ..pairs import TIE, cosine_blocks, matrix
 
 KS = (1, 5, 10)
 
@@ -34,7 +33,7 @@ def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tens
     Returns:
         float64 (N,) in 1 .. M and (M,) in 1 .. N.
     """
-    u, v = _matrix(images, "images", normalize=True), _matrix(captions, "captions", normalize=True)
+    u, v = matrix(images, "images", normalize=True), matrix(captions, "captions", normalize=True)
     if u.shape[1] != v.shape[1]:
         raise ValueError(f"images has width {u.shape[1]} and captions {v.shape[1]}; they must be equal.")
     owner = torch.as_tensor(owner, device=u.device)
@@ -48,12 +47,11 @@ def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tens
     tied_own = torch.zeros_like(best).index_add_(0, owner, (own >= best[owner] - TIE).double())
     higher, as_high = torch.zeros_like(own), torch.zeros_like(own)  # images, of each caption
     of_images = []
-    step = max(1, geometry.BLOCK_ELEMENTS // len(v))
-    for start in range(0, len(u), step):
-        cosines = u[start : start + step] @ v.T
-        at = best[start : start + step, None]
+    for start, cosines in cosine_blocks(u, v):
+        rows = slice(start, start + len(cosines))
+        at = best[rows, None]
         above, tied = (cosines > at + TIE).sum(dim=1), (cosines >= at - TIE).sum(dim=1)
-        mine = tied_own[start : start + step]
+        mine = tied_own[rows]
         of_images.append(1 + above + (tied - above - mine) / (mine + 1))
         higher += (cosines > own + TIE).sum(dim=0)
         as_high += (cosines >= own - TIE).sum(dim=0)  # the right one among them

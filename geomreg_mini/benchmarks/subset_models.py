@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..models import Embedded, over_places
+
 
 def subsets(modalities: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """Every non-empty subset, single modalities first; "+" between names makes its name."""
@@ -67,7 +69,7 @@ class TokenEncoder(nn.Module):
         for number, (source, target) in enumerate(zip([stages[0], *stages], stages, strict=False)):
             blocks = Block(source, target, 1 if number == 0 else 2, dims), Block(target, target, 1, dims)
             layers.append(nn.Sequential(*blocks))
-        self.backbone = nn.Sequential(*layers)
+        self.backbone, self.last = nn.Sequential(*layers[:-1]), layers[-1]
         places = 1
         for length in shape[1:]:
             places *= -(-length // 32)
@@ -80,15 +82,13 @@ class TokenEncoder(nn.Module):
         )
         self.to(memory_format=torch.channels_last)
 
-    @property
-    def hidden_layer(self) -> nn.Module:
-        """The third of four stages."""
-        return self.backbone[-2]
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Return tokens (B, tokens, D), and if asked for the features (B, C) of the third of four stages."""
         if x.ndim == 4:  # on a CPU this memory order makes a step of the radar nearly twice as fast
             x = x.contiguous(memory_format=torch.channels_last)
-        return self.projection(self.backbone(x).flatten(2)).transpose(1, 2)
+        features = self.backbone(x)
+        tokens = self.projection(self.last(features).flatten(2)).transpose(1, 2)
+        return (tokens, over_places(features)) if hidden else tokens
 
 
 class TransformerFusion(nn.Module):
@@ -131,11 +131,10 @@ class TransformerFusion(nn.Module):
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """tokens {modality: (B, T, D)}, embeddings {modality: (B, D)}, unimodal_logits {modality: (B, C)}."""
+class Tokens(Embedded):
+    """Also tokens {modality: (B, T, D)}, whose means are the embeddings, and unimodal_logits (B, C)."""
 
     tokens: dict[str, Tensor]
-    embeddings: dict[str, Tensor]
     unimodal_logits: dict[str, Tensor]
 
 
@@ -146,12 +145,18 @@ class SubsetClassifier(nn.Module):
         encoders: modality -> module that gives (B, T, D).
         fusion: ``TransformerFusion`` of the same modalities.
         heads: modality -> module from (B, D) to logits (B, C), or nothing.
+        hidden: see ``MultimodalClassifier``.
     """
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module], fusion: TransformerFusion, heads: Mapping[str, nn.Module]
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: TransformerFusion,
+        heads: Mapping[str, nn.Module],
+        hidden: bool = False,
     ):
         super().__init__()
+        self.hidden = hidden
         self.modalities = tuple(encoders)
         self.encoders, self.fusion, self.heads = nn.ModuleDict(encoders), fusion, nn.ModuleDict(heads)
 
@@ -168,9 +173,14 @@ class SubsetClassifier(nn.Module):
         return {m: self.heads[m](z) for m, z in embeddings.items() if m in self.heads}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tokens:
-        tokens = self.tokens(inputs)
+        hidden: dict[str, Tensor] = {}
+        if self.hidden:
+            both = {m: self.encoders[m](inputs[m], hidden=True) for m in self.modalities if m in inputs}
+            tokens, hidden = {m: t for m, (t, _) in both.items()}, {m: h for m, (_, h) in both.items()}
+        else:
+            tokens = self.tokens(inputs)
         embeddings = {m: z.mean(dim=1) for m, z in tokens.items()}
-        return Tokens(tokens, embeddings, self.unimodal_logits(embeddings))
+        return Tokens(embeddings, tokens, self.unimodal_logits(embeddings), hidden=hidden)
 
 
 def build_subset_classifier(
@@ -178,12 +188,13 @@ def build_subset_classifier(
     embedding_dim: int,
     *,
     heads: bool = False,
+    hidden: bool = False,
     tokens: int = 32,
     width: int = 64,
     depth: int = 5,
     attention_heads: int = 8,
 ) -> SubsetClassifier:
-    """The classifier for ``data``: X-Fi's sizes by default; ``heads``: whether each modality has its own.
+    """Return the classifier for ``data``, by default of X-Fi's sizes, with ``heads`` one for each modality.
 
     Heads come last, so that a seed gives the same encoders and fusion with and without them.
     """
@@ -198,4 +209,4 @@ def build_subset_classifier(
     encoders = {m: TokenEncoder(data.shapes[m], embedding_dim, tokens, width) for m in data.modalities}
     fusion = TransformerFusion(data.modalities, embedding_dim, data.num_classes, depth, attention_heads)
     own = {m: nn.Linear(embedding_dim, data.num_classes) for m in data.modalities} if heads else {}
-    return SubsetClassifier(encoders, fusion, own)
+    return SubsetClassifier(encoders, fusion, own, hidden)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..evaluation import accuracy, disturbed, knn_probe
+from ..pairs import float64
 from ..paradigms import Paradigm
 from ..paradigms.plain import Unimodal
 from ..tasks import Task
@@ -108,7 +109,8 @@ class Subsets(Task):
                 "'transformer' only."
             )
         heads = config.paradigm == "unimodal" or config.paradigm_options.get("pretrain", 0) > 0
-        return build_subset_classifier(data, config.embedding_dim, heads=heads, **config.encoder_options)
+        seen = {"heads": heads, "hidden": config.depth == "hidden"}
+        return build_subset_classifier(data, config.embedding_dim, **seen, **config.encoder_options)
 
     def measure(self, paradigm, split, encoded):
         """For each subset ``accuracy`` over samples and ``batch_accuracy``, and the mean of the former."""
@@ -151,5 +153,5 @@ def batch_accuracy(logits: Tensor, labels: Tensor, size: int = PUBLISHED_BATCH) 
 
     As X-Fi reports. A sample of a smaller last batch counts for more than others.
     """
-    right = (logits.argmax(dim=1) == labels).double()
+    right = float64(logits.argmax(dim=1) == labels)
     return torch.stack([part.mean() for part in right.split(size)]).mean().item()

@@ -91,7 +91,7 @@ class AGM(Paradigm):
         return {m: math.exp(self.alpha * min(usual[m] - now[m], 10.0)) for m in scores}
 
     def step(self, batch, geometry, backward):
-        silent = self.silence(batch["inputs"])  # first: who hooks into the encoders sees the batch last
+        silent = self.silence(batch["inputs"])
         output, label = self.model(batch["inputs"]), batch["label"]
         mono = self.mono_modal_logits(output.embeddings, silent)
         scores = {
@@ -103,6 +103,6 @@ class AGM(Paradigm):
         fused = sum(o.detach() + k[m] * (o - o.detach()) for m, o in mono.items())
         losses = {"fused": F.cross_entropy(fused, label)}
         if geometry is not None:
-            losses["geometry"] = geometry(output.embeddings)
+            losses["geometry"] = geometry(output.regularized)
         backward(sum(losses.values()))
         return {name: loss.detach() for name, loss in losses.items()}

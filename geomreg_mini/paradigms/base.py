@@ -9,11 +9,14 @@ of the task. Parameters are found by module (``model.encoders[m]``, ``model.fusi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
 from ..models import ModelOutput, MultimodalClassifier
+
+if TYPE_CHECKING:
+    from ..data import MultimodalDataset
 
 Geometry = Callable[[Mapping[str, Tensor]], Tensor]
 
@@ -40,7 +43,7 @@ class Paradigm:
     fusions: tuple[str, ...] | None = None
     usual_fusion = "concat"
 
-    def __init__(self, model: MultimodalClassifier):
+    def __init__(self, model: MultimodalClassifier) -> None:
         name = type(self).__name__
         if self.needs_heads and not model.heads:
             raise ValueError(f"{name} trains a head for each modality: build the model with heads=True.")
@@ -54,7 +57,7 @@ class Paradigm:
     #: completes "is not defined for fusion=..., " where ``fusions`` is given
     undefined = ""
 
-    def start_epoch(self, epoch: int, epochs: int, data) -> None:
+    def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
         """Called before each epoch, ``epoch`` from 1 to ``epochs``, with the data set; by default nothing.
 
         It must leave the model in training mode, and may draw from torch's generator, which the loop seeds
@@ -72,9 +75,9 @@ class Paradigm:
         """The task losses by name; their sum is differentiated."""
         raise NotImplementedError
 
-    def fused_logits(self, embeddings: Mapping[str, Tensor], present=None) -> Tensor:
+    def fused_logits(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Logits (B, C) that the paradigm predicts with from embeddings {modality: (B, D)}."""
-        return self.model.fusion(embeddings, present)
+        return self.model.fusion(embeddings)
 
     def step(self, batch: Mapping, geometry: Geometry | None, backward: Backward) -> dict[str, Tensor]:
         """Form the gradients of one batch; returns the detached losses by name.
@@ -87,7 +90,7 @@ class Paradigm:
         output = self.model(batch["inputs"])
         losses = self.losses(output, batch["label"])
         if geometry is not None:
-            losses["geometry"] = geometry(output.embeddings)
+            losses["geometry"] = geometry(output.regularized)
         backward(sum(losses.values()))
         return {name: loss.detach() for name, loss in losses.items()}
 

@@ -54,16 +54,16 @@ class MLA(Paradigm):
 
     def updates(self, batch, geometry, backward):
         label, encoders, head = batch["label"], self.model.encoders, self.model.fusion
-        embeddings = self.model.encode(batch["inputs"])
+        output = self.model(batch["inputs"])
         extra, pulls = {}, {}
         if geometry is not None:
-            extra["geometry"] = geometry(embeddings)
+            extra["geometry"] = geometry(output.regularized)
             if extra["geometry"].requires_grad:
                 backward(extra["geometry"], retain_graph=True)
                 pulls = {m: [p.grad for p in encoder.parameters()] for m, encoder in encoders.items()}
                 self.model.zero_grad(set_to_none=True)
                 # A loss scale that changes between two updates of one batch, rare, is not made up for.
-        for m, z in embeddings.items():
+        for m, z in output.embeddings.items():
             if m in pulls:
                 for p, pull in zip(encoders[m].parameters(), pulls[m], strict=True):
                     p.grad = pull
@@ -88,13 +88,11 @@ class MLA(Paradigm):
             self.projector = self.projector / self.projector.norm()
             weight.grad = weight.grad @ self.projector.T
 
-    def fused_logits(self, embeddings, present=None):
-        present, total, weights = present or {}, 0.0, 0.0
-        for m, logits in self.model.fusion.unimodal_logits(embeddings).items():
-            here = present.get(m, torch.ones_like(logits[:, 0], dtype=torch.bool))
-            logits = torch.where(here[:, None], logits, torch.zeros_like(logits))
+    def fused_logits(self, embeddings):
+        total, weights = 0.0, 0.0
+        for logits in self.model.fusion.unimodal_logits(embeddings).values():
             # by log_softmax in float32 at least, where p log p of an underflown p is 0 and not NaN
             log_p = logits.log_softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
-            weight = torch.where(here, (log_p.exp() * log_p).sum(dim=1).exp(), torch.zeros_like(log_p[:, 0]))
+            weight = (log_p.exp() * log_p).sum(dim=1).exp()
             total, weights = total + weight[:, None] * logits, weights + weight
         return total / weights.clamp_min(torch.finfo(weights.dtype).tiny)[:, None]

@@ -33,7 +33,7 @@ class MMPareto(Paradigm):
         losses = {"fused": F.cross_entropy(output.logits, label)}
         losses |= {m: F.cross_entropy(o, label) for m, o in output.unimodal_logits.items()}
         if geometry is not None:
-            losses["geometry"] = geometry(output.embeddings)
+            losses["geometry"] = geometry(output.regularized)
         regularized = geometry is not None and losses["geometry"].requires_grad
         parameters = {m: list(encoder.parameters()) for m, encoder in self.model.encoders.items()}
 

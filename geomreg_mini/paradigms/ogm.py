@@ -75,7 +75,7 @@ class OGM(Paradigm):
         output = self.model(batch["inputs"])
         losses = self.losses(output, batch["label"])
         if geometry is not None:
-            losses["geometry"] = geometry(output.embeddings)
+            losses["geometry"] = geometry(output.regularized)
         more = geometry is not None and losses["geometry"].requires_grad
         backward(losses["fused"], retain_graph=more)
         if self.active:

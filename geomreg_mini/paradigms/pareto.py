@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..pairs import float64
 from .base import Geometry
 
 Gradients = Sequence[Tensor | None]  # one entry a parameter, None where a loss does not reach it
@@ -20,7 +21,7 @@ Gradients = Sequence[Tensor | None]  # one entry a parameter, None where a loss 
 def inner(first: Gradients, second: Gradients) -> float:
     """Inner product of two gradients over all parameters, in float64."""
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
-    return float(sum(torch.dot(a.flatten().double(), b.flatten().double()) for a, b in pairs))
+    return float(sum(torch.dot(float64(a.flatten()), float64(b.flatten())) for a, b in pairs))
 
 
 def min_norm_weights(first: Gradients, second: Gradients, end: float = 0.001) -> tuple[float, float]:

@@ -85,7 +85,7 @@ def purity(z: Tensor, labels: Tensor) -> float:
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    z = z.double().nan_to_num().cpu()  # a loss that is not finite is the training loop's to report
+    z = z.cpu().double().nan_to_num()  # a loss that is not finite is the training loop's to report
     low, high = z.amin(dim=0), z.amax(dim=0)
     z = (z - low) / (high - low).clamp_min(torch.finfo(z.dtype).tiny)
     labels = labels.cpu()

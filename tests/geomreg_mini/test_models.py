@@ -59,8 +59,28 @@ def test_conv_encoder_strides_by_four_from_sides_of_64_on():
 def test_memory_order_changes_speed_only():
     encoder = ConvEncoder((1, 28, 28), embedding_dim=8).eval()
     x = torch.randn(2, 1, 28, 28)
-    expected = encoder.to(memory_format=torch.contiguous_format).blocks(x.contiguous())
+    contiguous = encoder.to(memory_format=torch.contiguous_format)
+    expected = contiguous.last(contiguous.blocks(x.contiguous()))
     torch.testing.assert_close(encoder.to(memory_format=torch.channels_last)(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shape", "width"),
+    [
+        (lambda: ConvEncoder((1, 28, 28), 6, width=2), (1, 28, 28), 8),
+        (lambda: ConvEncoder((1, 3, 28, 28), 6, width=2), (1, 3, 28, 28), 8),
+        (lambda: MLPEncoder((5,), 6, hidden=7), (5,), 7),
+        pytest.param(lambda: ResNet18Encoder((1, 32, 32)), (1, 32, 32), 256, marks=needs_torchvision),
+    ],
+)
+def test_hidden_features_come_with_the_embeddings_of_the_same_inputs(encoder, shape, width):
+    encoder = encoder().eval()
+    x, other = torch.randn(2, 4, *shape)
+    z, hidden = encoder(x, hidden=True)
+    assert torch.equal(z, encoder(x)) and hidden.shape == (4, width)
+    encoder(other, hidden=True)  # another call leaves no trace
+    assert torch.equal(encoder(x, hidden=True)[1], hidden)
+    assert not torch.equal(encoder(other, hidden=True)[1], hidden)
 
 
 def test_mlp_encoder_shape_and_sign():
@@ -173,41 +193,6 @@ def test_concat_takes_an_absent_modality_as_zeros():
     head, z = fusion("concat", 3), embeddings(3)
     padded = {**z, "b": torch.zeros(B, D)}
     torch.testing.assert_close(head({"a": z["a"], "c": z["c"]}), head(padded))
-
-
-@every_fusion
-def test_leaving_a_modality_out_equals_masking_all_its_samples(kind, modalities):
-    head, z = fusion(kind, modalities), embeddings(modalities)
-    nobody = torch.zeros(B, dtype=torch.bool)
-    for m in z:
-        rest = {other: value for other, value in z.items() if other != m}
-        torch.testing.assert_close(head(z, {m: nobody}), head(rest))
-
-
-@every_fusion
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
-def test_what_an_absent_sample_holds_reaches_neither_logits_nor_gradients(kind, modalities, value):
-    for m in NAMES[:modalities]:
-        present = torch.tensor([True, False, True, True, False])
-        results = []
-        for filler in (0.0, value):
-            head, z = fusion(kind, modalities), embeddings(modalities)
-            z[m][~present] = filler
-            z = {name: tensor.requires_grad_() for name, tensor in z.items()}
-            logits = head(z, {m: present})
-            logits.square().sum().backward()
-            gradients = [p.grad for p in head.parameters() if p.grad is not None] + [z[k].grad for k in z]
-            results.append([logits, *gradients])
-            assert all(torch.isfinite(tensor).all() for tensor in results[-1])
-            assert (z[m].grad[~present] == 0).all()
-        torch.testing.assert_close(results[0], results[1])
-
-
-@every_fusion
-def test_present_for_all_changes_nothing(kind, modalities):
-    head, z = fusion(kind, modalities), embeddings(modalities)
-    everyone = {m: torch.ones(B, dtype=torch.bool) for m in z}
-    torch.testing.assert_close(head(z, everyone), head(z))
 
 
 # The classifier

@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from geomreg_mini import geometry
+from geomreg_mini import pairs
 from geomreg_mini.benchmarks.retrieval_metrics import caption_ranks, fold_recalls, recalls
+from geomreg_mini.geometry import retrieval_ranks
 
 
 def made(images=40, captions=5, width=6, seed=0, noise=1.0):
@@ -64,8 +65,8 @@ def test_one_caption_an_image_gives_the_ranks_of_pairs_both_ways():
     u, v, _ = made(captions=1)
     u, v = u.round(), v[: len(u)].round()  # with ties
     of_images, of_captions = caption_ranks(u, v, torch.arange(len(u)))
-    assert torch.equal(of_images, geometry.retrieval_ranks(u, v))
-    assert torch.equal(of_captions, geometry.retrieval_ranks(v, u))
+    assert torch.equal(of_images, retrieval_ranks(u, v))
+    assert torch.equal(of_captions, retrieval_ranks(v, u))
 
 
 def test_collapsed_embeddings_are_in_the_middle_and_found_by_nobody():
@@ -154,7 +155,7 @@ class Products(TorchDispatchMode):
 def test_cosines_are_formed_once_for_both_directions_in_blocks_that_change_nothing(monkeypatch):
     u, v, owner = made()
     whole = caption_ranks(u, v, owner)
-    monkeypatch.setattr(geometry, "BLOCK_ELEMENTS", 1000)
+    monkeypatch.setattr(pairs, "BLOCK_ELEMENTS", 1000)
     with Products() as products:
         in_blocks = caption_ranks(u, v, owner)
     assert all(torch.equal(a, b) for a, b in zip(whole, in_blocks, strict=True))

@@ -622,3 +622,25 @@ def test_progress_in_a_log_says_the_device_and_shows_the_last_epoch(capfd):
 def test_without_progress_nothing_is_printed(capfd):
     run(SMALL)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("paradigm", ["joint", "dgl", "ogm_ge", "mmpareto", "agm", "mla"])
+def test_depth_hidden_regularizes_the_hidden_features_of_the_batch(paradigm):
+    data, fusion = clouds(), PARADIGMS[paradigm].usual_fusion
+    config = replace(
+        REGULARIZED, paradigm=paradigm, fusion=fusion, depth="hidden", epochs=1, batch_size=10_000
+    )
+    set_seed(config.seed)
+    heads = PARADIGMS[paradigm].needs_heads
+    model = build_model(data, fusion=fusion, embedding_dim=6, heads=heads, hidden=True)
+    hidden = model(data.train.batch(torch.arange(len(data.train)))["inputs"]).hidden
+    assert {m: h.shape[1] for m, h in hidden.items()} == {"a": 128, "b": 128}
+    expected = config.regularizer(hidden).total.item()
+    record = run(config, data)
+    assert record.series["train/loss/geometry"] == [pytest.approx(expected, rel=1e-4)]
+
+
+def test_depth_hidden_asks_for_a_model_that_returns_hidden_features():
+    data = clouds()
+    with pytest.raises(ValueError, match="depth='hidden' needs encoders that return hidden features"):
+        run(replace(REGULARIZED, depth="hidden"), data, model=build_model(data, embedding_dim=6, heads=True))

@@ -122,7 +122,7 @@ def test_every_bit_of_the_weights_in_a_checkpoint_counts(stopped, tmp_path):
     flipped[place] ^= 1  # the last bit of one number, of which torch.load says nothing
     path.write_bytes(flipped)
     torch.load(path, weights_only=True)
-    with pytest.raises(ValueError, match="run.pt cannot be read .*checksum.*: delete it to start again"):
+    with pytest.raises(ValueError, match="run.pt cannot be read .*checksum.*: move it away to start again"):
         trained(path, data)
 
 
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_lacks_anything_is_refused(stopped, tmp_path):
     state = torch.load(io.BytesIO(content), weights_only=True)
     for name in state:
         torch.save({key: value for key, value in state.items() if key != name}, path)
-        with pytest.raises(ValueError, match="cannot be read .*: delete it to start again"):
+        with pytest.raises(ValueError, match="cannot be read .*: move it away to start again"):
             trained(path, data)
 
 
