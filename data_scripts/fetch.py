@@ -378,6 +378,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
     return arrays if whole else None
 
 
-def told(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """What to say of prepared arrays."""
+def summary_lines(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the lines to print about prepared arrays."""
     return [f"the arrays have sha256 {arrays['fingerprint']}"]

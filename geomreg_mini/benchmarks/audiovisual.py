@@ -174,7 +174,7 @@ def crop(pixels: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
 # loading ----------------------------------------------------------------------------------------------------
 
 
-def opened(name: str, source: str, prepared: str | None = None, options: str = "") -> Prepared:
+def open_prepared(name: str, source: str, prepared: str | None = None, options: str = "") -> Prepared:
     """The cache of a data set: the official one, or one of stand-ins, which are made where there are none.
 
     ``prepared`` is the official one's place in the data folder, where a data set has several, and ``options``
@@ -191,7 +191,7 @@ def opened(name: str, source: str, prepared: str | None = None, options: str = "
         return prepare(name)
     script = importlib.import_module(f"data_scripts.{name}")
     path = data_root() / (prepared or script.INFO.prepared)
-    cache = clip_cache.opened(path)
+    cache = clip_cache.open_cache(path)
     if cache is None or replace(script.PREPROCESSING, frame_size=cache.preprocessing.frame_size) != (
         cache.preprocessing
     ):
@@ -329,6 +329,6 @@ def load_kinetics_sounds(
     if source == "stand_in" and variant != "lists":
         raise ValueError(f"variant={variant!r} has no stand-ins: choose 'lists'.")
     options = "" if variant == "lists" else f" --variant {variant}"
-    cache = opened("kinetics_sounds", source, script.VARIANTS[variant], options)
+    cache = open_prepared("kinetics_sounds", source, script.VARIANTS[variant], options)
     how = reading(cache, frames, image_size, times=script.TIMES)
     return dataset(script.INFO, cache, how, published_parts(cache), source, {})

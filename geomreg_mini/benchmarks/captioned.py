@@ -139,8 +139,8 @@ def _load(name: str, image_size: int | None, source: str, folds: int = 0) -> Mul
         cache = prepare(name, image_size=image_size)
     else:
         image_size = image_size or karpathy.IMAGE_SIZE
-        path = karpathy.place(script.INFO, None, image_size)
-        cache = karpathy.opened(path)
+        path = karpathy.cache_path(script.INFO, None, image_size)
+        cache = karpathy.open_cache(path)
         if cache is None:
             size = "" if image_size == karpathy.IMAGE_SIZE else f" --image-size {image_size}"
             raise DataError(

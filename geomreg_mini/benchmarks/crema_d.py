@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..data.dataset import MultimodalDataset
-from .audiovisual import dataset, opened, published_parts, reading
+from .audiovisual import dataset, open_prepared, published_parts, reading
 
 SPLITS = ("community", "speaker_disjoint")
 FOLDS = 10
@@ -45,7 +45,7 @@ def load(
 
     if split not in SPLITS:
         raise ValueError(f"split={split!r} is unknown: choose one of {', '.join(SPLITS)}.")
-    cache = opened("crema_d", source)
+    cache = open_prepared("crema_d", source)
     how = reading(cache, frames, image_size)
     speakers, speaker = np.unique(cache.groups, return_inverse=True)
     _, sentence = np.unique([name.split("_")[1] for name in cache.names], return_inverse=True)

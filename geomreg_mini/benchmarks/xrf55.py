@@ -14,7 +14,7 @@ from torch import Tensor
 from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, data_root
 from data_scripts.stand_ins import NOTE, prepare
-from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings, opened
+from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings, open_cache
 
 from ..data.corruptions import FIGURES_10_TO_12
 from ..data.dataset import MultimodalDataset, Split
@@ -107,7 +107,7 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
 
 def _official() -> Recordings:
     path = data_root() / INFO.prepared
-    recordings = opened(path)
+    recordings = open_cache(path)
     if recordings is None:
         raise DataError(
             f"xrf55 is not prepared in {path.parent}; run `python -m data_scripts xrf55`, or load it with "
