@@ -72,9 +72,9 @@ class Paradigm:
         """The task losses by name; their sum is differentiated."""
         raise NotImplementedError
 
-    def fused_logits(self, embeddings: Mapping[str, Tensor], present=None) -> Tensor:
-        """Logits (B, C) that the paradigm predicts with from embeddings {modality: (B, D)}."""
-        return self.model.fusion(embeddings, present)
+    def fused_logits(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        """Return the logits (B, C) that the paradigm predicts with from embeddings {modality: (B, D)}."""
+        return self.model.fusion(embeddings)
 
     def step(self, batch: Mapping, geometry: Geometry | None, backward: Backward) -> dict[str, Tensor]:
         """Form the gradients of one batch; returns the detached losses by name.

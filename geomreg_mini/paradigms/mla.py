@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from .base import Paradigm
@@ -74,7 +77,7 @@ class MLA(Paradigm):
             extra = {}
         self.seen += len(label)
 
-    def project(self, feature: torch.Tensor) -> None:
+    def project(self, feature: Tensor) -> None:
         """Take ``feature`` (D,) into the projector and project the gradient of the head's weight."""
         weight = self.model.fusion.linear.weight
         if not self.started:
@@ -88,13 +91,11 @@ class MLA(Paradigm):
             self.projector = self.projector / self.projector.norm()
             weight.grad = weight.grad @ self.projector.T
 
-    def fused_logits(self, embeddings, present=None):
-        present, total, weights = present or {}, 0.0, 0.0
-        for m, logits in self.model.fusion.unimodal_logits(embeddings).items():
-            here = present.get(m, torch.ones_like(logits[:, 0], dtype=torch.bool))
-            logits = torch.where(here[:, None], logits, torch.zeros_like(logits))
+    def fused_logits(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        total, weights = 0.0, 0.0
+        for logits in self.model.fusion.unimodal_logits(embeddings).values():
             # by log_softmax in float32 at least, where p log p of an underflown p is 0 and not NaN
             log_p = logits.log_softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
-            weight = torch.where(here, (log_p.exp() * log_p).sum(dim=1).exp(), torch.zeros_like(log_p[:, 0]))
+            weight = (log_p.exp() * log_p).sum(dim=1).exp()
             total, weights = total + weight[:, None] * logits, weights + weight
         return total / weights.clamp_min(torch.finfo(weights.dtype).tiny)[:, None]

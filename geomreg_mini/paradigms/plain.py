@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from .base import Paradigm
@@ -42,12 +45,6 @@ class Unimodal(Paradigm):
     def losses(self, output, label):
         return {m: F.cross_entropy(logits, label) for m, logits in output.unimodal_logits.items()}
 
-    def fused_logits(self, embeddings, present=None):
-        present = present or {}
-        total = 0.0
-        for m, logits in self.model.unimodal_logits(embeddings).items():
-            share = logits.softmax(dim=1)
-            if m in present:
-                share = torch.where(present[m][:, None], share, torch.zeros_like(share))
-            total = total + share
+    def fused_logits(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        total = sum(logits.softmax(dim=1) for logits in self.model.unimodal_logits(embeddings).values())
         return total.clamp_min(torch.finfo(total.dtype).tiny).log()

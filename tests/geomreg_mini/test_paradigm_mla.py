@@ -184,19 +184,6 @@ def test_each_sample_is_weighed_by_how_certain_its_modalities_are():
         torch.testing.assert_close(got[i], expected)
 
 
-def test_what_is_absent_has_no_say_even_if_it_is_nan():
-    paradigm, batch = mla(3)
-    z = paradigm.model.encode(batch["inputs"])
-    present = {"b": torch.arange(24) % 2 == 0}
-    z["b"] = torch.where(present["b"][:, None], z["b"], torch.full_like(z["b"], float("nan")))
-    got = paradigm.fused_logits(z, present)
-    pair = paradigm.fused_logits({m: z[m] for m in "ac"})
-    torch.testing.assert_close(got[1::2], pair[1::2])
-    assert got.isfinite().all()
-    nobody = {m: torch.zeros(24, dtype=torch.bool) for m in z}
-    assert torch.equal(paradigm.fused_logits(z, nobody), torch.zeros_like(got))
-
-
 def test_one_modality_alone_is_its_own_prediction():
     paradigm, batch = mla()
     z = {"a": paradigm.model.encode(batch["inputs"])["a"]}

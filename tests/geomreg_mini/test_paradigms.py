@@ -113,11 +113,8 @@ def test_unimodal_predicts_with_the_mean_of_the_probabilities_of_those_present()
     z = paradigm.model.encode(batch["inputs"])
     shares = {m: logits.softmax(dim=1) for m, logits in paradigm.model.unimodal_logits(z).items()}
     torch.testing.assert_close(paradigm.fused_logits(z).softmax(dim=1), sum(shares.values()) / 3)
-    present = {"b": torch.arange(24) % 2 == 0}
-    z["b"] = torch.where(present["b"][:, None], z["b"], torch.full_like(z["b"], float("nan")))
-    got = paradigm.fused_logits(z, present).softmax(dim=1)
-    pair = (shares["a"] + shares["c"]) / 2
-    torch.testing.assert_close(got, torch.where(present["b"][:, None], sum(shares.values()) / 3, pair))
+    pair = paradigm.fused_logits({m: z[m] for m in "ac"}).softmax(dim=1)
+    torch.testing.assert_close(pair, (shares["a"] + shares["c"]) / 2)
 
 
 # DGL
@@ -137,7 +134,7 @@ def two_pass_dgl(model, batch, alpha, geometry=None):
 @pytest.mark.parametrize("geometry", [None, geometry_loss], ids=["plain", "regularized"])
 @pytest.mark.parametrize(
     ("fusion", "modalities"),
-    [("concat", 2), ("concat", 3), ("sum", 2), ("sum", 3), ("film", 2), ("gated", 2)],
+    [("concat", 2), ("concat", 3), ("sum", 2), ("sum", 3)],
 )
 def test_dgl_in_one_pass_equals_two_passes_with_the_first_head_gradient_dropped(fusion, modalities, geometry):
     paradigm, batch = setup("dgl", fusion, modalities, alpha=2.5)
