@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import inspect
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from . import (
     coco,
@@ -17,100 +18,109 @@ from . import (
     karpathy,
     kinetics_sounds,
     multiview_digits,
+    stand_ins,
     xrf55,
 )
-from .fetch import DataError, data_root, load_arrays
+from .fetch import DataError, DatasetInfo, data_root, load_arrays
 
 SCRIPTS = {
     script.INFO.name: script
     for script in (digits, multiview_digits, crema_d, kinetics_sounds, cubicc, flickr30k, coco, xrf55)
 }
-# Arguments of ``prepare`` that the command line can give, where a script has them.
-OPTIONS = {
-    "clips": {"metavar": "DIR", "help": "folder that has the clips, read in place of a download"},
-    "images": {"metavar": "DIR", "help": "folder that has the images, read in place of a download"},
-    "folder": {"metavar": "DIR", "help": "folder that has the files, read in place of a download"},
+OPTIONS: dict[str, dict[str, Any]] = {
+    "clips": {"metavar": "DIR", "help": "read clips from this folder instead of downloading them"},
+    "images": {"metavar": "DIR", "help": "read images from this folder instead of downloading them"},
+    "folder": {"metavar": "DIR", "help": "read files from this folder instead of downloading them"},
     "variant": {"choices": list(kinetics_sounds.VARIANTS), "help": "which clips"},
     "image_size": {
         "type": int,
         "metavar": "S",
-        "help": f"pixels of a side, by default {karpathy.IMAGE_SIZE}",
+        "help": f"pixels per side (default: {karpathy.IMAGE_SIZE})",
     },
     "workers": {"type": int, "metavar": "N", "help": "downloads and decoders at a time"},
-    "tolerate": {"type": float, "metavar": "SHARE", "help": "of files unusable at most"},
+    "tolerate": {"type": float, "metavar": "SHARE", "help": "largest share of files that may be unusable"},
     "yes": {"action": "store_true", "default": None, "help": "start a large download without asking"},
+}
+TAKES = {  # the options of each script's ``prepare``; a script that is not named here has none
+    "crema_d": ("clips", "workers", "tolerate", "yes"),
+    "kinetics_sounds": ("clips", "variant", "workers", "tolerate", "yes"),
+    "cubicc": ("folder",),
+    "flickr30k": ("images", "image_size", "workers", "tolerate"),
+    "coco": ("images", "image_size", "workers", "tolerate", "yes"),
+    "xrf55": ("folder", "workers", "tolerate", "yes"),
 }
 
 
-def _taken(name: str) -> set[str]:
-    return set(inspect.signature(SCRIPTS[name].prepare).parameters)
-
-
-# Those whose ``prepare`` can be told that its files are not the published ones.
-STAND_INS = [name for name in SCRIPTS if "published" in _taken(name)]
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m data_scripts", description=__doc__)
+    commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name in ("list", *SCRIPTS):
+        what = "list the data sets" if name == "list" else f"prepare {name}"
+        command = commands.add_parser(name, help=what, description=f"{what.capitalize()}.")
+        command.add_argument(
+            "--root", help="data folder (default: GEOMREG_DATA, else the user's cache folder)"
+        )
+        if name == "list":
+            continue
+        command.add_argument(
+            "--mirror", help="folder that holds the published files (default: GEOMREG_MIRROR)"
+        )
+        for option in TAKES.get(name, ()):
+            command.add_argument(f"--{option.replace('_', '-')}", **OPTIONS[option])
+        if name in stand_ins.WRITERS:
+            command.add_argument(
+                "--stand-ins", action="store_true", help="generate small stand-ins for trying the code"
+            )
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 where data could not be had, 130 when interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m data_scripts", description=__doc__)
-    parser.add_argument("name", choices=["list", *SCRIPTS], help="list, or the data set to prepare")
-    parser.add_argument("--root", help="data folder (default: GEOMREG_DATA, else the user's cache folder)")
-    parser.add_argument("--mirror", help="folder that holds the published files (default: GEOMREG_MIRROR)")
-    of_some = parser.add_argument_group("of some data sets")
-    for option, how in OPTIONS.items():
-        takers = ", ".join(name for name in SCRIPTS if option in _taken(name))
-        flag = f"--{option.replace('_', '-')}"
-        of_some.add_argument(flag, **how | {"help": f"{how['help']} ({takers})"})
-    of_some.add_argument(
-        "--stand-ins",
-        action="store_true",
-        help=f"generate small stand-ins for trying the code ({', '.join(STAND_INS)})",
-    )
-    options = parser.parse_args(arguments)
+    """Run the command; return 0, 1 if the data could not be obtained, or 130 if interrupted."""
+    options = _parser().parse_args(arguments)
     if options.name == "list":
         for script in SCRIPTS.values():
             print(describe(script.INFO, options.root))
         return 0
-    given = {option: value for option in OPTIONS if (value := getattr(options, option)) is not None}
-    for option in given:
-        if option not in _taken(options.name):
-            parser.error(f"{options.name} has no --{option.replace('_', '-')}: leave it out")
-    if options.stand_ins and options.name not in STAND_INS:
-        parser.error(f"{options.name} needs no --stand-ins: leave it out")
+    given = {o: getattr(options, o) for o in TAKES.get(options.name, ()) if getattr(options, o) is not None}
+    generate = getattr(options, "stand_ins", False)
     try:
-        for line in prepare(options.name, options.root, options.mirror, options.stand_ins, given):
+        for line in prepare(options.name, options.root, options.mirror, generate, given):
             print(f"{options.name}: {line}")
     except DataError as error:
         print(f"{options.name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{options.name}: interrupted; run the command again to go on.", file=sys.stderr)
+        print(f"{options.name}: interrupted; run the command again to continue.", file=sys.stderr)
         return 130
     return 0
 
 
-def prepare(name: str, root, mirror, stand_ins: bool, given: dict) -> list[str]:
-    """Prepare a data set with the options ``given``; what to say of it, line by line."""
+def prepare(
+    name: str,
+    root: str | os.PathLike | None,
+    mirror: str | os.PathLike | None,
+    generate: bool,
+    given: dict[str, Any],
+) -> list[str]:
+    """Prepare a data set, or its stand-ins with ``generate``; return the lines to print about it."""
     script = SCRIPTS[name]
     path = data_root(root) / script.INFO.prepared
-    if stand_ins:
-        from . import stand_ins as generated
-
+    if generate:
         path = data_root(root) / "stand_ins" / script.INFO.prepared
-        prepared = generated.prepare(name, root, progress=True, **given)
+        prepared = stand_ins.prepare(name, root, progress=True, **given)
     else:
-        # A file of arrays that is there is taken as it is; the other scripts look for themselves.
+        # An existing file of arrays is taken as it is; the other scripts look for themselves.
         prepared = load_arrays(path) if path.suffix == ".npz" and not given else None
         if prepared is None:
             prepared = script.prepare(root, mirror, **given)
     if isinstance(prepared, Path):
         prepared = load_arrays(prepared)
-    told = getattr(script, "told", fetch.told)  # where a script has more to say than a checksum
-    return [*told(prepared), f"prepared in {path.parent}."]
+    summary_lines = getattr(script, "summary_lines", fetch.summary_lines)
+    return [*summary_lines(prepared), f"prepared in {path.parent}."]
 
 
-def describe(info, root: str | None) -> str:
-    """A paragraph about one data set and where it is, or will be, stored."""
+def describe(info: DatasetInfo, root: str | None) -> str:
+    """Return a paragraph about one data set and where it is, or will be, stored."""
     path = data_root(root) / info.prepared
     return "\n".join(
         [

@@ -1,7 +1,7 @@
-"""Clips decoded once: memory-mapped arrays that are there whole or not at all.
+"""Clips decoded once: memory-mapped arrays that exist whole or not at all.
 
-In the data set's folder stand ``prepared.json`` and the folder of arrays that it names. The JSON is replaced
-last and in one step, so whoever reads it finds the arrays complete. A second process waits for the first.
+The data set's folder holds ``prepared.json`` and the folder of arrays that it names. The JSON is replaced
+last and in one step, so every reader finds the arrays complete. A second process waits for the first.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from .clips import ClipError, Preprocessing, spectrogram
-from .fetch import DataError, DatasetInfo, atomic_file
+from .fetch import DataError, DatasetInfo, atomic_file, of_disk
 
 VERSION = 1  # counts changes of the stored form
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A cache, opened. N clips with F frames in all.
+    """A cache, open_cache. N clips with F frames in all.
 
     Attributes:
         spectrograms: (N, frequencies, times) float16, a memory map. Half of float32's size and reading time;
@@ -54,9 +56,9 @@ class Prepared:
         labels: (N,) int64.
         names, parts, groups: of each clip, as in :class:`Clip`.
         fingerprint: SHA-256 over the sources' listing and the preprocessing.
-        unusable: name -> reason, of the clips that are missing or unreadable and therefore left out.
-        class_names: of the labels 0, 1, ...
-        preprocessing: what the arrays were made with.
+        unusable: name -> reason, for each clip that was left out because it is missing or unreadable.
+        class_names: the names of labels 0, 1, ...
+        preprocessing: the settings that the arrays were made with.
         source: the folder that the clips were read from.
     """
 
@@ -94,28 +96,33 @@ class Prepared:
 
 
 def with_frame_size(preprocessing: Preprocessing, frame_size: int) -> Preprocessing:
-    """The same with frames of another size, in pixels."""
+    """Return the same preprocessing with another ``frame_size``, 8 to 1024 pixels."""
     if not 8 <= frame_size <= 1024:
-        raise DataError(f"frame_size is {frame_size}: give 8 to 1024 pixels.", "the frame size cannot be")
+        raise DataError(
+            f"`frame_size` must be in [8, 1024] pixels, got {frame_size}.", "the frame size is out of range"
+        )
     return dataclasses.replace(preprocessing, frame_size=frame_size)
 
 
-def room(info: DatasetInfo, folder: Path, disk: float) -> float:
-    """Free bytes where ``folder`` is or will be; a :class:`DataError` where they are fewer than ``disk``."""
+def check_disk_space(info: DatasetInfo, folder: Path, disk: float) -> float:
+    """Return the free bytes of the disk of ``folder``; raise :class:`DataError` if below ``disk`` bytes."""
     parents = [folder, *folder.parents]
     free = shutil.disk_usage(next(parent for parent in parents if parent.exists())).free
     if free < disk:
         raise DataError(
-            f"{info.name} needs {disk / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free; free "
+            f"{info.name} needs {disk / 1e9:.1f} GB in {folder}, but only {free / 1e9:.1f} GB are free; free "
             "space there or choose another folder with --root.",
             "there is too little disk space",
         )
     return free
 
 
-def ask(info: DatasetInfo, folder: Path, download: float, disk: float, yes: bool) -> None:
-    """Say how much will be downloaded (bytes) and stored, and go on only with a yes and with room for it."""
-    free = room(info, folder, disk)
+def confirm_download(info: DatasetInfo, folder: Path, download: float, disk: float, yes: bool) -> None:
+    """Print the download and disk size (bytes), then continue only if the user agrees and the disk has room.
+
+    Raise :class:`DataError` otherwise; ``yes`` means that the user agreed before.
+    """
+    free = check_disk_space(info, folder, disk)
     print(
         f"{info.name}: downloads {download / 1e9:.1f} GB and stores up to {disk / 1e9:.1f} GB in {folder} "
         f"({free / 1e9:.0f} GB are free). Licence: {info.licence}.",
@@ -130,10 +137,10 @@ def ask(info: DatasetInfo, folder: Path, download: float, disk: float, yes: bool
 
 
 def fingerprint(clips: Sequence[Clip], preprocessing: Preprocessing) -> str:
-    """SHA-256 over every row, the size of its files (absent ones too) and the preprocessing.
+    """Return SHA-256 over every row, the sizes of its files (missing ones too) and the preprocessing.
 
-    Sizes and not contents: reading gigabytes at every start would cost more than it shows. The time of the
-    last change takes no part, so that a copied folder counts as the same.
+    Contents are not read: gigabytes at every start would cost more than they show. Modification times are
+    left out, so that a copied folder counts as the same.
     """
     rows = [
         [
@@ -149,9 +156,9 @@ def fingerprint(clips: Sequence[Clip], preprocessing: Preprocessing) -> str:
 
 
 def stored(path: Path, version: int) -> tuple[dict, dict[str, np.memmap]]:
-    """What the JSON at ``path`` says, and the arrays that it names, mapped.
+    """Return the content of the JSON at ``path`` and the arrays that it names, memory-mapped.
 
-    Raises whatever exception the damage leads to, and ``ValueError`` where they are of another version.
+    Raises ``ValueError`` if the version differs, and any exception if the files are damaged.
     """
     plan = json.loads(path.read_text(encoding="utf-8"))
     if plan["version"] != version:
@@ -168,8 +175,8 @@ def stored(path: Path, version: int) -> tuple[dict, dict[str, np.memmap]]:
     return plan, arrays
 
 
-def opened(path: Path) -> Prepared | None:
-    """The cache that ``path`` (a ``prepared.json``) describes, or None where it is missing or damaged."""
+def open_cache(path: Path) -> Prepared | None:
+    """Return the cache that ``path`` (a ``prepared.json``) describes, or None if it is missing or damaged."""
     try:
         plan, arrays = stored(path, VERSION)
         clips = plan["clips"]
@@ -201,12 +208,12 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> Prepared:
-    """The cache at ``path`` for these clips and this preprocessing, decoded if it is not there yet.
+    """Return the cache at ``path`` for these clips and this preprocessing; decode the clips if needed.
 
-    ``read`` gives a clip's samples, frames and aspect; ``class_names`` and ``source`` are noted.
-    Another cache at ``path`` is replaced, and removed when the new one is whole. Raises :class:`DataError`
-    where more than the share ``tolerated`` of the clips is missing or unreadable, or the disk is full; then
-    everything is as it was before.
+    ``read`` returns a clip's samples, frames and aspect; ``class_names`` and ``source`` are stored as given.
+    A different cache at ``path`` is removed once the new one is whole. Raises :class:`DataError` if more than
+    the share ``tolerated`` of the clips is missing or unreadable, or if the disk is full. The earlier cache
+    then stays as it was.
     """
     wanted = fingerprint(clips, preprocessing)
     workers = workers or os.cpu_count() or 1
@@ -215,51 +222,48 @@ def prepare(
     def make() -> None:
         _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers, progress)
 
-    return there_or_made(path, wanted, opened, make)
+    return open_or_build(path, wanted, open_cache, make)
 
 
-def there_or_made(path: Path, wanted: str, opened: Callable, make: Callable[[], None]):
-    """What ``opened(path)`` gives when its fingerprint is the ``wanted`` one, for which ``make()`` is called.
+def open_or_build(
+    path: Path, wanted: str, open_cache: Callable[[Path], T | None], make: Callable[[], None]
+) -> T | None:
+    """Return ``open_cache(path)`` with the fingerprint ``wanted``; call ``make()`` first if it is not there.
 
-    That is done by one process, while others wait for it.
+    One process makes it while others wait.
     """
-    found = opened(path)
+    found = open_cache(path)
     if found is not None and found.fingerprint == wanted:
         return found
-    with exclusive(path) as alone:
-        found = opened(path)  # the process that was waited for may have made it
+    with exclusive(path):
+        found = open_cache(path)  # the process that held the lock may have built it
         if found is not None and found.fingerprint == wanted:
             return found
-        if alone:
-            for stray in path.parent.glob(f".{path.stem}-*"):  # of a killed run
-                shutil.rmtree(stray, ignore_errors=True)
+        for stray in path.parent.glob(f".{path.stem}-*"):  # of a killed run
+            shutil.rmtree(stray, ignore_errors=True)
         make()
-    return opened(path)
+    return open_cache(path)
 
 
 @contextmanager
 def replacing(path: Path, version: int, wanted: str) -> Iterator[tuple[Path, dict]]:
-    """A new folder for arrays and a new content for the JSON at ``path``, in place of what is there.
+    """Replace the JSON at ``path`` and its folder of arrays by what the block writes.
 
-    The block writes the one and completes the other. Where it ends well the folder is moved into place, then
-    the JSON, then older arrays go; where it fails, everything is as it was before.
+    The block fills the folder and the dictionary that it gets. After it the folder is moved into place, then
+    the JSON, and older arrays are removed. If the block fails, the earlier files stay as they were.
     """
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+    with of_disk(path.parent):
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
     folder = path.parent / f"{path.stem}-{wanted[:12]}"
     plan = {"version": version, "fingerprint": wanted, "folder": folder.name}
     try:
-        yield scratch, plan
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or that of a run killed right here
-        scratch.chmod(0o755)  # temporary folders are private; a data folder may be shared
-        os.replace(scratch, folder)
-        with atomic_file(path) as handle:
-            handle.write(json.dumps(plan).encode())
-    except OSError as error:
-        raise DataError(
-            f"Could not write the prepared arrays into {path.parent} ({error.strerror or error}); free space "
-            "there or choose another folder with --root or GEOMREG_DATA.",
-            "the data folder cannot be written",
-        ) from error
+        with of_disk(path.parent):
+            yield scratch, plan
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or that of a run killed right here
+            scratch.chmod(0o755)  # temporary folders are private; a data folder may be shared
+            os.replace(scratch, folder)
+            with atomic_file(path) as handle:
+                handle.write(json.dumps(plan).encode())
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     for old in path.parent.glob(f"{path.stem}-*"):
@@ -329,7 +333,7 @@ def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers,
 
 
 def check_share(unusable: Mapping[str, str], allowed: int, total: int, kind: str = "clips") -> None:
-    """A :class:`DataError` that names some where more than ``allowed`` of ``total`` are unusable."""
+    """Raise a :class:`DataError` that names up to five if more than ``allowed`` of ``total`` are unusable."""
     if len(unusable) <= allowed:
         return
     few = list(unusable.items())[:5]
@@ -343,7 +347,7 @@ def check_share(unusable: Mapping[str, str], allowed: int, total: int, kind: str
 
 
 def in_order(function: Callable, items: Sequence, workers: int) -> Iterator:
-    """``map`` by threads (decoders release Python's lock), never more than a few results ahead."""
+    """Map in order with threads (decoders release Python's lock), at most a few results ahead."""
     if workers == 1:
         yield from map(function, items)
         return
@@ -360,7 +364,7 @@ def in_order(function: Callable, items: Sequence, workers: int) -> Iterator:
 
 
 def bar(results: Iterator, total: int, progress: bool, unit: str = "clip") -> Iterator:
-    """``results`` with a progress bar over them."""
+    """Wrap ``results`` in a progress bar if ``progress``."""
     if not progress:
         return results
     from tqdm.auto import tqdm
@@ -369,51 +373,29 @@ def bar(results: Iterator, total: int, progress: bool, unit: str = "clip") -> It
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[bool]:
-    """Hold the lock beside ``path``; a killed holder loses it. Gives whether there is such a lock here.
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock next to ``path`` while the block runs; a holder that is killed loses it.
 
-    Where there is none (Windows, some network disks), two processes do the same work and the last one stays.
-    A folder that was made for ``path`` and stays empty is removed.
+    Remove the folder of ``path`` afterwards if it is empty. Raise :class:`DataError` if it cannot be written.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    try:
+    from filelock import FileLock
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    with of_disk(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, alone = _locked(lock)
-    except OSError as error:
-        raise DataError(
-            f"Could not write {path.parent} ({error.strerror or error}); choose another folder with --root "
-            "or GEOMREG_DATA.",
-            "the data folder cannot be written",
-        ) from error
-    with handle:
-        try:
-            yield alone
-        finally:
-            lock.unlink(missing_ok=True)
-            with suppress(OSError):
-                path.parent.rmdir()
-
-
-def _locked(lock: Path):
-    """The opened lock file and whether it is locked; waits for another holder."""
+        lock.acquire()
     try:
-        import fcntl
-    except ImportError:
-        return open(lock, "w"), False
-    while True:
-        handle = open(lock, "w")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            return handle, False
-        # a holder removes the file when done: what was waited for may no longer be the lock that others see
-        if lock.exists() and os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
-            return handle, True
-        handle.close()
+        yield
+    finally:
+        with suppress(OSError):  # Windows does not remove a file that is open
+            os.unlink(lock.lock_file)
+        lock.release()
+        with suppress(OSError):
+            path.parent.rmdir()
 
 
-def told(cache: Prepared) -> list[str]:
-    """What to say of a cache: every clip that was left out, and how many there are."""
+def summary_lines(cache: Prepared) -> list[str]:
+    """Return the lines to print about a cache: each clip that was left out, and the counts."""
     counts = " and ".join(f"{cache.parts.count(part)} {part}" for part in ("train", "test"))
     left_out = [f"{name}: left out, {reason}" for name, reason in cache.unusable.items()]
     return [*left_out, f"{counts} clips, sha256 {cache.fingerprint}"]

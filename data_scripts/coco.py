@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import karpathy
-from .clip_cache import ask
+from .clip_cache import confirm_download
 from .fetch import DataError, DatasetInfo, Source, download_part, remote_size
 from .karpathy import Archive, Captioned, Folder
 
@@ -39,7 +39,7 @@ ARCHIVES = {
 TRIES = 5
 
 
-told = karpathy.told
+summary_lines = karpathy.summary_lines
 
 
 def prepare(
@@ -60,12 +60,12 @@ def prepare(
         images: a folder with ``train2014`` and ``val2014``, unpacked or as the official zip files.
         yes: start a large download without asking.
     """
-    path = karpathy.place(INFO, root, image_size)
-    found = karpathy.opened(path)
+    path = karpathy.cache_path(INFO, root, image_size)
+    found = karpathy.open_cache(path)
     if found is not None and images is None and mirror is None:
         return found
     counts = COUNTS if published else None
-    rows, lists = karpathy.listed(LISTS, counts, tuple(ARCHIVES), mirror, progress=progress)
+    rows, lists = karpathy.read_list(LISTS, counts, tuple(ARCHIVES), mirror, progress=progress)
     if images is None and mirror and any(_there(Path(mirror).expanduser() / "coco", n) for n in ARCHIVES):
         images = Path(mirror).expanduser() / "coco"
     if images is None:
@@ -116,7 +116,7 @@ def download(folder: Path, home: Path, prepared: int, *, yes: bool, progress: bo
                 "images of 2014 with --images.",
                 "the download failed",
             )
-    ask(INFO, home, sum(sizes.values()), sum(sizes.values()) + prepared, yes)
+    confirm_download(INFO, home, sum(sizes.values()), sum(sizes.values()) + prepared, yes)
     with tqdm(
         desc="downloading",
         total=sum(sizes.values()),

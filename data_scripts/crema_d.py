@@ -155,7 +155,7 @@ def prepare(
     )
 
 
-told = clip_cache.told
+summary_lines = clip_cache.summary_lines
 
 
 def _clips_folder(home: Path, listed, mirror, clips, workers: int, yes: bool, progress: bool) -> Path:
@@ -180,7 +180,7 @@ def _clips_folder(home: Path, listed, mirror, clips, workers: int, yes: bool, pr
     }
     if all((folder / name).is_file() for name in wanted):
         return folder
-    clip_cache.ask(INFO, home, DOWNLOAD, DISK, yes)
+    clip_cache.confirm_download(INFO, home, DOWNLOAD, DISK, yes)
     objects = _pointers(wanted, mirror, progress)
     lfs.download_objects(objects, folder, SERVERS, workers=workers, progress=progress)
     return folder

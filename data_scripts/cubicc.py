@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from .clip_cache import room
+from .clip_cache import check_disk_space
 from .fetch import (
     DataError,
     DatasetInfo,
@@ -81,7 +81,7 @@ def prepare(root=None, mirror=None, *, folder=None, published: bool = True, prog
         archive_sha256 = ""
         if folder is None:
             if not mirror and published:
-                room(INFO, path.parent, remote_size(URL))
+                check_disk_space(INFO, path.parent, remote_size(URL))
             archive = stack.enter_context(fetched(ARCHIVE, mirror, progress=progress, scratch=scratch))
             archive_sha256 = file_digest(archive)
             unpack(archive, scratch)
@@ -113,7 +113,7 @@ def unpack(archive: Path, folder: Path) -> None:
             total = sum(member.file_size for member in members.values())
             if total > LARGEST:
                 raise damaged(archive)
-            room(INFO, folder, total)
+            check_disk_space(INFO, folder, total)
             for name, member in members.items():
                 left = member.file_size  # and no more, whatever comes
                 with zipped.open(member) as source, open(folder / name, "wb") as target:
@@ -291,7 +291,7 @@ def _words(path: Path) -> np.ndarray:
         ) from error
 
 
-def told(arrays: Mapping[str, np.ndarray]) -> list[str]:
+def summary_lines(arrays: Mapping[str, np.ndarray]) -> list[str]:
     """What to say of the prepared arrays: their counts, and what the splits share."""
     counts = ", ".join(f"{len(arrays[split])} {split}" for split in SPLITS)
     photos = {split: set(arrays["photo"][arrays[split]].tolist()) for split in SPLITS}

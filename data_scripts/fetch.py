@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
 
 import numpy as np
 
@@ -325,8 +326,8 @@ def of_disk(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator:
-    """A binary file that appears under ``path`` only when the block ends well; otherwise nothing is left.
+def replacing_file(path: Path) -> Iterator[IO[bytes]]:
+    """Write a binary file that appears under ``path`` only if the block ends well; else nothing is left.
 
     Safe for several processes at once: each writes its own temporary file and the last one to finish stays.
     """
@@ -357,8 +358,14 @@ def atomic_file(path: Path) -> Iterator:
                 folder.rmdir()
             except OSError:
                 break  # another process put something there
-        with of_disk(path):
-            raise
+        raise
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Do as ``replacing_file``, but raise a :class:`DataError` for an ``OSError`` of the disk."""
+    with of_disk(path), replacing_file(path) as handle:
+        yield handle
 
 
 def save_arrays(handle, arrays: Mapping[str, np.ndarray]) -> None:
@@ -378,6 +385,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
     return arrays if whole else None
 
 
-def told(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """What to say of prepared arrays."""
+def summary_lines(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the lines to print about prepared arrays."""
     return [f"the arrays have sha256 {arrays['fingerprint']}"]

@@ -29,7 +29,7 @@ LISTS = {
 COUNTS = {"train": 29_000, "val": 1_014, "test": 1_000}
 
 
-told = karpathy.told
+summary_lines = karpathy.summary_lines
 
 
 def prepare(
@@ -53,8 +53,8 @@ def prepare(
         published: whether the lists have to be the published ones; False for stand-ins.
         image_size: S, pixels of a stored image's side.
     """
-    path = karpathy.place(INFO, root, image_size)
-    found = karpathy.opened(path)
+    path = karpathy.cache_path(INFO, root, image_size)
+    found = karpathy.open_cache(path)
     if found is not None and images is None and mirror is None:
         return found
     if images is None and mirror and (Path(mirror).expanduser() / "flickr30k" / IMAGES).is_dir():
@@ -73,7 +73,7 @@ def prepare(
             "the folder of images is missing",
         )
     counts = COUNTS if published else None
-    rows, lists = karpathy.listed(LISTS, counts, (IMAGES,), mirror, progress=progress)
+    rows, lists = karpathy.read_list(LISTS, counts, (IMAGES,), mirror, progress=progress)
     return karpathy.prepare(
         INFO,
         path,

@@ -1,158 +1,104 @@
-"""The archive of a Kaggle data set: the token from its usual places, and a download that can be resumed.
+"""Download a Kaggle data set with ``kagglehub``, and turn every failure into one sentence.
 
-The token goes into one request header for Kaggle's own host and nowhere else: not into a message, a file or
-an address. Kaggle answers with the address of a storage host, to which ``requests`` does not pass it on.
+``kagglehub`` looks for the token where Kaggle's own programs do, resumes a download that broke off, and
+checks the MD5 that the storage host states. The token goes into one request header for Kaggle's own host. No
+message here repeats another library's error text, because it may hold the token or a signed address.
 """
 
 from __future__ import annotations
 
-import base64
+import dataclasses
 import errno
-import json
 import os
-import re
+import zipfile
 from pathlib import Path
 
-from .fetch import CONNECT_TIMEOUT, READ_TIMEOUT, DataError, download_part
+from .fetch import DataError, of_disk
 
-API = "https://www.kaggle.com/api/v1"
-TRIES = 5
 WHERE = (
     "in KAGGLE_API_TOKEN, in KAGGLE_USERNAME and KAGGLE_KEY, in ~/.kaggle/access_token or in "
     "~/.kaggle/kaggle.json"
 )
 
 
-def authorization() -> dict[str, str]:
-    """The request header that says who asks, from where Kaggle's own programs look, in their order.
+def has_token() -> bool:
+    """Return whether ``kagglehub`` finds a token.
 
-    Those are ``KAGGLE_API_TOKEN`` (a token or a file with one), ``~/.kaggle/access_token``,
-    ``KAGGLE_USERNAME`` with ``KAGGLE_KEY``, and ``kaggle.json`` in ``KAGGLE_CONFIG_DIR``, ``~/.kaggle`` or
-    ``~/.config/kaggle``.
-
-    Raises :class:`DataError` where there is no token or the file is none.
+    Raises:
+        DataError: without ``kagglehub``, or if a token or its file is malformed.
     """
-    token = os.environ.get("KAGGLE_API_TOKEN", "").strip()
-    for file in ([Path(token)] if token else []) + [_home() / ".kaggle" / "access_token"]:
-        token = _text(file) or token
-        if token:
-            return {"Authorization": f"Bearer {_plain(token)}"}
-    name, key = (os.environ.get(f"KAGGLE_{part}", "").strip() for part in ("USERNAME", "KEY"))
-    if not (name and key):
-        name, key = _from_json()
-    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{_plain(key)}".encode()).decode()}
-
-
-def _home() -> Path:
-    return Path(os.path.expanduser("~"))
-
-
-def _text(path: Path) -> str:
-    """What is in a file, "" where there is none; a token itself is no name of a file, and may be too long."""
     try:
-        return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-    except (OSError, ValueError):
-        return ""
-
-
-def _plain(token: str) -> str:
-    if not token.isascii() or not token.isprintable() or " " in token:
+        from kagglehub.config import get_kaggle_credentials
+    except ImportError:
         raise DataError(
-            f"The Kaggle token has characters that no token has; copy it again ({WHERE}).",
-            "the Kaggle token is no token",
-        )
-    return token
-
-
-def _from_json() -> tuple[str, str]:
-    own = os.environ.get("KAGGLE_CONFIG_DIR")
-    folders = [Path(own)] if own else [_home() / ".kaggle", _home() / ".config" / "kaggle"]
-    for path in (folder / "kaggle.json" for folder in folders):
-        if not path.is_file():
-            continue
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            name, key = stored["username"], stored["key"]
-            if isinstance(name, str) and isinstance(key, str):
-                return name, key
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # lists in lists in ...
-            pass
+            "This data set is on Kaggle, and kagglehub is not installed; install the extra `benchmarks`, or "
+            "name a folder that has the files with --folder.",
+            "kagglehub is not installed",
+        ) from None
+    try:
+        credentials = get_kaggle_credentials()
+        parts = [part for part in dataclasses.astuple(credentials) if part] if credentials else []
+        sound = all(part.isascii() and part.isprintable() and " " not in part for part in parts)
+    except Exception:  # a damaged file can fail at any of this, and the error's text may hold the token
+        sound = False
+    if not sound:
         raise DataError(
-            f"The file {path} has no username and key; get a new one from kaggle.com/settings.",
-            "kaggle.json cannot be used",
+            f"The Kaggle token is malformed; copy it again from kaggle.com/settings ({WHERE}).",
+            "the Kaggle token is malformed",
         )
-    raise DataError(
-        "There is no Kaggle token, and this data set is on Kaggle; create one on kaggle.com/settings and put "
-        f"it {WHERE}, or name a folder that has the files with --folder.",
-        "there is no Kaggle token",
-    )
+    return bool(parts)
 
 
-def archive_size(name: str, headers: dict[str, str]) -> tuple[int, str | None]:
-    """Size in bytes of the archive of the data set ``name`` ("owner/title"), and its MD5 where that is told.
+def download(name: str, folder: Path) -> Path:
+    """Download the data set ``name`` ("owner/title") and return the folder of its unpacked files.
 
-    Raises :class:`DataError` where Kaggle cannot be reached or refuses.
+    The archive, and then the files, are stored below ``folder``; another call resumes a broken download.
+    Both are there at once until the archive is unpacked.
+
+    Raises:
+        DataError: if the token is missing, malformed or refused, the terms are not accepted, the data set is
+            missing, Kaggle cannot be reached, or the archive is damaged. What was downloaded stays, unless it
+            is damaged.
     """
+    known = has_token()
+    import kagglehub
     import requests
+    from kagglehub.exceptions import DataCorruptionError
 
-    try:
-        with requests.get(
-            _url(name), headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
-        ) as answer:
-            status, said = answer.status_code, answer.headers
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; their texts hold signed addresses
-        raise DataError(
-            f"Could not reach Kaggle ({type(error).__name__}); check the connection, or name a folder that "
-            "has the files with --folder.",
-            "the download failed",
-        ) from error
     page = f"kaggle.com/datasets/{name}"
-    refused = {
-        401: "does not accept the token; create a new one on kaggle.com/settings",
-        403: f"refuses; accept the terms on {page} with the account of the token",
-        404: f"has no data set {name} any more; see {page}",
-    }
-    size = said.get("Content-Length", "")
-    if (
-        status != 200
-        or not re.fullmatch(r"[1-9]\d{0,14}", size, re.ASCII)
-        or said.get("Content-Type", "").startswith("text/")
-    ):
-        reason = refused.get(status, f"gave no archive (status {status}); try again later")
-        raise DataError(f"Kaggle {reason}.", "the download failed")
-    sums = dict(part.strip().partition("=")[::2] for part in said.get("X-Goog-Hash", "").split(","))
+    earlier = os.environ.get("KAGGLEHUB_CACHE")
+    os.environ["KAGGLEHUB_CACHE"] = str(folder)
     try:
-        return int(size), base64.b64decode(sums["md5"], validate=True).hex()
-    except (KeyError, ValueError):
-        return int(size), None
-
-
-def download(name: str, path: Path, size: int, md5: str | None, headers: dict[str, str], *, progress: bool):
-    """The archive of ``name`` as the file ``path``; ``size`` and ``md5`` are what ``archive_size`` gave.
-
-    Where it breaks off it is tried again, and another call goes on with what is there.
-    """
-    from tqdm.auto import tqdm
-
-    with tqdm(
-        desc="downloading", total=size, unit="B", unit_scale=True, mininterval=1, disable=not progress
-    ) as bar:
-        for attempt in range(TRIES):
-            try:
-                download_part(
-                    _url(name), path, size=size, checksum=md5, algorithm="md5", headers=headers,
-                    on_bytes=bar.update,
-                )  # fmt: skip
-                return
-            except OSError as error:
-                if attempt == TRIES - 1 or error.errno == errno.ENOSPC:
-                    own = type(error) is OSError  # those of requests have signed addresses in their texts
-                    reason = (error.strerror or str(error)) if own else type(error).__name__
-                    raise DataError(
-                        f"Could not download {name} from Kaggle ({reason}); run the command again to go on.",
-                        "the download failed",
-                    ) from error
-
-
-def _url(name: str) -> str:
-    return f"{API}/datasets/download/{name}"
+        return Path(kagglehub.dataset_download(name))
+    except requests.HTTPError as error:
+        status = None if error.response is None else error.response.status_code
+        reason = f"Kaggle did not serve {name} (status {status}); try again later."
+        if status in (401, 403) and not known:
+            reason = (
+                "There is no Kaggle token, and Kaggle asks for one; create it on kaggle.com/settings and put "
+                f"it {WHERE}, or name a folder that has the files with --folder."
+            )
+        elif status == 401:
+            reason = "Kaggle does not accept the token; create a new one on kaggle.com/settings."
+        elif status == 403:
+            reason = f"Kaggle refuses the token; accept the terms on {page} with the token's account."
+        elif status == 404:
+            reason = f"Kaggle has no data set {name}; see {page}."
+    except (DataCorruptionError, zipfile.BadZipFile, EOFError, ValueError):
+        for archive in folder.rglob("*.archive"):  # it would be taken for whole by the next call
+            archive.unlink()
+        reason = f"The archive of {name} is damaged or cut short; run the command again to download it anew."
+    except requests.RequestException as error:
+        reason = (
+            f"The connection to Kaggle failed ({type(error).__name__}); run the command again to resume, or "
+            "name a folder that has the files with --folder."
+        )
+    except OSError as error:
+        with of_disk(folder):
+            raise OSError(error.errno or errno.EIO, error.strerror or type(error).__name__) from None
+    finally:
+        if earlier is None:
+            del os.environ["KAGGLEHUB_CACHE"]
+        else:
+            os.environ["KAGGLEHUB_CACHE"] = earlier
+    raise DataError(reason, "the download failed") from None

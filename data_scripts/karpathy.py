@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .clip_cache import bar, check_share, in_order, replacing, room, stored, there_or_made
+from .clip_cache import bar, check_disk_space, check_share, in_order, open_or_build, replacing, stored
 from .fetch import (
     DataError,
     DatasetInfo,
@@ -51,7 +51,7 @@ class Pictured:
 
 @dataclass(frozen=True)
 class Captioned:
-    """A prepared data set, opened; N images.
+    """A prepared data set, open_cache; N images.
 
     Attributes:
         images: (N, S, S, 3) uint8, a memory map.
@@ -124,7 +124,7 @@ class Archive:
             raise PictureError("is damaged in its archive") from error
 
 
-def place(info: DatasetInfo, root, image_size: int) -> Path:
+def cache_path(info: DatasetInfo, root, image_size: int) -> Path:
     """Where the description of a prepared data set is; each size of images has its own."""
     if not 8 <= image_size <= 1024:
         raise DataError(f"image_size is {image_size}: give 8 to 1024 pixels.", "the image size cannot be")
@@ -132,7 +132,7 @@ def place(info: DatasetInfo, root, image_size: int) -> Path:
     return path if image_size == IMAGE_SIZE else path.with_stem(f"{path.stem}_{image_size}")
 
 
-def listed(
+def read_list(
     lists: Mapping[str, tuple[Source, str | None]],
     counts: Mapping[str, int] | None,
     folders: Sequence[str],
@@ -228,7 +228,7 @@ def prepare(
 
     def make() -> None:
         check_share(unusable, allowed, len(rows), "images")  # known before an hour of reading
-        room(info, path.parent, 3 * image_size**2 * len(rows))
+        check_disk_space(info, path.parent, 3 * image_size**2 * len(rows))
         there = [row for row in rows if row.name not in unusable]
         kept: list[Pictured] = []
         with replacing(path, VERSION, wanted) as (scratch, plan):
@@ -253,7 +253,7 @@ def prepare(
                 "unusable": unusable,
             }
 
-    return there_or_made(path, wanted, opened, make)
+    return open_or_build(path, wanted, open_cache, make)
 
 
 def _check_parts(kept: Iterable[Pictured]) -> None:
@@ -262,7 +262,7 @@ def _check_parts(kept: Iterable[Pictured]) -> None:
         raise DataError(f"No image of {', '.join(missing)} can be used; check --images.", "a split is empty")
 
 
-def opened(path: Path) -> Captioned | None:
+def open_cache(path: Path) -> Captioned | None:
     """The data set that ``path`` describes, or None where it is missing or damaged."""
     try:
         plan, arrays = stored(path, VERSION)
@@ -300,7 +300,7 @@ def picture(content: bytes, size: int) -> np.ndarray:
         raise PictureError("cannot be read as an image") from error
 
 
-def told(found: Captioned) -> list[str]:
+def summary_lines(found: Captioned) -> list[str]:
     """What to say of a data set: every image that was left out, its lists, and how many there are."""
     said = [f"{name}: left out, {reason}" for name, reason in found.unusable.items()]
     said += [f"the list of {part} has sha256 {digest}" for part, digest in found.lists.items()]

@@ -85,7 +85,7 @@ CLIP_NAME = re.compile(r"(.{11})_(\d{6})_(\d{6})\.mp4")
 Row = tuple[str, int, str]  # clip as "youtubeid_start", label, part
 
 
-def listed(mirror=None, *, published: bool = True) -> list[Row]:
+def read_list(mirror=None, *, published: bool = True) -> list[Row]:
     """The rows of the published lists: 14,799 with part "train", then 2,597 with "test"; 31 labels.
 
     A row names a clip by its video and its start in seconds, in training lists also by its end.
@@ -203,7 +203,7 @@ def prepare(
     if variant == "folders":
         rows, names = in_folders(mirror, known)
     else:
-        rows = listed(mirror, published=published)
+        rows = read_list(mirror, published=published)
         names = class_names(rows, known)
     folder = _clips_folder(path.parent, rows, mirror, clips, workers or 4, yes, progress)
     index = _index(folder)
@@ -220,7 +220,7 @@ def prepare(
     )
 
 
-told = clip_cache.told
+summary_lines = clip_cache.summary_lines
 
 
 def _clips_folder(home: Path, rows, mirror, clips, workers: int, yes: bool, progress: bool) -> Path:
@@ -268,7 +268,7 @@ def stream(
     with ThreadPoolExecutor(8) as pool:
         total = sum(pool.map(remote_size, left))
     disk = SHARE_KEPT * total + CLIP_BYTES * len(wanted)
-    clip_cache.ask(INFO, home, total, disk, yes)
+    clip_cache.confirm_download(INFO, home, total, disk, yes)
     folder.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
 

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-import zipfile
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from . import kaggle
-from .clip_cache import ask, bar, check_share, exclusive, in_order, room, there_or_made
-from .fetch import DataError, DatasetInfo, atomic_file, damaged, data_root
+from .clip_cache import bar, check_share, confirm_download, exclusive, in_order, open_or_build
+from .fetch import DataError, DatasetInfo, atomic_file, data_root, of_disk
 
 KAGGLE = "xrfdataset/xrf55"
 INFO = DatasetInfo(
@@ -36,12 +36,11 @@ INFO = DatasetInfo(
 VERSION = 1  # counts changes of the stored form
 # Bytes: 22,000 recordings of 4,415,840, which are radar in float32 and WiFi and RFID in float64. That is the
 # size that Kaggle states, as a public downloader of others has it; the project's page says 92.29 GB.
-UNPACKED = 97.2e9
+ARCHIVE, UNPACKED = 86e9, 97.2e9
 
 # What one file holds. Radar: 17 frames of range by Doppler; WiFi: 9 links of 30 subcarriers by time; RFID:
 # 23 tags by time.
 SHAPES = {"mmWave": (17, 256, 128), "WiFi": (270, 1000), "RFID": (23, 148)}
-LARGEST = 2**24  # bytes of a file
 REPETITIONS = 20
 ACTIONS = (
     "carrying weight", "mopping the floor", "using a phone", "throwing something", "picking something",
@@ -140,8 +139,8 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], merged: bool) -> bool
     return shape == wanted or (merged and ends[0] <= ends[1] and math.prod(shape) == math.prod(wanted))
 
 
-def place(name: str) -> tuple[str, Key] | None:
-    """Modality and key that a path tells, of a file or a zip's member; None for what is no recording."""
+def recording_key(name: str) -> tuple[str, Key] | None:
+    """Return the modality and key of a recording by its path, or None for any other file."""
     *folders, file = re.split(r"[/\\]", name)
     numbers = re.fullmatch(r"(\d{1,2})_(\d{1,2})_(\d{1,2})\.npy", file, re.ASCII)
     by_name = {m.lower(): m for m in SHAPES}
@@ -159,13 +158,13 @@ def place(name: str) -> tuple[str, Key] | None:
     return modality, (next((int(s[1]) for s in scenes if s), 0), volunteer, action, repetition)
 
 
-def listed(folder: Path) -> dict[Key, dict[str, str]]:
-    """Key -> modality -> path below ``folder``, sorted, for every recording found anywhere in it."""
+def find_recordings(folder: Path) -> dict[Key, dict[str, str]]:
+    """Return key -> modality -> path below ``folder``, sorted, for every recording anywhere in it."""
     found: dict[Key, dict[str, str]] = {}
     for parent, _, names in os.walk(folder):
         for name in names:
             path = os.path.relpath(os.path.join(parent, name), folder)
-            known = place(path)
+            known = recording_key(path)
             if known is None:
                 continue
             modality, key = known
@@ -207,8 +206,8 @@ def prepare(
         published: whether every volunteer has to have all repetitions of all actions; False for stand-ins.
     """
     path = data_root(root) / INFO.prepared
-    source = _source(path.parent, mirror, folder, yes, progress)
-    found = listed(source)
+    source = _source(path.parent, mirror, folder, yes)
+    found = find_recordings(source)
     unusable = {}
     if published:
         people = {key[:2] for key in found}
@@ -253,10 +252,10 @@ def prepare(
             handle.write(json.dumps(plan).encode())
 
     def of_source(path: Path) -> Recordings | None:
-        known = opened(path)  # of the same files elsewhere the fingerprint is the same
+        known = open_cache(path)  # of the same files elsewhere the fingerprint is the same
         return known if known is not None and known.source == str(source) else None
 
-    recordings = there_or_made(path, wanted, of_source, make)
+    recordings = open_or_build(path, wanted, of_source, make)
     check_share(recordings.unusable, allowed, total, "recordings")
     return recordings
 
@@ -266,23 +265,25 @@ def _name(key: Key) -> str:
     return scene + "{:02d}_{:02d}_{:02d}".format(*key[1:])
 
 
-def opened(path: Path) -> Recordings | None:
-    """The index that ``path`` (a ``prepared.json``) holds, or None where it is missing or damaged."""
+def open_cache(path: Path) -> Recordings | None:
+    """Return the index in ``path`` (a ``prepared.json``), or None if it is missing or damaged."""
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
         keys = [tuple(key) for key in plan["keys"]]
         files = {m: tuple(plan["files"][m]) for m in SHAPES}
-        told = all(place(p) == (m, key) for m in SHAPES for key, p in zip(keys, files[m], strict=True))
+        consistent = all(
+            recording_key(p) == (m, key) for m in SHAPES for key, p in zip(keys, files[m], strict=True)
+        )
         named = isinstance(plan["source"], str) and isinstance(plan["unusable"], dict)
-        if plan["version"] != VERSION or not keys or not told or not named:
+        if plan["version"] != VERSION or not keys or not consistent or not named:
             return None
         return Recordings(np.array(keys), files, plan["source"], plan["fingerprint"], plan["unusable"])
     except Exception:  # a damaged description can fail at any of this
         return None
 
 
-def _source(home: Path, mirror, folder, yes: bool, progress: bool) -> Path:
-    """A folder with recordings: the one named, the mirror's, or what was downloaded."""
+def _source(home: Path, mirror: str | None, folder: str | None, yes: bool) -> Path:
+    """Return a folder with recordings: the named one, the mirror's, or the downloaded one."""
     if folder is not None:
         chosen = Path(folder).expanduser().absolute()
         if not chosen.is_dir():
@@ -290,69 +291,23 @@ def _source(home: Path, mirror, folder, yes: bool, progress: bool) -> Path:
         return chosen
     if mirror and (Path(mirror).expanduser() / "xrf55").is_dir():
         return Path(mirror).expanduser().absolute() / "xrf55"
-    files, archive = home / "files", home / "xrf55.zip"
+    files, scratch = home / "files", home / "kaggle"
     if (home / "unpacked").is_file():
         return files
     with exclusive(home / "download"):
-        if not archive.is_file():
-            headers = kaggle.authorization()
-            size, md5 = kaggle.archive_size(KAGGLE, headers)
-            part = archive.with_name("xrf55.zip.part")
-            left = size - (part.stat().st_size if part.is_file() else 0)
-            ask(INFO, home, left, left + UNPACKED, yes)
-            kaggle.download(KAGGLE, archive, size, md5, headers, progress=progress)
-        unpack(archive, files, progress=progress)
-        (home / "unpacked").touch()
-        archive.unlink()
+        have = sum(part.stat().st_size for part in scratch.rglob("*.archive"))
+        confirm_download(INFO, home, ARCHIVE - have, ARCHIVE - have + UNPACKED, yes)
+        unpacked = kaggle.download(KAGGLE, scratch)
+        with of_disk(files):
+            shutil.rmtree(files, ignore_errors=True)
+            os.replace(unpacked, files)
+            (home / "unpacked").touch()
+        shutil.rmtree(scratch, ignore_errors=True)
     return files
 
 
-def unpack(archive: Path, folder: Path, *, progress: bool) -> None:
-    """Write the recordings of a zip file to ``folder``, under names made here; goes on with what is there."""
-    try:
-        with zipfile.ZipFile(archive) as content:
-            members = {}
-            for member in content.infolist():
-                known = place(member.filename)
-                if known is None:
-                    continue
-                modality, (scene, *rest) = known
-                if member.file_size > LARGEST:
-                    raise DataError(
-                        f"The archive {archive} has a member {member.filename!r} of {member.file_size} "
-                        "bytes, which is no recording; get it again.",
-                        "the archive has a member that is too large",
-                    )
-                target = folder / f"Scene{scene}" / modality / "{:02d}_{:02d}_{:02d}.npy".format(*rest)
-                if not target.is_file() or target.stat().st_size != member.file_size:
-                    members[target] = member
-            room(INFO, folder, sum(member.file_size for member in members.values()))
-            for target, member in bar(iter(members.items()), len(members), progress, "file"):
-                with content.open(member) as file:
-                    values = file.read(member.file_size + 1)  # to its end, where the CRC is looked at
-                _write(target, values)
-    except DataError:
-        raise
-    except Exception as error:  # damage makes zipfile and the decompressors fail in ways without end
-        raise damaged(archive) from error
-
-
-def _write(target: Path, values: bytes) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")
-        part.write_bytes(values)
-        os.replace(part, target)
-    except OSError as error:
-        raise DataError(
-            f"Could not write {target} ({error.strerror or error}); free space there or choose another "
-            "folder with --root or GEOMREG_DATA.",
-            "the data folder cannot be written",
-        ) from error
-
-
 def counts(recordings: Recordings) -> Mapping[str, int]:
-    """How many recordings, volunteers, scenes, and pairs of a volunteer and a scene there are."""
+    """Return the number of recordings, volunteers, scenes, and pairs of a volunteer and a scene."""
     keys = recordings.keys
     return {
         "recordings": len(keys),
@@ -362,8 +317,8 @@ def counts(recordings: Recordings) -> Mapping[str, int]:
     }
 
 
-def told(recordings: Recordings) -> list[str]:
-    """What to say of an index: every recording that was left out, how many there are of what, and where."""
+def summary_lines(recordings: Recordings) -> list[str]:
+    """Return the lines to print about an index: each recording left out, the counts, and the folder."""
     said = [f"{name}: left out, {reason}" for name, reason in recordings.unusable.items()]
     said += [", ".join(f"{count} {what}" for what, count in counts(recordings).items())]
     return [*said, f"indexed where they are, in {recordings.source}, sha256 {recordings.fingerprint}"]

@@ -1,12 +1,11 @@
-"""Choosing a run's settings by search: optuna proposes, the validation split decides, test stays unread.
+"""Choose a run's settings by search: optuna proposes, the validation split decides, test stays unread.
 
     python -m experiments.search --dataset digits --storage sqlite:///search.db --name digits
 
 A *study* (optuna's word) is the list of trials of one search, kept in a *storage*: a database, or a journal
-file on a shared file system. Whoever calls ``search`` with the same storage and name adds to the same study:
-the same machine after a kill, another process, another machine. What a trial tries depends on the config's
-seed, the trial's number and the trials before it. So no two workers repeat each other, and one worker that
-is stopped between two trials goes on later as if it had not been.
+file on a shared file system. Every call of ``search`` with the same storage and name adds to the same study:
+the same machine after a kill, another process, another machine. The process that creates the study proposes
+by the config's seed. All others draw their proposals afresh, so no two repeat each other.
 """
 
 from __future__ import annotations
@@ -18,10 +17,9 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +37,7 @@ MOST_DIVERGED = 10  # in a row, before a worker gives up
 
 
 def default_space() -> dict[str, optuna.distributions.BaseDistribution]:
-    """What is searched where a search names no space: the arguments of ``GeometryRegularizer``."""
+    """Return the space that is searched by default: the arguments of ``GeometryRegularizer``."""
     Float = _optuna().distributions.FloatDistribution
     return {
         "dispersion_weight": Float(1e-3, 1.0, log=True),
@@ -60,16 +58,16 @@ def search(
     jobs: int = 1,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Run until the study holds ``trials`` complete trials, those of other workers and earlier calls too.
+    """Run until the study holds ``trials`` complete trials, including those of other workers and calls.
 
-    A trial trains once a seed; its value is the mean fused validation accuracy. A trial whose training
-    diverges is noted with the reason and the search goes on. A killed worker's trial blocks nothing: in a
-    database it becomes "failed" when another starts two minutes later, in a journal file it stays "running".
-    Workers finish the trials they are in, so a study can end with a trial a worker more than asked for.
+    A trial trains once per seed; its value is the mean fused validation accuracy. A trial whose training
+    diverges is stored with the reason, and the search continues. A killed worker's trial blocks nothing: in a
+    database it becomes "failed" two minutes later, in a journal file it stays "running". Workers finish the
+    trials they are in, so a study can end with one more trial per worker than asked for.
 
     Args:
-        config: what every trial shares. Where its regularizer is None, the regularizer's arguments are
-            searched on a ``GeometryRegularizer``; its seed decides the proposals.
+        config: what every trial shares. If its regularizer is None, the regularizer's arguments are searched
+            on a ``GeometryRegularizer``; its seed decides the proposals of the first process.
         storage: a database URL such as "sqlite:///search.db" (several machines: any URL that optuna takes),
             or a path ending in .log or .journal, a file that machines with a shared file system append to.
         name: of the study.
@@ -77,8 +75,8 @@ def search(
         seeds: of training, data order and splits.
         space: parameter -> optuna distribution, ``default_space()`` by default. A parameter is an argument of
             the regularizer, a field of ``TrainConfig`` such as "learning_rate", or "paradigm_options.NAME".
-        jobs: processes of one thread each.
-        progress: whether to show a bar and say what diverged.
+        jobs: processes with one thread each.
+        progress: whether to print a line per trial to stderr.
 
     Returns:
         ``trials_table`` of the study.
@@ -90,40 +88,41 @@ def search(
         RuntimeError: if ten trials in a row diverge, or the workers were killed.
     """
     _optuna()
-    from tqdm.auto import tqdm
-
     for argument, value in {"trials": trials, "jobs": jobs, "len(seeds)": len(seeds)}.items():
         if value < 1:
             raise ValueError(f"{argument}={value}: give at least 1.")
     space = default_space() if space is None else dict(space)
     if not space:
         raise ValueError("space is empty: name at least one parameter to search.")
-    for end in (0, -1):  # an unknown name or a bound out of range is answered before anything is trained
+    for end in (0, -1):  # an unknown name or a bound out of range is reported before anything is trained
         _applied(config, {parameter: _ends(d)[end] for parameter, d in space.items()})
     data = {seed: load(config.dataset, seed=seed, **config.dataset_options) for seed in seeds}
     study = _study(storage, name, config.seed)
     _claim(study, config, list(seeds), space, [data[seed].fingerprint for seed in seeds])
-    known = {trial.number for trial in study.get_trials(deepcopy=False)}
-    interval = 0.1 if sys.stderr.isatty() or "ipykernel" in sys.modules else 30.0
-    with tqdm(total=trials, unit="trial", mininterval=interval, disable=not progress) as bar:
-        report = partial(_report, study, bar, known)
-        report()
-        if jobs == 1:
-            _work(study, config, space, data, trials, report)
-        else:
-            del data  # each worker loads its own
-            shared = {"storage": storage, "name": name, "trials": trials, "seeds": seeds, "space": space}
-            _hire(jobs, partial(search, config, **shared, progress=False), report)
-            if len(_complete(study)) < trials:
-                raise RuntimeError(
-                    f"the workers ended after {len(_complete(study))} of {trials} trials, killed or with an "
-                    "error that stands above: the same search again goes on with the study."
-                )
+    if len(_complete(study)) >= trials:
+        return _table(study)
+    if jobs == 1:
+        _work(study, config, space, data, trials, progress)
+        return _table(study)
+    shared = {"storage": storage, "name": name, "trials": trials, "seeds": seeds, "space": space}
+    shared["progress"] = progress
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the workers, which start after it is set
+    start = partial(get_context("spawn").Process, target=search, args=(config,), kwargs=shared, daemon=True)
+    workers = [start() for _ in range(jobs)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:  # one that is killed does not take the others along
+        worker.join()
+    if len(_complete(study)) < trials:
+        raise RuntimeError(
+            f"the workers ended after {len(_complete(study))} of {trials} trials, killed or with the error "
+            "above: run the same search again to continue the study."
+        )
     return _table(study)
 
 
 def best_config(config: TrainConfig, storage: str, name: str) -> TrainConfig:
-    """``config`` with the best trial's parameters: highest accuracy, then lowest cross-entropy (validation).
+    """Return ``config`` with the best trial's parameters: highest accuracy, then lowest cross-entropy.
 
     Raises:
         ValueError: if the study was made from another config or has no complete trial.
@@ -137,7 +136,7 @@ def best_config(config: TrainConfig, storage: str, name: str) -> TrainConfig:
 
 
 def trials_table(storage: str, name: str) -> pd.DataFrame:
-    """One row a trial.
+    """Return one row per trial.
 
     Columns: trial, state ("complete", "diverged", "failed", "running"), value (mean fused validation
     accuracy), cross_entropy (validation, nats), each parameter, seconds, note.
@@ -152,16 +151,16 @@ def _optuna():
         raise ModuleNotFoundError(
             "a search needs optuna, which is not installed: pip install 'geomreg-mini[scale]'."
         ) from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the bar and the table say it
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the printed lines and the table say it
     return optuna
 
 
-def _ends(distribution) -> tuple:
+def _ends(distribution: optuna.distributions.BaseDistribution) -> tuple:
     return getattr(distribution, "choices", None) or (distribution.low, distribution.high)
 
 
 def _applied(config: TrainConfig, parameters: Mapping[str, Any]) -> TrainConfig:
-    """``config`` with these values where their names say."""
+    """Return ``config`` with these values in the fields and arguments of these names."""
     regularizer = config.regularizer or GeometryRegularizer()
     arguments = regularizer.hyperparameters()
     fields = {field.name for field in dataclasses.fields(config)} - FIXED
@@ -184,25 +183,24 @@ def _applied(config: TrainConfig, parameters: Mapping[str, Any]) -> TrainConfig:
 
 
 def _study(storage: str, name: str, seed: int | None = None) -> optuna.Study:
-    """The study; made where there is none and ``seed`` is given."""
+    """Return the study; create it, with proposals by ``seed``, if it does not exist and ``seed`` is given."""
     optuna = _optuna()
     shown = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage)  # a message must not carry a password
     if storage.rstrip("/") == "sqlite:" or ":memory:" in storage:
         raise ValueError(f"storage={shown!r} would be lost with this process: name a file.")
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar and the heartbeat
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat's
-            if storage.endswith((".log", ".journal")):
-                from optuna.storages.journal import JournalFileBackend
+        if storage.endswith((".log", ".journal")):
+            from optuna.storages.journal import JournalFileBackend
 
-                opened = optuna.storages.JournalStorage(JournalFileBackend(storage))
-            else:
-                # sqlite gives up after five seconds by default, too few where workers share a slow disk.
-                patience = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-                opened = optuna.storages.RDBStorage(
-                    storage, patience, heartbeat_interval=HEARTBEAT, grace_period=2 * HEARTBEAT
-                )
-            names = optuna.get_all_study_names(opened)
+            backend = optuna.storages.JournalStorage(JournalFileBackend(storage))
+        else:
+            # sqlite gives up after five seconds by default, too few where workers share a slow disk.
+            patience = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+            backend = optuna.storages.RDBStorage(
+                storage, patience, heartbeat_interval=HEARTBEAT, grace_period=2 * HEARTBEAT
+            )
+        names = optuna.get_all_study_names(backend)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(". ")
         raise ValueError(
@@ -212,22 +210,24 @@ def _study(storage: str, name: str, seed: int | None = None) -> optuna.Study:
     if seed is None and name not in names:
         raise ValueError(f"{shown} has no study {name!r}; it has {', '.join(sorted(names)) or 'none'}.")
 
-    class Sampler(optuna.samplers.TPESampler):
-        """Seeded anew by each trial's number: the same in every worker, and after a resumption."""
+    def sampler(seed: int | None) -> optuna.samplers.TPESampler:
+        # constant_liar: what other workers are trying now counts as bad, so this one looks elsewhere.
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
-        def before_trial(self, study, trial):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                # constant_liar: what other workers are trying now counts as bad, so this one looks elsewhere.
-                self.__init__(seed=(1_000_003 * (seed or 0) + trial.number) % 2**32, constant_liar=True)
+    if name not in names:
+        try:
+            return optuna.create_study(
+                storage=backend, study_name=name, sampler=sampler(seed), direction="maximize"
+            )
+        except optuna.exceptions.DuplicatedStudyError:
+            pass  # another worker was quicker, and proposes by the seed
+    return optuna.load_study(storage=backend, study_name=name, sampler=sampler(None))
 
-    return optuna.create_study(
-        storage=opened, study_name=name, sampler=Sampler(), direction="maximize", load_if_exists=True
-    )
 
-
-def _claim(study, config, seeds, space, fingerprints) -> None:
-    """Note in the study what it is a search of, or refuse it where that is something else."""
+def _claim(
+    study: optuna.Study, config: TrainConfig, seeds: list[int], space: Mapping, fingerprints: list[str]
+) -> None:
+    """Store in the study what it is a search of; raise ``ValueError`` if that is something else already."""
     from optuna.distributions import distribution_to_json
 
     made_from = {
@@ -247,13 +247,13 @@ def _claim(study, config, seeds, space, fingerprints) -> None:
             )
 
 
-def _complete(study) -> list:
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _best(study):
+def _best(study: optuna.Study) -> optuna.trial.FrozenTrial:
     complete = _complete(study)
     if not complete:
         raise ValueError(f"the study {study.study_name!r} has no complete trial yet.")
@@ -261,15 +261,13 @@ def _best(study):
 
 
 def _work(
-    study, config: TrainConfig, space: Mapping, data: Mapping, trials: int, report: Callable[[], None]
+    study: optuna.Study, config: TrainConfig, space: Mapping, data: Mapping, trials: int, progress: bool
 ) -> None:
     """Run one trial after another in this process until the study has enough."""
-    from optuna.exceptions import ExperimentalWarning, TrialPruned
+    from optuna.study import MaxTrialsCallback
+    from optuna.trial import TrialState
 
-    diverged = 0
-
-    def objective(trial) -> float:
-        nonlocal diverged
+    def objective(trial: optuna.Trial) -> float:
         candidate = _applied(config, {name: _suggested(trial, name, d) for name, d in space.items()})
         measured = []
         for seed, split in data.items():
@@ -277,28 +275,35 @@ def _work(
                 record = fit(dataclasses.replace(candidate, seed=seed), data=split, progress=False)
             except FloatingPointError as error:
                 trial.set_user_attr("note", str(error))
-                diverged += 1
                 # Pruned, not failed: the sampler ignores failed trials, and this one it shall learn from.
-                raise TrialPruned(str(error)) from error
+                raise _optuna().TrialPruned(str(error)) from error
             measured.append([record.metrics[f"validation/{q}/fused"] for q in ("accuracy", "cross_entropy")])
-        diverged = 0
         value, cross_entropy = (sum(column) / len(measured) for column in zip(*measured, strict=True))
         trial.set_user_attr("cross_entropy", cross_entropy)
         return value
 
-    parent = parent_process()
-    while len(_complete(study)) < trials:
+    def report(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        said = f"diverged: {trial.user_attrs['note']}" if trial.value is None else f"{trial.value:.3f}"
+        if progress:
+            count = len(_complete(study))
+            print(f"trial {trial.number} {said} ({count}/{trials} complete)", file=sys.stderr, flush=True)
+
+    def give_up(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        if {t.state for t in ended[-MOST_DIVERGED:]} == {TrialState.PRUNED} and len(ended) >= MOST_DIVERGED:
+            raise RuntimeError(
+                f"{MOST_DIVERGED} trials in a row diverged: lower learning_rate or set clip_norm."
+            )
+
+    def leave(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        parent = parent_process()
         if parent is not None and not parent.is_alive():
-            return  # nobody waits for this worker any more
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat, in optuna 4
-            study.optimize(objective, n_trials=1)
-        report()
-        if diverged == MOST_DIVERGED:
-            raise RuntimeError(f"{diverged} trials in a row diverged: lower learning_rate or set clip_norm.")
+            study.stop()  # nobody waits for this worker any more
+
+    study.optimize(objective, callbacks=[report, give_up, leave, MaxTrialsCallback(trials)])
 
 
-def _suggested(trial, name: str, distribution) -> Any:
+def _suggested(trial: optuna.Trial, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -307,32 +312,7 @@ def _suggested(trial, name: str, distribution) -> Any:
     return suggest(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
-def _hire(jobs: int, work: Callable[[], Any], report: Callable[[], None]) -> None:
-    """Work in ``jobs`` processes; one that is killed does not take the others along."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the workers, which start after it is set
-    workers = [get_context("spawn").Process(target=work, daemon=True) for _ in range(jobs)]
-    for worker in workers:
-        worker.start()
-    while alive := [worker.sentinel for worker in workers if worker.is_alive()]:
-        wait(alive, timeout=1)
-        report()
-
-
-def _report(study, bar, known: set[int]) -> None:
-    """Bring the bar up to date, and say of each trial that newly diverged why."""
-    if bar.disable:
-        return
-    for trial in study.get_trials(deepcopy=False):
-        if "note" in trial.user_attrs and trial.number not in known:
-            known.add(trial.number)
-            bar.write(f"trial {trial.number} diverged: {trial.user_attrs['note']}", file=sys.stderr)
-    complete = _complete(study)
-    if complete:
-        bar.set_postfix(best=f"{_best(study).value:.3f}", refresh=False)
-    bar.update(min(len(complete), bar.total) - bar.n)
-
-
-def _table(study) -> pd.DataFrame:
+def _table(study: optuna.Study) -> pd.DataFrame:
     import pandas as pd
 
     trials = study.get_trials(deepcopy=False)

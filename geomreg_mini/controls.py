@@ -212,8 +212,7 @@ class SymmetricInfoNCE(_Control):
         def across(a: Tensor, b: Tensor) -> Tensor:
             if len(a) < 2:
                 return (0.0 * (a + b)).sum()
-            logits, partner = a @ b.T / self.temperature, torch.arange(len(a), device=a.device)
-            return (F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)) / 2
+            return symmetric_cross_entropy(a @ b.T / self.temperature)
 
         return {}, _across(across, z, mask)
 
@@ -290,6 +289,12 @@ CONTROLS: dict[str, type[_Control]] = {
     for control in (AlwaysOnAlignment, VICReg, BarlowTwins, UnitSphere, SymmetricInfoNCE, UniAlignStyle,
                     KoLeo, AlignUniform)
 }  # fmt: skip
+
+
+def symmetric_cross_entropy(logits: Tensor) -> Tensor:
+    """Return the mean cross-entropy of finding partner i of row i and of column i; logits (B, B)."""
+    partner = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)) / 2
 
 
 def variance_hinge(variances: Tensor, target: float = 1, epsilon: float = VICREG_EPSILON) -> Tensor:

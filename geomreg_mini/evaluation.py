@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .data.corruptions import KINDS, chosen, corrupted, fitting, missing
+from .geometry import knn_accuracy
 from .models import Encoded, encode
 from .pairs import RegularizerOutput, float64
 
@@ -35,8 +36,8 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 def accuracies(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
     """Fused and unimodal accuracy and the fused cross-entropy in nats.
 
-    ``accuracy/<modality>`` reads the modality's own head or its share of a linear fusion; where there is
-    neither (gated and FiLM fusion) it is left out, and the probes are the unimodal read-out.
+    ``accuracy/<modality>`` reads the modality's own head or its share of a linear fusion. Without either it
+    is left out, and the probes are the unimodal read-out.
     """
     logits = paradigm.fused_logits(encoded.embeddings)
     metrics = {"accuracy/fused": accuracy(logits, encoded.labels)}
@@ -170,21 +171,19 @@ def linear_probe(
     return metrics
 
 
-@torch.no_grad()
 def knn_probe(train: Encoded, test: Encoded, k: int = 200, temperature: float = 0.1) -> dict[str, float]:
-    """Accuracy of k nearest neighbors by cosine, weighted by exp(similarity / temperature).
+    """Return ``knn_accuracy`` of each modality's test embeddings among those of the training split.
 
-    As arXiv 1805.01978, but k is capped at a tenth of the bank: 200 neighbors of a few hundred samples would
-    be a vote on class frequencies.
+    k is capped at a tenth of the bank: 200 neighbors of a few hundred samples would be a vote on class
+    frequencies.
     """
-    metrics, k = {}, max(1, min(k, len(train.labels) // 10))
-    votes = F.one_hot(train.labels).double()
-    for m, z in test.embeddings.items():
-        similarity = F.normalize(z.double(), dim=1) @ F.normalize(train.embeddings[m].double(), dim=1).T
-        nearest, index = similarity.topk(k, dim=1)
-        scores = (votes[index] * (nearest / temperature).exp()[:, :, None]).sum(dim=1)
-        metrics[f"knn_probe/{m}"] = accuracy(scores, test.labels)
-    return metrics
+    k = max(1, min(k, len(train.labels) // 10))
+    return {
+        f"knn_probe/{m}": knn_accuracy(
+            z, test.labels, train.embeddings[m], train.labels, k=k, temperature=temperature
+        )
+        for m, z in test.embeddings.items()
+    }
 
 
 @dataclass(frozen=True)

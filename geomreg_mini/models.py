@@ -136,18 +136,6 @@ class Fusion(nn.Module):
         super().__init__()
         self.modalities, self.embedding_dim, self.num_classes = tuple(modalities), embedding_dim, num_classes
 
-    def _pair(self) -> None:
-        if len(self.modalities) != 2:
-            raise ValueError(
-                f"fusion={self.kind!r} is defined for two modalities, and there are {len(self.modalities)}: "
-                "use 'concat' or 'sum'."
-            )
-
-    def _both(self, embeddings: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return the embeddings of the first and of the second modality, with one in place of the other."""
-        (some, *_) = embeddings.values()
-        return [embeddings.get(m, some) for m in self.modalities]
-
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return each modality's share of the fused logits, or an empty dict if the head is not linear."""
         return {}
@@ -207,51 +195,7 @@ class SharedFusion(Fusion):
         return {m: self.linear(z) for m, z in embeddings.items()}
 
 
-class GatedFusion(Fusion):
-    """logits = W_o (sigmoid(W_x z_x) * W_y z_y) + b, gate from the first modality (arXiv 1802.02892).
-
-    Where one modality is absent the other takes both places, sigmoid(h) * h, as in DGL's unimodal branch.
-    """
-
-    kind = "gated"
-
-    def __init__(self, modalities, embedding_dim, num_classes):
-        super().__init__(modalities, embedding_dim, num_classes)
-        self._pair()
-        self.projections = nn.ModuleDict(
-            {m: nn.Linear(embedding_dim, embedding_dim) for m in self.modalities}
-        )
-        self.linear = nn.Linear(embedding_dim, num_classes)
-
-    def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
-        gate, value = self._both({m: self.projections[m](z) for m, z in embeddings.items()})
-        return self.linear(torch.sigmoid(gate) * value)
-
-
-class FiLMFusion(Fusion):
-    """[gamma, beta] = W_f z_x; logits = W_o (gamma * z_y + beta) + b (arXiv 1709.07871).
-
-    The first modality conditions. This is FiLM as its paper has it; the class of that name in DGL's code is a
-    bilinear outer product. Where one modality is absent the other takes both places.
-    """
-
-    kind = "film"
-
-    def __init__(self, modalities, embedding_dim, num_classes):
-        super().__init__(modalities, embedding_dim, num_classes)
-        self._pair()
-        self.condition = nn.Linear(embedding_dim, 2 * embedding_dim)
-        self.linear = nn.Linear(embedding_dim, num_classes)
-
-    def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
-        condition, value = self._both(embeddings)
-        gamma, beta = self.condition(condition).chunk(2, dim=1)
-        return self.linear(gamma * value + beta)
-
-
-FUSIONS: dict[str, type[Fusion]] = {
-    fusion.kind: fusion for fusion in (ConcatFusion, SumFusion, SharedFusion, GatedFusion, FiLMFusion)
-}
+FUSIONS: dict[str, type[Fusion]] = {fusion.kind: fusion for fusion in (ConcatFusion, SumFusion, SharedFusion)}
 
 
 @dataclass(frozen=True)

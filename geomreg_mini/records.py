@@ -9,17 +9,15 @@ into another run, as different as another seed's. A record of an earlier version
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from data_scripts.fetch import replacing_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,30 +176,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     What a killed writer of the same file left is removed after a day. ``OSError`` names the file.
     """
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with replacing_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            now = os.fstat(file.fileno()).st_mtime  # by the disk's clock, which need not be this machine's
-        for stray in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            with suppress(FileNotFoundError):  # another writer's, which took its name just now
-                if now - stray.stat().st_mtime > 86400:
-                    stray.unlink()
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise type(error)(
-                f"{path} cannot be written ({error.strerror or error}): free space there or choose another "
-                "folder; what was there is as it was."
-            ) from error
-        raise
+    except OSError as error:
+        raise type(error)(
+            f"{path} cannot be written ({error.strerror or error}): free space there or choose another "
+            "folder; what was there is as it was."
+        ) from error
 
 
 def plain(value: Any) -> Any:

@@ -72,7 +72,7 @@ def test_lists_of_clips(examples, folder, record_property):
         train.write_bytes(content)
         with confined(folder):
             found = []
-            refusal(lambda: found.extend(kinetics_sounds.listed(folder, published=False)), DataError)
+            refusal(lambda: found.extend(kinetics_sounds.read_list(folder, published=False)), DataError)
             for name, label, _ in found:
                 assert kinetics_sounds.CLIP_NAME.fullmatch(f"{name}_000000.mp4") and 0 <= label < 1000
             kinetics_sounds.class_names(found, {})
@@ -426,7 +426,7 @@ def test_descriptions_of_prepared_clips(examples, folder, record_property):
     def check(content):
         path.write_bytes(content)
         with confined(folder):
-            cache = clip_cache.opened(path)
+            cache = clip_cache.open_cache(path)
         if cache is None:
             return
         n = len(cache.labels)  # whatever is opened can be used to its last clip
@@ -463,7 +463,7 @@ def test_lists_of_captions(examples, folder, record_property):
             found = []
             options = {"mirror": folder, "progress": False}
             folders = ("train2014", "val2014")
-            refusal(lambda: found.extend(karpathy.listed(lists, None, folders, **options)[0]), DataError)
+            refusal(lambda: found.extend(karpathy.read_list(lists, None, folders, **options)[0]), DataError)
             for row in found:
                 assert row.name.partition("/")[0] in folders and row.captions and images.size(row.name) == -1
                 assert all(isinstance(text, str) for text in row.captions)
@@ -517,7 +517,7 @@ def test_descriptions_of_prepared_images(examples, folder, record_property):
     def check(content):
         path.write_bytes(content)
         with confined(folder):
-            cache = karpathy.opened(path)
+            cache = karpathy.open_cache(path)
         if cache is not None:
             n = len(cache.names)
             assert cache.images.shape[0] == len(cache.captions) == len(cache.parts) == n

@@ -8,13 +8,21 @@ from them says nothing about the benchmark.
 from __future__ import annotations
 
 import colorsys
-import importlib
+import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..coco import prepare as prepare_coco
+from ..crema_d import prepare as prepare_crema_d
+from ..cubicc import prepare as prepare_cubicc
+from ..fetch import data_root
+from ..flickr30k import prepare as prepare_flickr30k
+from ..kinetics_sounds import prepare as prepare_kinetics_sounds
+from ..xrf55 import prepare as prepare_xrf55
 from .captioned import write_coco, write_flickr30k
 from .cubicc import write_cubicc
 from .xrf55 import write_xrf55
@@ -29,15 +37,14 @@ SPEAKERS, SENTENCES = 10, ("IEO", "TIE", "DFA")
 CLASSES, TRAIN_CLIPS, TEST_CLIPS = 31, 4, 1  # of Kinetics-Sounds; the counts are of each class
 
 
-def prepare(name: str, root=None, *, progress: bool = False, **options):
-    """Write a data set's stand-ins below the data folder, where they are not yet, and open their cache.
+def prepare(
+    name: str, root: str | os.PathLike | None = None, *, progress: bool = False, **options: Any
+) -> Any:
+    """Write a data set's stand-ins below the data folder if they are missing, and return its open cache.
 
-    They go through the same script as the official files and lie in ``stand_ins/`` beside them. ``options``
-    of that script replace the small sizes in ``OPTIONS``.
+    They go through the same script as the official files and lie in ``stand_ins/``. ``options`` of that
+    script replace the small sizes in ``OPTIONS``.
     """
-    from ..fetch import data_root
-
-    script = importlib.import_module(f"data_scripts.{name}")
     home = data_root(root) / "stand_ins"
     mirror = home / f"source-v{VERSION}"
     if not (mirror / name).is_dir():
@@ -46,7 +53,8 @@ def prepare(name: str, root=None, *, progress: bool = False, **options):
             WRITERS[name](Path(scratch))
             with suppress(OSError):  # another process was quicker, with the same files
                 (Path(scratch) / name).rename(mirror / name)
-    return script.prepare(home, mirror, published=False, progress=progress, **OPTIONS[name] | options)
+    options = OPTIONS.get(name, {}) | options
+    return PREPARE[name](home, mirror, published=False, progress=progress, **options)
 
 
 def write_crema_d(folder: Path, seed: int = 0) -> None:
@@ -150,11 +158,17 @@ WRITERS = {
     "cubicc": write_cubicc,
     "xrf55": write_xrf55,
 }
-OPTIONS = {  # of the scripts that prepare them
+PREPARE = {
+    "crema_d": prepare_crema_d,
+    "kinetics_sounds": prepare_kinetics_sounds,
+    "flickr30k": prepare_flickr30k,
+    "coco": prepare_coco,
+    "cubicc": prepare_cubicc,
+    "xrf55": prepare_xrf55,
+}
+OPTIONS = {  # the small sizes of stand-ins
     "crema_d": {"frame_size": FRAME_SIZE},
     "kinetics_sounds": {"frame_size": FRAME_SIZE},
     "flickr30k": {"image_size": IMAGE_SIZE},
     "coco": {"image_size": IMAGE_SIZE},
-    "cubicc": {},
-    "xrf55": {},
 }

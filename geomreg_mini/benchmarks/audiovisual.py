@@ -8,24 +8,28 @@ All draws come from torch's generator, which the training loop seeds by the epoc
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_scripts import clip_cache, crema_d, kinetics_sounds
 from data_scripts.clip_cache import Prepared
 from data_scripts.clips import FLOOR
-from data_scripts.stand_ins import NOTE
+from data_scripts.fetch import DatasetInfo, data_root
+from data_scripts.stand_ins import prepare
 
 from ..data.corruptions import FIGURE_9, Clip, Spectrogram
 from ..data.dataset import MultimodalDataset, Split, stratified_order
+from .sources import is_official, not_prepared, provenance
 
-SOURCES, SPLITS = ("official", "stand_in"), ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
+CREMA_D_SPLITS, FOLDS = ("community", "speaker_disjoint"), 10
 VALIDATION_SHARE = 0.1  # of the published training clips
 IMAGE_SIZE = 224  # pixels
 
@@ -174,32 +178,24 @@ def crop(pixels: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
 # loading ----------------------------------------------------------------------------------------------------
 
 
-def opened(name: str, source: str, prepared: str | None = None, options: str = "") -> Prepared:
-    """The cache of a data set: the official one, or one of stand-ins, which are made where there are none.
+def open_prepared(script: ModuleType, prepared: str, source: str, options: str = "") -> Prepared:
+    """Return the cache of a script's data set, or of its stand-ins, which are generated if missing.
 
-    ``prepared`` is the official one's place in the data folder, where a data set has several, and ``options``
-    are those of the command that makes it.
+    Args:
+        script: ``data_scripts.crema_d`` or ``data_scripts.kinetics_sounds``.
+        prepared: path of the official cache below the data folder.
+        source: "official" or "stand_in".
+        options: of the command that prepares the official cache.
     """
-    from data_scripts import clip_cache
-    from data_scripts.fetch import DataError, data_root
-
-    if source not in SOURCES:
-        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
-    if source == "stand_in":
-        from data_scripts.stand_ins import prepare
-
+    name = script.INFO.name
+    if not is_official(source):
         return prepare(name)
-    script = importlib.import_module(f"data_scripts.{name}")
-    path = data_root() / (prepared or script.INFO.prepared)
-    cache = clip_cache.opened(path)
+    path = data_root() / prepared
+    cache = clip_cache.open_cache(path)
     if cache is None or replace(script.PREPROCESSING, frame_size=cache.preprocessing.frame_size) != (
         cache.preprocessing
     ):
-        raise DataError(
-            f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{options}`, or load "
-            "it with source='stand_in' to try the code.",
-            f"{name} is not prepared",
-        )
+        raise not_prepared(name, path.parent, options)
     return cache
 
 
@@ -232,7 +228,7 @@ def published_parts(cache: Prepared) -> dict[str, np.ndarray]:
 
 
 def dataset(
-    info,
+    info: DatasetInfo,
     cache: Prepared,
     how: Reading,
     parts: dict[str, np.ndarray],
@@ -265,9 +261,7 @@ def dataset(
             "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
         },
         **{name: splits[name] for name in SPLITS},
-        licence=info.licence if source == "official" else "CC0-1.0",
-        source=info.source if source == "official" else "generated, see data_scripts/stand_ins",
-        note="" if source == "official" else NOTE,
+        **provenance(info, is_official(source)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=cache.class_names,
         forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},
@@ -276,9 +270,10 @@ def dataset(
 
 
 def files(data: MultimodalDataset, clip: int) -> tuple[Path, ...]:
-    """Where the files of a clip (a position in the cache) were when it was prepared, to see and hear it."""
+    """Return where the files of a clip (a position in the cache) were when it was prepared."""
     cache = data.train.cache
-    return importlib.import_module(f"data_scripts.{data.name}").files(Path(cache.source), cache.names[clip])
+    script = {"crema_d": crema_d, "kinetics_sounds": kinetics_sounds}[data.name]
+    return script.files(Path(cache.source), cache.names[clip])
 
 
 def sound(data: MultimodalDataset, clip: int, *, rate: int = 8000, seconds: float = 1.5) -> np.ndarray:
@@ -322,13 +317,64 @@ def load_kinetics_sounds(
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when it is not prepared.
     """
-    from data_scripts import kinetics_sounds as script
-
+    script = kinetics_sounds
     if variant not in script.VARIANTS:
         raise ValueError(f"variant={variant!r} is unknown: choose one of {', '.join(script.VARIANTS)}.")
     if source == "stand_in" and variant != "lists":
         raise ValueError(f"variant={variant!r} has no stand-ins: choose 'lists'.")
     options = "" if variant == "lists" else f" --variant {variant}"
-    cache = opened("kinetics_sounds", source, script.VARIANTS[variant], options)
+    cache = open_prepared(script, script.VARIANTS[variant], source, options)
     how = reading(cache, frames, image_size, times=script.TIMES)
     return dataset(script.INFO, cache, how, published_parts(cache), source, {})
+
+
+def load_crema_d(
+    seed: int = 0,
+    *,
+    split: str = "community",
+    frames: int = 1,
+    image_size: int | None = None,
+    source: str = "official",
+) -> MultimodalDataset:
+    """CREMA-D with modalities ``audio`` (1, 257, 188) and ``visual`` (3, image_size, image_size).
+
+    Args:
+        seed: picks the test speakers of ``speaker_disjoint``; nothing else depends on it.
+        split: "community", the files that the published comparisons share: 6,698 clips to train and 744 to
+            test. All 91 speakers stand on both sides, and those comparisons have no validation clips; here a
+            stratified tenth of the training clips, the same for every seed, validates.
+            "speaker_disjoint": the speakers in ten groups; group ``seed % 10`` tests, the next one validates,
+            the others train, so that ten seeds test everybody once.
+        frames: T, how many frames of a clip are seen; with more than one, ``visual`` is (3, T, H, W). The
+            published code means to draw its one frame and takes the first one listed; here it is drawn in
+            training and the middle one in evaluation.
+        image_size: 224 by default, or the size of the stored frames where they are smaller.
+        source: "official", as `python -m data_scripts crema_d` prepared it, or "stand_in": generated clips
+            in the same form, made when they are asked for.
+
+    ``factors``: ``clip``, positions in the cache; ``speaker`` and ``sentence``, numbers in the order of their
+    sorted names.
+
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when it is not prepared.
+    """
+    script = crema_d
+    if split not in CREMA_D_SPLITS:
+        raise ValueError(f"split={split!r} is unknown: choose one of {', '.join(CREMA_D_SPLITS)}.")
+    cache = open_prepared(script, script.INFO.prepared, source)
+    how = reading(cache, frames, image_size)
+    speakers, speaker = np.unique(cache.groups, return_inverse=True)
+    _, sentence = np.unique([name.split("_")[1] for name in cache.names], return_inverse=True)
+    parts = published_parts(cache) if split == "community" else _speaker_parts(len(speakers), speaker, seed)
+    factors = {"speaker": torch.from_numpy(speaker), "sentence": torch.from_numpy(sentence)}
+    return dataset(script.INFO, cache, how, parts, source, factors)
+
+
+def _speaker_parts(speakers: int, speaker: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Positions of the clips of each split's speakers; ``speaker`` (N,) numbers the clips' speakers."""
+    groups = np.array_split(np.random.default_rng(0).permutation(speakers), FOLDS)
+    test, validation = groups[seed % FOLDS], groups[(seed + 1) % FOLDS]
+    return {
+        "train": np.flatnonzero(~np.isin(speaker, [*test, *validation])),
+        "validation": np.flatnonzero(np.isin(speaker, validation)),
+        "test": np.flatnonzero(np.isin(speaker, test)),
+    }

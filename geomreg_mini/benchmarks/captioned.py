@@ -6,23 +6,22 @@ A batch leaves the disk as uint8 pixels and token numbers; CLIP's scaling happen
 from __future__ import annotations
 
 import hashlib
-import importlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data_scripts import karpathy
-from data_scripts.fetch import DataError
+from data_scripts import coco, flickr30k, karpathy
+from data_scripts.fetch import DatasetInfo
 from data_scripts.karpathy import Captioned
-from data_scripts.stand_ins import IMAGE_SIZE, NOTE, prepare
+from data_scripts.stand_ins import IMAGE_SIZE, prepare
 
 from ..data.dataset import MultimodalDataset, Split
+from .sources import is_official, not_prepared, provenance
 
 CONTEXT = 77  # tokens of a caption, as CLIP has it
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of [0, 1]
-SOURCES = ("official", "stand_in")
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 FOLDS = 5  # of COCO's test split: papers report it whole (5K) and as a mean over fifths (1K)
 
@@ -119,36 +118,29 @@ def load_flickr30k(
 
     ``ValueError`` for a bad argument, ``data_scripts.fetch.DataError`` when it is not prepared.
     """
-    return _load("flickr30k", image_size, source)
+    return _load(flickr30k.INFO, image_size, source)
 
 
 def load_coco(seed: int = 0, *, image_size: int | None = None, source: str = "official") -> MultimodalDataset:
     """COCO: 113,287 images to train, 5,000 to validate and 5,000 to test; all else as in Flickr30K."""
-    return _load("coco", image_size, source, folds=FOLDS)
+    return _load(coco.INFO, image_size, source, folds=FOLDS)
 
 
-def _load(name: str, image_size: int | None, source: str, folds: int = 0) -> MultimodalDataset:
-    """The data set of the script ``name``, with test numbers over ``folds`` parts besides."""
+def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0) -> MultimodalDataset:
+    """Return the data set; its test split states ``folds``, over which papers also average."""
     if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int)):
         raise ValueError(f"image_size={image_size!r}: give a whole number of pixels.")
-    if source not in SOURCES:
-        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
-    script = importlib.import_module(f"data_scripts.{name}")
-    if source == "stand_in":
+    official = is_official(source)
+    if not official:
         image_size = image_size or IMAGE_SIZE
-        cache = prepare(name, image_size=image_size)
+        cache = prepare(info.name, image_size=image_size)
     else:
         image_size = image_size or karpathy.IMAGE_SIZE
-        path = karpathy.place(script.INFO, None, image_size)
-        cache = karpathy.opened(path)
+        path = karpathy.cache_path(info, None, image_size)
+        cache = karpathy.open_cache(path)
         if cache is None:
             size = "" if image_size == karpathy.IMAGE_SIZE else f" --image-size {image_size}"
-            raise DataError(
-                f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{size}`, or "
-                "load it with source='stand_in' to try the code.",
-                f"{name} is not prepared",
-            )
-    official = source == "official"
+            raise not_prepared(info.name, path.parent, size)
     parts = np.array(cache.parts)
     splits = {}
     for split, part in PARTS.items():
@@ -161,14 +153,12 @@ def _load(name: str, image_size: int | None, source: str, folds: int = 0) -> Mul
             folds=folds if split == "test" else 0,
         )
     return MultimodalDataset(
-        name=name,
+        name=info.name,
         modalities=("image", "caption"),
         num_classes=1,
         shapes={"image": (3, image_size, image_size), "caption": (CONTEXT,)},
         **splits,
-        licence=script.INFO.licence if official else "CC0-1.0",
-        source=script.INFO.source if official else "generated, see data_scripts/stand_ins/captioned.py",
-        note="" if official else NOTE,
+        **provenance(info, official),
         fingerprint=hashlib.sha256(repr([cache.fingerprint, folds]).encode()).hexdigest(),
         class_names=("",),
     )

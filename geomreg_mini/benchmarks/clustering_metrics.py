@@ -25,15 +25,27 @@ def cluster_accuracy(labels: Tensor, clusters: Tensor) -> float:
     Args:
         labels, clusters: (N,) integers.
     """
+    table, rows, columns, _ = best_naming(labels, clusters)
+    return float(table[rows, columns].sum() / len(labels))
+
+
+def best_naming(labels: Tensor, clusters: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Name each cluster after a class of its own so that most samples are right.
+
+    Args:
+        labels, clusters: (N,) integers, at least 0.
+
+    Returns:
+        Counts (C, K) of samples by class 0 .. C - 1 and cluster; the rows and the columns that are matched,
+        (min(C, K),) each; and the numbers (K,) of the clusters, which may have gaps, by column.
+    """
     from scipy.optimize import linear_sum_assignment
 
     labels, clusters = _checked(labels, clusters)
-    # Only what occurs has a row or a column, so numbers may have gaps.
-    labels, clusters = (np.unique(x, return_inverse=True)[1] for x in (labels, clusters))
-    table = np.zeros((labels.max() + 1, clusters.max() + 1), dtype=np.int64)
+    numbers, clusters = np.unique(clusters, return_inverse=True)
+    table = np.zeros((labels.max() + 1, len(numbers)), dtype=np.int64)
     np.add.at(table, (labels, clusters), 1)
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    return float(table[rows, columns].sum() / len(labels))
+    return table, *linear_sum_assignment(table, maximize=True), numbers
 
 
 def scores(labels: Tensor, clusters: Tensor) -> dict[str, float]:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_scripts.stand_ins import NOTE, prepare
+from data_scripts import cubicc
+from data_scripts.fetch import data_root, load_arrays
+from data_scripts.stand_ins import prepare
 
 from ..data.dataset import MultimodalDataset, Split
+from .sources import is_official, not_prepared, provenance
 
-SOURCES = ("official", "stand_in")
 SHIFT = 4  # pixels, the farthest that an image is moved in training
 
 
@@ -87,20 +89,11 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
 
     ``ValueError`` for a bad argument, ``data_scripts.fetch.DataError`` when it is not prepared.
     """
-    from data_scripts import cubicc
-    from data_scripts.fetch import DataError, data_root, load_arrays
-
-    if source not in SOURCES:
-        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
-    official = source == "official"
+    official = is_official(source)
     path = data_root() / cubicc.INFO.prepared if official else prepare("cubicc")
     arrays = load_arrays(path)
     if arrays is None:
-        raise DataError(
-            f"cubicc is not prepared in {path.parent}; run `python -m data_scripts cubicc`, or load it with "
-            "source='stand_in' to try the code.",
-            "cubicc is not prepared",
-        )
+        raise not_prepared("cubicc", path.parent)
     splits = {name: _split(arrays, arrays[name]) for name in cubicc.SPLITS}
     classes = int(arrays["labels"].max()) + 1
     return BirdDataset(
@@ -109,9 +102,7 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
         num_classes=classes,
         shapes={"image": (3, cubicc.SIDE, cubicc.SIDE), "caption": (cubicc.LENGTH,)},
         **splits,
-        licence=cubicc.INFO.licence if official else "CC0-1.0",
-        source=cubicc.INFO.source if official else "generated, see data_scripts/stand_ins/cubicc.py",
-        note="" if official else NOTE,
+        **provenance(cubicc.INFO, official),
         fingerprint=hashlib.sha256(str(arrays["fingerprint"]).encode()).hexdigest(),
         class_names=tuple(f"class {number}" for number in range(classes)),
         words=tuple(arrays["words"].tolist()),

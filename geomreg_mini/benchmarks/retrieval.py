@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..controls import symmetric_cross_entropy
 from ..geometry import geometry_report
 from ..models import Embedded, encode, fixed_sample
 from ..paradigms import Paradigm
@@ -186,10 +187,8 @@ class Contrastive(Paradigm):
             u, v = (
                 F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1) for z in (image, caption)
             )
-            logits = self.model.logit_scale.exp() * u @ v.T
-            target = torch.arange(len(logits), device=logits.device)
-            pair = F.cross_entropy(logits, target), F.cross_entropy(logits.T, target)
-        return {"contrastive": sum(pair) / 2}
+            contrastive = symmetric_cross_entropy(self.model.logit_scale.exp() * u @ v.T)
+        return {"contrastive": contrastive}
 
     def updates(self, batch, geometry, backward):
         yield from super().updates(batch, geometry, backward)

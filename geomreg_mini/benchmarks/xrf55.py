@@ -13,13 +13,13 @@ from torch import Tensor
 
 from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, data_root
-from data_scripts.stand_ins import NOTE, prepare
-from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings, opened
+from data_scripts.stand_ins import prepare
+from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings, open_cache
 
 from ..data.corruptions import FIGURES_10_TO_12
 from ..data.dataset import MultimodalDataset, Split
+from .sources import is_official, not_prepared, provenance
 
-SOURCES = ("official", "stand_in")
 # Of the twenty repetitions, 1 to 14 are published to train with. The last two of them validate: like those to
 # test with they were recorded after the others.
 PARTS = {"train": range(1, 13), "validation": range(13, 15), "test": range(15, 21)}
@@ -65,9 +65,8 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when it is not prepared.
     """
-    if source not in SOURCES:
-        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
-    recordings = prepare("xrf55") if source == "stand_in" else _official()
+    official = is_official(source)
+    recordings = _official() if official else prepare("xrf55")
     scene, volunteer, action, repetition = torch.from_numpy(recordings.keys.T.copy())
     actions, labels = action.unique(return_inverse=True)
     splits = {}
@@ -88,7 +87,6 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
             factors={"recording": rows, **{factor: values[rows] for factor, values in factors.items()}},
             recordings=recordings,
         )
-    official = source == "official"
     chosen = [recordings.fingerprint, {name: list(part) for name, part in PARTS.items()}]
     return MultimodalDataset(
         name="xrf55",
@@ -96,9 +94,7 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
         num_classes=len(actions),
         shapes=dict(SHAPES),
         **splits,
-        licence=INFO.licence if official else "CC0-1.0",
-        source=INFO.source if official else "generated, see data_scripts/stand_ins/xrf55.py",
-        note="" if official else NOTE,
+        **provenance(INFO, official),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=tuple(ACTIONS[a - 1] for a in actions.tolist()),
         corruptions=FIGURES_10_TO_12,
@@ -107,13 +103,9 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
 
 def _official() -> Recordings:
     path = data_root() / INFO.prepared
-    recordings = opened(path)
+    recordings = open_cache(path)
     if recordings is None:
-        raise DataError(
-            f"xrf55 is not prepared in {path.parent}; run `python -m data_scripts xrf55`, or load it with "
-            "source='stand_in' to try the code.",
-            "xrf55 is not prepared",
-        )
+        raise not_prepared("xrf55", path.parent)
     if not Path(recordings.source).is_dir():
         raise DataError(
             f"The recordings of xrf55 were in {recordings.source} and are no longer there; run `python -m "

@@ -1,9 +1,9 @@
-"""The data sets behind one call: ``load("digits", seed=0)`` gives paired splits."""
+"""The data sets behind one call: ``load("digits", seed=0)`` returns paired splits."""
 
 from __future__ import annotations
 
-import inspect
 import pkgutil
+from typing import Any
 
 from .dataset import MultimodalDataset, Split, fingerprint
 
@@ -14,7 +14,7 @@ DATASETS = {
     "toy": "geomreg_mini.data.toy:load",
     "digits": "geomreg_mini.data.digits:load",
     "multiview_digits": "geomreg_mini.data.multiview_digits:load",
-    "crema_d": "geomreg_mini.benchmarks.crema_d:load",
+    "crema_d": "geomreg_mini.benchmarks.audiovisual:load_crema_d",
     "kinetics_sounds": "geomreg_mini.benchmarks.audiovisual:load_kinetics_sounds",
     "cubicc": "geomreg_mini.benchmarks.cubicc:load",
     "flickr30k": "geomreg_mini.benchmarks.captioned:load_flickr30k",
@@ -23,19 +23,19 @@ DATASETS = {
 }
 
 
-def load(name: str, *, seed: int = 0, **options) -> MultimodalDataset:
+def load(name: str, *, seed: int = 0, **options: Any) -> MultimodalDataset:
     """Load a data set by name; ``options`` are the keywords of that data set's own ``load``.
 
     ``seed`` (an integer >= 0) fixes everything that is random: splits, pairing, noise. The same call gives
     the same tensors, bit for bit. Raises ``ValueError`` for an unknown name, option or value, and
-    ``data_scripts.fetch.DataError`` where the files cannot be had.
+    ``data_scripts.fetch.DataError`` if the files cannot be obtained.
     """
     if name not in DATASETS:
         raise ValueError(f"Unknown data set {name!r}; choose one of {', '.join(DATASETS)}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an integer >= 0, got {seed!r}.")
     loader = pkgutil.resolve_name(DATASETS[name])
-    known = [option for option in inspect.signature(loader).parameters if option != "seed"]
+    known = loader.__kwdefaults__ or {}  # every option is keyword-only and has a default
     for option in options:
         if option not in known:
             raise ValueError(

@@ -76,7 +76,7 @@ class Paradigm:
         raise NotImplementedError
 
     def fused_logits(self, embeddings: Mapping[str, Tensor]) -> Tensor:
-        """Logits (B, C) that the paradigm predicts with from embeddings {modality: (B, D)}."""
+        """Return the logits (B, C) that the paradigm predicts with from embeddings {modality: (B, D)}."""
         return self.model.fusion(embeddings)
 
     def step(self, batch: Mapping, geometry: Geometry | None, backward: Backward) -> dict[str, Tensor]:

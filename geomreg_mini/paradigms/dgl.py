@@ -17,9 +17,6 @@ class DGL(Paradigm):
     embeddings detached in the fused one. The unimodal branch runs the fusion on one modality alone, others
     absent, bias included, as in that code. The regularizer acts on the live embeddings, so it is the only
     other gradient that the encoders get. ``alpha`` = 4 is the released default for CREMA-D.
-
-    One deviation: in gated fusion the released code detaches behind the gate projections, which so stay at
-    their initialization; here they belong to the head and learn from the fused loss.
     """
 
     def __init__(self, model, alpha: float = 4.0):

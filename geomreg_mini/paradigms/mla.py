@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from .base import Paradigm
@@ -74,7 +77,7 @@ class MLA(Paradigm):
             extra = {}
         self.seen += len(label)
 
-    def project(self, feature: torch.Tensor) -> None:
+    def project(self, feature: Tensor) -> None:
         """Take ``feature`` (D,) into the projector and project the gradient of the head's weight."""
         weight = self.model.fusion.linear.weight
         if not self.started:
@@ -88,7 +91,7 @@ class MLA(Paradigm):
             self.projector = self.projector / self.projector.norm()
             weight.grad = weight.grad @ self.projector.T
 
-    def fused_logits(self, embeddings):
+    def fused_logits(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         total, weights = 0.0, 0.0
         for logits in self.model.fusion.unimodal_logits(embeddings).values():
             # by log_softmax in float32 at least, where p log p of an underflown p is 0 and not NaN

@@ -23,8 +23,7 @@ class OGM(Paradigm):
     ``alpha`` >= 0 is 0.8 in the authors' advice for CREMA-D. Gradients are modulated in the first ``until``
     of training; 0.5 stands for epochs 0 to 50 of the released 100. As there, only weights with more than one
     dimension are touched; the released code names convolutions, and here the matrices of an MLP count too.
-    Equal scores leave all encoders alone, as in the paper; that code then slows down audio. For gated and
-    FiLM fusion it cuts the last layer's columns in two, which belong to no modality: here that is an error.
+    Equal scores leave all encoders alone, as in the paper; that code then slows down audio.
     """
 
     fusions = ("concat", "sum", "shared")

@@ -1,14 +1,15 @@
 """The replication report for a reader without Jupyter: notebook 15, executed, as one page and as PDF.
 
-The page has the notebook's prose, tables and figures, without code, predictions and exercises, and with
-folded tables open, because paper cannot unfold them. The PDF is that page, printed by a Chromium through
-playwright, where the machine has both.
+The page has the notebook's prose, tables and figures, without code, predictions and exercises. Folded tables
+are open, because paper cannot unfold them. The PDF is that page, printed by the machine's Chromium, Chrome
+or Edge. (nbconvert's WebPDF exporter starts only the browser that playwright downloads.)
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,10 +21,17 @@ from .pages import PAGE, body, styles
 from .running import CELL_TIMEOUT, Runner
 
 NUMBER = "15"
-IN_CLASS = "in-class"  # the tag of cells that are for whoever works through the notebook
+IN_CLASS = "in-class"  # the tag of cells for a reader who works through the notebook
 NOTEBOOK_LINK = re.compile(r"\[([^]]*)\]\((?!\w+:)[^)]*\.ipynb[^)]*\)")
 OPENING = re.compile(r"^# \d\d · (.+)", re.MULTILINE)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
+)
+PRINT_SECONDS = 120
 
 PRINT = """
 .output_text, .output_stream { border: 0; padding: .2rem 0; }
@@ -31,7 +39,7 @@ table { font-size: .78rem; line-height: 1.35; }
 table, td, th { border-style: solid; border-width: 0 0 1px; border-color: var(--line); }
 td, th { padding: .15rem .45rem; text-align: left !important; vertical-align: top !important; }
 td code { font-size: 1em; }
-@page { size: A4; margin: 16mm 14mm 18mm; }
+@page { size: A4; margin: 16mm 14mm 18mm; @bottom-center { content: counter(page); font-size: 7pt; } }
 @media print {
   :root { color-scheme: light; }
   body { max-width: none; padding: 0; font-size: 10pt; }
@@ -44,10 +52,10 @@ td code { font-size: 1em; }
 
 
 def report_form(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A copy without what is for the class: cells tagged ``in-class``, and exercises up to the next section.
+    """Return a copy without the cells for the class: those tagged ``in-class``, and whole exercises.
 
-    Of the code only what it shows is kept, of the opening only title and subtitle, and links to other
-    notebooks become their text.
+    Only the outputs of code remain, and only title and subtitle of the opening. Links to other notebooks
+    become their text.
     """
     notebook = nbformat.from_dict(notebook)
     opening = notebook.cells[0]
@@ -65,7 +73,7 @@ def report_form(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def page(notebook: nbformat.NotebookNode) -> str:
-    """The report as one page that asks no server for anything."""
+    """Return the report as one page that needs no server."""
     return PAGE.format(
         title="Replication report",
         style=styles() + PRINT,
@@ -78,38 +86,31 @@ def print_page(source: Path, target: Path) -> None:
     """Print an HTML file as PDF.
 
     Raises:
-        CourseError: where playwright or a browser is missing.
+        CourseError: if there is no browser, or it writes no PDF within two minutes.
     """
-    advice = (
-        "install the extra dev and a Chromium ('playwright install chromium'), or print the page yourself"
-    )
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        raise CourseError(f"no PDF, because playwright is not installed: {advice}") from None
-    with sync_playwright() as playwright:
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise CourseError("no PDF, because there is no Chromium: install one, or print the page yourself")
+    with tempfile.TemporaryDirectory() as profile:
+        # The page is ours and has no script, so it needs no sandbox, which containers often lack.
+        options = ["--headless", "--no-sandbox", "--no-pdf-header-footer", "--generate-pdf-document-outline"]
+        options += [f"--user-data-dir={profile}", f"--print-to-pdf={target.resolve()}"]
+        command = [browser, *options, source.resolve().as_uri()]
         try:
-            own = next(filter(None, map(shutil.which, BROWSERS)), None)
-            browser = playwright.chromium.launch(executable_path=own)
-        except Error:
-            raise CourseError(f"no PDF, because no browser could be started: {advice}") from None
-        sheet = browser.new_page()
-        sheet.goto(source.resolve().as_uri())
-        foot = (
-            "<div style='font-size:7pt;width:100%;text-align:center'><span class='pageNumber'></span></div>"
-        )
-        margins = {"display_header_footer": True, "header_template": "<span></span>", "footer_template": foot}
-        sheet.pdf(path=target, prefer_css_page_size=True, tagged=True, outline=True, **margins)
-        browser.close()
+            subprocess.run(command, capture_output=True, timeout=PRINT_SECONDS, check=True)
+        except (OSError, subprocess.SubprocessError):
+            pass
+    if not target.is_file():
+        raise CourseError(f"no PDF, because {browser} wrote none: print the page yourself")
 
 
 def write_report(out: Path) -> str:
     """Execute notebook 15 and write ``report.html``, ``report.pdf``, ``numbers.csv`` and ``claims.csv``.
 
-    Returns a sentence for the reader: what was written, or why there is no PDF.
+    Return a sentence for the reader: what was written, or why there is no PDF.
 
     Raises:
-        CourseError: where the notebook fails.
+        CourseError: if the notebook fails.
     """
     (source,) = select([NUMBER])
     checkout = notebooks_folder().parent

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geomreg_mini import plots
-from geomreg_mini.benchmarks.clustering_metrics import k_means
+from geomreg_mini.benchmarks.clustering_metrics import best_naming, k_means
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,16 +40,11 @@ def pictures(data, rows: Sequence[int], *, columns: int = 4):
 
 
 def matched(labels: Tensor, clusters: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Counts (C, K) of samples by class and cluster, and the numbers (K,) of the clusters in the order of the
-    columns: each under the class that the best naming gives it, the others behind."""
-    from scipy.optimize import linear_sum_assignment
+    """Return counts (C, K) by class and cluster, and the numbers (K,) of the clusters by column.
 
-    labels, clusters = labels.numpy(), clusters.numpy()
-    numbers = np.unique(clusters)
-    counts = np.array(
-        [[(clusters[labels == c] == k).sum() for k in numbers] for c in range(labels.max() + 1)]
-    )
-    rows, columns = linear_sum_assignment(counts, maximize=True)
+    Each cluster stands under the class that the best naming gives it; the others follow.
+    """
+    counts, rows, columns, numbers = best_naming(labels, clusters)
     order = [*columns[np.argsort(rows)], *np.setdiff1d(np.arange(len(numbers)), columns)]
     return counts[:, order], numbers[order]
 

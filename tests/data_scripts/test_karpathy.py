@@ -102,7 +102,7 @@ def test_lists_need_the_published_numbers_of_images_and_five_captions_each(tmp_p
         (tmp_path / f"flickr30k/flickr30k_{part}.json").write_text(text)
     arguments = (flickr30k.LISTS, flickr30k.COUNTS, ("flickr30k-images",), tmp_path)
     if short is None:
-        rows, sums = karpathy.listed(*arguments)
+        rows, sums = karpathy.read_list(*arguments)
         assert Counter(row.part for row in rows) == flickr30k.COUNTS
         assert all(row.captions == ("a",) * 5 for row in rows)
         assert set(sums) == set(karpathy.PARTS) and all(len(digest) == 64 for digest in sums.values())
@@ -111,7 +111,7 @@ def test_lists_need_the_published_numbers_of_images_and_five_captions_each(tmp_p
         with pytest.raises(
             DataError, match=f"{said} with fewer than 5 captions; the published one has 29000"
         ):
-            karpathy.listed(*arguments)
+            karpathy.read_list(*arguments)
 
 
 def test_a_list_of_coco_with_another_checksum_is_refused(source, capfd, tmp_path):
@@ -229,7 +229,7 @@ def test_an_unusable_image_is_reported_up_to_a_share_and_beyond_it_an_error(
     assert main([*map(str, command), "--root", str(tmp_path / "data"), "--tolerate", "0.01"]) == 0
     out, _ = capfd.readouterr()
     assert f"{victim}: left out, {reason}" in out and "399 train, 60 val, 100 test images" in out
-    cache = karpathy.opened(tmp_path / "data" / name / "prepared_16.json")
+    cache = karpathy.open_cache(tmp_path / "data" / name / "prepared_16.json")
     assert cache.unusable == {victim: reason} and victim not in cache.names
     assert len(cache.names) == len(cache.captions) == len(cache.parts) == len(cache.images) == 559
 
@@ -279,14 +279,14 @@ def test_an_earlier_data_set_stays_when_a_new_one_fails_and_goes_when_it_is_whol
     with pytest.raises(DataError, match=victim):
         flickr30k.prepare(tmp_path, source, **SMALL)
     path = tmp_path / "flickr30k" / "prepared_16.json"
-    assert karpathy.opened(path).fingerprint == first.fingerprint
+    assert karpathy.open_cache(path).fingerprint == first.fingerprint
     second = flickr30k.prepare(tmp_path, source, tolerate=0.1, **SMALL)
     assert second.fingerprint != first.fingerprint and len(second.images) == 559
     assert len(list(path.parent.iterdir())) == 2  # the JSON and one folder
     found = flickr30k.prepare(tmp_path, image_size=16)  # asks for nothing
     assert found.fingerprint == second.fingerprint
     (path.parent / json.loads(path.read_text())["folder"] / "images.bin").write_bytes(b"short")
-    assert karpathy.opened(path) is None
+    assert karpathy.open_cache(path) is None
 
 
 # the archives of COCO ---------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def mirror() -> Path:
 
 
 def test_the_published_lists_have_their_published_counts(mirror):
-    rows = script.listed(mirror)
+    rows = script.read_list(mirror)
     assert len({name for name, _, _ in rows}) == len(rows) == 14799 + 2597
     for part, total, least, most in [("train", 14799, 197, 690), ("test", 2597, 63, 92)]:
         counts = torch.tensor([label for _, label, p in rows if p == part]).bincount()
@@ -57,7 +57,8 @@ def test_the_published_lists_have_their_published_counts(mirror):
 
 def test_no_video_is_in_training_and_in_test(mirror):
     videos = {
-        part: {name[:11] for name, _, p in script.listed(mirror) if p == part} for part in ("train", "test")
+        part: {name[:11] for name, _, p in script.read_list(mirror) if p == part}
+        for part in ("train", "test")
     }
     assert not videos["train"] & videos["test"]
 

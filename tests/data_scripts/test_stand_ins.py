@@ -33,7 +33,7 @@ def test_crema_d_has_the_names_folders_and_codecs_of_the_source(folder):
 
 
 def test_kinetics_sounds_has_the_names_lists_and_annotations_of_the_source(folder):
-    rows = kinetics_sounds.listed(folder, published=False)
+    rows = kinetics_sounds.read_list(folder, published=False)
     assert [sum(part == p for _, _, part in rows) for p in ("train", "test")] == [124, 31]
     assert {label for _, label, _ in rows} == set(range(31))
     clips = folder / "kinetics_sounds" / "clips"

@@ -139,11 +139,11 @@ def test_a_host_that_never_stops_sending_does_not_fill_the_disk(tmp_path, monkey
 def test_a_cache_that_says_its_arrays_are_objects_counts_as_damaged(tmp_path):
     path = cache_of_clips(tmp_path)
     plan = json.loads(path.read_text())
-    assert clip_cache.opened(path) is not None
+    assert clip_cache.open_cache(path) is not None
     count = np.prod(plan["arrays"]["frames"][1]) // 8
     plan["arrays"]["frames"] = ["|O", [int(count)]]  # each eight bytes would be followed as an address
     path.write_text(json.dumps(plan))
-    assert clip_cache.opened(path) is None
+    assert clip_cache.open_cache(path) is None
     with pytest.raises(ValueError, match="frames holds objects"):
         clip_cache.stored(path, clip_cache.VERSION)
 

@@ -1,10 +1,13 @@
 """XRF55 from its files to its splits: layouts, verified shapes, and every fault as one sentence."""
 
+import base64
 import errno
+import hashlib
 import json
 import os
 import pickle
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,9 +15,8 @@ import numpy as np
 import pytest
 import torch
 from local_server import Quiet, serving
-from test_data_scripts import assert_fails_cleanly, command
 
-from data_scripts import __main__, clip_cache, kaggle, stand_ins
+from data_scripts import __main__, clip_cache, stand_ins
 from data_scripts import xrf55 as script
 from data_scripts.fetch import DataError
 from data_scripts.stand_ins.xrf55 import ACTIONS, BLIND, REPETITIONS
@@ -92,7 +94,7 @@ def test_every_known_layout_tells_scene_volunteer_action_and_repetition(tmp_path
         path.touch()
         (path.parent / "notes.txt").touch()
         (path.parent / "._05_09_15.npy").touch()
-    found = script.listed(tmp_path)
+    found = script.find_recordings(tmp_path)
     assert list(found) == [(scene, 5, 9, 15)]
     assert set(found[scene, 5, 9, 15]) == set(script.SHAPES)
 
@@ -109,7 +111,7 @@ def test_the_index_reads_each_recording_as_float32_in_the_order_of_scene_volunte
             values = found.read(m, row)
             assert values.dtype == np.float32 and values.shape == shape
             assert np.allclose(values, key[2] + key[3] / 100 + 10 * key[0])
-    assert script.opened(tmp_path / "root" / script.INFO.prepared).fingerprint == found.fingerprint
+    assert script.open_cache(tmp_path / "root" / script.INFO.prepared).fingerprint == found.fingerprint
     assert script.counts(found) == {
         "recordings": 5, "volunteers": 2, "scenes": 2, "volunteers in a scene": 3,
     }  # fmt: skip
@@ -231,7 +233,7 @@ def test_a_damaged_index_is_made_again(tmp_path, damage):
     elif damage == "path":
         plan["files"]["RFID"][0] = "../elsewhere.npy"
     path.write_text(damage if damage in "{[]" else json.dumps(plan))
-    assert script.opened(path) is None
+    assert script.open_cache(path) is None
     again = script.prepare(tmp_path / "root", folder=folder, published=False, progress=False)
     assert again.fingerprint == whole.fingerprint and again.files == whole.files
 
@@ -241,102 +243,48 @@ def test_a_damaged_index_is_made_again(tmp_path, damage):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """A user's folder without a token."""
-    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"):
+    """A folder for Kaggle's files, without a token, in place of the user's."""
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "home"
     folder.mkdir()
-    for name in ("HOME", "USERPROFILE"):
+    for name in ("HOME", "USERPROFILE", "KAGGLE_CONFIG_DIR"):
         monkeypatch.setenv(name, str(folder))
     return folder
 
 
-def stored(home: Path, place: str, content: str) -> None:
-    path = home / place
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-
-
-def test_without_a_token_the_command_says_where_to_put_one(home, tmp_path):
-    root = tmp_path / "root"
-    finished = command("xrf55", "--root", root, "--yes")
-    assert_fails_cleanly(
-        finished, root, "There is no Kaggle token", "kaggle.com/settings", "~/.kaggle/kaggle.json", "--folder"
-    )
-
-
-JSON = json.dumps({"username": "ann", "key": SECRET})
-BASIC = "Basic YW5uOm5ldmVyLXRvLWJlLXNlZW4="  # ann:never-to-be-seen
-
-
-@pytest.mark.parametrize("place", [".kaggle/kaggle.json", ".config/kaggle/kaggle.json"])
-def test_the_token_is_found_in_the_usual_files(home, monkeypatch, place):
-    stored(home, place, JSON)
-    assert kaggle.authorization() == {"Authorization": BASIC}
-    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / "elsewhere"))
-    with pytest.raises(DataError, match="There is no Kaggle token"):
-        kaggle.authorization()
-    stored(home, "elsewhere/kaggle.json", JSON)
-    assert kaggle.authorization() == {"Authorization": BASIC}
-
-
-def test_the_token_is_found_in_the_environment_before_the_files(home, monkeypatch):
-    stored(home, ".kaggle/kaggle.json", json.dumps({"username": "other", "key": "other"}))
-    monkeypatch.setenv("KAGGLE_USERNAME", "ann")
-    monkeypatch.setenv("KAGGLE_KEY", SECRET)
-    assert kaggle.authorization() == {"Authorization": BASIC}
-    stored(home, ".kaggle/access_token", "from-a-file\n")
-    assert kaggle.authorization() == {"Authorization": "Bearer from-a-file"}
-    monkeypatch.setenv("KAGGLE_API_TOKEN", SECRET)
-    assert kaggle.authorization() == {"Authorization": f"Bearer {SECRET}"}
-    monkeypatch.setenv("KAGGLE_API_TOKEN", str(home / ".kaggle" / "access_token"))
-    assert kaggle.authorization() == {"Authorization": "Bearer from-a-file"}
-
-
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"username": "ann"}', '{"username": "ann", "key": 3}'])
-def test_a_file_that_is_no_kaggle_json_is_named(home, content):
-    stored(home, ".kaggle/kaggle.json", content)
-    with pytest.raises(DataError, match="kaggle.json has no username and key"):
-        kaggle.authorization()
-
-
-@pytest.mark.parametrize(
-    "token", [f"{SECRET} {SECRET}", f"{SECRET}\n{SECRET}", f"{SECRET}é", "x" * 5000 + "\n."]
-)
-def test_what_is_no_token_is_not_sent_and_not_shown(home, monkeypatch, token):
-    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
-    with pytest.raises(DataError, match="characters that no token has") as raised:
-        kaggle.authorization()
-    assert SECRET not in str(raised.value)
-
-
 class Kaggle(Quiet):
-    """Sends those with a token on to the storage."""
+    """Answers kagglehub's two requests, and sends the second on to the storage."""
 
-    def do_GET(self):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
         self.server.seen.append((self.path, self.headers["Authorization"]))
-        status = self.server.status
-        self.send_response(status)
-        if status == 302:
+        asks_version = self.path.endswith("/GetDataset")
+        body = b'{"currentVersionNumber": 1}' if asks_version else b""
+        self.send_response(200 if asks_version and self.server.status == 302 else self.server.status)
+        if self.server.status == 302 and not asks_version:
             self.send_header("Location", f"{self.server.storage.address}/archive?signature=hush")
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Type", "application/json" if asks_version else "text/html")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
 
 class Storage(Quiet):
     """Has an archive, and breaks off as often as it is told."""
 
     def do_GET(self):
-        self.server.seen.append((self.headers["Authorization"], self.headers["Range"]))
+        self.server.seen.append((dict(self.headers.items()), self.headers["Range"]))
         content = self.server.content
         start = int((self.headers["Range"] or "bytes=0-")[6:-1])
         self.send_response(206 if start else 200)
+        self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("X-Goog-Hash", self.server.hash)
+        md5 = base64.b64encode(hashlib.md5(self.server.stated or content).digest()).decode()
+        self.send_header("X-Goog-Hash", f"crc32c=AAAAAA==,md5={md5}")
         self.end_headers()
         part = content[start:]
-        if len(self.server.seen) > 1 and self.server.breaks:  # the first one only asks for the size
+        if self.server.breaks:
             self.server.breaks -= 1
             part = part[: len(part) // 2]
         self.wfile.write(part)
@@ -349,6 +297,7 @@ def servers():
         serving(Kaggle, patch) as host,
         serving(Storage, patch) as storage,
     ):
+        storage.address = storage.address.replace("127.0.0.1", "localhost")  # another host than Kaggle
         host.storage = storage
         yield host
 
@@ -356,12 +305,14 @@ def servers():
 @pytest.fixture
 def hosts(home, servers, monkeypatch):
     """Kaggle and its storage on this machine, and a token."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    kaggle_env = pytest.importorskip("kagglesdk.kaggle_env", reason="kagglehub is not installed")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.setenv("KAGGLE_API_TOKEN", SECRET)
+    monkeypatch.setattr(script, "ARCHIVE", 0.0)
     monkeypatch.setattr(script, "UNPACKED", 0.0)
-    monkeypatch.setattr(kaggle, "API", servers.address)
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, servers.address)
     servers.seen, servers.status, storage = [], 302, servers.storage
-    storage.seen, storage.breaks, storage.content, storage.hash = [], 0, b"", "crc32c=AAAAAA=="
+    storage.seen, storage.breaks, storage.content, storage.stated = [], 0, b"", None
     return servers
 
 
@@ -376,116 +327,143 @@ def archive(tmp_path, keys=FEW[:2], more=(), method=zipfile.ZIP_DEFLATED) -> byt
     return path.read_bytes()
 
 
-def test_the_archive_is_downloaded_and_unpacked_and_the_token_reaches_kaggle_alone(hosts, tmp_path, capsys):
-    hosts.storage.content = archive(
-        tmp_path, more=[("../../outside/WiFi/01_01_02.npy", b"x"), ("a.txt", b"")]
-    )
-    root = tmp_path / "root"
-    with pytest.raises(DataError, match="1 or more of 3 recordings .* no file of mmWave and RFID"):
-        script.prepare(root, yes=True, published=False, progress=False)
-    found = script.prepare(root, yes=True, published=False, progress=False, tolerate=0.5)
+def test_the_archive_is_downloaded_and_unpacked_and_the_token_reaches_kaggle_alone(hosts, tmp_path, capfd):
+    hosts.storage.content = archive(tmp_path, more=[("../../../outside.npy", b"x"), ("a.txt", b"")])
+    root = tmp_path / "data" / "root"
+    found = script.prepare(root, yes=True, published=False, progress=False)
     assert [tuple(key) for key in found.keys.tolist()] == FEW[:2]
-    said = capsys.readouterr()
+    said = capfd.readouterr()
     assert "Licence: CC BY-NC 4.0" in said.err and SECRET not in said.err + said.out
-    assert {path for path, _ in hosts.seen} == {"/datasets/download/xrfdataset/xrf55"}
     assert {token for _, token in hosts.seen} == {f"Bearer {SECRET}"}
-    assert {token for token, _ in hosts.storage.seen} == {None}
-    assert len(hosts.seen) == 2  # for the size and for the archive, once
+    assert all(SECRET not in path for path, _ in hosts.seen)
+    ((headers, _),) = hosts.storage.seen
+    assert "Authorization" not in headers and SECRET not in str(headers)
     assert sorted(p.name for p in (root / "xrf55").iterdir()) == ["files", "prepared.json", "unpacked"]
-    assert not (tmp_path / "outside").exists() and not list(tmp_path.rglob("*.part"))
+    assert not any(SECRET.encode() in p.read_bytes() for p in root.rglob("*") if p.is_file())
+    assert [p.relative_to(root / "xrf55" / "files").as_posix() for p in tmp_path.rglob("outside.npy")] == [
+        "outside.npy"
+    ]
+    hosts.seen.clear()
+    script.prepare(root, published=False, progress=False)
+    assert not hosts.seen, "what is unpacked is used without asking Kaggle"
 
 
-def test_a_download_that_breaks_off_is_gone_on_with(hosts, tmp_path):
-    hosts.storage.content, hosts.storage.breaks = archive(tmp_path, FEW[:1], method=zipfile.ZIP_STORED), 2
+def test_a_download_that_breaks_off_is_resumed_by_the_next_call(hosts, tmp_path, capsys):
+    hosts.storage.content, hosts.storage.breaks = archive(tmp_path, FEW[:1], method=zipfile.ZIP_STORED), 1
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "The connection to Kaggle failed" in message and "run the command again to resume" in message
     found = script.prepare(tmp_path / "root", yes=True, published=False, progress=False)
     assert len(found.keys) == 1
-    assert [wanted is not None for _, wanted in hosts.storage.seen] == [False, False, True, True]
+    assert [wanted is not None for _, wanted in hosts.storage.seen] == [False, False, True]
 
 
-def test_a_disk_that_fills_up_ends_the_download_at_once_and_keeps_what_is_there(
-    hosts, tmp_path, capsys, monkeypatch
-):
-    hosts.storage.content = archive(tmp_path, FEW[:1], method=zipfile.ZIP_STORED)
-    tries = []
-
-    def full(*arguments, **options):
-        tries.append(options)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(kaggle, "download_part", full)
+def test_an_archive_with_another_checksum_is_not_used(hosts, tmp_path, capsys):
+    hosts.storage.content, hosts.storage.stated = archive(tmp_path, FEW[:1]), b"another archive"
     message = run(capsys, "--root", tmp_path / "root", "--yes")
-    assert "(No space left on device); run the command again to go on" in message and len(tries) == 1
+    assert "is damaged or cut short; run the command again" in message
+    assert not [p for p in (tmp_path / "root").rglob("*") if p.is_file()]
 
 
-def test_an_archive_with_another_checksum_is_not_used(hosts, tmp_path, monkeypatch):
-    monkeypatch.setattr(kaggle, "TRIES", 2)
-    hosts.storage.content, hosts.storage.hash = b"not it", "crc32c=AAAAAA==, md5=AAAAAAAAAAAAAAAAAAAAAA=="
-    with pytest.raises(
-        DataError, match=r"Could not download .* \(the checksum differs\); run the command again"
-    ):
-        script.prepare(tmp_path / "root", yes=True, published=False, progress=False)
-    assert not list((tmp_path / "root").rglob("*.zip*"))
-
-
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (401, "does not accept the token"), (403, "accept the terms on kaggle.com/datasets/xrfdataset/xrf55"),
-        (404, "has no data set xrfdataset/xrf55 any more"), (503, "gave no archive (status 503)"),
-        (200, "gave no archive (status 200)"),
-    ],
-)  # fmt: skip
-def test_a_refusal_says_what_to_do_and_not_the_token(hosts, tmp_path, capsys, status, said):
-    hosts.status = status
-    message = run(capsys, "--root", tmp_path / "root", "--yes")
-    assert said in message and SECRET not in message
-    assert not list((tmp_path / "root").rglob("*"))
-
-
-def test_an_unreachable_host_is_told_without_token_and_signed_address(home, monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("KAGGLE_API_TOKEN", SECRET)
-    monkeypatch.setattr(kaggle, "API", "http://127.0.0.1:9")
-    message = run(capsys, "--root", tmp_path / "root", "--yes")
-    assert "Could not reach Kaggle (ConnectionError)" in message and SECRET not in message
-
-
-def test_too_little_space_is_told_before_the_download_starts(hosts, tmp_path, capsys, monkeypatch):
-    hosts.storage.content = b"x" * 1000
-    usage = shutil.disk_usage(tmp_path)._replace(free=500)
-    monkeypatch.setattr(clip_cache.shutil, "disk_usage", lambda path: usage)
-    message = run(capsys, "--root", tmp_path / "root", "--yes")
-    assert "xrf55 needs 0.0 GB in" in message and "--root" in message
-    assert len(hosts.storage.seen) == 1 and not list((tmp_path / "root").rglob("*"))
-
-
-def test_without_a_yes_nothing_is_downloaded_and_size_and_licence_are_said(
-    hosts, tmp_path, capsys, monkeypatch
-):
-    hosts.storage.content = b"x"
-    monkeypatch.setattr("sys.stdin", open(os.devnull))
-    assert __main__.main(["xrf55", "--root", str(tmp_path / "root")]) == 1
-    said = capsys.readouterr().err
-    assert "xrf55: downloads 0.0 GB" in said and "CC BY-NC 4.0" in said and "add --yes" in said
-    assert len(hosts.storage.seen) == 1
-
-
-@pytest.mark.parametrize("content", [b"no zip file at all", None])
-def test_a_damaged_archive_is_told(hosts, tmp_path, capsys, content):
+@pytest.mark.parametrize("content", [b"not an archive at all", None])
+def test_a_damaged_archive_is_removed_and_named(hosts, tmp_path, capsys, content):
     if content is None:  # one byte of a recording is another
         whole = bytearray(archive(tmp_path, FEW[:1], method=zipfile.ZIP_STORED))
         whole[len(whole) // 2] ^= 1
         content = bytes(whole)
     hosts.storage.content = content
     message = run(capsys, "--root", tmp_path / "root", "--yes")
-    assert "is damaged or cut short" in message
+    assert "is damaged or cut short" in message and not list((tmp_path / "root").rglob("*.archive"))
+    hosts.storage.content = archive(tmp_path, FEW[:1])
+    assert len(script.prepare(tmp_path / "root", yes=True, published=False, progress=False).keys) == 1
 
 
-def test_a_member_that_is_too_large_is_not_unpacked(hosts, tmp_path, capsys):
-    bomb = bytes(script.LARGEST + 1)
-    hosts.storage.content = archive(tmp_path, FEW[:1], [("Scene1/WiFi/01_09_09.npy", bomb)])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "does not accept the token; create a new one on kaggle.com/settings"),
+        (403, "accept the terms on kaggle.com/datasets/xrfdataset/xrf55"),
+        (404, "has no data set xrfdataset/xrf55"),
+        (503, "did not serve xrfdataset/xrf55 (status 503); try again later"),
+    ],
+)
+def test_a_refusal_says_what_to_do_and_not_the_token(hosts, tmp_path, capsys, status, said):
+    hosts.status = status
     message = run(capsys, "--root", tmp_path / "root", "--yes")
-    assert "has a member 'Scene1/WiFi/01_09_09.npy' of 16777217 bytes, which is no recording" in message
-    assert not list((tmp_path / "root").rglob("*.npy"))
+    assert said in message and SECRET not in message
+    assert not [p for p in (tmp_path / "root").rglob("*") if p.is_file()]
+
+
+def test_without_a_token_the_command_says_where_to_put_one(hosts, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    hosts.status = 401
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    for part in ("There is no Kaggle token", "kaggle.com/settings", "~/.kaggle/kaggle.json", "--folder"):
+        assert part in message, part
+    assert {token for _, token in hosts.seen} == {None}
+
+
+@pytest.mark.parametrize(
+    "token", [f"{SECRET} {SECRET}", f"{SECRET}\n{SECRET}", f"{SECRET}é", "x" * 5000 + "\n."]
+)
+def test_a_malformed_token_is_neither_sent_nor_shown(hosts, tmp_path, capsys, monkeypatch, token):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "The Kaggle token is malformed" in message and SECRET not in message and "xxx" not in message
+    assert not hosts.seen
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"username": "ann"}', '{"username": "ann", "key": 3}'])
+def test_a_malformed_kaggle_json_is_refused(hosts, home, tmp_path, capsys, monkeypatch, content):
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    (home / "kaggle.json").write_text(content)
+    assert "The Kaggle token is malformed" in run(capsys, "--root", tmp_path / "root", "--yes")
+    assert not hosts.seen
+
+
+def test_an_unreachable_host_is_named_without_token_and_signed_address(hosts, tmp_path, capsys, monkeypatch):
+    from kagglesdk import kaggle_env
+
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, "http://127.0.0.1:9")
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "The connection to Kaggle failed (ConnectionError)" in message and SECRET not in message
+
+
+def test_a_disk_that_fills_up_is_named(hosts, tmp_path, capsys, monkeypatch):
+    import kagglehub
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kagglehub, "dataset_download", full)
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "(No space left on device); free space there" in message
+
+
+def test_without_kagglehub_the_extra_is_named(home, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(script, "ARCHIVE", 0.0)
+    monkeypatch.setattr(script, "UNPACKED", 0.0)
+    monkeypatch.setitem(sys.modules, "kagglehub.config", None)
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "kagglehub is not installed; install the extra `benchmarks`" in message
+
+
+def test_too_little_space_is_said_before_the_download_starts(hosts, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(script, "ARCHIVE", 1e9)
+    usage = shutil.disk_usage(tmp_path)._replace(free=500)
+    monkeypatch.setattr(clip_cache.shutil, "disk_usage", lambda path: usage)
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "xrf55 needs 1.0 GB in" in message and "--root" in message
+    assert not hosts.seen and not list((tmp_path / "root").rglob("*"))
+
+
+def test_without_a_yes_nothing_is_downloaded_and_size_and_licence_are_said(
+    hosts, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("sys.stdin", open(os.devnull))
+    assert __main__.main(["xrf55", "--root", str(tmp_path / "root")]) == 1
+    said = capsys.readouterr().err
+    assert "xrf55: downloads 0.0 GB" in said and "CC BY-NC 4.0" in said and "add --yes" in said
+    assert not hosts.seen
 
 
 # data set ---------------------------------------------------------------------------------------------------

@@ -90,16 +90,15 @@ def test_the_same_seed_proposes_the_same_and_another_seed_something_else(trained
 
 
 @pytest.mark.parametrize("where", ["sqlite:///{}/s.db", "{}/s.log", "{}/s.journal"])
-def test_a_resumed_search_goes_on_to_the_total_as_if_never_stopped(trained, tmp_path, where):
-    storage = where.format(tmp_path)
-    stopped = {"storage": storage, "name": "stopped"}
-    assert len(run(stopped, trials=4)) == 4
+def test_a_resumed_search_continues_to_the_total_and_repeats_no_trial(trained, tmp_path, where):
+    stopped = {"storage": where.format(tmp_path), "name": "stopped"}
+    first = run(stopped, trials=4)
+    assert len(first) == 4
     assert len(run(stopped, trials=4)) == 4
     assert len(trained.runs) == 4
     resumed = run(stopped, trials=14)  # ten random trials, then four that the sampler learned
-    whole = run({"storage": storage, "name": "whole"}, trials=14)
-    assert resumed[PARAMETERS].equals(whole[PARAMETERS])
-    assert resumed["radius"].nunique() == 14
+    assert resumed[PARAMETERS][:4].equals(first[PARAMETERS])
+    assert len(resumed) == resumed["radius"].nunique() == 14
 
 
 def test_search_finds_what_is_good(trained, study):
@@ -124,7 +123,7 @@ def test_two_processes_train_for_real_and_give_what_one_would(study, capfd):
     table = run(study, TOY, trials=2, jobs=2, progress=True)
     assert 2 <= len(table) <= 3
     assert set(table["state"]) == {"complete"}
-    assert "2/2" in capfd.readouterr().err
+    assert "(2/2 complete)" in capfd.readouterr().err
     config = best_config(TOY, **study)
     assert fit(config, progress=False).metrics["validation/accuracy/fused"] == table["value"].max()
 
@@ -186,15 +185,15 @@ def test_equal_accuracies_are_decided_by_validation_cross_entropy(trained, study
 
 
 def test_a_diverging_trial_is_reported_and_survived(study, capfd):
-    space = {"learning_rate": optuna.distributions.FloatDistribution(1e-3, 1e30, log=True)}
+    space = {"learning_rate": optuna.distributions.FloatDistribution(1e-4, 1e4, log=True)}
     config = dataclasses.replace(TOY, batch_size=16, epochs=2)
     table = run(study, config, trials=2, space=space, progress=True)
     states = table["state"].value_counts()
     assert states["complete"] == 2 and states["diverged"] >= 1
     lost = table[table["state"] == "diverged"].iloc[0]
     assert math.isnan(lost["value"]) and "lower the learning rate" in lost["note"]
-    assert f"trial {lost['trial']} diverged: {lost['note']}" in capfd.readouterr().err
-    assert best_config(config, **study).learning_rate < 1e6
+    assert f"trial {lost['trial']} diverged: {lost['note']} (" in capfd.readouterr().err
+    assert best_config(config, **study).learning_rate < lost["learning_rate"]
 
 
 def test_a_search_where_everything_diverges_ends(trained, study):
@@ -228,12 +227,13 @@ def test_a_killed_workers_trial_blocks_nothing(trained, tmp_path, monkeypatch, w
     assert len(set(table["radius"].dropna())) >= 3
 
 
-def test_workers_that_all_died_are_told_from_a_finished_search(trained, study, monkeypatch):
-    monkeypatch.setattr(search, "_hire", lambda jobs, work, report: None)
-    with pytest.raises(RuntimeError, match="ended after 0 of 3 trials.*again goes on with the study"):
-        run(study, trials=3, jobs=2)
-    run(study, trials=3)
-    assert len(run(study, trials=3, jobs=2)) == 3
+@pytest.mark.slow
+def test_workers_that_all_failed_are_told_from_a_finished_search(trained, study, capfd):
+    space = {"learning_rate": optuna.distributions.FloatDistribution(1e29, 1e30)}
+    config = dataclasses.replace(TOY, batch_size=16, epochs=2)
+    with pytest.raises(RuntimeError, match="ended after 0 of 3 trials.*run the same search again"):
+        run(study, config, space=space, trials=3, jobs=2)
+    assert "10 trials in a row diverged" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -101,13 +101,14 @@ def test_noise_leaves_the_random_state_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("fusion", ["concat", "sum", "gated", "film"])
-def test_accuracies_name_what_the_fusion_can_read_out(fusion):
+def test_accuracies_name_what_the_fusion_can_read_out(monkeypatch):
     data = clouds()
-    paradigm = paradigm_for(data, fusion=fusion)
-    got = accuracies(paradigm, encode(paradigm.model, data.test))
-    unimodal = {"accuracy/a", "accuracy/b"} if fusion in ("concat", "sum") else set()
-    assert set(got) == {"accuracy/fused", "cross_entropy/fused", *unimodal}
+    paradigm = paradigm_for(data)
+    encoded = encode(paradigm.model, data.test)
+    fused, unimodal = {"accuracy/fused", "cross_entropy/fused"}, {"accuracy/a", "accuracy/b"}
+    assert set(accuracies(paradigm, encoded)) == fused | unimodal
+    monkeypatch.setattr(paradigm.model.fusion, "unimodal_logits", lambda z: {})  # as a transformer's
+    assert set(accuracies(paradigm, encoded)) == fused
 
 
 def test_an_untrained_head_of_zeros_has_the_cross_entropy_of_a_uniform_guess():
@@ -144,7 +145,7 @@ def test_a_modality_alone_has_the_whole_bias_and_its_share_only_a_part():
 
 
 @pytest.mark.parametrize(
-    ("name", "fusion"), [("joint", "concat"), ("dgl", "gated"), ("unimodal", "concat"), ("joint", "sum")]
+    ("name", "fusion"), [("joint", "concat"), ("dgl", "shared"), ("unimodal", "concat"), ("joint", "sum")]
 )
 def test_a_missing_modality_leaves_the_fused_prediction_of_the_rest(name, fusion):
     data = clouds()
@@ -217,7 +218,7 @@ def test_every_kind_and_level_that_fits_a_modality_is_measured_under_its_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "fusion"), [("joint", "concat"), ("dgl", "gated"), ("unimodal", "concat"), ("joint", "sum")]
+    ("name", "fusion"), [("joint", "concat"), ("dgl", "shared"), ("unimodal", "concat"), ("joint", "sum")]
 )
 def test_nothing_of_a_kind_is_the_clean_accuracy_and_all_missing_the_rest_s(name, fusion):
     data = sights(size=200)

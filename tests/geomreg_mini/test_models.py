@@ -36,7 +36,7 @@ def fusion(kind, modalities=2):
     return FUSIONS[kind](NAMES[:modalities], D, C)
 
 
-DEFINED = [("concat", 2), ("sum", 2), ("gated", 2), ("film", 2), ("concat", 3), ("sum", 3)]
+DEFINED = [("concat", 2), ("sum", 2), ("concat", 3), ("sum", 3)]
 every_fusion = pytest.mark.parametrize(("kind", "modalities"), DEFINED)
 
 
@@ -139,21 +139,10 @@ def test_logits_have_one_column_a_class(kind, modalities):
     assert fusion(kind, modalities)(embeddings(modalities)).shape == (B, C)
 
 
-@pytest.mark.parametrize("kind", ["gated", "film"])
-def test_pair_fusions_refuse_three_modalities_and_name_themselves(kind):
-    with pytest.raises(ValueError, match=f"{kind}.*two modalities.*there are 3"):
-        fusion(kind, 3)
-
-
 @pytest.mark.parametrize(("kind", "modalities"), [("concat", 2), ("concat", 3), ("sum", 2), ("sum", 3)])
 def test_unimodal_shares_add_up_to_the_fused_logits(kind, modalities):
     head, z = fusion(kind, modalities), embeddings(modalities)
     torch.testing.assert_close(sum(head.unimodal_logits(z).values()), head(z))
-
-
-@pytest.mark.parametrize("kind", ["gated", "film"])
-def test_a_head_that_is_not_linear_has_no_unimodal_share(kind):
-    assert fusion(kind).unimodal_logits(embeddings()) == {}
 
 
 def test_concat_is_one_linear_layer_on_the_concatenation():
@@ -165,28 +154,6 @@ def test_sum_by_hand():
     head, z = fusion("sum"), embeddings()
     expected = sum(z[m] @ head.linears[m].weight.T + head.linears[m].bias for m in z)
     torch.testing.assert_close(head(z), expected)
-
-
-def test_gated_by_hand():
-    head, z = fusion("gated"), embeddings()
-    gate = 1 / (1 + torch.exp(-(z["a"] @ head.projections["a"].weight.T + head.projections["a"].bias)))
-    value = z["b"] @ head.projections["b"].weight.T + head.projections["b"].bias
-    torch.testing.assert_close(head(z), (gate * value) @ head.linear.weight.T + head.linear.bias)
-
-
-def test_film_by_hand():
-    head, z = fusion("film"), embeddings()
-    weight, bias = head.condition.weight, head.condition.bias
-    gamma = z["a"] @ weight[:D].T + bias[:D]
-    beta = z["a"] @ weight[D:].T + bias[D:]
-    torch.testing.assert_close(head(z), (gamma * z["b"] + beta) @ head.linear.weight.T + head.linear.bias)
-
-
-@pytest.mark.parametrize("modality", ["a", "b"])
-def test_gated_with_one_modality_gates_it_with_itself(modality):
-    head, z = fusion("gated"), embeddings()
-    h = head.projections[modality](z[modality])
-    torch.testing.assert_close(head({modality: z[modality]}), head.linear(torch.sigmoid(h) * h))
 
 
 def test_concat_takes_an_absent_modality_as_zeros():

@@ -52,7 +52,7 @@ def test_three_mono_modal_outputs_are_means_over_the_orders_of_arrival():
 
 
 def test_three_steps_of_the_published_rule_replayed():
-    paradigm, batch = setup("agm", "gated", alpha=0.8)
+    paradigm, batch = setup("agm", "sum", alpha=0.8)
     model, mean, coefficients = copy.deepcopy(paradigm.model), {"a": 0.0, "b": 0.0}, []
     for t in range(1, 4):
         rows = torch.arange(8 * (t - 1), 8 * t)

@@ -59,7 +59,7 @@ def test_shrinking_gaps_count_as_growing_ones():
     assert weights["fused"] == pytest.approx(weights["a"])
 
 
-@pytest.mark.parametrize(("fusion", "modalities"), [("concat", 2), ("concat", 3), ("film", 2)])
+@pytest.mark.parametrize(("fusion", "modalities"), [("concat", 2), ("concat", 3), ("sum", 2)])
 def test_gradients_are_those_of_the_weighted_sum(fusion, modalities):
     paradigm, batch = setup("g_blending", fusion, modalities)
     names = ("fused", *"abc"[:modalities])

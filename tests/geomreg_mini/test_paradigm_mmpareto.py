@@ -36,7 +36,7 @@ def replayed(paradigm, batch, gamma):
     return expected, cosines
 
 
-@pytest.mark.parametrize(("fusion", "modalities"), [("concat", 2), ("concat", 3), ("sum", 2), ("film", 2)])
+@pytest.mark.parametrize(("fusion", "modalities"), [("concat", 2), ("concat", 3), ("sum", 2), ("shared", 2)])
 @pytest.mark.parametrize("gamma", [1.5, 0.7])
 def test_the_published_update_rule_replayed(fusion, modalities, gamma):
     paradigm, batch = setup("mmpareto", fusion, modalities, gamma=gamma)

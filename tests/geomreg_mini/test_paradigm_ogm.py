@@ -90,15 +90,6 @@ def test_scores_that_underflow_give_coefficients_within_bounds():
     assert [float(k) for k in paradigm.coefficients({"a": z, "b": far}, label).values()] == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("fusion", ["gated", "film"])
-@pytest.mark.parametrize("name", ["ogm", "ogm_ge"])
-def test_a_fusion_without_shares_is_refused(name, fusion):
-    with pytest.raises(
-        ValueError, match=f"fusion='{fusion}', whose logits have no share for each modality: use"
-    ):
-        setup(name, fusion)
-
-
 def test_after_the_window_it_is_joint_training_bit_for_bit():
     for name, epoch, modulated in [("ogm_ge", 5, True), ("ogm_ge", 6, False), ("ogm", 6, False)]:
         paradigm, batch = setup(name, epoch=epoch)

@@ -21,7 +21,7 @@ def prototype_rule(z, prototypes, label):
     return score, loss
 
 
-@pytest.mark.parametrize(("fusion", "modalities"), [("concat", 2), ("concat", 3), ("gated", 2)])
+@pytest.mark.parametrize(("fusion", "modalities"), [("concat", 2), ("concat", 3), ("shared", 2)])
 def test_the_published_update_rule_replayed(fusion, modalities):
     paradigm, batch = setup("pmr", fusion, modalities, alpha=0.7)
     model, label = paradigm.model, batch["label"]

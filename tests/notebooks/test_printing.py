@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import geomreg_course as course
@@ -104,10 +103,10 @@ class Copies:
 
 def test_everything_is_written_also_where_nothing_can_be_printed(tmp_path, monkeypatch):
     monkeypatch.setattr(printing, "Runner", Copies)
-    monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
+    monkeypatch.setattr(printing, "BROWSERS", ())
     (tmp_path / "report.pdf").write_text("of an earlier run")
     sentence = printing.write_report(tmp_path)
-    assert "report.html is written; no PDF, because playwright is not installed: install" in sentence
+    assert "report.html is written; no PDF, because there is no Chromium: install one" in sentence
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "numbers.csv", "claims.csv"}
     assert len((tmp_path / "numbers.csv").read_text().splitlines()) == 1 + 351 + 81
 
@@ -126,18 +125,18 @@ def test_the_command_says_what_was_written(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "here has it\n"
 
 
-def test_a_browser_that_does_not_start_is_a_sentence(tmp_path, monkeypatch):
-    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    monkeypatch.setattr(printing.shutil, "which", lambda name: str(tmp_path / "no-browser"))
-    with pytest.raises(
-        CourseError, match="no PDF, because no browser could be started: install the extra dev"
-    ):
+@pytest.mark.parametrize("program", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\nexit 0\n"])
+def test_a_browser_that_prints_nothing_is_a_sentence(tmp_path, monkeypatch, program):
+    browser = tmp_path / "browser"
+    browser.write_text(program or "not a program")
+    browser.chmod(0o755)
+    monkeypatch.setattr(printing, "BROWSERS", (str(browser),))
+    with pytest.raises(CourseError, match="no PDF, because .*browser wrote none: print the page yourself"):
         printing.print_page(tmp_path / "report.html", tmp_path / "report.pdf")
 
 
 @pytest.mark.skipif(not any(map(shutil.which, printing.BROWSERS)), reason="there is no Chromium")
 def test_the_page_prints_as_pdf(tmp_path, small):
-    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     (tmp_path / "report.html").write_text(printing.page(small), encoding="utf-8")
     printing.print_page(tmp_path / "report.html", tmp_path / "report.pdf")
     pdf = (tmp_path / "report.pdf").read_bytes()
