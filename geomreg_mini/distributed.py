@@ -47,11 +47,27 @@ from torch import Tensor, nn
 
 
 def start() -> None:
-    """Join the processes that ``torchrun`` started, over NCCL or, without GPUs, gloo; else do nothing."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and not dist.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    """Join the processes that torchrun or another launcher started, over NCCL or, without GPUs, gloo.
+
+    Several processes are announced by ``RANK`` and ``WORLD_SIZE``. A single one does nothing.
+
+    Raises:
+        ValueError: if they are announced without ``MASTER_ADDR`` and ``MASTER_PORT``, where they would meet.
+            Each would otherwise train alone and take itself for process 0.
+    """
+    given = os.environ
+    alone = int(given.get("WORLD_SIZE", 1)) == 1 and "TORCHELASTIC_RUN_ID" not in given
+    if alone or dist.is_initialized():
+        return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in given]
+    if missing:
+        raise ValueError(
+            f"WORLD_SIZE={given['WORLD_SIZE']} announces several processes, but {', '.join(missing)} is not "
+            "set: start them with torchrun, or unset WORLD_SIZE to train alone."
+        )
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(given.get("LOCAL_RANK", int(given["RANK"]) % torch.cuda.device_count())))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
 def end() -> None:

@@ -305,8 +305,7 @@ def band_violation(a: Array, b: Array, radius: float) -> float:
 def cross_modal_margin(a: Array, b: Array, labels: Array) -> float:
     """Mean cross-modal cosine of same-class pairs (i, j), i = j included, minus different-class pairs.
 
-    Normalized, uncentered; -2 .. 2, about 0 if classes mix. This project's own measure: `cosine_contrast`
-    with classes in place of pairs. The paper's margin is `semantic_margin`.
+    Normalized, uncentered; -2 .. 2, about 0 if classes mix. The paper's is `semantic_margin`.
     """
     a, b = _pair(a, b)
     (_, sizes, a_sums), (_, _, b_sums) = class_sums(a, labels), class_sums(b, labels)

@@ -14,9 +14,9 @@ import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -31,13 +31,32 @@ from .paradigms import Paradigm
 from .paradigms.pareto import ParetoGeometry
 from .records import Record, rounded, versions, write_atomically
 
+if TYPE_CHECKING:
+    from .data import MultimodalDataset
+
 MOST_NAMED = 5  # samples in an error's sentence
 
 
+@contextmanager
+def _state_restored() -> Iterator[None]:
+    """Leave the generators of Python, numpy and torch, and torch's threads, as they were before."""
+    import numpy as np
+
+    before, threads = (random.getstate(), np.random.get_state()), torch.get_num_threads()
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+            torch.set_num_threads(threads)
+
+
+@_state_restored()
 def fit(
     config: TrainConfig,
     *,
-    data=None,
+    data: MultimodalDataset | None = None,
     model: nn.Module | None = None,
     checkpoint: str | Path | None = None,
     device: str | torch.device | None = None,
@@ -48,7 +67,8 @@ def fit(
 ) -> Record:
     """Train, select the epoch that its task finds best on validation, and test that one.
 
-    Under ``torch.distributed`` every process calls it alike: see ``geomreg_mini.distributed``.
+    Under ``torch.distributed`` every process calls it alike: see ``geomreg_mini.distributed``. The generators
+    of random numbers and torch's number of threads are afterwards as before.
 
     Args:
         config: what to run.
@@ -114,7 +134,7 @@ def fit(
 
 
 class Stopped(Exception):
-    """Training was asked to stop before its end; its sentence says where it goes on."""
+    """Raised when `stop` ends training early. The message says how to resume."""
 
 
 def set_seed(seed: int) -> None:

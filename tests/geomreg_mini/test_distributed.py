@@ -103,3 +103,19 @@ def test_one_process_has_nothing_to_share_or_gather():
     assert distributed.agreed(True) and not distributed.agreed(False)
     distributed.average([x])
     assert torch.equal(x, torch.arange(5.0))
+
+
+def test_processes_announced_without_a_place_to_meet_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    for name in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match="MASTER_ADDR, MASTER_PORT is not set: start them with torchrun"):
+        distributed.start()
+
+
+def test_a_single_announced_process_trains_alone(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    distributed.start()
+    assert distributed.world_size() == 1
