@@ -1,6 +1,6 @@
 """Records that nobody trained, for tests of what reads them."""
 
-from experiments.sweeps import SELECTION
+from experiments.study import SELECTION
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
