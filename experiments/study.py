@@ -296,7 +296,6 @@ class Study:
         if isinstance(against, str):
             against = {arm: against for arm in frame["arm"].unique() if arm != against}
         reference = frame if reference is None else reference
-        frame, reference = frame.dropna(subset=[metric]), reference.dropna(subset=[metric])
         chosen = frame["selected"] if setting is None else frame["setting"] == setting
         rows = []
         for arm, baseline in against.items():
@@ -407,8 +406,14 @@ def _values(record: Record) -> dict[str, float]:
 
 
 def _by_seed(rows: pd.DataFrame, metric: str, by: list[str]) -> dict[tuple, dict[int, float]]:
+    """Return key of ``by`` -> seed -> mean of the metric; a key that lacks the metric is left out."""
     groups = rows.groupby(by, sort=False) if by else [((), rows)] if len(rows) else []
-    return {key: part.groupby("seed")[metric].mean().to_dict() for key, part in groups}
+    found = {key: part.groupby("seed")[metric].mean() for key, part in groups}
+    for key, values in found.items():
+        if values.isna().any() and values.notna().any():
+            lacking = list(values.index[values.isna()])
+            raise ValueError(f"{metric} is not recorded for seeds {lacking} of {key}: leave these seeds out.")
+    return {key: values.to_dict() for key, values in found.items() if values.notna().all()}
 
 
 def _gain(values: Mapping[int, float], baseline: Mapping[int, float], level: float) -> dict[str, float]:
