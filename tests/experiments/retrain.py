@@ -1,11 +1,11 @@
 """Train committed records again and print what comes out: does a change of the code change a run?
 
-    python tests/experiments/retrain.py results 20 > before.txt    # with one checkout on PYTHONPATH
-    python tests/experiments/retrain.py results 20 > after.txt     # with another; then: diff before.txt after.txt
+    PYTHONPATH=OLD python tests/experiments/retrain.py results 20 > before.txt
+    PYTHONPATH=NEW python tests/experiments/retrain.py results 20 > after.txt     # then compare the two
 
-The records are drawn at random over all folders, the same ones for a seed (the third argument, default 0). One
-line of JSON per record: its path, the sha256 of its metrics by name, and every metric. A record whose config
-this checkout does not know has an error instead. Training is on a CPU, one thread, a few seconds each.
+The records are drawn at random over all folders, the same ones for a seed (the third argument, default 0).
+One line of JSON per record: its path, the sha256 of its metrics by name, and every metric. A record whose
+config the checkout does not know has an error instead. Training takes seconds each, on one thread of a CPU.
 """
 
 import hashlib
