@@ -1,8 +1,10 @@
-"""What was run for this project, one file an experiment, and what is said of the results.
+"""The experiments of this project, one file each, and what the results say.
 
-``sweeps`` runs settings and seeds, resumably. On the digits, ``regimes`` asks when the regularizer pays,
-``paradigm_table`` puts it on top of every paradigm, ``ablations`` beside simpler objectives, ``unlabeled``
-where there are no labels; ``search`` lets optuna choose its weights. ``recipes/`` says how each benchmark of
-the paper is run, ``benchmarks`` runs it, ``cost`` counts what that takes. ``report`` and ``claims`` hold the
-paper's numbers and words to the records.
+``study`` declares a protocol, trains it resumably, checks its records and compares its arms; ``sweeps``
+trains and reads single runs, and ``manifest`` lists all records. On the digits, ``regimes`` asks when the
+regularizer pays, ``paradigm_table`` adds it to every paradigm, ``ablations`` compares it with simpler
+objectives, ``unlabeled`` leaves out the labels, and ``paper_settings`` tries the paper's own settings;
+``search`` lets optuna choose its weights. ``recipes/`` says how each benchmark of the paper is run,
+``benchmarks`` runs it, and ``cost`` estimates what that takes. ``report`` and ``claims`` hold the paper's
+numbers and words to the records.
 """

@@ -39,7 +39,7 @@ from geomreg_mini.records import Record, write_atomically
 from geomreg_mini.training import Stopped, TrainConfig, set_seed
 
 from .recipes import ARMS, RECIPES, deviations, recipe
-from .sweeps import recorded
+from .sweeps import load_or_train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +183,7 @@ def run_benchmark(
             set_seed(wanted.seed)  # as fit does, so that both build the same model
             model = TASKS[wanted.task]().build(wanted, data)
             keep = partial(_save_embeddings, path.with_suffix(".npz"), model, data.test)
-        record = recorded(
+        record = load_or_train(
             path, wanted, data, first=keep, checkpoint=checkpoint, stop=stop, model=model, **options
         )
         if distributed.rank() == 0:

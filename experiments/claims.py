@@ -51,37 +51,25 @@ class Records(NamedTuple):
 
 
 def load(results: str | Path) -> Records:
-    """The committed records below ``results``, with "test/QUANTITY/mean" over modalities in every frame.
+    """Return the committed records below ``results``.
 
     Raises:
-        FileNotFoundError: naming the command that records what is missing.
+        FileNotFoundError: naming the records that are missing and the command that makes them.
     """
     import pandas as pd
 
     results = Path(results)
-    later = paradigm_table.AGAIN + paradigm_table.ONCE_MORE
-    row = [cell for cell in paradigm_table.CELLS + later if cell[:2] == ("digits", "dgl")]
-    first = ablations.load_ablations(results / "ablations")
-    frames = (
-        regimes.load_map(results / "digits"),
-        paradigm_table.load_table(results / "paradigms"),
-        paradigm_table.load_table(results / "paradigms", row),
+    paradigms, components = results / "paradigms", results / "ablations"
+    twenty = (paradigm_table.cell("digits", "dgl", range(20)),)
+    first = ablations.STUDY.load(components)
+    return Records(
+        regimes.STUDY.load(results / "digits"),
+        paradigm_table.STUDY.load(paradigms),
+        paradigm_table.STUDY.load(paradigms, twenty),
         first,
-        pd.concat([first, ablations.load_ablations(results / "ablations", ablations.AGAIN)]),
-        unlabeled.load_unlabeled(results / "unlabeled"),
+        pd.concat([first, ablations.STUDY.load(components, ablations.AGAIN)]),
+        unlabeled.STUDY.load(results / "unlabeled"),
     )
-    return Records(*map(_with_means, frames))
-
-
-def _with_means(frame: pd.DataFrame) -> pd.DataFrame:
-    """With the mean over modalities, pairs or directions of each quantity that is recorded."""
-    means = {}
-    for quantity in {*paradigm_table.AVERAGED, *GEOMETRY}:
-        prefix, known = f"test/{quantity}/", ("fused", "joint", "mean")
-        names = [n for n in frame if n.startswith(prefix) and n.removeprefix(prefix) not in known]
-        if names:
-            means[f"{prefix}mean"] = frame[names].mean(axis=1)
-    return frame.assign(**means)
 
 
 # Where a claim is put to the test: each gives (comparison, row of gains, protocol, records) for a metric.
@@ -90,25 +78,25 @@ Comparisons = Iterator[tuple[str, dict, str, str]]
 
 def on_dgl(records: Records, metric: str) -> Comparisons:
     """DGL with the regularizer minus DGL, the pair of rows that the paper's tables compare."""
-    rows = regimes.gains(records.map, metric, by=["paradigm"])
+    rows = regimes.STUDY.gains(records.map, metric, by=["paradigm"])
     yield "digits, mean of 12 regimes", _row(rows, "dgl"), MAP, "results/digits/*-dgl"
     frames = {"digits, unseen speakers": (records.twenty, "digits")}
     frames |= {"three views": (records.table, "three_views"), "six views": (records.table, "six_views")}
     for name, (frame, dataset) in frames.items():
-        rows = paradigm_table.gains(frame[frame["dataset"] == dataset], metric, ["paradigm"])
+        rows = paradigm_table.STUDY.gains(frame[frame["dataset"] == dataset], metric)
         yield name, _row(rows, "dgl"), TABLE, f"results/paradigms/{dataset}/dgl"
 
 
 def on_every_paradigm(records: Records, metric: str) -> Comparisons:
     digits = records.table[records.table["dataset"] == "digits"]
-    for row in paradigm_table.gains(digits, metric, ["paradigm"]).to_dict("records"):
+    for row in paradigm_table.STUDY.gains(digits, metric).to_dict("records"):
         yield paradigm_table.NAMES[row["paradigm"]], row, TABLE, f"results/paradigms/digits/{row['paradigm']}"
 
 
 def when_disturbed(records: Records, metric: str) -> Comparisons:
     for trial in ("missing", "corrupted_2.0"):
         for name in ("audio", "image"):
-            rows = regimes.gains(records.map, f"{metric}_{trial}/{name}", by=["paradigm"])
+            rows = regimes.STUDY.gains(records.map, f"{metric}_{trial}/{name}", by=["paradigm"])
             label = f"{name} {'missing' if trial == 'missing' else 'under noise 2.0'}"
             yield label, _row(rows, "dgl"), MAP, "results/digits/*-dgl"
 
@@ -118,8 +106,8 @@ def _component(name: str, against: str) -> Callable[[Records, str], Comparisons]
 
     def compare(records: Records, metric: str) -> Comparisons:
         for paradigm in ("dgl", "joint"):
-            rows = ablations.gains(records.components, metric, "components", paradigm, against=against)
-            row = rows[rows["name"] == name].iloc[0].to_dict()
+            rows = ablations.differences(records.components, metric, "components", paradigm, against)
+            row = rows[rows["arm"] == name].iloc[0].to_dict()
             label = f"{paradigm_table.NAMES[paradigm]}: {name} minus {against}"
             yield label, row, COMPONENTS, f"results/ablations/{paradigm}"
 
@@ -132,15 +120,15 @@ def both_minus_one(records: Records, metric: str) -> Comparisons:
 
 
 def band_minus_controls(records: Records, metric: str) -> Comparisons:
-    rows = ablations.gains(records.ablations, metric, "controls", against=ablations.BAND)
-    for row in rows[rows["name"] != "none"].to_dict("records"):
+    rows = ablations.differences(records.ablations, metric, "controls", against=ablations.BAND)
+    for row in rows[rows["arm"] != "none"].to_dict("records"):
         turned = {"mean": -row["mean"], "low": -row["high"], "high": -row["low"]}
-        yield f"band minus {row['name']}", row | turned, CONTROLS, "results/ablations/joint"
+        yield f"band minus {row['arm']}", row | turned, CONTROLS, "results/ablations/joint"
 
 
 def on_clusters(records: Records, metric: str) -> Comparisons:
     tables = {
-        label: unlabeled.gains(records.unlabeled, f"{metric}/{name}").set_index("arm")
+        label: unlabeled.STUDY.gains(records.unlabeled, f"{metric}/{name}").set_index("arm")
         for name, label in unlabeled.READ.items()
     }
     for arm, head in {"both": "standardizing head", "plain_both": "plain head"}.items():
@@ -294,7 +282,7 @@ def geometry(records: Records) -> pd.DataFrame:
     for quantity, theirs in GEOMETRY.items():
         if f"test/{quantity}/mean" not in records.map:
             continue
-        row = _row(regimes.gains(records.map, f"test/{quantity}/mean", by=["paradigm"]), "dgl")
+        row = _row(regimes.STUDY.gains(records.map, f"test/{quantity}/mean", by=["paradigm"]), "dgl")
         scale = 100 if quantity.startswith("recall") else 1
         change, low, high, base = (scale * row[name] for name in ("mean", "low", "high", "baseline"))
         before, after = theirs["DGL"], theirs["DGL + DAGR"]

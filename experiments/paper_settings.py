@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -24,16 +24,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from geomreg_mini import GeometryRegularizer
 from geomreg_mini.data import load
-from geomreg_mini.records import Record, write_atomically
-from geomreg_mini.regularizer import GeometryRegularizer
+from geomreg_mini.models import MultimodalClassifier
+from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig, fit
 
 from .paper import FIGURE_7, FIGURE_8, TABLE_1
-from .sweeps import UNSEEN_SPEAKERS, command, markdown, paired_gains, recorded, work_through
+from .study import UNSEEN_SPEAKERS, WATCHED, Arm, Cell, Study, change, markdown
+from .sweeps import load_record
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from matplotlib.figure import Figure
 
 RATES = {"joint": 0.05, "dgl": 0.02}
 SEEDS = tuple(range(100, 120))
@@ -85,42 +89,33 @@ COLUMNS = {
 }
 SHOWN = ("fused", "would have seen, fused", "audio alone", "image alone", "image, k-NN", "drift",
          "pairs outside the band", "alpha")  # fmt: skip
-FORMS = "forms.csv"  # beside the records
-WATCHED = {"dose": "dose", "active": "pairs outside the band", "alpha": "alpha"}
+FORMS = "forms.csv"  # next to the records
+TITLES = dict(zip(WATCHED, ("dose", "pairs outside the band", "alpha"), strict=True))
 
 
-def config_of(paradigm: str, seed: int, regularizer: GeometryRegularizer | None) -> TrainConfig:
-    """Return what is trained with a regularizer, or without one."""
-    return TrainConfig(
-        **UNSEEN_SPEAKERS, paradigm=paradigm, learning_rate=RATES[paradigm], regularizer=regularizer,
-        seed=seed, monitor=True,
-    )  # fmt: skip
+def _cell(paradigm: str, names: Sequence[str], seeds: Sequence[int]) -> Cell:
+    """Return settings under a paradigm; an arm is a setting, so validation picks nothing."""
+    config = {"paradigm": paradigm, "learning_rate": RATES[paradigm], "monitor": True}
+    arms = {name: Arm({name: {"regularizer": SETTINGS[name]}}) for name in names}
+    return Cell({"paradigm": paradigm}, UNSEEN_SPEAKERS | config, arms, seeds)
 
 
-def run_cell(paradigm: str, seed: int, settings: Sequence[str], folder: Path) -> int:
-    """Train what is not recorded of these settings; return their number."""
-    data = load("digits", seed=seed, **UNSEEN_SPEAKERS["dataset_options"])
-    for name in settings:
-        config = config_of(paradigm, seed, SETTINGS[name])
-        recorded(folder / paradigm / f"seed{seed}" / f"{name}.json", config, data)
-    return len(settings)
+STUDY = Study(
+    name="paper_settings",
+    path="{paradigm}/seed{seed}/{arm}.json",
+    cells=(
+        *(_cell(paradigm, HEADLINE[paradigm], SEEDS) for paradigm in RATES),
+        *(_cell(p, [name for name in SETTINGS if name not in HEADLINE[p]], FEWER) for p in RATES),
+    ),
+    against="none",
+)
 
 
-def cells() -> Iterator[tuple[str, int, tuple[str, ...]]]:
-    """Return what is trained, as (paradigm, seed, settings); what the headline needs comes first."""
-    for seed, paradigm in product(SEEDS, RATES):
-        yield paradigm, seed, HEADLINE[paradigm]
-    for seed, paradigm in product(FEWER, RATES):
-        yield paradigm, seed, tuple(name for name in SETTINGS if name not in HEADLINE[paradigm])
+def write_forms(folder: Path) -> None:
+    """Write ``FORMS`` into the folder of the records unless it is there."""
+    import pandas as pd
 
-
-def run_settings(folder: str | Path, *, jobs: int = 2) -> None:
-    """Train what is not recorded below ``folder``, ``jobs`` processes of one thread each."""
-    todo = [(*cell, Path(folder)) for cell in cells()]
-    work_through(run_cell, todo, total=sum(len(names) for _, _, names, _ in todo), jobs=jobs)
-    if not (path := Path(folder) / FORMS).exists():
-        import pandas as pd
-
+    if not (path := folder / FORMS).exists():
         forms = [compare_forms(paradigm, seed) for seed, paradigm in product(SEEDS[:3], RATES)]
         write_atomically(path, pd.concat(forms).to_csv(index=False, float_format="%.6g").encode())
 
@@ -136,13 +131,16 @@ def compare_forms(paradigm: str, seed: int, batches: int = 4) -> pd.DataFrame:
     import pandas as pd
 
     data = load("digits", seed=seed, **UNSEEN_SPEAKERS["dataset_options"])
-    config = config_of(paradigm, seed, pareto(2.0, 0.25, "parameters"))
+    config = TrainConfig(
+        **UNSEEN_SPEAKERS, paradigm=paradigm, learning_rate=RATES[paradigm], monitor=True, seed=seed,
+        regularizer=pareto(2.0, 0.25, "parameters"),
+    )  # fmt: skip
     index = torch.arange(batches * config.batch_size).split(config.batch_size)
     rows = []
 
-    def look(epoch: int, model) -> None:
+    def look(epoch: int, model: MultimodalClassifier) -> None:
         model = copy.deepcopy(model).train()
-        found: dict[tuple[str, str], list] = {}
+        found: dict[tuple[str, str], list[torch.Tensor]] = {}
         for part in index:
             z = model.encode(data.train.prepare(data.train.batch(part)["inputs"]))
             own = {m: list(model.encoders[m].parameters()) for m in z}
@@ -162,91 +160,25 @@ def compare_forms(paradigm: str, seed: int, batches: int = 4) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["paradigm", "seed", "epoch", "modality", "cosine", "length"])
 
 
-def load_settings(folder: str | Path) -> pd.DataFrame:
-    """Return one row per run: paradigm, setting, seed, and every metric, with doses as train/dose/<modality>.
-
-    A dose is the mean over the recorded epochs, and so are train/active/<pair> and train/alpha/<modality>.
-
-    Raises:
-        FileNotFoundError: if a setting of ``HEADLINE`` has no records below ``folder``.
-    """
-    import pandas as pd
-
-    rows = []
-    for paradigm, seed, settings in cells():
-        for name in settings:
-            path = Path(folder) / paradigm / f"seed{seed}" / f"{name}.json"
-            if path.exists():
-                record = Record.load(path)
-                watched = {
-                    key: fmean(values)
-                    for key, values in record.series.items()
-                    if key.startswith(tuple(f"train/{name}/" for name in WATCHED))
-                }
-                cell = {"paradigm": paradigm, "setting": name, "seed": seed}
-                rows.append({**cell, **record.metrics, **watched})
-    frame = pd.DataFrame(rows, columns=None if rows else ["paradigm", "setting"])
-    there = set(zip(frame["paradigm"], frame["setting"], strict=True))
-    missing = [f"{paradigm} {name}" for paradigm in HEADLINE for name in HEADLINE[paradigm]
-               if (paradigm, name) not in there]  # fmt: skip
-    if missing:
-        raise FileNotFoundError(
-            f"no records of {', '.join(missing)} below {folder}: run "
-            "'python -m experiments.paper_settings' first."
-        )
-    return frame
-
-
 def load_watched(folder: str | Path) -> pd.DataFrame:
     """Return what the runs of ``HEADLINE`` watched over epochs, means over seeds and modalities or pairs.
 
-    Columns: paradigm, setting, epoch, and "dose", "active" and "alpha", NaN if there is none.
+    Columns: paradigm, arm, epoch, and "dose", "active" and "alpha", NaN if there is none.
     """
     import pandas as pd
 
     parts = []
-    for paradigm, names in HEADLINE.items():
-        for name in names[1:]:
-            for path in sorted(Path(folder).glob(f"{paradigm}/seed*/{name}.json")):
-                history = Record.load(path).history
-                history = history[history["quantity"].isin(WATCHED)]
-                parts.append(history.assign(paradigm=paradigm, setting=name))
-    keys = ["paradigm", "setting", "epoch"]
+    for cell in STUDY.cells[: len(HEADLINE)]:
+        for arm, seed in product(list(cell.arms)[1:], cell.seeds):
+            history = load_record(Path(folder) / STUDY.file(cell, seed, arm, arm)).history
+            history = history[history["quantity"].isin(WATCHED)]
+            parts.append(history.assign(arm=arm, **cell.columns))
     return (
         pd.concat(parts)
-        .pivot_table(index=keys, columns="quantity", values="value", sort=False)
+        .pivot_table(index=["paradigm", "arm", "epoch"], columns="quantity", values="value", sort=False)
         .reindex(columns=list(WATCHED))
         .reset_index()
     )
-
-
-def gains(frame: pd.DataFrame, metric: str, against: str = "none") -> pd.DataFrame:
-    """Return the difference of every setting to ``against``, paired by seed, as ``paired_gains`` does.
-
-    One row per paradigm and setting, with ``detectable``: the difference that a paired t-test at 5 % would
-    find with a chance of 80 %, by the standard deviation of these differences.
-    """
-    import pandas as pd
-    from scipy.stats import t
-
-    treated = frame[frame["setting"] != against]
-    baseline = treated[["paradigm", "setting", "seed"]].merge(
-        frame[frame["setting"] == against].drop(columns="setting"), on=["paradigm", "seed"]
-    )
-    treated = treated.merge(baseline[["paradigm", "setting", "seed"]])
-    rows = paired_gains(treated, baseline, metric, ["paradigm", "setting"])
-    pairs = treated.merge(baseline, on=["paradigm", "setting", "seed"], suffixes=("", " of baseline"))
-    difference = pairs[metric] - pairs[f"{metric} of baseline"]
-    spread = difference.groupby([pairs["paradigm"], pairs["setting"]]).std().rename("detectable")
-    rows = pd.merge(rows, spread.reset_index(), on=["paradigm", "setting"])
-    free = rows["seeds"] - 1
-    rows["detectable"] *= (t.ppf(0.975, free) + t.ppf(0.8, free)) / rows["seeds"] ** 0.5
-    return rows
-
-
-def _change(row, scale: float, digits: int) -> str:
-    mean, low, high = (f"{scale * row[name]:+.{digits}f}" for name in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -257,9 +189,9 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     found = {
-        name: gains(frame, metric).set_index(["paradigm", "setting"]) for name, metric in COLUMNS.items()
+        name: STUDY.gains(frame, metric).set_index(["paradigm", "arm"]) for name, metric in COLUMNS.items()
     }
-    means = frame.groupby(["paradigm", "setting"]).mean(numeric_only=True)
+    means = frame.groupby(["paradigm", "arm"]).mean(numeric_only=True)
     rows = {}
     for paradigm, names in HEADLINE.items():
         for name in names[1:]:
@@ -269,9 +201,9 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                 metric = COLUMNS[column]
                 scale = 100 if "accuracy" in metric or "probe" in metric else 1
                 places = next((n for word, n in digits.items() if word in metric), 1)
-                texts[column] = _change(gained.loc[cell], scale, places)
+                texts[column] = change(gained.loc[cell], scale, places)
             texts["would have seen, fused"] = f"{100 * found['fused'].loc[cell, 'detectable']:.1f}"
-            for column, part in WATCHED.items():
+            for column, part in TITLES.items():
                 values = means.loc[cell].filter(like=f"train/{column}/").dropna()
                 texts[part] = f"{values.mean():.2f}" if len(values) else "-"
             rows[f"{NAMES[paradigm]}, {described(name)}"] = texts
@@ -308,9 +240,9 @@ def forms_in_words(folder: str | Path, frame: pd.DataFrame) -> str:
     changes = []
     for beta, paradigm in product((0.2, 2.0), RATES):
         name = f"beta{beta:g}-tau0.25"
-        both = frame[(frame["paradigm"] == paradigm) & frame["setting"].isin([name, f"{name}-parameters"])]
-        row = gains(both, COLUMNS["fused"], against=name).iloc[0]
-        changes.append(f"{NAMES[paradigm]}, beta {beta:g}: {_change(row, 100, 1)}")
+        here = frame[frame["paradigm"] == paradigm]
+        row = STUDY.gains(here, COLUMNS["fused"], against={f"{name}-parameters": name}).iloc[0]
+        changes.append(f"{NAMES[paradigm]}, beta {beta:g}: {change(row)}")
     return (
         f"Gradients at the embeddings against those at the parameters. {'. '.join(parts)}. "
         f"Fused accuracy trained at the parameters minus at the embeddings: {'; '.join(changes)}."
@@ -321,11 +253,11 @@ def summary(frame: pd.DataFrame) -> str:
     """Return the columns of ``table`` that fit a page, in Markdown, and a line for each grid."""
     shown = table(frame)[list(SHOWN)]
     lines = [markdown(shown, "digits, minus no regularizer"), ""]
-    fused = gains(frame, COLUMNS["fused"])
+    fused = STUDY.gains(frame, COLUMNS["fused"])
     for paradigm in RATES:
         for words, start in (("beta x tau", "beta"), ("lambda x lambda", "intra")):
             names = [n for n in SETTINGS if n.startswith(start) and _of_the_paper(n)]
-            rows = fused[(fused["paradigm"] == paradigm) & fused["setting"].isin(names)]
+            rows = fused[(fused["paradigm"] == paradigm) & fused["arm"].isin(names)]
             if len(rows):
                 up, down = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
                 lines.append(
@@ -344,24 +276,36 @@ def _of_the_paper(setting: str) -> bool:
     return reg.dispersion_weight in INTRAS
 
 
-def _grid(frame, metric: str, paradigm: str, rows: Sequence[float], columns: Sequence[float], name: str):
-    """Gains in points of a grid of settings as three matrices: mean, low, high; NaN where nothing is."""
+def _grid(
+    frame: pd.DataFrame,
+    metric: str,
+    paradigm: str,
+    rows: Sequence[float],
+    columns: Sequence[float],
+    name: str,
+) -> np.ndarray:
+    """Return the gains of a grid of settings in points: mean, low and high, (3, rows, columns)."""
     import numpy as np
 
-    found = gains(frame[frame["paradigm"] == paradigm], metric).set_index("setting")
+    found = STUDY.gains(frame[frame["paradigm"] == paradigm], metric).set_index("arm")
     names = [[name.format(row, column) for column in columns] for row in rows]
     lines = found.reindex(sum(names, []))[["mean", "low", "high"]].to_numpy() * 100
     return np.moveaxis(lines.reshape(len(rows), len(columns), 3), 2, 0)
 
 
-def _published(cells_of: dict, base: float, rows: Sequence[float], columns: Sequence[float]):
+def _published(
+    cells_of: Mapping[tuple[float, float], float],
+    base: float,
+    rows: Sequence[float],
+    columns: Sequence[float],
+) -> np.ndarray:
     import numpy as np
 
     mean = np.array([[cells_of[row, column] - base for column in columns] for row in rows])
     return np.stack([mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)])
 
 
-def figure(frame: pd.DataFrame):
+def figure(frame: pd.DataFrame) -> Figure:
     """Draw maps of gains: Figures 8 and 7 of the paper, ours for the same cells, and larger strengths.
 
     All in points; the paper's cells are minus the row of DGL in its Table 1.
@@ -416,7 +360,7 @@ def figure(frame: pd.DataFrame):
     return fig
 
 
-def watched_figure(watched: pd.DataFrame):
+def watched_figure(watched: pd.DataFrame) -> Figure:
     """Draw dose, share of pairs outside the band and alpha over epochs, of what ``load_watched`` gave."""
     import matplotlib.pyplot as plt
 
@@ -427,13 +371,13 @@ def watched_figure(watched: pd.DataFrame):
     fig, axes = plt.subplots(len(RATES), 3, figsize=(11, 5.6), sharex=True, sharey="col")
     for row, paradigm in zip(axes, RATES, strict=True):
         for setting, style in styles.items():
-            part = watched[(watched["paradigm"] == paradigm) & (watched["setting"] == setting)]
+            part = watched[(watched["paradigm"] == paradigm) & (watched["arm"] == setting)]
             for ax, quantity in zip(row, WATCHED, strict=True):
                 if len(part):
                     ax.plot(part["epoch"], part[quantity], ms=4, label=described(setting), **style)
         row[0].set_ylabel(NAMES[paradigm])
         row[0].set_yscale("log")
-    for ax, words in zip(axes[0], WATCHED.values(), strict=True):
+    for ax, words in zip(axes[0], TITLES.values(), strict=True):
         ax.set_title(words, fontsize=11)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
@@ -442,18 +386,5 @@ def watched_figure(watched: pd.DataFrame):
     return fig
 
 
-def main(arguments: list[str] | None = None) -> int:
-    return command(
-        "paper_settings",
-        __doc__.split("\n")[0],
-        "results/paper_settings",
-        run_settings,
-        load_settings,
-        summary,
-        figure,
-        arguments,
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(STUDY.main(summary, figure, after=write_forms))

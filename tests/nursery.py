@@ -80,6 +80,16 @@ def endless(folder: str) -> None:
     work_through(wait, [(folder,), (folder,)], total=2, jobs=2)
 
 
+def endless_study(folder: str) -> None:
+    """The command of a study in which each of two seeds has a short run and one that never ends."""
+    from experiments.study import Arm, Cell, Study
+
+    fields = {"dataset": "toy", "dataset_options": dict(TOY), "batch_size": 16, "embedding_dim": 6}
+    arms = {"arm": Arm({"short": {"epochs": 1}, "endless": {"epochs": 10**9}})}
+    study = Study("endless", "seed{seed}/{setting}.json", (Cell({}, fields, arms, (0, 1)),), against="arm")
+    sys.exit(study.main(arguments=["--out", folder]))
+
+
 def wait(folder: str) -> int:
     (Path(folder) / str(os.getpid())).touch()
     while True:

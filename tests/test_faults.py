@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,13 +22,14 @@ import nbformat
 import pytest
 import torch
 from local_server import Quiet, serving
-from nursery import Nursery, content
+from nursery import TOY, Nursery, content
 from small_data import clouds, dataset
 from test_training import REGULARIZED, SMALL, as_json, run
 
 from data_scripts.fetch import atomic_file
 from experiments.benchmarks import Deadline
-from experiments.sweeps import command, recorded
+from experiments.study import Arm, Cell, Study
+from experiments.sweeps import load_or_train
 from geomreg_mini import training
 from geomreg_mini.data import Split
 from geomreg_mini.paradigms import PARADIGMS
@@ -154,11 +156,54 @@ def working_in(folder: Path) -> Iterator[Path]:
                 yield process
 
 
+def started(job: str, folder: Path) -> subprocess.Popen:
+    """A process of its own session that calls a function of ``nursery``."""
+    code = f"import nursery; nursery.{job}({str(folder)!r})"
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
+    options = {"start_new_session": True, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, **options)
+
+
+def of_session(leader: int) -> list[int]:
+    """Processes of a session that are still running."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("early", [True, False])
+def test_ctrl_c_ends_a_study_with_one_line_and_no_process(tmp_path, early):
+    """Early: while the workers import torch; else while they train."""
+    study, said = started("endless_study", tmp_path), None
+    try:
+        if early:
+            wait_for(lambda: len(of_session(study.pid)) > 2)
+        else:
+            wait_for(lambda: len(list(tmp_path.rglob("short.json"))) == 2, seconds=300)
+        while said is None:  # a press while the workers are being started is lost
+            time.sleep(0.3)
+            os.killpg(study.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                said = study.communicate(timeout=20)[1]
+        wait_for(lambda: not of_session(study.pid))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(study.pid, signal.SIGKILL)
+    written = len(list(tmp_path.rglob("*.json")))
+    line = f"stopped; {written} of 4 records are written; run the same command to continue"
+    assert study.returncode == 130 and said.splitlines()[-1] == line
+    assert "Traceback" not in said and "Error" not in said
+    assert early or written == 2
+
+
 @posix
 def test_processes_of_a_sweep_end_with_the_one_that_was_killed(tmp_path):
-    code = f"import nursery; nursery.endless({str(tmp_path)!r})"
-    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
-    sweep = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
+    sweep = started("endless", tmp_path)
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
     workers = [int(path.name) for path in tmp_path.iterdir()]
     sweep.kill()
@@ -302,14 +347,14 @@ def test_samples_that_are_not_finite_stop_a_run_and_are_named_whatever_is_traine
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_that_diverges_says_so_in_one_sentence(capsys):
-    def run(folder, jobs):
-        recorded(Path(folder) / "r.json", replace(SMALL, learning_rate=1e30), clouds())
-
-    assert command("sweep", "", "nowhere", run, None, None, None, []) == 1
-    said = capsys.readouterr().err
-    assert re.fullmatch(r"sweep: the loss 'fused' is .*: lower the learning rate .*\n", said)
-    assert not Path("nowhere").exists()
+def test_a_study_that_diverges_says_so_in_one_sentence(tmp_path, capsys):
+    fields = {"dataset": "toy", "dataset_options": dict(TOY), "batch_size": 16, "learning_rate": 1e30}
+    cell = Cell({}, fields, {"none": Arm({"one": {}})}, (0,))
+    study = Study("sweep", "{setting}.json", (cell,), against="none")
+    assert study.main(arguments=["--out", str(tmp_path), "--jobs", "1"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"sweep: the loss 'fused' is .*: lower the learning rate .*", said)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
@@ -344,5 +389,7 @@ def test_a_run_that_met_such_a_sample_goes_on_from_its_last_good_epoch_when_it_i
 def test_what_goes_with_a_record_is_written_before_it_and_not_beside_another_run_s(tmp_path):
     there = []
     for _ in range(2):
-        recorded(tmp_path / "r.json", SMALL, clouds(), first=lambda: there.append(any(tmp_path.iterdir())))
+        load_or_train(
+            tmp_path / "r.json", SMALL, clouds(), first=lambda: there.append(any(tmp_path.iterdir()))
+        )
     assert there == [False]

@@ -126,7 +126,7 @@ HOUSES = [
 LIBRARY = [{"distributed", "geometry"}, {"pairs"}, {"regularizer"}, {"controls"}, {"models"}, {"paradigms"},
            {"records", "data"}, {"evaluation"}, {"tasks"}, {"benchmarks"}, {"config"}, {"training"},
            {"plots"}]  # fmt: skip
-EXPERIMENTS = [{"paper", "sweeps", "recipes"},
+EXPERIMENTS = [{"paper", "sweeps", "manifest", "recipes"}, {"study"},
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "unlabeled",
                 "paper_settings"},
                {"report", "cost"}, {"claims"}]  # fmt: skip

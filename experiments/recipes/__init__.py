@@ -42,10 +42,10 @@ def recipe(name: str, paradigm: str | None = None, **changes) -> TrainConfig:
 
 
 def deviations(config: TrainConfig) -> list[str]:
-    """What a run of ``config`` does otherwise than the published procedure, one sentence each.
+    """Return what a run of ``config`` does differently from the published procedure, one sentence each.
 
     Raises:
         ValueError: if there is no recipe for the config's data set.
     """
     recipe(config.dataset)
-    return RECIPES[config.dataset].told(config)
+    return RECIPES[config.dataset].deviations(config)

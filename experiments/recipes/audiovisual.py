@@ -82,8 +82,8 @@ OF_DATASET = {
 }
 
 
-def told(config: TrainConfig) -> list[str]:
-    """What a run of ``config`` does otherwise than DGL's released code."""
+def deviations(config: TrainConfig) -> list[str]:
+    """Return what a run of ``config`` does differently from DGL's released code."""
     alpha, frames = OWN[config.dataset]
     expected = REFERENCE | {"depth": "embedding", "combination": "sum"}
     said = changes(config, expected, {"frames": frames})
@@ -121,7 +121,7 @@ AUDIO_VISUAL = {
             paper_protocol=True,
             **REFERENCE | {"precision": "auto"},
         ),
-        told,
+        deviations,
         ROWS,
         arms=_settings(name) | CONTROL_ARMS,
     )

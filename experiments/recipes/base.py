@@ -27,43 +27,43 @@ class Recipe:
     """One benchmark of the paper.
 
     Attributes:
-        config: what is run where nobody asks for something else.
-        told: what a run of a config does otherwise than the published procedure, one sentence each.
+        config: what is run by default.
+        deviations: how a run of a config differs from the published procedure, one sentence each.
         rows: the paradigms of its table.
-        stand_in: fields of the config that are others where the data are stand-ins (``source="stand_in"``),
-            as where the recipe's model is a pretrained one.
+        stand_in: fields of the config that differ if the data are stand-ins (``source="stand_in"``),
+            such as the weights of a pretrained model.
         arms: more arms than ``ARMS``, name -> regularizer.
     """
 
     config: TrainConfig
-    told: Callable[[TrainConfig], list[str]]
+    deviations: Callable[[TrainConfig], list[str]]
     rows: tuple[str, ...]
     stand_in: Mapping[str, Any] = field(default_factory=dict)
     arms: Mapping[str, nn.Module | None] = field(default_factory=dict)
 
 
 def changes(config: TrainConfig, expected: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
-    """A sentence for each field that is not as ``expected`` and each data set option not in ``options``."""
-    told = [
+    """Return a sentence for each field unlike ``expected`` and each data set option not in ``options``."""
+    found = [
         f"{field} is {getattr(config, field)!r}; in the reference it is {value!r}."
         for field, value in expected.items()
         if getattr(config, field) != value
     ]
-    told += [
+    found += [
         f"The data set is loaded with {option}={value!r}, which is not the recipe's."
         for option, value in config.dataset_options.items()
         if options.get(option) != value
     ]
     if config.precision == "auto":
-        told.append("'auto' is float32 on a CPU, and on a GPU bfloat16 or, where it has none, float16.")
+        found.append("'auto' is float32 on a CPU, and on a GPU bfloat16 or, where it has none, float16.")
     if isinstance(config.regularizer, GeometryRegularizer):
-        told.append(
+        found.append(
             f"The terms are {config.regularizer}. Which of the paper's settings gives its tables was not "
             "seen, nor t = 1 / temperature of Eq. (4)."
         )
     elif config.regularizer is not None:
-        told.append(
+        found.append(
             f"The control is {config.regularizer}. Of the paper's controls, names and numbers were seen, but "
             "neither formulas nor weights."
         )
-    return told
+    return found

@@ -44,8 +44,8 @@ DEVIATIONS = (
 )
 
 
-def told(config: TrainConfig) -> list[str]:
-    """What a run of ``config`` does otherwise than CMVAE's code, and what the paper leaves open."""
+def deviations(config: TrainConfig) -> list[str]:
+    """Return what a run of ``config`` does differently from CMVAE's code, and what the paper leaves open."""
     expected = REFERENCE | {"depth": "embedding", "combination": "sum", "fusion": "prototypes"}
     said = changes(config, expected, {})
     if config.paradigm_options:
@@ -64,7 +64,7 @@ CLUSTERING = {
             fusion="prototypes",
             **REFERENCE | {"batch_size": BATCH_SIZE},
         ),
-        told,
+        deviations,
         ("swav",),
         STAND_IN,
     )

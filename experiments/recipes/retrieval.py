@@ -45,8 +45,8 @@ DEVIATIONS = (
 )
 
 
-def told(config: TrainConfig) -> list[str]:
-    """What a run of ``config`` does otherwise than BLIP's fine-tuning, and what the paper leaves open."""
+def deviations(config: TrainConfig) -> list[str]:
+    """Return how a run of ``config`` differs from BLIP's fine-tuning, and what the paper leaves open."""
     rate = RATES.get(config.encoder, RATES["ViT-B-16"])
     wanted = {"image_size": 336} if config.encoder == "ViT-L-14-336" else {}
     said = changes(
@@ -72,7 +72,7 @@ RETRIEVAL = {
             learning_rate=rate,
             **REFERENCE,
         ),
-        told,
+        deviations,
         ("contrastive",),
         STAND_IN,
     )

@@ -55,8 +55,8 @@ TWO_STAGES = (
 )
 
 
-def told(config: TrainConfig) -> list[str]:
-    """What a run of ``config`` does otherwise than X-Fi's released code, and what the paper leaves open."""
+def deviations(config: TrainConfig) -> list[str]:
+    """Return how a run of ``config`` differs from X-Fi's released code, and what the paper leaves open."""
     said = changes(config, REFERENCE | {"depth": "embedding", "combination": "sum"}, {})
     options = config.paradigm_options
     if config.paradigm == "modality_dropout":
@@ -83,6 +83,8 @@ def _config(**options) -> TrainConfig:
 
 
 XRF55 = {
-    "xrf55": Recipe(_config(), told, ("modality_dropout", "unimodal"), STAND_IN),
-    "xrf55_two_stage": Recipe(_config(pretrain=PRETRAIN, freeze=True), told, ("modality_dropout",), STAND_IN),
+    "xrf55": Recipe(_config(), deviations, ("modality_dropout", "unimodal"), STAND_IN),
+    "xrf55_two_stage": Recipe(
+        _config(pretrain=PRETRAIN, freeze=True), deviations, ("modality_dropout",), STAND_IN
+    ),
 }

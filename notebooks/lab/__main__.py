@@ -11,10 +11,10 @@ import sys
 sys.path += {folders!r}
 import lab
 from geomreg_mini import plots
-from experiments.ablations import load_ablations
+from experiments import ablations
 
 plots.use_style()
-lab.tabs(lab.Lab(), lab.DigitsLab(load_ablations({results!r})))
+lab.tabs(lab.Lab(), lab.DigitsLab(ablations.STUDY.load({results!r})))
 """
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiments.ablations import MAPS
-from experiments.sweeps import MODERATE
+from experiments.study import MODERATE
 from geomreg_mini import plots
 
 from .pictures import png
@@ -31,8 +31,8 @@ KEY = "hollow: no regularizer; filled: with it; a line is a seed"
 
 
 def cell(frame: pd.DataFrame, group: str, first: float, second: float) -> pd.DataFrame:
-    """The rows, one a seed, of one cell of the map "weights" or "band"; see ``ablations.load_ablations``."""
-    here = frame[(frame["group"] == group) & (frame["name"] == f"{first} {second}")]
+    """The rows, one a seed, of one cell of the map "weights" or "band"; see ``ablations.STUDY.load``."""
+    here = frame[(frame["group"] == group) & (frame["arm"] == f"{first} {second}")]
     return here.set_index("seed").sort_index()
 
 
@@ -96,14 +96,14 @@ def digits_map(frame: pd.DataFrame, group: str, first: float, second: float) -> 
 
 def grid(frame: pd.DataFrame, group: str) -> tuple[list[float], list[float]]:
     """The recorded values of a map's first and second hyperparameter."""
-    values = [tuple(map(float, name.split())) for name in frame[frame["group"] == group]["name"].unique()]
+    values = [tuple(map(float, name.split())) for name in frame[frame["group"] == group]["arm"].unique()]
     return sorted({first for first, _ in values}), sorted({second for _, second in values})
 
 
 class DigitsLab:
     """The same hyperparameters over recorded runs: joint training on unseen speakers; display its ``view``.
 
-    frame: of ``ablations.load_ablations``. Two maps are recorded, so two sliders are free at a time and the
+    frame: of ``ablations.STUDY.load``. Two maps are recorded, so two sliders are free at a time and the
     other two stand where the records have them.
     """
 
