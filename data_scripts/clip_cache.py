@@ -11,9 +11,9 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -244,13 +244,13 @@ def replacing(path: Path, version: int, wanted: str) -> Iterator[tuple[Path, dic
     The block writes the one and completes the other. Where it ends well the folder is moved into place, then
     the JSON, then older arrays go; where it fails, everything is as it was before.
     """
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+    scratch = path.parent / f".{path.stem}-{secrets.token_hex(8)}"
+    scratch.mkdir()  # with the permissions that the umask leaves; a data folder may be shared
     folder = path.parent / f"{path.stem}-{wanted[:12]}"
     plan = {"version": version, "fingerprint": wanted, "folder": folder.name}
     try:
         yield scratch, plan
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or that of a run killed right here
-        scratch.chmod(0o755)  # temporary folders are private; a data folder may be shared
         os.replace(scratch, folder)
         with atomic_file(path) as handle:
             handle.write(json.dumps(plan).encode())

@@ -13,7 +13,7 @@ import glob
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -175,13 +175,14 @@ def rounded(values: dict[str, Any]) -> dict[str, Any]:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write so that a reader, or a kill at any moment, finds the old file or the new, never a part.
 
-    What a killed writer of the same file left is removed after a day. ``OSError`` names the file.
+    The new file has the permissions that the umask leaves. What a killed writer of the same file left is
+    removed after a day. ``OSError`` names the file.
     """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -190,11 +191,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             with suppress(FileNotFoundError):  # another writer's, which took its name just now
                 if now - stray.stat().st_mtime > 86400:
                     stray.unlink()
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise type(error)(
                 f"{path} cannot be written ({error.strerror or error}): free space there or choose another "
