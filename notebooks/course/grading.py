@@ -370,16 +370,15 @@ def read_table(path: Path) -> dict[str, list[Row]]:
     columns = [field.name for field in fields(Row)]
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            read = list(reader)
+            header, *lines = csv.reader(file, strict=True)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, csv.Error):
-        reader, read = None, []
-    if reader is None or reader.fieldnames != columns or any(None in (*r, *r.values()) for r in read):
+        header, lines = [], []
+    if header != columns or any(len(line) != len(columns) for line in lines):
         raise CourseError(f"{path} is not a table that `grade` wrote: choose another file with --out")
     rows: dict[str, list[Row]] = {}
-    for row in (Row(**values) for values in read):
+    for row in (Row(*line) for line in lines):
         if row.status != "waiting":
             rows.setdefault(row.digest, []).append(row)
     return rows
