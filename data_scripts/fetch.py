@@ -68,12 +68,13 @@ def named_folder(variable: str) -> Path | None:
 
     Raises DataError for a relative path, which would mean other data in each folder that a program starts in.
     """
-    folder = Path(os.environ.get(variable, "")).expanduser()
-    if folder == Path():
+    given = os.environ.get(variable)
+    if not given:
         return None
+    folder = Path(given).expanduser()
     if not folder.is_absolute():
         raise DataError(
-            f"{variable} must not depend on the current folder, got {folder}; set it to a full path.",
+            f"{variable} must not depend on the current folder, got {given}; set it to a full path.",
             f"{variable} is not a full path",
         )
     return folder
