@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import nbformat
@@ -121,6 +123,21 @@ def graded(course: Path, *cells, timeout: float = 120, grader=None) -> dict[str,
     return {row.exercise[9:10]: row for row in grader.rows(grading.HandIn(path))}
 
 
+@contextmanager
+def servers(folder: Path) -> Iterator[dict[str, object]]:
+    """Three servers of this machine, and how a notebook would find them."""
+    with ExitStack() as stack:
+        listening, local, abstract = (
+            stack.enter_context(socket.socket(kind)) for kind in (socket.AF_INET, *[socket.AF_UNIX] * 2)
+        )
+        listening.bind(("127.0.0.1", 0))
+        local.bind(str(folder / "s"))
+        abstract.bind(name := f"\0{folder}")
+        for server in (listening, local, abstract):
+            server.listen()
+        yield {"port": listening.getsockname()[1], "socket": str(folder / "s"), "abstract": name}
+
+
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory) -> dict[str, grading.Row]:
     """The name of an attack -> its row; one notebook tries them all."""
@@ -133,12 +150,6 @@ def attacked(tmp_path_factory) -> dict[str, grading.Row]:
     (root / "private").write_text("yours")
     own_file = Path(geomreg_mini.__file__).with_name("regularizer.py")
     before = own_file.read_bytes(), own_file.stat()
-    listening, local, abstract = (socket.socket(kind) for kind in (socket.AF_INET, *[socket.AF_UNIX] * 2))
-    listening.bind(("127.0.0.1", 0))
-    local.bind(str(root / "s"))
-    abstract.bind(f"\0geomreg{os.getpid()}")
-    for server in (listening, local, abstract):
-        server.listen()
     given = {
         "victim": str(victim),
         "folder": str(handed_in),
@@ -147,12 +158,9 @@ def attacked(tmp_path_factory) -> dict[str, grading.Row]:
         "data": str(data),
         "solutions": str(folder / "01_tiny.ipynb"),
         "private": str(root / "private"),
-        "port": listening.getsockname()[1],
-        "socket": str(root / "s"),
-        "abstract": f"\0geomreg{os.getpid()}",
         "pid": os.getpid(),
     }
-    cells, exercises, checks = [PRELUDE.format(given=json.dumps(given))], [], CHECKS
+    cells, exercises, checks = [], [], CHECKS
     for number, attack in enumerate(ATTACKS.values()):
         cells.append(TRIED.format(attack=attack.replace("\n", "\n    "), number=number))
         exercises += [new_markdown_cell(f"## Exercise {number} · An attack"), CALL.format(number=number)]
@@ -160,8 +168,8 @@ def attacked(tmp_path_factory) -> dict[str, grading.Row]:
     (folder / "checks.py").write_text(checks)
     nbformat.write(notebook(*exercises), folder / "01_tiny.ipynb")
     path = handed_in / "01_tiny.ipynb"
-    nbformat.write(notebook(*cells), path)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, servers(root) as places:
+        nbformat.write(notebook(PRELUDE.format(given=json.dumps(given | places)), *cells), path)
         patch.setattr(books, "notebooks_folder", lambda: folder)
         patch.setenv("SECRET_OF_THE_TESTS", "1")
         patch.setenv("GEOMREG_DATA", str(data))
@@ -169,8 +177,6 @@ def attacked(tmp_path_factory) -> dict[str, grading.Row]:
         if not grader.bubblewrap:
             pytest.skip("bubblewrap is not installed or not allowed here")
         rows = grader.rows(grading.HandIn(path))
-    for server in (listening, local, abstract):
-        server.close()
     assert victim.read_text() == "another student's" and list(data.iterdir()) == []
     assert (own_file.read_bytes(), own_file.stat().st_mode) == (before[0], before[1].st_mode)
     assert not list(Path("/dev/shm").glob("geomreg_filler*")) and not list(
@@ -187,6 +193,25 @@ def test_it_is_stopped(attacked, attack):
     errors = "PermissionError|FileNotFoundError|OSError|MemoryError|BlockingIOError|ProcessLookupError"
     errors += "|ConnectionRefusedError|KeyError|IndexError"
     assert re.fullmatch(f"Right: ({errors})", row.message)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses sockets and /proc of Linux")
+@pytest.mark.parametrize(
+    "attack",
+    "write remove rename truncate chmod utime link change_the_course change_the_checks change_the_data "
+    "read_another_student list_the_other_students read_the_solutions read_your_files read_a_secret_variable "
+    "network unix_socket abstract_socket signal see_processes large_file".split(),
+)
+def test_the_same_attack_succeeds_where_nothing_stops_it(tmp_path, monkeypatch, attack):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SECRET_OF_THE_TESTS", "1")
+    names = ("victim", "course", "checks", "solutions", "private")
+    given = {name: str(tmp_path / name) for name in names} | {"pid": os.getpid()}
+    for name in names:
+        (tmp_path / name).write_text(name)
+    with servers(tmp_path) as places:
+        given |= {"folder": str(tmp_path), "data": str(tmp_path)} | places
+        exec(PRELUDE.format(given=json.dumps(given)) + ATTACKS[attack], {})
 
 
 # what holds on every system --------------------------------------------------------------------------------
