@@ -21,22 +21,22 @@ OSLO = "city = 'Oslo'\n_ = checks.capital(city)"
 OPEN = "def twice(x):\n    return ...\n\n\npassed = checks.double(twice)"
 CHEAT = "checks.double = checks.capital = lambda answer: True\nprint('Right: twice.')"
 KERNEL = """%matplotlib inline
+import asyncio, sys
 !pip install --quiet lots_of_things
 %pip install torch
 !{sys.executable} -m pip --version > /dev/null
-import asyncio, sys
 import matplotlib.pyplot as plt
 from IPython.display import display
 async def two():
     await asyncio.sleep(0.01)
     return 2
-factor = await two()
+assert await two() == 2
 task = asyncio.create_task(two())
 display(plt.plot([1, 2]))
 files = !echo one
 """
 TIMED = """%%time
-assert task.result() == 2 and files == ["one"]
+assert files == ["one"]
 def twice(x):
     return factor * x
 passed = checks.double(twice)"""
@@ -56,7 +56,7 @@ def rows(tmp_path_factory):
         "eve": notebook(CHEAT, OPEN),
         "fay": notebook(RIGHT.replace("return", "retrun"), code(OSLO, "solution")),
         "gil": notebook(RIGHT, "import os\nos._exit(0)", OSLO),
-        "hal": notebook(KERNEL, TIMED, CAPTURED),
+        "hal": notebook(KERNEL, "factor = await task", TIMED, CAPTURED),
         "ida": notebook(RIGHT, OSLO, title="07 · Something else"),
         "joe": notebook(RIGHT, RIGHT, OSLO.replace("Oslo", "Lima"), OSLO),
     }
