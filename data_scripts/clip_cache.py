@@ -11,9 +11,9 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -252,15 +252,15 @@ def replacing(path: Path, version: int, wanted: str) -> Iterator[tuple[Path, dic
     The block fills the folder and the dictionary that it gets. After it the folder is moved into place, then
     the JSON, and older arrays are removed. If the block fails, the earlier files stay as they were.
     """
+    scratch = path.parent / f".{path.stem}-{secrets.token_hex(8)}"
     with of_disk(path.parent):
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+        scratch.mkdir()  # with the permissions that the umask leaves; a data folder may be shared
     folder = path.parent / f"{path.stem}-{wanted[:12]}"
     plan = {"version": version, "fingerprint": wanted, "folder": folder.name}
     try:
         with of_disk(path.parent):
             yield scratch, plan
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or that of a run killed right here
-            scratch.chmod(0o755)  # temporary folders are private; a data folder may be shared
             os.replace(scratch, folder)
             with atomic_file(path) as handle:
                 handle.write(json.dumps(plan).encode())

@@ -10,6 +10,7 @@ import glob
 import gzip
 import hashlib
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -63,11 +64,34 @@ class DatasetInfo:
     prepared: str
 
 
-def data_root(root: str | os.PathLike | None = None) -> Path:
-    """The data folder: ``root``, else ``GEOMREG_DATA``, else the user's cache folder."""
-    chosen = root or os.environ.get("GEOMREG_DATA")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
+def named_folder(variable: str) -> Path | None:
+    """Return the folder that an environment variable names, or None if it is not set.
+
+    Raises DataError for a relative path, which would mean other data in each folder that a program starts in.
+    """
+    given = os.environ.get(variable)
+    if not given:
+        return None
+    folder = Path(given).expanduser()
+    if not folder.is_absolute():
+        raise DataError(
+            f"{variable} must not depend on the current folder, got {given}; set it to a full path.",
+            f"{variable} is not a full path",
+        )
+    return folder
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the data folder: ``root``, else ``GEOMREG_DATA``, else the user's cache folder.
+
+    Raises DataError if ``GEOMREG_DATA`` or ``GEOMREG_MIRROR`` is a relative path. The second is refused here
+    too because loaders that can do without a download would otherwise train on other data.
+    """
+    named, _ = named_folder("GEOMREG_DATA"), named_folder("GEOMREG_MIRROR")
+    if root:
+        return Path(root).expanduser().absolute()
+    if named:
+        return named
     from platformdirs import user_cache_path
 
     return user_cache_path("geomreg_mini", appauthor=False)
@@ -86,9 +110,9 @@ def fetched(
     ``mirror`` must hold the file. Without it, the folder ``GEOMREG_MIRROR`` is used if that holds the file.
     A download goes into ``scratch``, by default the system's folder for temporary files, often a small one.
     """
-    folder = mirror or os.environ.get("GEOMREG_MIRROR")
+    folder = Path(mirror).expanduser().absolute() if mirror else named_folder("GEOMREG_MIRROR")
     if folder:
-        path = Path(folder).expanduser().absolute() / source.mirror_path
+        path = folder / source.mirror_path
         if path.is_file():
             yield path
             return
@@ -338,8 +362,8 @@ def replacing_file(path: Path) -> Iterator[IO[bytes]]:
             if not folder.exists():
                 folder.mkdir(exist_ok=True)
                 made.append(folder)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
-            temporary = Path(handle.name)
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+        with open(temporary, "xb") as handle:  # with the permissions that the umask leaves
             now = temporary.stat().st_mtime  # by the disk's clock, which need not be this machine's
             for stray in path.parent.glob(f".{glob.escape(path.name)}.*"):
                 with suppress(FileNotFoundError):  # another writer's, which took its name just now
@@ -348,7 +372,6 @@ def replacing_file(path: Path) -> Iterator[IO[bytes]]:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        temporary.chmod(0o644)  # temporary files are private; a data folder may be shared
         os.replace(temporary, path)
     except BaseException:
         if temporary is not None:

@@ -174,7 +174,8 @@ def rounded(values: dict[str, Any]) -> dict[str, Any]:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write so that a reader, or a kill at any moment, finds the old file or the new, never a part.
 
-    What a killed writer of the same file left is removed after a day. ``OSError`` names the file.
+    The new file has the permissions that the umask leaves. What a killed writer of the same file left is
+    removed after a day. ``OSError`` names the file.
     """
     try:
         with replacing_file(path) as file:

@@ -6,7 +6,6 @@ connects the two, so whatever the modalities share is the class.
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 import numpy as np
@@ -90,9 +89,9 @@ def _say_once(note: str) -> None:
 def _prepared(source: str) -> tuple[dict | None, str]:
     """The prepared arrays, fetched first where needed, or None and the reason."""
     from data_scripts import digits
-    from data_scripts.fetch import DataError, data_root, load_arrays
+    from data_scripts.fetch import DataError, data_root, load_arrays, named_folder
 
-    path, mirror = data_root() / digits.INFO.prepared, os.environ.get("GEOMREG_MIRROR")
+    path, mirror = data_root() / digits.INFO.prepared, named_folder("GEOMREG_MIRROR")
     arrays = load_arrays(path)
     if arrays is not None:
         return arrays, ""

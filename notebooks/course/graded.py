@@ -1,66 +1,85 @@
-"""The process in which one handed-in notebook is run and checked; `grading` starts it and believes no print.
+"""The process in which one handed-in notebook is read, run and checked; `grading` starts it.
 
-Reads a job (a line of JSON) from standard input and writes one line for each evaluated check to its original
-standard output: the job's token, then JSON. What the notebook itself prints goes nowhere. The check that
-decides is compiled anew from the course's own `checks.py` each time, so a `checks` that a notebook overwrote,
-or a "Right:" that it printed, has no effect.
+It reads a job (a line of JSON) and the notebook from standard input, and writes lines to its original
+standard output: the job's token, then JSON. What the notebook prints goes nowhere. Its cells run in a shell
+that behaves like a kernel. The check that decides is imported anew from the course each time, so a `checks`
+that a notebook overwrote, or a "Right:" that it printed, has no effect.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import ctypes
+import importlib
 import io
 import json
 import os
-import struct
+import re
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
 
-# Landlock's system calls, the same on every processor, and its rights on files that change something
-CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
-WRITE_FILE, REFER, TRUNCATE = 1 << 1, 1 << 13, 1 << 14
-REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
+import nbformat
+from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
+from .books import check_calls, has_tag
+from .sandbox import INSTALLERS, limit
 
-def landlock(number: int, *arguments) -> int:
-    """One of its system calls; -1 where the kernel has none."""
-    if sys.platform != "linux":
-        return -1
-    return ctypes.CDLL(None, use_errno=True).syscall(number, *arguments)
-
-
-def confinement() -> int:
-    """Landlock's version: from 1 on files can be protected, from 4 on TCP; less where this is not Linux."""
-    return landlock(CREATE_RULESET, None, ctypes.c_size_t(0), 1)
+INSTALLER = re.compile(
+    rf"\s*(?:sudo\s+)?(?:\S*python\S*\s+-m\s+)?(?:\S*/)?({'|'.join(INSTALLERS)})[\d.]*(?:\s|$)"
+)
 
 
-def confine(folder: str) -> None:
-    """Let this process and its children write below ``folder`` only, use no TCP and signal nobody else.
+Due = tuple[int, str, str]  # number of the exercise, name of its check, arguments
 
-    As far as the kernel's Landlock can, which needs no rights and cannot be undone.
-    """
-    version = confinement()
-    if version < 1:
-        return
-    to_file = WRITE_FILE | (TRUNCATE if version >= 3 else 0)
-    write = to_file | REMOVE_AND_MAKE | (REFER if version >= 2 else 0)
-    tcp, others = 3 if version >= 4 else 0, 3 if version >= 6 else 0
-    rules = struct.pack("=QQQ", write, tcp, others)[: 8 * (1 + (version >= 4) + (version >= 6))]
-    ruleset = landlock(CREATE_RULESET, rules, ctypes.c_size_t(len(rules)), 0)
-    # semaphores, which a library may take without need, are files of /dev/shm
-    for path, rights in ((folder, write), (os.devnull, to_file), ("/dev/shm", write)):
-        with contextlib.suppress(OSError):
-            place = os.open(path, os.O_PATH)
-            landlock(ADD_RULE, ruleset, 1, struct.pack("=Qi", rights, place), 0)
-            os.close(place)
-    ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, without which Landlock refuses
-    landlock(RESTRICT_SELF, ruleset, 0)
-    os.close(ruleset)
+
+class Shell(InteractiveShell):
+    """The shell of a kernel without its sockets; installers do nothing, and `skipped` is told of each."""
+
+    skipped: Callable[[str], None]
+
+    def enable_matplotlib(self, gui: str | None = None) -> tuple[str | None, str]:
+        """Draw into the notebook, whatever window or widget it asks for."""
+        return super().enable_matplotlib("inline")
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Do nothing: there is no event loop of a window here."""
+
+    def system(self, command: str) -> None:
+        """Run `!command` in the confinement, unless it installs something."""
+        if found := INSTALLER.match(self.var_expand(command, depth=1)):
+            self.skipped(f"!{found.group(1)}")
+        else:
+            self.system_piped(command)
+
+    def init_magics(self) -> None:
+        super().init_magics()
+        for name in INSTALLERS:
+            self.register_magic_function(lambda line, name=name: self.skipped(f"%{name}"), "line", name)
+
+
+async def run(shell: Shell, source: str) -> ExecutionResult:
+    """Run one cell as ipykernel does: in a running event loop, and awaited if it awaits something."""
+    try:
+        prepared, failed = shell.transform_cell(source), None
+    except Exception:
+        prepared, failed = source, sys.exc_info()
+    if shell.should_run_async(source, transformed_cell=prepared, preprocessing_exc_tuple=failed):
+        result = await shell.run_cell_async(
+            source, store_history=True, transformed_cell=prepared, preprocessing_exc_tuple=failed
+        )
+        shell.events.trigger("post_execute")
+        shell.events.trigger("post_run_cell", result)
+    else:
+        result = shell.run_cell(source, store_history=True)
+    await asyncio.sleep(0)  # tasks that the notebook has started go on between cells
+    return result
 
 
 def end_with(pipe: int) -> None:
-    """End this process when the other end of ``pipe`` closes: whoever waits for it was killed."""
+    """End this process when the other end of `pipe` closes: the process that waits for it was killed."""
 
     def watch() -> None:
         with contextlib.suppress(OSError):
@@ -70,65 +89,111 @@ def end_with(pipe: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def limit(memory: int, seconds: int, processes: int | None) -> None:
-    """Bound memory (bytes), processor time, files and, where given, the number of processes, if possible."""
+def course_notebook(name: str, notebook: nbformat.NotebookNode, known: list[str]) -> str | None:
+    """Return the course's notebook that this one is a copy of: by file name, else by its title's number."""
+    for candidate in known:
+        if candidate in name:
+            return candidate
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (title := re.match(r"# +(\d\d)\b", cell.source)):
+            return next((stem for stem in known if stem[:2] == title.group(1)), None)
+    return None
+
+
+def plan(notebook: nbformat.NotebookNode, asked: list[list[str]]) -> list[tuple[str, list[Due]]]:
+    """Return the code cells to run, each with the checks due after it.
+
+    `asked` has the check (empty for an open exercise) and its arguments for each exercise.
+    """
+    cells = []
+    called = set()
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or has_tag(cell, "solution"):
+            continue
+        given = dict(check_calls(cell.source))
+        due = [
+            (index, check, given.get(check) or arguments)
+            for index, (check, arguments) in enumerate(asked)
+            if check and f"checks.{check}(" in cell.source
+        ]
+        called |= {index for index, *_ in due}
+        cells.append((cell.source, due))
+    return [*cells, ("", [(i, *e) for i, e in enumerate(asked) if e[0] and i not in called])]
+
+
+@contextlib.contextmanager
+def course_checks(folder: str) -> Iterator[ModuleType]:
+    """Import the course's checks anew, whatever a notebook did to its own; then put those back."""
+
+    def taken() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] == "checks"]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before, path = taken(), sys.path
+    sys.path = [folder, *path]
     try:
-        import resource
-    except ImportError:  # Windows
-        return
-    for name, value in {
-        "RLIMIT_DATA": memory,
-        "RLIMIT_CPU": seconds,
-        "RLIMIT_FSIZE": 2**28,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_NOFILE": 1024,
-        **({"RLIMIT_NPROC": processes} if processes else {}),
-    }.items():
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            resource.setrlimit(getattr(resource, name), (value, value))
+        yield importlib.import_module("checks")
+    finally:
+        taken()
+        sys.modules.update(before)
+        sys.path = path
 
 
-def evaluate(checks: str, check: str, arguments: str, namespace: dict) -> tuple[str, bool, str]:
-    """(status, passed, what the check said), with the arguments evaluated in the notebook's namespace."""
+def evaluate(folder: str, check: str, arguments: str, namespace: dict[str, Any]) -> tuple[str, bool, str]:
+    """Return (status, passed, what the check said), its arguments evaluated in the notebook's namespace."""
     try:
         answers = eval(f"({arguments},)", namespace)
     except NameError as error:
         return "missing", False, str(error)
-    course: dict = {"__name__": "course_checks"}
-    exec(compile(checks, "checks.py", "exec"), course)
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        passed = course[check](*answers) is True
+    with course_checks(folder) as checks, contextlib.redirect_stdout(io.StringIO()) as said:
+        passed = getattr(checks, check)(*answers) is True
     return "checked", passed, next(iter(said.getvalue().strip().splitlines()), "")
 
 
+async def grade(job: dict[str, Any], content: bytes, say: Callable[..., None]) -> None:
+    """Read, run and check a notebook; `say` sends one line of the answer."""
+    try:
+        notebook = nbformat.reads(content.decode("utf-8-sig"), as_version=4)
+        stem = course_notebook(job["name"], notebook, list(job["known"]))
+        cells = plan(notebook, job["known"].get(stem, []))
+    except (Exception, RecursionError) as error:
+        return say(unreadable=type(error).__name__)
+    say(notebook=stem)
+    if stem is None:
+        return None
+    shell = Shell.instance()
+    shell.skipped = lambda name: say(skipped=name)
+    for source, due in cells:
+        result = await run(shell, source)
+        error = result.error_before_exec or result.error_in_exec
+        for index, check, arguments in due:
+            try:
+                status, passed, message = evaluate(job["checks"], check, arguments, shell.user_ns)
+            except Exception as problem:
+                status, passed, message = "checked", False, f"Not yet: {type(problem).__name__}"
+            if status == "missing" and error:
+                message += f"; the cell stopped with {type(error).__name__}"
+            say(exercise=index, status=status, passed=passed, message=message)
+
+
 def main() -> None:
-    job = json.loads(sys.stdin.readline())
-    limit(job["memory"], job["seconds"], job["processes"])
-    confine(job["folder"])
+    """Carry out one job and end at once."""
+    job = json.loads(sys.stdin.buffer.readline())
+    content = sys.stdin.buffer.read(job["size"])
     end_with(os.dup(0))
     channel = os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
+    limit(job["seconds"], job["user"], job["confined"])
+    sys.path[0] = os.getcwd()  # as in a kernel
 
-    sys.path[0] = os.getcwd()  # as in a kernel, and not the folder of this file
-    from IPython.core.interactiveshell import InteractiveShell
+    def say(**line: object) -> None:
+        channel.write(f"{job['token']} {json.dumps(line)}\n")
+        channel.flush()
 
-    shell = InteractiveShell.instance()
-    for cell in job["cells"]:
-        result = shell.run_cell(cell["source"])
-        error = result.error_before_exec or result.error_in_exec
-        trouble = f"; the cell stopped with {type(error).__name__}: {error}" if error else ""
-        for index, check, arguments in cell["checks"]:
-            try:
-                status, passed, message = evaluate(job["checks"], check, arguments, shell.user_ns)
-            except Exception as problem:
-                status, passed, message = "checked", False, f"Not yet: {type(problem).__name__}: {problem}"
-            message += trouble if status == "missing" else ""
-            line = {"exercise": index, "status": status, "passed": passed, "message": message}
-            channel.write(f"{job['token']} {json.dumps(line)}\n")
-            channel.flush()
-    os._exit(0)  # threads that a notebook left behind do not hold the grader up
+    asyncio.run(grade(job, content, say))
+    os._exit(0)  # threads that a notebook left behind do not delay the grader
 
 
 if __name__ == "__main__":

@@ -1,200 +1,149 @@
 """Check a folder of handed-in notebooks and write a table: one row for each student, notebook and exercise.
 
-Each notebook runs in a process of its own (`graded.py`) with a time limit for the whole of it, without cells
-tagged `solution`, and each exercise is decided where the notebook calls its check, by the course's own copy
-of that check. Where a notebook calls a check twice the last call counts; where it never does, the answer's
-own name is checked at the end.
+Each notebook is read and run in a separate process (`graded`) with a time limit, without cells tagged
+`solution`. Each exercise is decided where the notebook calls its check, by the course's own copy of that
+check. If a notebook calls a check twice, the last call counts; if it never does, the answer's own name is
+checked at the end.
 
-A handed-in notebook is a stranger's program.
+A handed-in notebook is a stranger's program. `README.md` says what it is kept from on which system, and what
+is not guarded. Nothing of it runs in this process, and the answer of the other process is held to its form: a
+message has the words of the course's checks and a few numbers, and no others.
 
-Guarded everywhere: this process and the table, because nothing of a notebook runs here and what its process
-answers is held to its form; your environment variables, of which it sees hardly any; and time. Guarded on
-Linux and macOS: processor time, the size of a file, and on Linux the memory of a process. Guarded on Linux
-besides, where the system allows it: with `unshare` the network as a whole, processes left behind and their
-number; with Landlock (kernel 5.13) all files outside a folder that goes afterwards against being changed, TCP
-(kernel 6.7), and your processes against signals (kernel 6.12). `grade` says what is missing.
-
-Not guarded: it can read what your account can, other students' notebooks included, though with the network
-closed it can tell nobody but you; on Linux many processes or many files of the allowed size can still fill
-memory and disk for as long as the time limit lasts; on macOS the network and your files are open, and Windows
-has the time limit alone. Grade from an account, or a container, that holds nothing of value. And whoever sets
-out to attack the checks from inside that process can pass them; copying a friend's cell is easier, and just
-as invisible here.
+The table is written whole after each notebook. A later call keeps the rows of every file that did not change,
+as long as the checks did not change either.
 """
 
 from __future__ import annotations
 
+import builtins
 import csv
+import hashlib
 import io
+import itertools
 import json
-import logging
 import os
 import re
 import secrets
-import shutil
 import signal
-import site
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
-from functools import cache
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from tqdm import tqdm
 
+from data_scripts.digits import INFO as DIGITS
+from data_scripts.fetch import DataError, data_root, named_folder
 from geomreg_mini.records import write_atomically
 
-from . import books
-from .books import CourseError, Exercise, check_calls, exercises, has_tag, select
-from .graded import confinement
+from . import books, sandbox
+from .books import CourseError, Exercise, exercises, select
 from .running import one_line
 
-MEMORY = 4 * 2**30  # bytes of data; importing torch takes a quarter of one of these gigabytes
-PROCESSES = 256  # and threads, counted apart from those of your account
-LARGEST = 50 * 2**20  # bytes of a notebook; larger files are not read
-RUNNING: set[subprocess.Popen] = set()
+LARGEST = 20 * 2**20  # bytes of a notebook; a larger file is not read
+ANSWER = 2**20  # bytes of the other process's answer that are read
+ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+RUNNING: set[subprocess.Popen[bytes]] = set()
+SAID = "name is not defined; the cell stopped with JSONDecodeError UnicodeDecodeError"  # in known messages
+EMPTY = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 
 
 @dataclass(frozen=True)
 class Row:
-    """One exercise of one file; `passed` is "True", "False", or empty where no check exists or could be run.
+    """One exercise of one file; `passed` is "True", "False", or empty if nothing was decided.
 
-    `status`: "checked"; "missing", the answer is not defined; "open", there is no automatic check, read it;
-    "timeout" and "crashed", the notebook ended before this exercise; "broken", the file is no notebook of it.
+    `status`: "checked"; "missing", the answer is not defined; "open", no check decides it, read it; "timeout"
+    and "crashed", the notebook ended before this exercise; "broken", `message` says why the file was not
+    graded and what to do; "waiting", the next call grades it. `confinement`: see `README.md`. `digest` stands
+    for the file, the checks and the settings.
     """
 
     student: str
     file: str
-    notebook: str
-    exercise: str
-    passed: str
-    status: str
-    message: str
+    notebook: str = ""
+    exercise: str = ""
+    passed: str = ""
+    status: str = "broken"
+    message: str = ""
+    note: str = ""
+    confinement: str = ""
+    digest: str = ""
 
 
-@cache
-def isolation() -> tuple[str, ...]:
-    """What keeps a process off the network and ends its children with it; empty where nothing does."""
-    command = ("unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child=KILL")
-    if shutil.which("unshare") and subprocess.run([*command, "true"], capture_output=True).returncode == 0:
-        return command
-    return ()
+@dataclass(frozen=True)
+class HandIn:
+    """A file or folder that somebody handed in, and the sentence that says why it cannot be graded, or ""."""
+
+    path: Path
+    fault: str = ""
 
 
-def submissions(folder: Path) -> list[Path]:
-    """The notebooks in a folder and below it, hidden folders and links left out."""
+# ------------------------------------------------------------ what is there
+
+
+def fault(path: Path) -> str | None:
+    """Return "" for a notebook, a sentence for anything else that holds work, None for the rest."""
+    name = path.name.lower()
+    if path.is_symlink():
+        return "a link, which is not followed: put the file itself in its place"
+    if not path.is_file():
+        return "not a regular file: ask for the notebook"
+    if name.endswith(".ipynb"):
+        return ""
+    if ".ipynb" in name:
+        return "the name does not end in .ipynb: rename the file"
+    return "an archive: unpack it in its place" if name.endswith(ARCHIVES) else None
+
+
+def within(folder: Path) -> list[HandIn]:
+    """Return what one student's folder holds; at least one entry."""
+    found, others, unreadable = [], [], []
+    for place, folders, files in os.walk(folder, onerror=unreadable.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        for path in (Path(place) / name for name in sorted([*files, *links]) if not name.startswith(".")):
+            said = fault(path)
+            (others if said is None else found).append(HandIn(path, said or ""))
+    if unreadable:
+        found.append(HandIn(folder, "this folder, or one in it, cannot be opened: change its permissions"))
+    names = ", ".join(other.path.name for other in others[:3]) + (", ..." if len(others) > 3 else "")
+    nothing = f"no notebook, but {names}: ask for the notebook" if others else "empty: ask for the notebook"
+    return found or [HandIn(folder, nothing)]
+
+
+def hand_ins(folder: Path, out: Path) -> list[HandIn]:
+    """Return what was handed in, an entry or more for each visible file and folder but `out`.
+
+    Raises CourseError if there is nothing.
+    """
     if not folder.is_dir():
         raise CourseError(f"{folder} is not a folder: name the one with the handed-in notebooks")
-    found = sorted(
-        path
-        for path in folder.rglob("*.ipynb")
-        if path.is_file()
-        and not path.is_symlink()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    found = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or entry.absolute() == out.absolute():
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            found += within(entry)
+        else:
+            said = fault(entry)
+            found.append(HandIn(entry, "not a notebook: ask for the notebook" if said is None else said))
     if not found:
-        raise CourseError(f"{folder} holds no notebooks (.ipynb)")
+        raise CourseError(f"{folder} is empty: put the handed-in notebooks there")
     return found
 
 
-def course_notebook(path: Path, notebook: nbformat.NotebookNode) -> Path | None:
-    """The course's notebook that this one is a copy of: by file name, else by the number in its title."""
-    known = select([])
-    for candidate in known:
-        if candidate.stem in path.stem:
-            return candidate
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and (title := re.match(r"# +(\d\d)\b", cell.source)):
-            return next((c for c in known if c.name[:2] == title.group(1)), None)
-    return None
+# ------------------------------------------------------------ one notebook
 
 
-def plan(notebook: nbformat.NotebookNode, asked: list[Exercise]) -> list[dict]:
-    """The code cells to run, each with the checks due after it: (exercise, check, arguments)."""
-    cells = []
-    called = set()
-    for cell in notebook.cells:
-        if cell.cell_type != "code" or has_tag(cell, "solution"):
-            continue
-        given = dict(check_calls(cell.source))
-        due = [
-            (index, exercise.check, given.get(exercise.check) or exercise.arguments)
-            for index, exercise in enumerate(asked)
-            if exercise.check and f"checks.{exercise.check}(" in cell.source
-        ]
-        called |= {index for index, *_ in due}
-        cells.append({"source": cell.source, "checks": due})
-    rest = [(i, e.check, e.arguments) for i, e in enumerate(asked) if e.check and i not in called]
-    return [*cells, {"source": "", "checks": rest}]
-
-
-def run_apart(cells: list[dict], timeout: float) -> tuple[dict[int, dict], str]:
-    """Run cells in a process of their own: (results by exercise, "timeout" or "crashed" for others)."""
-    token = secrets.token_hex(16)
-    notebooks = books.notebooks_folder()
-    job = {"cells": cells, "checks": (notebooks / "checks.py").read_text(encoding="utf-8"), "token": token}
-    job |= {"memory": MEMORY, "seconds": int(4 * timeout) + 10}
-    job["processes"] = PROCESSES if isolation() else None  # else all of your account's would count
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, tempfile.TemporaryFile() as said:
-        # The set-up cell looks for the course around its working folder, and finds this.
-        here = Path(scratch) / "notebooks"
-        here.mkdir()
-        job["folder"] = scratch
-        shutil.copy(notebooks / "checks.py", here)
-        for name in ("notebooks/lab", "notebooks/figures", "experiments", "results"):
-            if (notebooks.parent / name).is_dir():
-                (here.parent / name).symlink_to(notebooks.parent / name)
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
-        kept |= {name: value for name, value in os.environ.items() if name.startswith("GEOMREG_")}
-        package = Path(__file__).resolve().parents[2]
-        path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-        kept |= {
-            "PYTHONPATH": path,
-            "PYTHONUSERBASE": site.getuserbase(),
-            "HOME": scratch,
-            "TMPDIR": scratch,
-            "MPLBACKEND": "agg",
-        }
-        kept |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
-        process = subprocess.Popen(
-            [*isolation(), sys.executable, str(Path(__file__).with_name("graded.py"))],
-            stdin=subprocess.PIPE,
-            stdout=said,
-            stderr=subprocess.DEVNULL,
-            cwd=here,
-            env=kept,
-            start_new_session=True,
-        )
-        RUNNING.add(process)
-        ended = "crashed"  # also where a notebook ends its process with status 0 before the last check
-        try:
-            with suppress(BrokenPipeError):  # it ended before it had read its job
-                process.stdin.write(json.dumps(job).encode() + b"\n")
-                process.stdin.flush()
-            process.wait(timeout)  # the pipe stays open: where this process is killed, that one ends
-        except subprocess.TimeoutExpired:
-            ended = "timeout"
-        finally:
-            stop(process)
-            process.stdin.close()
-        said.seek(0)
-        lines = said.read(2**20).decode(errors="replace").splitlines()
-    results = {}
-    for line in lines:
-        # A notebook that looked for the token can write what it likes here, and that has to stay a result.
-        with suppress(ValueError, TypeError, KeyError, RecursionError):
-            if line.startswith(token + " ") and (result := json.loads(line.removeprefix(token))):
-                if type(result["exercise"]) is int and result["status"] in ("checked", "missing"):
-                    passed, message = result["passed"] is True, str(result["message"])
-                    results[result["exercise"]] = result | {"passed": passed, "message": message}
-    return results, ended
-
-
-def stop(process: subprocess.Popen) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and the group that it leads."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -204,75 +153,288 @@ def stop(process: subprocess.Popen) -> None:
     RUNNING.discard(process)
 
 
-def _printable(c: str) -> str:
-    return c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}"
+def known(message: str, words: frozenset[str]) -> str:
+    """Return a message with "…" in place of words that are not among `words`, and of all but six numbers."""
+    numbers = itertools.count()
+
+    def keep(found: re.Match[str]) -> str:
+        token = found.group()
+        fits = token in words or (token.isdecimal() and len(token) < 8 and next(numbers) < 6)
+        return token if fits else "…"
+
+    return re.sub(r"…(?:[^\w]*…)+", "…", re.sub(r"\w+", keep, one_line(message)))
 
 
-def grade_one(path: Path, folder: Path, timeout: float) -> list[Row]:
-    """The rows of one handed-in notebook; whatever is wrong with it becomes a row."""
-    inside = path.relative_to(folder)
-    student = inside.parts[0] if len(inside.parts) > 1 else inside.stem
+def cell_of_table(text: str) -> str:
+    """Return text that a table can hold and that a spreadsheet takes for text."""
+    clean = (c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    text = "".join(clean)
+    formula = unicodedata.normalize("NFKC", text.lstrip())[:1] in ("=", "+", "-", "@")
+    return f"'{text}" if formula else text
 
-    def row(notebook="", exercise="", passed="", status="broken", message=""):
-        texts = (student, inside.as_posix(), notebook, exercise, passed, status, one_line(message))
-        # Names and messages can hold what no table can, such as half a character.
-        texts = ("".join(map(_printable, text)) for text in texts)
-        return Row(*(f"'{text}" if text.startswith(("=", "+", "-", "@")) else text for text in texts))
 
+def course_parts() -> dict[str, Path]:
+    """Return what a notebook may read of the course: place below the course's folder -> file or folder."""
+    notebooks, package = books.notebooks_folder(), Path(__file__).resolve().parent
+    checkout = package.parents[1]
+    root = checkout if (checkout / "geomreg_mini").is_dir() else package.parent
+    parts = {"geomreg_course": package, "geomreg_mini": root / "geomreg_mini"}
+    parts |= {"data_scripts": root / "data_scripts"}
+    parts |= {name: notebooks.parent / name for name in ("experiments", "results")}
+    parts |= {f"notebooks/{name}": notebooks / name for name in ("checks.py", "checks", "lab", "figures")}
+    return {name: path for name, path in parts.items() if path.exists()}
+
+
+def check_files(parts: dict[str, Path]) -> list[Path]:
+    """Return the source files of the course's checks."""
+    if "notebooks/checks.py" in parts:
+        return [parts["notebooks/checks.py"]]
+    return sorted(parts["notebooks/checks"].rglob("*.py"))
+
+
+class Grader:
+    """Grades the notebooks of one folder, within `timeout` seconds each.
+
+    Raises CourseError if GEOMREG_DATA or GEOMREG_MIRROR is a relative path.
+    """
+
+    def __init__(self, folder: Path, timeout: float) -> None:
+        self.folder, self.timeout = folder, timeout
+        self.parts = course_parts()
+        try:
+            self.data = {"GEOMREG_DATA": data_root(), "GEOMREG_MIRROR": named_folder("GEOMREG_MIRROR")}
+        except DataError as error:
+            raise CourseError(str(error)) from None
+        self.asked: dict[str, list[Exercise]] = {}
+        for path in select([]):
+            self.asked[path.stem] = exercises(nbformat.read(path, as_version=4))
+        texts = [path.read_text(encoding="utf-8") for path in check_files(self.parts)]
+        calls = {stem: [(e.check, e.arguments) for e in asked] for stem, asked in self.asked.items()}
+        self.job = json.dumps(calls)
+        self.words = frozenset(re.findall(r"\w+", " ".join([*texts, self.job, *dir(builtins), SAID])))
+        folders = [path for path in self.data.values() if path]
+        self.bubblewrap = sandbox.bubblewrap(self.parts, folders, folder.resolve())
+        if self.bubblewrap and not self.run("", EMPTY, 120)[0]:
+            self.bubblewrap = []  # installed, but not allowed here
+        self.confinement = "bubblewrap" if self.bubblewrap else "none"
+        self.context = json.dumps([self.confinement, timeout, texts, self.job])
+
+    def digest(self, hand_in: HandIn) -> str:
+        """Return a text that changes with the file, its place, the checks and the settings."""
+        digest = hashlib.sha256(self.context.encode())
+        digest.update(os.fsencode(hand_in.path.relative_to(self.folder)) + hand_in.fault.encode())
+        if not hand_in.fault:
+            with suppress(OSError), open(hand_in.path, "rb") as file:
+                digest.update(file.read(LARGEST + 1))
+        return digest.hexdigest()[:16]
+
+    def run(self, name: str, content: bytes, timeout: float) -> tuple[list[dict[str, Any]], str]:
+        """Read and run a notebook in its process: (the lines of its answer, "timeout" or "crashed")."""
+        scratches = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        with scratches as scratch, tempfile.TemporaryFile() as said:
+            # The set-up cell looks for the course around its working folder, and finds this one.
+            course = sandbox.INSIDE if self.bubblewrap else Path(scratch)
+            if not self.bubblewrap:
+                sandbox.lay_out(self.parts, course)
+            job = {
+                "token": secrets.token_hex(16),
+                "name": name,
+                "size": len(content),
+                "known": json.loads(self.job),
+                "checks": str(course / "notebooks"),
+                "seconds": int(4 * timeout) + 10,
+                "user": sandbox.unprivileged() if self.bubblewrap else None,
+                "confined": bool(self.bubblewrap),
+            }
+            process = subprocess.Popen(
+                [*self.bubblewrap, sys.executable, "-m", "geomreg_course.graded"],
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=subprocess.DEVNULL,
+                cwd=scratch if self.bubblewrap else course / "notebooks",
+                env=self.environment(course),
+                start_new_session=True,
+            )
+            RUNNING.add(process)
+            ended = "crashed"  # also if a notebook ends its process with status 0 before the last check
+            try:
+                with suppress(BrokenPipeError):  # it ended before it had read its job
+                    process.stdin.write(json.dumps(job).encode() + b"\n" + content)
+                    process.stdin.flush()
+                process.wait(timeout)  # the pipe stays open: if this process is killed, that one ends
+            except subprocess.TimeoutExpired:
+                ended = "timeout"
+            finally:
+                stop(process)
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
+            said.seek(0)
+            answer = said.read(ANSWER).decode(errors="replace").splitlines()
+        lines = []
+        for line in answer:
+            # A notebook that looked for the token can write what it likes here.
+            token, _, text = line.partition(" ")
+            with suppress(ValueError, RecursionError):
+                if token == job["token"] and isinstance(found := json.loads(text), dict):
+                    lines.append(found)
+        return lines, ended
+
+    def environment(self, course: Path) -> dict[str, str]:
+        """Return the few variables that a notebook gets."""
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
+        kept |= {name: str(path) for name, path in self.data.items() if path}
+        return kept | {
+            "PYTHONPATH": os.pathsep.join([str(course)]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(course),
+            "USER": "student",
+            "TMPDIR": str(course),
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as in a kernel
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+
+    def rows(self, hand_in: HandIn) -> list[Row]:
+        """Return the rows of one hand-in, at least one; a fault becomes a row."""
+        if hand_in.fault:
+            return [self.row(hand_in, message=hand_in.fault)]
+        try:
+            with open(hand_in.path, "rb") as file:
+                content = file.read(LARGEST + 1)
+        except OSError as error:
+            return [self.row(hand_in, message=f"cannot be read ({error.strerror}): change its permissions")]
+        if len(content) > LARGEST:
+            said = f"more than {LARGEST // 2**20} MB: ask for the notebook with its outputs cleared"
+            return [self.row(hand_in, message=said)]
+        lines, ended = self.run(hand_in.path.stem, content, self.timeout)
+        return self.judged(hand_in, lines, ended)
+
+    def judged(self, hand_in: HandIn, lines: list[dict[str, Any]], ended: str) -> list[Row]:
+        """Return the rows of a notebook that was run; `lines` is held to what can be true."""
+        first = lines[0] if lines else {}
+        if "unreadable" in first:
+            reason = known(str(first["unreadable"]), self.words)
+            return [self.row(hand_in, message=f"not a readable notebook ({reason}): ask for it again")]
+        if "notebook" not in first:
+            why = {"timeout": f"within {self.timeout:g} s", "crashed": "in the memory allowed"}[ended]
+            return [self.row(hand_in, message=f"could not be read {why}: open it yourself")]
+        stem = first["notebook"]
+        if not isinstance(stem, str) or stem not in self.asked:
+            said = "neither file name nor title is that of a notebook of this course: rename the file"
+            return [self.row(hand_in, message=said)]
+        results = {}
+        for line in lines:
+            if type(line.get("exercise")) is int and line.get("status") in ("checked", "missing"):
+                results[line["exercise"]] = line
+        skipped = {line["skipped"] for line in lines if isinstance(line.get("skipped"), str)}
+        left = ", ".join(sorted(skipped & {mark + tool for mark in "!%" for tool in sandbox.INSTALLERS}))
+        why = {
+            "timeout": f"stopped after {self.timeout:g} s, before this exercise was decided",
+            "crashed": "out of memory, or ended by the notebook itself, before this exercise was decided",
+        }[ended]
+        rows = []
+        for index, exercise in enumerate(self.asked[stem]):
+            passed, status, said = "False", ended, why
+            if not exercise.check:
+                passed, status, said = "", "open", "no automatic check: read it"
+            elif result := results.get(index):
+                passed, status = str(result.get("passed") is True), result["status"]
+                said = known(str(result.get("message")), self.words)
+            rows.append(
+                self.row(
+                    hand_in,
+                    notebook=stem,
+                    exercise=exercise.title,
+                    passed=passed,
+                    status=status,
+                    message=f"{said} (not carried out: {left})" if left else said,
+                )
+            )
+        none = "this notebook has no exercises"
+        return rows or [self.row(hand_in, notebook=stem, status="open", message=none)]
+
+    def row(self, hand_in: HandIn, **values: str) -> Row:
+        """Return a row with the hand-in's names, every text fit for a table."""
+        inside = hand_in.path.relative_to(self.folder)
+        in_folder = len(inside.parts) > 1 or hand_in.path.is_dir()
+        student = inside.parts[0] if in_folder else re.sub(r"\.ipynb.*", "", inside.name, flags=re.I)
+        row = Row(student, inside.as_posix(), confinement=self.confinement, **values)
+        return Row(**{name: cell_of_table(text) for name, text in asdict(row).items()})
+
+
+# ------------------------------------------------------------ the table
+
+
+def read_table(path: Path) -> dict[str, list[Row]]:
+    """Return the finished rows of an earlier call by digest; CourseError if the file is another table."""
+    columns = [field.name for field in fields(Row)]
     try:
-        if path.stat().st_size > LARGEST:
-            return [row(message=f"the file has more than {LARGEST // 2**20} MB and was not read")]
-        handed_in = nbformat.read(path, as_version=4)
-        master = course_notebook(path, handed_in)
-        asked = exercises(nbformat.read(master, as_version=4)) if master else []
-        cells = plan(handed_in, asked)
-    except (Exception, RecursionError) as error:
-        return [row(message=f"not a readable notebook: {type(error).__name__}: {error}")]
-    if master is None:
-        return [row(message="neither its file name nor its title is that of a notebook of this course")]
-    results, ended = run_apart(cells, timeout)
-    why = {
-        "timeout": f"stopped after {timeout:g} s, before this exercise was decided",
-        "crashed": "out of memory, or ended by the notebook itself, before this exercise was decided",
-    }[ended]
-    rows = []
-    for index, exercise in enumerate(asked):
-        if not exercise.check:
-            rows.append(row(master.stem, exercise.title, "", "open", "no automatic check: read it"))
-        elif index in results:
-            result = results[index]
-            passed = str(result["passed"])
-            rows.append(row(master.stem, exercise.title, passed, result["status"], result["message"]))
-        else:
-            rows.append(row(master.stem, exercise.title, "False", ended, why))
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header, *lines = csv.reader(file, strict=True)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, csv.Error):
+        header, lines = [], []
+    if header != columns or any(len(line) != len(columns) for line in lines):
+        raise CourseError(f"{path} is not a table that `grade` wrote: choose another file with --out")
+    rows: dict[str, list[Row]] = {}
+    for row in (Row(*line) for line in lines):
+        if row.status != "waiting":
+            rows.setdefault(row.digest, []).append(row)
     return rows
 
 
+def write_table(rows: Iterable[Row], path: Path) -> None:
+    """Write the table in one step, with the mark by which Excel knows UTF-8."""
+    rows = list(rows)
+    files = Counter((s, n) for s, _, n in {(row.student, row.file, row.notebook) for row in rows} if n)
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, [field.name for field in fields(Row)], quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    for row in rows:
+        copies = files[row.student, row.notebook]
+        note = f"one of {copies} files of this notebook: decide which counts" if copies > 1 else ""
+        writer.writerow(asdict(replace(row, note=note)))
+    write_atomically(path, file.getvalue().encode("utf-8-sig"))
+
+
 def grade(folder: Path, timeout: float, jobs: int, out: Path) -> list[Row]:
-    """Grade what lies in a folder and write the table to `out` in one step; the rows, in the files' order."""
-    paths = submissions(folder)
-    if not isolation():
-        left = "the network without TCP" if confinement() >= 4 else "the network"
-        print(f"no `unshare` here: the notebooks can use {left} and leave processes behind", file=sys.stderr)
-    if confinement() < 1:
-        print("no Landlock here: the notebooks can write to all of your files", file=sys.stderr)
-    logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # what nbformat says is in the table
-    rows = []
+    """Grade what lies in a folder and keep the table `out` up to date; return all rows in order."""
+    earlier = read_table(out)
+    found = hand_ins(folder, out)
+    grader = Grader(folder, timeout)
+    print(f"confinement: {grader.confinement}{'' if grader.bubblewrap else UNCONFINED}", file=sys.stderr)
+    if not (grader.data["GEOMREG_DATA"] / DIGITS.prepared).is_file():
+        print("the spoken digits are not prepared, so notebooks that train use others", file=sys.stderr)
+    digests = {hand_in: grader.digest(hand_in) for hand_in in found}
+    table = {
+        hand_in: earlier.get(digest)
+        or [replace(grader.row(hand_in, status="waiting", message="call grade again"), digest=digest)]
+        for hand_in, digest in digests.items()
+    }
+    left = [hand_in for hand_in, rows in table.items() if rows[0].status == "waiting"]
+    write_table(itertools.chain.from_iterable(table.values()), out)
+    if len(left) < len(found):
+        print(f"{len(found) - len(left)} of {len(found)} are graded already and did not change")
     with ThreadPoolExecutor(jobs) as pool:
-        graded = pool.map(lambda path: grade_one(path, folder, timeout), paths)
+        graded = {pool.submit(grader.rows, hand_in): hand_in for hand_in in left}
         try:
-            for found in tqdm(graded, total=len(paths), disable=None):
-                rows += found
-                decided = [row.passed == "True" for row in found if row.status != "open"]
-                tqdm.write(f"{found[0].file}: {sum(decided)} of {len(decided)} passed")
+            for future in tqdm(as_completed(graded), total=len(left), disable=None):
+                hand_in = graded[future]
+                rows = table[hand_in] = [replace(row, digest=digests[hand_in]) for row in future.result()]
+                write_table(itertools.chain.from_iterable(table.values()), out)
+                decided = [row.passed == "True" for row in rows if row.passed]
+                said = f"{sum(decided)} of {len(decided)} passed" if decided else rows[0].message
+                tqdm.write(f"{rows[0].file}: {said}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in tuple(RUNNING):
                 stop(process)
             raise
-    file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_atomically(out, file.getvalue().encode())
-    return rows
+    return list(itertools.chain.from_iterable(table.values()))
+
+
+UNCONFINED = (
+    " (the notebooks can read and change your files and use the network; on Linux install bubblewrap, "
+    "elsewhere grade in the container of notebooks/course/README.md)"
+)

@@ -16,9 +16,24 @@ import nbformat
 
 from .books import CourseError, as_python, has_tag, save
 
-# What the notebooks read, and what installs the course elsewhere (on Colab, or on a student's machine).
-COMPANIONS = ("geomreg_mini", "data_scripts", "experiments", "results", "pyproject.toml", "environment.yml",
-              "Makefile", "README.md", "LICENSE")  # fmt: skip
+# What the notebooks read, and what installs the course elsewhere (on Colab, or on a student's machine): place
+# in the checkout -> endings of the files that are copied. Nothing else is, because grades, answers and work
+# that was handed in may lie beside these.
+FILES = ("notebooks/checks.py", "pyproject.toml", "environment.yml", "Makefile", "README.md", "LICENSE")
+CODE = (
+    "geomreg_mini",
+    "data_scripts",
+    "experiments",
+    "notebooks/checks",
+    "notebooks/figures",
+    "notebooks/lab",
+)
+COPIED = {
+    **dict.fromkeys(FILES, ()),
+    **dict.fromkeys(CODE, (".py",)),
+    "notebooks/course": (".py", ".md"),
+    "results": (".json", ".csv", ".png"),
+}
 
 
 def student_form(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
@@ -67,26 +82,27 @@ def names(source: str) -> tuple[set[str], set[str]]:
 def write_student_edition(sources: list[Path], out: Path) -> int:
     """Fill `out` with the course without solutions and return its number of notebooks.
 
-    `out/notebooks` has the notebooks and `checks.py`, and beside it lies what they read and what installs
-    them, so that the folder can be zipped, or pushed as a repository of its own (then run `badges` on it).
-    A lecturer's folder `notebooks/instructor` stays out.
+    `out/notebooks` has the notebooks and their checks, and beside it lies what they read and what installs
+    them, so that the folder can be zipped, or pushed as a separate repository (then run `badges` on it).
+    Only the files of the course that `COPIED` lists are copied.
     """
     source = sources[0].parent
     root = source.parent
-    companions = [root / name for name in COMPANIONS if (root / name).exists()]
-    inside = [path for path in (source, *companions) if out.is_relative_to(path)]
+    inside = [path for path in (source, *(root / name for name in COPIED)) if out.is_relative_to(path)]
     if inside or out == root:
         raise CourseError(f"--out {out} lies in the course itself, which it would overwrite: choose another")
     editions = {}
     for path in sources:
         editions[path.name] = student_form(nbformat.read(path, as_version=4), path.name)
-    hidden = shutil.ignore_patterns(".*", "__pycache__", "*.pyc", "instructor", "*.ipynb")
-    shutil.copytree(source, out / "notebooks", ignore=hidden, dirs_exist_ok=True)
-    for path in companions:
-        if path.is_dir():
-            shutil.copytree(path, out / path.name, ignore=hidden, dirs_exist_ok=True)
-        else:
-            shutil.copy2(path, out / path.name)
+    for name, endings in COPIED.items():
+        files = (root / name).rglob("*") if endings else [root / name]
+        for path in files:
+            below = path.relative_to(root)
+            if path.is_file() and not path.is_symlink() and (not endings or path.suffix in endings):
+                if not any(part.startswith(".") for part in below.parts):
+                    (out / below).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(path, out / below)
+    (out / "notebooks").mkdir(exist_ok=True)
     for name, notebook in editions.items():
         save(notebook, out / "notebooks" / name)
     return len(editions)

@@ -21,6 +21,7 @@ from local_server import Quiet, serving
 from data_scripts import digits, fetch, multiview_digits
 from data_scripts.__main__ import SCRIPTS, main
 from data_scripts.fetch import DataError, content_sha256, load_arrays, points_outside, read_zip
+from geomreg_mini import data
 
 REPOSITORY = Path(__file__).parents[2]
 PREPARED = {"digits": digits.INFO.prepared, "multiview_digits": multiview_digits.INFO.prepared}
@@ -341,6 +342,41 @@ def test_the_mirror_of_the_environment_is_used_where_it_has_the_file_and_passed_
     with fetch.fetched(source, progress=False) as path:
         assert path.read_bytes() == b"mirrored"
     assert (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("variable", ["GEOMREG_DATA", "GEOMREG_MIRROR"])
+@pytest.mark.parametrize("folder", ["data", "./data", "../data", "."])
+def test_a_folder_that_depends_on_where_a_program_starts_is_refused(monkeypatch, tmp_path, variable, folder):
+    monkeypatch.setenv("GEOMREG_DATA", str(tmp_path))
+    monkeypatch.setenv(variable, folder)
+    monkeypatch.chdir(tmp_path)
+    for read in (fetch.data_root, lambda: data.load("digits")):
+        with pytest.raises(
+            DataError, match=rf"^{variable} must not depend on the current folder.* full path\.$"
+        ):
+            read()
+
+
+@pytest.mark.parametrize(("given", "expected"), [("", "cache"), ("~/data", "home/data")])
+def test_a_data_folder_may_be_unset_or_in_the_home_folder(monkeypatch, tmp_path, given, expected):
+    for variable, folder in {"HOME": "home", "USERPROFILE": "home", "XDG_CACHE_HOME": "cache"}.items():
+        monkeypatch.setenv(variable, str(tmp_path / folder))
+    monkeypatch.setenv("GEOMREG_DATA", given)
+    monkeypatch.setenv("GEOMREG_MIRROR", "")
+    assert (tmp_path / expected in (fetch.data_root(), fetch.data_root().parent)) and not fetch.named_folder(
+        "GEOMREG_MIRROR"
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_prepared_data_have_the_permissions_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with fetch.atomic_file(tmp_path / "file") as handle:
+            handle.write(b"content")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_failed_download_names_the_address_and_the_way_out(server, tmp_path):

@@ -178,9 +178,16 @@ def test_an_interrupt_just_after_the_file_took_its_name_is_not_hidden(tmp_path, 
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
-def test_a_written_file_can_be_read_by_others(tmp_path):
-    write_atomically(tmp_path / "file", b"content")
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0o027, 0o640)])
+def test_a_written_file_has_the_permissions_that_the_umask_leaves(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "file", b"content")
+        record().save(tmp_path / "record.json")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
 
 
 # History, digits, keys

@@ -3,14 +3,16 @@
 A checkpoint is the strictest of them: a run that accepts a damaged one would end in another record.
 """
 
+import asyncio
 import io
 import json
 import zipfile
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 import torch
-from geomreg_course import books, grading
+from geomreg_course import books, graded, grading, sandbox
 from hostile import EXAMPLES, bytes_like, confined, fuzz, json_like, mutated, refusal
 from hypothesis import strategies as st
 from small_course import code, master, notebook, write_course
@@ -152,16 +154,27 @@ ANSWER = "def twice(x):\n    return 2 * x\n\n\npassed = checks.double(twice)"
 @examples
 def test_notebooks_handed_in_are_read(examples, course, monkeypatch, record_property):
     """Their code does not run here; what becomes of it does in `test_notebooks_handed_in_are_run`."""
-    planned = []
-    monkeypatch.setattr(
-        grading, "run_apart", lambda cells, timeout: planned.append(json.dumps(cells)) or ({}, "crashed")
-    )
+
+    class Shell:
+        instance = classmethod(lambda cls: cls())
+
+    async def run(shell, source):
+        assert isinstance(source, str)
+        return SimpleNamespace(error_before_exec=None, error_in_exec=None)
+
+    monkeypatch.setattr(graded, "Shell", Shell)
+    monkeypatch.setattr(graded, "run", run)
+    Shell.user_ns = {}
     path = course / "01_tiny.ipynb"
+    monkeypatch.setattr(sandbox, "bubblewrap", lambda *given: [])
+    grader = grading.Grader(course, timeout=1)
+    job = {"name": path.stem, "known": json.loads(grader.job), "checks": str(course / "course" / "notebooks")}
 
     def check(given):
-        path.write_bytes(given)
+        lines = []
         with confined(course):
-            rows = grading.grade_one(path, course, timeout=1)
+            asyncio.run(graded.grade(job, given, lambda **line: lines.append(json.loads(json.dumps(line)))))
+            rows = grader.judged(grading.HandIn(path), lines, "crashed")
         assert rows and all(value.isprintable() for row in rows for value in vars(row).values())
         assert all(not value.startswith(("=", "+", "-", "@")) for row in rows for value in vars(row).values())
 
@@ -196,6 +209,7 @@ CELLS = st.one_of(
 def test_notebooks_handed_in_are_run(examples, course, record_property):
     path, out = course / "in" / "01_tiny.ipynb", course / "grades.csv"
     path.parent.mkdir()
+    grader = grading.Grader(path.parent, timeout=60)
 
     def check(cells):
         made = json.loads(nbformat.writes(notebook("%matplotlib inline")))
@@ -203,7 +217,7 @@ def test_notebooks_handed_in_are_run(examples, course, record_property):
         made["cells"] += [{**like, "id": f"x{i}", "source": cell} for i, cell in enumerate(cells)]
         path.write_text(json.dumps(made))
         before = sorted(course.rglob("*"))
-        rows = grading.grade_one(path, path.parent, timeout=20)
+        rows = grader.rows(grading.HandIn(path))
         assert {row.status for row in rows} <= {"checked", "missing", "open", "timeout", "crashed", "broken"}
         assert sorted(course.rglob("*")) == before and not out.exists() and not grading.RUNNING
 

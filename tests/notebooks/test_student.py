@@ -6,6 +6,13 @@ import pytest
 from geomreg_course import books, student
 from small_course import code, master, notebook, write_course
 
+# what may lie beside the course and is not part of it
+PRIVATE = ("grades.csv", "notebooks/grades.csv", "notebooks/my_answers.txt", "notebooks/answers.py",
+           "notebooks/handed_in/ann/01_tiny.ipynb", "notebooks/handed_in/ann/01_tiny.py",
+           "notebooks/01_tiny_solved.md", "notebooks/lab/grades.csv", "notebooks/lab/.secret.py",
+           "notebooks/scan.pdf", "results/list_of_students.xlsx", "geomreg_mini/notes.txt", "exam/exam.py",
+           ".env")  # fmt: skip
+
 
 @pytest.fixture
 def edition(tmp_path, monkeypatch):
@@ -14,6 +21,10 @@ def edition(tmp_path, monkeypatch):
     (folder / "instructor" / "key.md").write_text("b, c, a")
     (tmp_path / "course" / "results").mkdir()
     (tmp_path / "course" / "results" / "record.json").write_text("{}")
+    for place in PRIVATE:
+        path = tmp_path / "course" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("not for students")
     monkeypatch.setattr(books, "notebooks_folder", lambda: folder)
     assert course.main(["student", "--out", str(tmp_path / "out")]) == 0
     return tmp_path / "out"
