@@ -53,6 +53,29 @@ class ConvEncoder(nn.Module):
         return over_frames(lambda x: self.blocks(x.contiguous(memory_format=torch.channels_last)), x)
 
 
+class SignalEncoder(nn.Sequential):
+    """The convolutional encoder in one dimension: signals (B, C, L) to non-negative embeddings (B, D)."""
+
+    def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 16):
+        if len(shape) != 2:
+            raise ValueError(f"shape={tuple(shape)}: the signal encoder takes (channels, length).")
+        widths = shape[0], width, 2 * width, 4 * width, embedding_dim
+        blocks = [
+            nn.Sequential(
+                nn.Conv1d(source, target, 5, stride=2, padding=2, bias=False),
+                nn.BatchNorm1d(target),
+                nn.ReLU(inplace=True),
+            )
+            for source, target in zip(widths, widths[1:], strict=False)
+        ]
+        super().__init__(*blocks, nn.AdaptiveAvgPool1d(1), nn.Flatten())
+
+    @property
+    def hidden_layer(self) -> nn.Module:
+        """The block before the last; its output is (B, 4 width, l)."""
+        return self[2]
+
+
 class MLPEncoder(nn.Sequential):
     """Two hidden layers with ReLU, (B, features) to (B, D); ``nonnegative`` ends it with a ReLU as well."""
 
@@ -111,7 +134,7 @@ def over_frames(network, x: Tensor) -> Tensor:
     return network(folded).unflatten(0, (-1, x.shape[2])).mean(dim=1)
 
 
-ENCODERS = {"conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder}
+ENCODERS = {"conv": ConvEncoder, "signal": SignalEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder}
 
 
 class Fusion(nn.Module):
@@ -349,8 +372,8 @@ def build_model(
 ) -> MultimodalClassifier:
     """A classifier for ``data`` (its ``modalities``, ``shapes`` and ``num_classes``).
 
-    ``encoder="auto"`` takes an MLP for vectors and the small convolutional encoder for images and
-    spectrograms. Encoders are built first and heads last, so that the same seed gives the same encoders with
+    ``encoder="auto"`` takes an MLP for vectors, and a small convolutional encoder for images, spectrograms
+    and, in one dimension, signals. Encoders are built first and heads last, so that the same seed gives the same encoders with
     and without heads. With "resnet18", fusion and heads start as in the code of OGM-GE and DGL, Xavier and
     zero biases; else as PyTorch has it.
     """
@@ -359,7 +382,7 @@ def build_model(
             raise ValueError(f"{argument}={value!r} is unknown: choose one of {', '.join(known)}.")
 
     def make(shape):
-        kind = encoder if encoder != "auto" else ("mlp" if len(shape) == 1 else "conv")
+        kind = encoder if encoder != "auto" else {1: "mlp", 2: "signal"}.get(len(shape), "conv")
         return ENCODERS[kind](shape, embedding_dim, **(encoder_options or {}))
 
     encoders = {m: make(data.shapes[m]) for m in data.modalities}
