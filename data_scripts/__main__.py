@@ -12,18 +12,31 @@ from . import (
     crema_d,
     cubicc,
     digits,
+    emoji,
     fetch,
     flickr30k,
     karpathy,
     kinetics_sounds,
     multiview_digits,
+    watch,
     xrf55,
 )
 from .fetch import DataError, data_root, load_arrays
 
 SCRIPTS = {
     script.INFO.name: script
-    for script in (digits, multiview_digits, crema_d, kinetics_sounds, cubicc, flickr30k, coco, xrf55)
+    for script in (
+        digits,
+        multiview_digits,
+        emoji,
+        watch,
+        crema_d,
+        kinetics_sounds,
+        cubicc,
+        flickr30k,
+        coco,
+        xrf55,
+    )
 }
 # Arguments of ``prepare`` that the command line can give, where a script has them.
 OPTIONS = {

@@ -373,9 +373,9 @@ def build_model(
     """A classifier for ``data`` (its ``modalities``, ``shapes`` and ``num_classes``).
 
     ``encoder="auto"`` takes an MLP for vectors, and a small convolutional encoder for images, spectrograms
-    and, in one dimension, signals. Encoders are built first and heads last, so that the same seed gives the same encoders with
-    and without heads. With "resnet18", fusion and heads start as in the code of OGM-GE and DGL, Xavier and
-    zero biases; else as PyTorch has it.
+    and, in one dimension, signals. Encoders are built first and heads last, so that the same seed gives the
+    same encoders with and without heads. With "resnet18", fusion and heads start as in the code of OGM-GE and
+    DGL, Xavier and zero biases; else as PyTorch has it.
     """
     for argument, value, known in [("fusion", fusion, FUSIONS), ("encoder", encoder, ("auto", *ENCODERS))]:
         if value not in known:

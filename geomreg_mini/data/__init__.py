@@ -14,6 +14,8 @@ DATASETS = {
     "toy": "geomreg_mini.data.toy:load",
     "digits": "geomreg_mini.data.digits:load",
     "multiview_digits": "geomreg_mini.data.multiview_digits:load",
+    "emoji": "geomreg_mini.data.emoji:load",
+    "watch": "geomreg_mini.data.watch:load",
     "crema_d": "geomreg_mini.benchmarks.crema_d:load",
     "kinetics_sounds": "geomreg_mini.benchmarks.audiovisual:load_kinetics_sounds",
     "cubicc": "geomreg_mini.benchmarks.cubicc:load",
