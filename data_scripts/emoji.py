@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from .clip_cache import bar
 from .fetch import (
     DataError,
     DatasetInfo,
@@ -166,15 +165,15 @@ def prepare(
     uint8, ``concepts`` (P,) uint16 and ``artists`` (P,) uint8 with ``artist_names``; ``licences``; and
     ``fingerprint``, the SHA-256 of all of them.
     """
+    from tqdm.auto import tqdm
+
     path = data_root(root) / INFO.prepared
     check_renderer()
     with atomic_file(path) as handle:
         packages = path.parent / "packages"
         needed = [(NAMES, NAMES_SHA256), *((artist.source, artist.sha256) for artist in ARTISTS)]
-        names, *sets = (
-            _package(source, sha256, mirror, packages)
-            for source, sha256 in bar(iter(needed), len(needed), progress, "package")
-        )
+        fetching = (_package(source, sha256, mirror, packages) for source, sha256 in needed)
+        names, *sets = tqdm(fetching, "fetching", len(needed), unit="package", disable=not progress)
         arrays = _arrays(names, sets, progress)
         contents = {name: array.tobytes() for name, array in arrays.items()}
         np.savez_compressed(handle, **arrays, fingerprint=np.array(content_sha256(contents)))
@@ -305,6 +304,8 @@ def _arrays(
     names: Mapping[str, Any], sets: Sequence[Mapping[str, Any]], progress: bool
 ) -> dict[str, np.ndarray]:
     """Return the stored arrays, from the JSON files of the names and of each artist."""
+    from tqdm.auto import tqdm
+
     concepts = [entry for entry in names["en/data.json"] if entry.get("group", COMPONENT) != COMPONENT]
     concepts.sort(key=lambda entry: entry["order"])
     hexcodes = [entry["hexcode"] for entry in concepts]
@@ -324,11 +325,14 @@ def _arrays(
         if (icon := icons.get(_code(hexcode)))
     ]
     pictures = np.empty((len(drawn), SIDE, SIDE, 3), np.uint8)
-    for i, (concept, number, body, box, flipped) in enumerate(
-        bar(iter(drawn), len(drawn), progress, "picture")
+    drawing = (
+        draw(body, box, name=f"{hexcodes[concept]} of {ARTISTS[number].name}")[:, :: -1 if flipped else 1]
+        for concept, number, body, box, flipped in drawn
+    )
+    for i, picture in enumerate(
+        tqdm(drawing, "drawing", len(drawn), unit="picture", mininterval=1, disable=not progress)
     ):
-        picture = draw(body, box, name=f"{hexcodes[concept]} of {ARTISTS[number].name}")
-        pictures[i] = picture[:, ::-1] if flipped else picture
+        pictures[i] = picture
     meta = names["meta/groups.json"]
     return {
         "hexcodes": np.array(hexcodes),

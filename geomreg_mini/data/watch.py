@@ -44,10 +44,12 @@ def load(
     arrays, _ = prepared_arrays(watch)
     labels = arrays["labels"].astype(np.int64)
     if split == "people":
-        role = (arrays["people"] // 2 - fold) % FOLDS
+        role = (arrays["people"].astype(int) // 2 - fold) % FOLDS
     else:
         role = np.empty(len(labels), np.int64)
-        role[stratified_order(labels, np.random.default_rng(seed))] = np.arange(len(labels)) % FOLDS
+        role[stratified_order(labels, np.random.default_rng(seed))] = (
+            np.arange(len(labels)) * FOLDS // len(labels)
+        )
     index = {
         "train": np.flatnonzero(role > 1),
         "validation": np.flatnonzero(role == 1),
