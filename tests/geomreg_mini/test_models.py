@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from geomreg_mini.models import (
     MLPEncoder,
     MultimodalClassifier,
     ResNet18Encoder,
+    SignalEncoder,
     build_model,
 )
 
@@ -61,6 +63,17 @@ def test_memory_order_changes_speed_only():
     x = torch.randn(2, 1, 28, 28)
     expected = encoder.to(memory_format=torch.contiguous_format).blocks(x.contiguous())
     torch.testing.assert_close(encoder.to(memory_format=torch.channels_last)(x), expected)
+
+
+def test_signal_encoder_gives_nonnegative_embeddings_and_is_chosen_for_signals():
+    z = SignalEncoder((3, 128), embedding_dim=20)(torch.randn(2, 3, 128))
+    assert z.shape == (2, 20) and (z >= 0).all()
+    with pytest.raises(ValueError, match="signal encoder takes"):
+        SignalEncoder((1, 28, 28))
+    kinds = {(7,): MLPEncoder, (3, 128): SignalEncoder, (1, 28, 28): ConvEncoder}
+    for shape, kind in kinds.items():
+        data = SimpleNamespace(modalities=("a", "b"), shapes={"a": shape, "b": (7,)}, num_classes=3)
+        assert isinstance(build_model(data).encoders["a"], kind)
 
 
 def test_mlp_encoder_shape_and_sign():
