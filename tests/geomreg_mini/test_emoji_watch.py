@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from test_data import check_shape_of
 
 from data_scripts import emoji as script
 from data_scripts import fetch, watch
@@ -84,6 +85,7 @@ def equal(a, b) -> bool:
 def test_no_concept_and_no_relative_is_in_two_splits(full, source, view):
     for seed in range(3):
         data = load("emoji", source=source, view=view, seed=seed)
+        check_shape_of(data)
         assert_disjoint(data, "concept", "family")
         assert (
             set(data.train.labels.tolist()) == set(range(data.num_classes)) == set(data.test.labels.tolist())
@@ -224,6 +226,8 @@ def test_random_windows_leak_people_and_recordings_as_they_say(recordings):
 
 def test_two_sensors_are_three_signals_of_which_two_add_up(recordings):
     two, three = load("watch", sensors=2), load("watch")
+    check_shape_of(two)
+    check_shape_of(three)
     assert two.modalities == ("accelerometer", "gyroscope") and three.modalities == watch.SIGNALS
     assert torch.equal(two.test.inputs["gyroscope"], three.test.inputs["rotation"])
     for data in (two, three):
