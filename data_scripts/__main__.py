@@ -13,19 +13,32 @@ from . import (
     crema_d,
     cubicc,
     digits,
+    emoji,
     fetch,
     flickr30k,
     karpathy,
     kinetics_sounds,
     multiview_digits,
     stand_ins,
+    watch,
     xrf55,
 )
 from .fetch import DataError, DatasetInfo, data_root, load_arrays
 
 SCRIPTS = {
     script.INFO.name: script
-    for script in (digits, multiview_digits, crema_d, kinetics_sounds, cubicc, flickr30k, coco, xrf55)
+    for script in (
+        digits,
+        multiview_digits,
+        emoji,
+        watch,
+        crema_d,
+        kinetics_sounds,
+        cubicc,
+        flickr30k,
+        coco,
+        xrf55,
+    )
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "clips": {"metavar": "DIR", "help": "read clips from this folder instead of downloading them"},

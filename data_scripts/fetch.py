@@ -104,11 +104,14 @@ def fetched(
     *,
     progress: bool,
     scratch: Path | None = None,
+    get: Callable[..., Path] | None = None,
 ) -> Iterator[Path]:
     """The path of ``source``'s file: in a mirror, otherwise downloaded and removed when the block ends.
 
     ``mirror`` must hold the file. Without it, the folder ``GEOMREG_MIRROR`` is used if that holds the file.
     A download goes into ``scratch``, by default the system's folder for temporary files, often a small one.
+    ``get(address, folder, progress=progress)`` downloads; by default :func:`download` or, for a wheel,
+    :func:`download_wheel`.
     """
     folder = Path(mirror).expanduser().absolute() if mirror else named_folder("GEOMREG_MIRROR")
     if folder:
@@ -122,7 +125,7 @@ def fetched(
                 f"the mirror has no file {source.mirror_path}",
             )
     with tempfile.TemporaryDirectory(dir=scratch, prefix="geomreg-") as folder:
-        get = download if "://" in source.address else download_wheel
+        get = get or (download if "://" in source.address else download_wheel)
         yield get(source.address, Path(folder), progress=progress)
 
 

@@ -56,6 +56,31 @@ class ConvEncoder(nn.Module):
         return over_frames(network, x)
 
 
+class SignalEncoder(nn.Module):
+    """The convolutional encoder in one dimension: signals (B, C, L) to non-negative embeddings (B, D)."""
+
+    def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 16):
+        super().__init__()
+        if len(shape) != 2:
+            raise ValueError(f"shape={tuple(shape)}: the signal encoder takes (channels, length).")
+        widths = shape[0], width, 2 * width, 4 * width, embedding_dim
+        blocks = [
+            nn.Sequential(
+                nn.Conv1d(source, target, 5, stride=2, padding=2, bias=False),
+                nn.BatchNorm1d(target),
+                nn.ReLU(inplace=True),
+            )
+            for source, target in zip(widths, widths[1:], strict=False)
+        ]
+        self.blocks = nn.Sequential(*blocks[:-1])
+        self.last = nn.Sequential(blocks[-1], nn.AdaptiveAvgPool1d(1), nn.Flatten())
+
+    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Return embeddings (B, D), and if asked for the features (B, 4 width) of the third block."""
+        features = self.blocks(x)
+        return (self.last(features), over_places(features)) if hidden else self.last(features)
+
+
 class MLPEncoder(nn.Module):
     """Two hidden layers with ReLU, (B, features) to (B, D); ``nonnegative`` ends it with a ReLU as well."""
 
@@ -124,7 +149,7 @@ def over_places(features: Tensor) -> Tensor:
     return features.flatten(2).mean(2)
 
 
-ENCODERS = {"conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder}
+ENCODERS = {"conv": ConvEncoder, "signal": SignalEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder}
 
 
 class Fusion(nn.Module):
@@ -298,17 +323,17 @@ def build_model(
 ) -> MultimodalClassifier:
     """A classifier for ``data`` (its ``modalities``, ``shapes`` and ``num_classes``).
 
-    ``encoder="auto"`` takes an MLP for vectors and the small convolutional encoder for images and
-    spectrograms. Encoders are built first and heads last, so that the same seed gives the same encoders with
-    and without heads. With "resnet18", fusion and heads start as in the code of OGM-GE and DGL, Xavier and
-    zero biases; else as PyTorch has it.
+    ``encoder="auto"`` takes an MLP for vectors, and a small convolutional encoder for images, spectrograms
+    and, in one dimension, signals. Encoders are built first and heads last, so that the same seed gives the
+    same encoders with and without heads. With "resnet18", fusion and heads start as in the code of OGM-GE and
+    DGL, Xavier and zero biases; else as PyTorch has it.
     """
     for argument, value, known in [("fusion", fusion, FUSIONS), ("encoder", encoder, ("auto", *ENCODERS))]:
         if value not in known:
             raise ValueError(f"{argument}={value!r} is unknown: choose one of {', '.join(known)}.")
 
     def make(shape):
-        kind = encoder if encoder != "auto" else ("mlp" if len(shape) == 1 else "conv")
+        kind = encoder if encoder != "auto" else {1: "mlp", 2: "signal"}.get(len(shape), "conv")
         return ENCODERS[kind](shape, embedding_dim, **(encoder_options or {}))
 
     encoders = {m: make(data.shapes[m]) for m in data.modalities}

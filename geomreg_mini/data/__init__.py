@@ -15,6 +15,8 @@ DATASETS = {
     "digits": "geomreg_mini.data.digits:load",
     "multiview_digits": "geomreg_mini.data.multiview_digits:load",
     "crema_d": "geomreg_mini.benchmarks.audiovisual:load_crema_d",
+    "emoji": "geomreg_mini.data.emoji:load",
+    "watch": "geomreg_mini.data.watch:load",
     "kinetics_sounds": "geomreg_mini.benchmarks.audiovisual:load_kinetics_sounds",
     "cubicc": "geomreg_mini.benchmarks.cubicc:load",
     "flickr30k": "geomreg_mini.benchmarks.captioned:load_flickr30k",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .corruptions import Form
+
+_unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
 
 
 @dataclass(frozen=True)
@@ -127,3 +131,37 @@ def check_noise(image_noise: float) -> float:
 def tensor(array: np.ndarray) -> Tensor:
     """A float32 tensor that owns its memory."""
     return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+
+
+def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[str, np.ndarray] | None, str]:
+    """Return the arrays that a data script prepares, and "". Fetch and prepare them first if necessary.
+
+    If that fails, raise ``data_scripts.fetch.DataError``, or without ``required`` return None and the reason,
+    which is remembered: later calls without ``required`` do not try again.
+    """
+    from data_scripts.fetch import DataError, data_root, load_arrays, named_folder
+
+    path, mirror = data_root() / script.INFO.prepared, named_folder("GEOMREG_MIRROR")
+    arrays = load_arrays(path)
+    if arrays is not None:
+        return arrays, ""
+    if not required and (path, mirror) in _unavailable:
+        return None, _unavailable[path, mirror]
+    try:
+        return load_arrays(script.prepare(progress=False)), ""
+    except DataError as error:
+        if required:
+            name = script.INFO.name
+            raise DataError(
+                f"The data set {name} is not prepared in {path.parent} and {error.brief}; run `python -m "
+                f"data_scripts {name}`, which says more and gets it.",
+                error.brief,
+            ) from error
+        _unavailable[path, mirror] = error.brief
+        return None, error.brief
+
+
+@cache
+def say_once(note: str) -> None:
+    """Print a note the first time that a process meets it."""
+    print(note)

@@ -6,8 +6,6 @@ connects the two, so whatever the modalities share is the class.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import torch
 
@@ -18,6 +16,8 @@ from .dataset import (
     check_labels,
     check_noise,
     fingerprint,
+    prepared_arrays,
+    say_once,
     stratified_order,
     tensor,
 )
@@ -28,9 +28,6 @@ TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validati
 # Fixed, so that noise of one strength means the same to a network whatever the split: MNIST's usual
 # constants.
 IMAGE_MEAN, IMAGE_STD = 0.1307, 0.3081
-COMMAND = "python -m data_scripts digits"
-
-_unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
 
 
 def load(
@@ -69,45 +66,19 @@ def load(
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
     check_noise(image_noise)
-    arrays, why_not = (None, "they were asked for") if source == "embedded" else _prepared(source)
+    arrays, why_not = None, "they were asked for"
+    if source != "embedded":
+        from data_scripts import digits
+
+        arrays, why_not = prepared_arrays(digits, required=source == "spoken")
     if arrays is None:
         from . import embedded_digits
 
         embedded = embedded_digits.load(seed, labels=labels, image_noise=image_noise, why=why_not)
         if source == "auto":
-            _say_once(embedded.note)
+            say_once(embedded.note)
         return embedded
     return _spoken(arrays, seed, protocol, labels, image_noise)
-
-
-@cache
-def _say_once(note: str) -> None:
-    """Print a note the first time that a process meets it."""
-    print(note)
-
-
-def _prepared(source: str) -> tuple[dict | None, str]:
-    """The prepared arrays, fetched first where needed, or None and the reason."""
-    from data_scripts import digits
-    from data_scripts.fetch import DataError, data_root, load_arrays, named_folder
-
-    path, mirror = data_root() / digits.INFO.prepared, named_folder("GEOMREG_MIRROR")
-    arrays = load_arrays(path)
-    if arrays is not None:
-        return arrays, ""
-    if source == "auto" and (path, mirror) in _unavailable:
-        return None, _unavailable[path, mirror]
-    try:
-        return load_arrays(digits.prepare(progress=False)), ""
-    except DataError as error:
-        if source == "spoken":
-            raise DataError(
-                f"The spoken digits are not prepared in {path.parent} and {error.brief}; run `{COMMAND}`, "
-                "which says more and gets them.",
-                error.brief,
-            ) from error
-        _unavailable[path, mirror] = error.brief
-        return None, error.brief
 
 
 def _spoken(arrays, seed: int, protocol: str, labels: int | None, image_noise: float) -> MultimodalDataset:

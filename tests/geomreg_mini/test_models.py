@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from geomreg_mini.models import (
     MLPEncoder,
     MultimodalClassifier,
     ResNet18Encoder,
+    SignalEncoder,
     build_model,
 )
 
@@ -69,6 +71,7 @@ def test_memory_order_changes_speed_only():
     [
         (lambda: ConvEncoder((1, 28, 28), 6, width=2), (1, 28, 28), 8),
         (lambda: ConvEncoder((1, 3, 28, 28), 6, width=2), (1, 3, 28, 28), 8),
+        (lambda: SignalEncoder((3, 64), 6, width=2), (3, 64), 8),
         (lambda: MLPEncoder((5,), 6, hidden=7), (5,), 7),
         pytest.param(lambda: ResNet18Encoder((1, 32, 32)), (1, 32, 32), 256, marks=needs_torchvision),
     ],
@@ -81,6 +84,17 @@ def test_hidden_features_come_with_the_embeddings_of_the_same_inputs(encoder, sh
     encoder(other, hidden=True)  # another call leaves no trace
     assert torch.equal(encoder(x, hidden=True)[1], hidden)
     assert not torch.equal(encoder(other, hidden=True)[1], hidden)
+
+
+def test_signal_encoder_gives_nonnegative_embeddings_and_is_chosen_for_signals():
+    z = SignalEncoder((3, 128), embedding_dim=20)(torch.randn(2, 3, 128))
+    assert z.shape == (2, 20) and (z >= 0).all()
+    with pytest.raises(ValueError, match="signal encoder takes"):
+        SignalEncoder((1, 28, 28))
+    kinds = {(7,): MLPEncoder, (3, 128): SignalEncoder, (1, 28, 28): ConvEncoder}
+    for shape, kind in kinds.items():
+        data = SimpleNamespace(modalities=("a", "b"), shapes={"a": shape, "b": (7,)}, num_classes=3)
+        assert isinstance(build_model(data).encoders["a"], kind)
 
 
 def test_mlp_encoder_shape_and_sign():

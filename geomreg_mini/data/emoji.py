@@ -1,0 +1,215 @@
+"""Emoji: one concept as pictures by several artists and as names in many languages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .corruptions import Picture
+from .dataset import (
+    MultimodalDataset,
+    Split,
+    fingerprint,
+    prepared_arrays,
+    say_once,
+    stratified_order,
+    tensor,
+)
+
+VIEWS = ("picture_name", "artists", "languages")
+SPLITS = ("concepts", "unseen_artist")
+SOURCES = ("auto", "full", "embedded")
+LABELS = ("group", "subgroup")
+SUBSET = Path(__file__).parent / "emoji_subset" / "emoji.npz"
+FEWEST = 10  # families of relatives, for a class to be split
+LARGEST = 10  # concepts of a family; a larger one trains, for it would be most of its class in another split
+WIDTH = 2048  # of a text's vector
+
+
+def load(
+    seed: int = 0,
+    *,
+    source: str = "auto",
+    view: str = "picture_name",
+    artists: Sequence[str] | None = None,
+    languages: Sequence[str] | None = None,
+    label: str = "group",
+    split: str = "concepts",
+    keywords: bool = False,
+    side: int = 32,
+) -> MultimodalDataset:
+    """Emoji as pairs of a picture and a name, of pictures by different artists, or of names.
+
+    Args:
+        seed: fixes which families of relatives, such as the cat and the black cat, train, validate and test:
+            seven, one and two tenths of those in each class. Families of more than ten, such as hearts in all
+            colors and clock times, always train.
+        source: ``"full"``: 1,644 concepts, six artists, 28 languages. ``"embedded"``: 300 of them, the
+            artists twemoji, noto and fluent, the languages en, de and es. ``"auto"``: full if the files are
+            prepared or can be fetched, otherwise embedded, reported in ``note`` and once on the console.
+        view: the modalities. ``"picture_name"``: ``picture`` and ``name``, each artist's picture a sample.
+            ``"artists"``: one picture per artist, named like the artist. ``"languages"``: one name per
+            language, named like the language.
+        artists: whose pictures (default: the first, for ``"artists"`` the first two, for
+            ``"unseen_artist"`` the first four, or all if there are fewer). Concepts that one of them has not
+            drawn are left out of the view ``"artists"``.
+        languages: of the names; one for ``"picture_name"`` (default: en; for ``"languages"``: en and de).
+        label: ``"group"`` or ``"subgroup"``, as Unicode sorts emoji. Classes with fewer than ten families of
+            relatives cannot be split and are left out. Flags are one family, so they are not in this set.
+        split: ``"concepts"``; or ``"unseen_artist"``, for ``"picture_name"``: the last of ``artists`` has
+            drawn the test pictures and no others, and the test concepts are unseen as well.
+        keywords: whether a name is followed by the concept's keywords.
+        side: pixels of a picture, (3, side, side): a divisor of 64, or of 32 if embedded.
+
+    A name becomes a vector of 2,048 values: its character n-grams (one to four characters, within words) are
+    hashed, each to a place and a sign. The vector's mean square is 1. Pictures are standardized by mean and
+    standard deviation of the training pictures, per color. ``factors`` holds ``concept``, its position in
+    the arrays of :func:`read`; ``family``; and ``artist`` for ``"picture_name"``.
+
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if the files are not
+    available.
+    """
+    for name, value, known in [
+        ("source", source, SOURCES),
+        ("view", view, VIEWS),
+        ("label", label, LABELS),
+        ("split", split, SPLITS),
+    ]:
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
+    if split == "unseen_artist" and view != "picture_name":
+        raise ValueError(f"split='unseen_artist' needs view='picture_name', got {view!r}.")
+    from data_scripts import emoji
+
+    arrays, note = read(source)
+    texts, drawers = emoji.texts_of(arrays), arrays["artist_names"].tolist()
+    unseen, named = split == "unseen_artist", view == "picture_name"
+    artists = _chosen(
+        "artists", artists, drawers, 4 if unseen else 2 - named, least=2 - (named and not unseen)
+    )
+    languages = _chosen("languages", languages, ["en", "de", *texts], 2 - named, least=2 - named)
+    if named and len(languages) > 1:
+        raise ValueError(f"languages={languages!r}: the view 'picture_name' takes one.")
+    full = arrays["pictures"].shape[1]
+    if side not in (size for size in range(8, full + 1) if full % size == 0):
+        raise ValueError(f"side must be a divisor of {full} and at least 8, got {side!r}.")
+    classes, labels, parts = _parts(arrays, label, seed)
+
+    picture_of = np.full((len(drawers), len(labels)), -1)
+    picture_of[arrays["artists"], arrays["concepts"]] = np.arange(len(arrays["concepts"]))
+    chosen = picture_of[[drawers.index(artist) for artist in artists]]
+    spoken = () if view == "artists" else languages
+    names = {language: _hashed(texts[language], keywords) for language in spoken}
+    splits = {}
+    for part, concepts in parts.items():
+        rows = {}
+        if named:
+            drawn = chosen[-1:] if unseen and part == "test" else chosen[: len(chosen) - unseen]
+            position, which = (drawn[:, concepts] >= 0).T.nonzero()
+            concepts = concepts[position]
+            rows = {"picture": drawn[which, concepts]}
+        elif view == "artists":
+            concepts = concepts[(chosen[:, concepts] >= 0).all(axis=0)]
+            rows = {artist: own[concepts] for artist, own in zip(artists, chosen, strict=True)}
+        inputs = {modality: _pictures(arrays["pictures"][own], side) for modality, own in rows.items()}
+        inputs |= {"name" if named else language: of[concepts] for language, of in names.items()}
+        factors = {"concept": concepts, "family": arrays["relatives"][concepts]}
+        if named:
+            factors["artist"] = arrays["artists"][rows["picture"]]
+        splits[part] = Split(
+            inputs={modality: tensor(values) for modality, values in inputs.items()},
+            labels=torch.from_numpy(labels[concepts]),
+            factors={name: torch.from_numpy(values.astype(np.int64)) for name, values in factors.items()},
+        )
+    for modality, values in splits["train"].inputs.items():
+        if values.ndim == 4:
+            mean, std = values.mean(dim=(0, 2, 3))[:, None, None], values.std(dim=(0, 2, 3))[:, None, None]
+            for of in splits.values():
+                of.inputs[modality].sub_(mean).div_(std)
+    modalities = tuple(splits["train"].inputs)
+    used = [str(notice) for notice in arrays["licences"] if str(notice).split(":")[0] in ("texts", *artists)]
+    return MultimodalDataset(
+        name="emoji" if not note else "embedded_emoji",
+        modalities=modalities,
+        num_classes=len(classes),
+        shapes={modality: tuple(values.shape[1:]) for modality, values in splits["train"].inputs.items()},
+        **splits,
+        licence=" ".join(used),
+        source=emoji.INFO.source,
+        note=note,
+        fingerprint=fingerprint(**splits),
+        class_names=tuple(arrays[f"{label}_names"][classes].tolist()),
+        forms={modality: Picture() for modality in modalities if splits["train"].inputs[modality].ndim == 4},
+    )
+
+
+def read(source: str = "auto") -> tuple[dict[str, np.ndarray], str]:
+    """Return the arrays, see :func:`data_scripts.emoji.prepare`, and the note if they are the embedded ones.
+
+    ``source`` and errors as in :func:`load`. :func:`data_scripts.emoji.texts_of` gives the names.
+    """
+    from data_scripts import emoji
+    from data_scripts.fetch import load_arrays
+
+    arrays, why = None, "they were asked for"
+    if source != "embedded":
+        arrays, why = prepared_arrays(emoji, required=source == "full")
+    if arrays is not None:
+        return arrays, ""
+    note = (
+        f"Embedded data are used, 300 emoji by three artists with names in three languages, because {why}; "
+        "`python -m data_scripts emoji` gets all of them."
+    )
+    if source == "auto":
+        say_once(note)
+    return load_arrays(SUBSET), note
+
+
+def _chosen(
+    name: str, given: Sequence[str] | None, known: Sequence[str], default: int, least: int
+) -> tuple[str, ...]:
+    """Return the artists or languages ``given``, or the first ``default`` of those that are ``known``."""
+    chosen = tuple(known[:default]) if given is None else tuple(given)
+    if isinstance(given, str) or len(set(chosen)) < max(least, len(chosen)) or not set(chosen) <= set(known):
+        raise ValueError(
+            f"{name}={given!r}: name at least {least} of {', '.join(dict.fromkeys(known))}, each once."
+        )
+    return chosen
+
+
+def _parts(
+    arrays: Mapping[str, np.ndarray], label: str, seed: int
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return the classes that can be split, each concept's label (N,), and the concepts of each split."""
+    of = arrays[f"{label}s"]
+    _, first, family, sizes = np.unique(
+        arrays["relatives"], return_index=True, return_inverse=True, return_counts=True
+    )
+    classes = np.flatnonzero(np.bincount(of[first]) >= FEWEST)
+    share = np.empty(len(first))
+    share[stratified_order(of[first], np.random.default_rng(seed))] = np.arange(len(first)) / len(first)
+    share[sizes > LARGEST] = 1
+    share = np.where(np.isin(of, classes), share[family], np.nan)
+    parts = {"train": share >= 0.3, "validation": (share >= 0.2) & (share < 0.3), "test": share < 0.2}
+    return classes, np.searchsorted(classes, of), {part: np.flatnonzero(own) for part, own in parts.items()}
+
+
+def _hashed(texts: Mapping[str, Sequence[str]], keywords: bool) -> np.ndarray:
+    """Return the vectors of names, (N, 2048) float32, see :func:`load`."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    lines = texts["names"]
+    if keywords:
+        lines = [f"{name}, {more}" for name, more in zip(lines, texts["keywords"], strict=True)]
+    hashing = HashingVectorizer(analyzer="char_wb", ngram_range=(1, 4), n_features=WIDTH)
+    return (hashing.transform(lines).toarray() * WIDTH**0.5).astype(np.float32)
+
+
+def _pictures(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Return pictures (N, 3, side, side) float32 in [0, 1]."""
+    from data_scripts.emoji import shrunk
+
+    return shrunk(pixels, side).transpose(0, 3, 1, 2).astype(np.float32) / 255

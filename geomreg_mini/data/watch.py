@@ -1,0 +1,92 @@
+"""A watch at the wrist: seven shoulder exercises of ten people, seen by accelerometer and gyroscope."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .dataset import MultimodalDataset, Split, fingerprint, prepared_arrays, stratified_order, tensor
+
+SPLITS = ("people", "random_windows")
+FOLDS = 5  # disjoint pairs of people
+
+
+def load(
+    seed: int = 0, *, sensors: int = 3, split: str = "people", fold: int | None = None
+) -> MultimodalDataset:
+    """The watch: windows of 2.56 s, (3, 128) each, of seven exercises; 3,605 windows of 140 recordings.
+
+    Args:
+        seed: chooses the fold if ``fold`` is None, and shuffles ``"random_windows"``.
+        sensors: 2 for ``accelerometer`` and ``gyroscope``. 3 for ``posture``, the slow part of the
+            accelerometer, ``acceleration``, its fast part, and ``rotation``, the gyroscope: so the first two
+            are views of one sensor.
+        split: ``"people"``: two people test, two others validate, six train. ``"random_windows"``: a fifth of
+            all windows tests and another fifth validates. Then neighbors, which share half of their samples,
+            are in different splits, and everyone's way of moving is known: the accuracy of a leak.
+        fold: 0 to 4, which pair of people tests; the next pair validates. By default ``seed % 5``.
+
+    Each axis of each signal is standardized by mean and standard deviation of the training split. ``factors``
+    holds ``person``, ``recording`` and ``window``, its position among all.
+
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if the files are not
+    available.
+    """
+    if sensors not in (2, 3):
+        raise ValueError(f"sensors must be 2 or 3, got {sensors!r}.")
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
+    fold = seed % FOLDS if fold is None else fold
+    if fold not in range(FOLDS):
+        raise ValueError(f"fold must be None or an integer in [0, {FOLDS - 1}], got {fold!r}.")
+    from data_scripts import watch
+
+    arrays, _ = prepared_arrays(watch)
+    labels = arrays["labels"].astype(np.int64)
+    if split == "people":
+        role = (arrays["people"].astype(int) // 2 - fold) % FOLDS
+    else:
+        role = np.empty(len(labels), np.int64)
+        role[stratified_order(labels, np.random.default_rng(seed))] = (
+            np.arange(len(labels)) * FOLDS // len(labels)
+        )
+    index = {
+        "train": np.flatnonzero(role > 1),
+        "validation": np.flatnonzero(role == 1),
+        "test": np.flatnonzero(role == 0),
+    }
+    if sensors == 3:
+        signals = {signal: arrays[signal] for signal in watch.SIGNALS}
+    else:
+        signals = {
+            "accelerometer": arrays["posture"] + arrays["acceleration"],
+            "gyroscope": arrays["rotation"],
+        }
+    for signal, values in signals.items():
+        training = values[index["train"]].astype(np.float64)
+        mean, std = (of(axis=(0, 2))[:, None].astype(np.float32) for of in (training.mean, training.std))
+        signals[signal] = (values - mean) / std
+    splits = {
+        name: Split(
+            inputs={signal: tensor(values[rows]) for signal, values in signals.items()},
+            labels=torch.from_numpy(labels[rows]),
+            factors={
+                "person": torch.from_numpy(arrays["people"][rows].astype(np.int64)),
+                "recording": torch.from_numpy(arrays["recordings"][rows].astype(np.int64)),
+                "window": torch.from_numpy(rows),
+            },
+        )
+        for name, rows in index.items()
+    }
+    return MultimodalDataset(
+        name="watch",
+        modalities=tuple(signals),
+        num_classes=len(arrays["class_names"]),
+        shapes={signal: values.shape[1:] for signal, values in signals.items()},
+        **splits,
+        licence=watch.INFO.licence,
+        source=watch.INFO.source,
+        note="",
+        fingerprint=fingerprint(**splits),
+        class_names=tuple(arrays["class_names"].tolist()),
+    )
