@@ -168,6 +168,6 @@ def prepare(
     return path
 
 
-def told(arrays: Mapping[str, np.ndarray]) -> list[str]:
+def summary_lines(arrays: Mapping[str, np.ndarray]) -> list[str]:
     """Return what to say of the prepared arrays: the licence, and the checksum."""
     return [*arrays["licences"].tolist(), f"the arrays have sha256 {arrays['fingerprint']}"]
