@@ -22,7 +22,7 @@ def copy(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "notebooks").mkdir()
-    shutil.copy(ROOT / "notebooks" / "checks.py", tmp_path / "notebooks")
+    shutil.copytree(ROOT / "notebooks" / "checks", tmp_path / "notebooks" / "checks")
     return tmp_path
 
 

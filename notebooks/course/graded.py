@@ -2,7 +2,7 @@
 
 Reads a job (a line of JSON) from standard input and writes one line for each evaluated check to its original
 standard output: the job's token, then JSON. What the notebook itself prints goes nowhere. The check that
-decides is compiled anew from the course's own `checks.py` each time, so a `checks` that a notebook overwrote,
+decides is compiled anew from the course's own `checks/` each time, so a `checks` that a notebook overwrote,
 or a "Right:" that it printed, has no effect.
 """
 
@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.abc
+import importlib.util
 import io
 import json
 import os
 import struct
 import sys
 import threading
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 # Landlock's system calls, the same on every processor, and its rights on files that change something
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
@@ -88,16 +92,42 @@ def limit(memory: int, seconds: int, processes: int | None) -> None:
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
-def evaluate(checks: str, check: str, arguments: str, namespace: dict) -> tuple[str, bool, str]:
+class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Import the package `course_checks` from the text of its modules, by name; `__init__` is the package."""
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self.texts = {f"course_checks.{name}".removesuffix(".__init__"): text for name, text in texts.items()}
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return importlib.util.spec_from_loader(name, self) if name in self.texts else None
+
+    def get_source(self, name: str) -> str:
+        return self.texts[name]
+
+    def is_package(self, name: str) -> bool:
+        return name == "course_checks"
+
+
+def imported_anew(texts: dict[str, str]) -> ModuleType:
+    """Return the course's checks, compiled from these texts whatever a notebook left in `sys.modules`."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "course_checks"]:
+        del sys.modules[name]
+    sys.meta_path.insert(0, finder := Sources(texts))
+    try:
+        return importlib.import_module("course_checks")
+    finally:
+        sys.meta_path.remove(finder)
+
+
+def evaluate(checks: dict[str, str], check: str, arguments: str, namespace: dict) -> tuple[str, bool, str]:
     """(status, passed, what the check said), with the arguments evaluated in the notebook's namespace."""
     try:
         answers = eval(f"({arguments},)", namespace)
     except NameError as error:
         return "missing", False, str(error)
-    course: dict = {"__name__": "course_checks"}
-    exec(compile(checks, "checks.py", "exec"), course)
+    course = imported_anew(checks)
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        passed = course[check](*answers) is True
+        passed = getattr(course, check)(*answers) is True
     return "checked", passed, next(iter(said.getvalue().strip().splitlines()), "")
 
 

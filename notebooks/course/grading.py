@@ -136,7 +136,8 @@ def run_apart(cells: list[dict], timeout: float) -> tuple[dict[int, dict], str]:
     """Run cells in a process of their own: (results by exercise, "timeout" or "crashed" for others)."""
     token = secrets.token_hex(16)
     notebooks = books.notebooks_folder()
-    job = {"cells": cells, "checks": (notebooks / "checks.py").read_text(encoding="utf-8"), "token": token}
+    checks = {path.stem: path.read_text(encoding="utf-8") for path in (notebooks / "checks").glob("*.py")}
+    job = {"cells": cells, "checks": checks, "token": token}
     job |= {"memory": MEMORY, "seconds": int(4 * timeout) + 10}
     job["processes"] = PROCESSES if isolation() else None  # else all of your account's would count
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, tempfile.TemporaryFile() as said:
@@ -144,7 +145,7 @@ def run_apart(cells: list[dict], timeout: float) -> tuple[dict[int, dict], str]:
         here = Path(scratch) / "notebooks"
         here.mkdir()
         job["folder"] = scratch
-        shutil.copy(notebooks / "checks.py", here)
+        shutil.copytree(notebooks / "checks", here / "checks", ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("notebooks/lab", "notebooks/figures", "experiments", "results"):
             if (notebooks.parent / name).is_dir():
                 (here.parent / name).symlink_to(notebooks.parent / name)

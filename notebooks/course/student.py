@@ -67,7 +67,7 @@ def names(source: str) -> tuple[set[str], set[str]]:
 def write_student_edition(sources: list[Path], out: Path) -> int:
     """Fill `out` with the course without solutions and return its number of notebooks.
 
-    `out/notebooks` has the notebooks and `checks.py`, and beside it lies what they read and what installs
+    `out/notebooks` has the notebooks and `checks/`, and beside it lies what they read and what installs
     them, so that the folder can be zipped, or pushed as a repository of its own (then run `badges` on it).
     A lecturer's folder `notebooks/instructor` stays out.
     """
