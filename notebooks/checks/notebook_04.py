@@ -66,8 +66,8 @@ def radius_for(answer: object) -> bool:
         # Uneven distances: with even ones a fixed share of the largest would do.
         distance = 0.05 + 1.85 * torch.linspace(0, 1, 101).square()
         angle = 2 * torch.asin(distance / 2)
-        a = torch.stack([angle.cos(), angle.sin()], dim=1)
-        b = torch.tensor([1.0, 0.0]).expand_as(a)
+        a = torch.stack([-angle.cos(), angle.sin()], dim=1)
+        b = torch.tensor([-1.0, 0.0]).expand_as(a)
         for share in (0.1, 0.5, 0.8):
             radius = number(f(a, b, share))
             outside = (distance > radius).double().mean().item()

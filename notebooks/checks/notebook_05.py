@@ -115,6 +115,9 @@ def mixing(answer: object) -> bool:
         oblique = alpha([3.0, 0.0], [-1.0, 1.0])
         if abs(oblique - 5 / 17) > 1e-5:
             yield f"for (3, 0) and (-1, 1) it is 0.294, not {oblique:.3f}: mind the inner product of the two."
+        negative = alpha([-1.0, 2.0], [1.0, 1.0])
+        if abs(negative - 1 / 5) > 1e-5:
+            yield f"for (-1, 2) and (1, 1) it is 0.2, not {negative:.3f}: entries may be negative."
         for first, second, wanted in (([1.0, 0.0], [5.0, 0.0], 1), ([5.0, 0.0], [1.0, 0.0], 0)):
             got = alpha(first, second)
             if abs(got - wanted) > 1e-5:

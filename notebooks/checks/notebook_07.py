@@ -91,7 +91,7 @@ def dgl_loss(answer: object) -> bool:
                 yield f"{name} must get the gradient of the fused loss and no other."
         half = gradients(lambda **leaves: f(**leaves, label=label, alpha=0.5))
         wanted = {name: of_fused[name] if name in head else 0.5 * of_own[name] for name in half}
-        if not all(torch.allclose(half[name], wanted[name], atol=1e-5) for name in half):
+        if not half or not all(torch.allclose(half[name], wanted[name], atol=1e-5) for name in half):
             yield "right with alpha = 2 and wrong with alpha = 0.5: multiply the unimodal losses by alpha."
 
     return verdict(first_problem(answer, cases), "encoders and head each learn from their own loss.")
@@ -114,6 +114,9 @@ def min_norm_weight(answer: object) -> bool:
         value = weight([3.0, 0.0], [-1.0, 1.0])
         if abs(value - 5 / 17) > 1e-5:
             yield f"for (3, 0) and (-1, 1) it is 0.294, not {value:.3f}: mind the inner product of the two."
+        value = weight([-1.0, 2.0], [1.0, 1.0])
+        if abs(value - 1 / 5) > 1e-5:
+            yield f"for (-1, 2) and (1, 1) it is 0.2, not {value:.3f}: a gradient may have negative entries."
         value = weight([1.0, 0.0], [3.0, 0.0])
         if abs(value - 1) > 1e-5:
             yield f"g2 = 3 g1: the shortest point between them is g1, w = 1, and yours is {value:.3f}: clip."

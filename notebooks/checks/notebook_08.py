@@ -20,6 +20,7 @@ def paired_gain(answer: object) -> bool:
     ]
     frame = pd.DataFrame(rows, columns=["seed", "arm", "selected", "value"])
     other = frame.rename(columns={"value": "other"}).assign(value=0.0)
+    other["other"] *= 2
 
     def cases(f) -> Iterator[str]:
         value = number(f(frame, "value"))
@@ -33,7 +34,7 @@ def paired_gain(answer: object) -> bool:
             yield "you took the best run on the test metric: that is choosing on test; use `selected`."
         if abs(value - 0.1) > 1e-9:
             yield f"the seeds gain 0.04, 0.06 and 0.20, so the answer is their mean 0.1, not {value:.3f}."
-        if abs(number(f(other, "other")) - 0.1) > 1e-9:
+        if abs(number(f(other, "other")) - 0.2) > 1e-9:
             yield "take the column that `metric` names, whatever its name is."
 
     return verdict(first_problem(answer, cases), "picked on validation, paired by seed, then averaged.")

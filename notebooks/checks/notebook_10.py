@@ -14,7 +14,7 @@ def shared_clips(answer: object) -> bool:
     def cases(f) -> Iterator[str]:
         train = ["1001_IEO_NEU_XX", "1001_IEO_HAP_LO", "1001_TIE_SAD_XX", "1002_DFA_ANG_XX"]
         test = ["1001_IEO_SAD_XX", "1001_IEO_ANG_XX", "1002_DFA_HAP_XX"]  # shared
-        test += ["1001_DFA_ANG_XX", "1002_IEO_NEU_XX", "1003_IEO_NEU_XX", "1002_WSI_FEA_XX"]  # not
+        test[:0] = ["1001_DFA_ANG_XX", "1002_IEO_NEU_XX", "1003_IEO_NEU_XX", "1002_WSI_FEA_XX"]  # not
         value = number(f(train, test))
         if 0 < value < 1:
             yield f"it returned the share {value:.2f}; count the clips."

@@ -41,6 +41,9 @@ def best_rank(answer: object) -> bool:
         value = rank(f, [0.2, 0.7, 0.7, 0.9, 0.4, 0.7, 0.8], [True, True, False, False, True, False, False])
         if value != 4:
             yield f"two are closer, and two others tie with the best of its own: 2 + 1 + 1, not {value:g}."
+        value = rank(f, [-0.9, -0.2, 0.1, -0.5], [True, False, False, True])
+        if value != 3:
+            yield f"of -.9, -.2, .1, -.5 its own are -.9 and -.5, and two are closer: rank 3, not {value:g}."
 
     return verdict(first_problem(answer, cases), "nothing is found by a model that sees nothing.")
 
