@@ -50,7 +50,7 @@ def master():
 def write_course(root):
     """`root/notebooks` with the notebook and its checks; returns that folder."""
     folder = root / "notebooks"
-    folder.mkdir(parents=True)
-    (folder / "checks.py").write_text(CHECKS)
+    (folder / "checks").mkdir(parents=True)
+    (folder / "checks" / "__init__.py").write_text(CHECKS)
     nbformat.write(master(), folder / "01_tiny.ipynb")
     return folder

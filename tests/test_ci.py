@@ -1,7 +1,6 @@
 """What continuous integration installs and runs is what this project says it needs and has."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -38,23 +37,3 @@ def test_the_lock_has_one_version_of_everything_that_the_project_asks_for_and_in
         wanted = Requirement(line)
         if here(wanted, python):
             assert wanted.specifier.contains(versions[name(wanted)]), line
-
-
-def test_every_change_is_tested_with_the_lock_and_every_week_the_newest_releases_without():
-    ci, weekly = WORKFLOWS["ci"]["jobs"]["test"], WORKFLOWS["weekly"]["jobs"]
-    assert ci["env"]["PIP_CONSTRAINT"].endswith(f"/{LOCK.relative_to(ROOT)}")
-    assert {"run": "bash .ci/run"} in ci["steps"] and {"run": "make test-all"} in weekly["test-all"]["steps"]
-    assert "PIP_CONSTRAINT" not in str(weekly) and "schedule" in WORKFLOWS["weekly"][True]  # YAML reads `on`
-    audited = next(step["run"] for step in weekly["audit"]["steps"] if "pip-audit" in step.get("run", ""))
-    assert str(LOCK.relative_to(ROOT)) in audited
-
-
-def test_the_long_suites_are_left_out_of_the_usual_run_and_in_the_one_of_the_week():
-    makefile = (ROOT / "Makefile").read_text()
-    recipe = re.search(r"^test-all: test\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1]
-    assert "-m exhaustive" in recipe
-    assert "not exhaustive" in PYPROJECT["tool"]["pytest"]["ini_options"]["addopts"]
-    suites = [
-        path for path in Path(__file__).parent.rglob("test_*.py") if "mark.exhaustive" in path.read_text()
-    ]
-    assert len(suites) >= 3

@@ -22,7 +22,7 @@ def copy(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "notebooks").mkdir()
-    shutil.copy(ROOT / "notebooks" / "checks.py", tmp_path / "notebooks")
+    shutil.copytree(ROOT / "notebooks" / "checks", tmp_path / "notebooks" / "checks")
     return tmp_path
 
 
@@ -57,6 +57,7 @@ def test_no_recipe_has_more_than_ten_lines():
     assert max(lengths.values()) <= 10, lengths
 
 
+@pytest.mark.exhaustive
 def test_a_paradigm_in_its_file_and_in_the_dict_passes_the_tests_of_all_paradigms(copy):
     (copy / "geomreg_mini/paradigms/smoothed.py").write_text(
         '''"""Joint training on smoothed labels."""
@@ -80,6 +81,7 @@ class Smoothed(Paradigm):
     assert passed(copy, *tests, "-k", "smoothed") >= 13
 
 
+@pytest.mark.exhaustive
 def test_a_control_in_its_dict_passes_the_tests_of_all_controls_and_trains(copy):
     controls = copy / "geomreg_mini/controls.py"
     new = '''class UnsquaredAlignment(_Control):
@@ -107,6 +109,7 @@ def test_a_control_in_its_dict_passes_the_tests_of_all_controls_and_trains(copy)
     )
 
 
+@pytest.mark.exhaustive
 def test_a_data_set_in_its_file_and_in_the_dict_loads_and_trains(copy):
     (copy / "geomreg_mini/data/rings.py").write_text(
         '''"""Two rings, seen in polar and in Cartesian coordinates."""
@@ -189,6 +192,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.exhaustive
 def test_a_notebook_by_the_recipe_passes_the_tests_of_all_notebooks(copy):
     first = nbformat.read(sorted((ROOT / "notebooks").glob("*.ipynb"))[0], as_version=4)
     set_up = next(cell.source for cell in first.cells if cell.cell_type == "code")

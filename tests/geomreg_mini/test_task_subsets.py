@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from experiments import benchmarks, report
 from experiments.paper import XFI_XRF55
 from experiments.recipes import RECIPES, deviations, recipe
-from experiments.recipes.xrf55 import DEVIATIONS, FROM_SCRATCH, KEEP, TWO_STAGES
+from experiments.recipes.xrf55 import KEEP
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.benchmarks.subset_models import TokenEncoder, build_subset_classifier, subsets
@@ -336,27 +336,6 @@ def test_what_the_task_has_no_model_for_is_told(changed, said):
 
 
 # recipes ----------------------------------------------------------------------------------------------------
-
-PUBLISHED = {
-    "optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 0.01, "batch_size": 16, "epochs": 100,
-    "schedule": "constant", "embedding_dim": 512, "clip_norm": None,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("name", "own"), [("xrf55", {}), ("xrf55_two_stage", {"pretrain": 0.5, "freeze": True})]
-)
-def test_a_recipe_is_x_fi_s_and_tells_what_is_not(name, own):
-    config = RECIPES[name].config
-    assert {field: getattr(config, field) for field in PUBLISHED} == PUBLISHED
-    assert config.paradigm_options == {"keep": {"mmWave": 0.5, "WiFi": 0.9, "RFID": 0.6}, **own}
-    built = TASKS["subsets"]().build(config, radio(6))
-    assert len(built.fusion.layers.layers) == 5 and built.fusion.layers.layers[0].self_attn.num_heads == 8
-    assert built.tokens(radio(6).train.inputs)["RFID"].shape == (6, 32, 512)
-    told = deviations(config)
-    assert set(DEVIATIONS) < set(told)
-    assert (FROM_SCRATCH in told, TWO_STAGES in told) == (not own, bool(own))
-    assert all(line.endswith(".") and "\n" not in line for line in told)
 
 
 def test_the_baseline_and_changed_options_are_told():

@@ -6,6 +6,7 @@ import math
 import checks
 import pytest
 import torch
+from checks import judging
 from torch.nn import functional as F
 from torch.nn.functional import normalize
 
@@ -28,6 +29,8 @@ BAND_MISTAKES = {
     "this is the sum over pairs": lambda a, b, r: excess(a, b, r).sum(),
     "active pairs only": lambda a, b, r: excess(a, b, r)[excess(a, b, r) > 0].mean(),
     "must give 1.333": lambda a, b, r: excess(a, b, r / 2).mean(),
+    "square the radius": lambda a, b, r: excess(a, b, r**0.5).mean(),
+    "both modalities must feel": lambda a, b, r: excess(a, b.detach(), r).mean(),
     "normalize both first": lambda a, b, r: ((a - b).square().sum(1) - r**2).clamp(min=0).mean(),
     "carries no gradient": lambda a, b, r: excess(a, b, r).mean().detach(),
     "gradient at distance 0 is not finite": root_form,
@@ -35,31 +38,23 @@ BAND_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", BAND_MISTAKES)
-def test_squared_band_names_the_mistake(sentence, capsys):
-    assert not checks.squared_band(BAND_MISTAKES[sentence])
-    printed = capsys.readouterr().out
-    assert printed.startswith("Not yet: ") and sentence in printed
-
-
-def test_squared_band_accepts_a_right_answer(capsys):
-    assert checks.squared_band(lambda a, b, r: excess(a, b, r).mean())
-    assert capsys.readouterr().out.startswith("Right: ")
-
-
 DISPERSION_MISTAKES = {
     "put your own code": lambda z, present: None,
     "absent samples still take part": lambda z, present: dispersion(z),
     "drop the rows": lambda z, present: dispersion(z * present[:, None]),
     "six present samples must give": lambda z, present: 2 * dispersion(z[present]),
+    "the value must be 0, not": lambda z, present: dispersion(z[present]) if present.sum() > 1 else z.mean(),
+    "two present samples are a pair": lambda z, present: (
+        dispersion(z[present]) if present.sum() > 2 else 0 * z[present].sum()
+    ),
+    "make the result hang on z": lambda z, present: (
+        dispersion(z[present]) if present.sum() > 1 else torch.tensor(0.0)
+    ),
+    "absent samples may hold NaN": lambda z, present: (
+        dispersion(z[present]) if present.sum() > 1 else 0 * z.sum()
+    ),
     "there is no pair": lambda z, present: dispersion(z[present]) + (present.sum() < 2),
 }
-
-
-@pytest.mark.parametrize("sentence", DISPERSION_MISTAKES)
-def test_masked_dispersion_names_the_mistake(sentence, capsys):
-    assert not checks.masked_dispersion(DISPERSION_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
 
 
 def shortest(g_inter, g_disp, limit=(0.0, 1.0), equal=0.5):
@@ -72,24 +67,10 @@ MIXING_MISTAKES = {
     "yours is that of g_disp": lambda first, second: 1 - shortest(first, second),
     "alpha is 0.1, and yours is 0.5": lambda first, second: torch.tensor(0.5),
     "Keep it between 0 and 1": lambda first, second: shortest(first, second, limit=(-9.0, 9.0)),
-    "alpha is 0.1, and yours is nan": lambda first, second: torch.tensor(float("nan")),
+    "a finite number is asked for, and yours is nan": lambda first, second: torch.tensor(float("nan")),
     "for two equal gradients return 0.5": lambda first, second: shortest(first, second, equal=0.0),
     "if g_inter is zero": lambda first, second: shortest(first, second) if first.any() else torch.tensor(0.0),
 }
-
-
-@pytest.mark.parametrize("sentence", MIXING_MISTAKES)
-def test_mixing_names_the_mistake(sentence, capsys):
-    assert not checks.mixing(MIXING_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_mixing_accepts_a_right_answer():
-    assert checks.mixing(shortest)
-
-
-def test_masked_dispersion_accepts_a_right_answer():
-    assert checks.masked_dispersion(lambda z, p: dispersion(z[p]) if p.sum() > 1 else 0 * z.sum())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +88,7 @@ def test_a_prediction_is_compared_with_what_happened(guess, opening, capsys):
 
 def test_a_loss_of_one_number_passes_as_it_is():
     value = torch.tensor(2.0)
-    assert checks.scalar(value) is value
+    assert judging.scalar(value) is value
 
 
 def spectrum_rank(z, *, normalized=True, center=True, power=1, entropy=torch.special.entr, last=torch.exp):
@@ -118,7 +99,7 @@ def spectrum_rank(z, *, normalized=True, center=True, power=1, entropy=torch.spe
 
 RANK_MISTAKES = {
     "put your own code": lambda z: ...,
-    "it is NaN": lambda z: spectrum_rank(z, entropy=lambda p: -p * p.log()),
+    "it is not finite if": lambda z: spectrum_rank(z, entropy=lambda p: -p * p.log()),
     "take its exponential": lambda z: spectrum_rank(z, last=lambda h: h),
     "use 2 directions equally": lambda z: spectrum_rank(z) + 1,
     "normalize each row first": lambda z: spectrum_rank(z, normalized=False),
@@ -126,12 +107,6 @@ RANK_MISTAKES = {
     "squares of the singular values": lambda z: spectrum_rank(z, power=2),
     "normalize first, then center": lambda z: spectrum_rank(z - z.mean(0)),
 }
-
-
-@pytest.mark.parametrize("sentence", RANK_MISTAKES)
-def test_effective_rank_names_the_mistake(sentence, capsys):
-    assert not checks.effective_rank(RANK_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
 
 
 def test_effective_rank_accepts_a_number_or_a_tensor():
@@ -165,38 +140,20 @@ FOOL_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", FOOL_MISTAKES)
-def test_fool_names_the_mistake(sentence, capsys):
-    made = {**TRICKS, **FOOL_MISTAKES[sentence]}
-    assert not checks.fool(made.get)
-    assert sentence in capsys.readouterr().out
-
-
-def test_fool_accepts_a_right_answer():
-    assert checks.fool(TRICKS.get)
+FOOL_MISTAKES = {sentence: {**TRICKS, **made}.get for sentence, made in FOOL_MISTAKES.items()}
 
 
 DIAGNOSES = {"P": "cone", "Q": "rotation", "R": "gap", "S": "few directions"}
 
 
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ({"P": None}, "some patients have no diagnosis yet"),
-        ({"P": "few directions"}, "all of its 23 directions are in use"),
-        ({"Q": "shuffled"}, "its CKA is 0.94"),
-        ({"R": "rotation"}, "leaves mean cosine and gap near 0"),
-        ({"S": "shuffled"}, "compare each number with the healthy pair's"),
-        ({"S": "flu"}, "'flu' is none of the diagnoses"),
-    ],
-)
-def test_patients_names_the_wrong_diagnosis(given, sentence, capsys):
-    assert not checks.patients({**DIAGNOSES, **given})
-    assert sentence in capsys.readouterr().out
-
-
-def test_patients_accepts_the_right_diagnoses():
-    assert checks.patients(DIAGNOSES)
+PATIENTS_MISTAKES = {
+    "some patients have no diagnosis yet": DIAGNOSES | {"P": None},
+    "all of its 23 directions are in use": DIAGNOSES | {"P": "few directions"},
+    "its CKA is 0.94": DIAGNOSES | {"Q": "shuffled"},
+    "leaves mean cosine and gap near 0": DIAGNOSES | {"R": "rotation"},
+    "compare each number with the healthy pair's": DIAGNOSES | {"S": "shuffled"},
+    "'flu' is not among the diagnoses": DIAGNOSES | {"S": "flu"},
+}
 
 
 def pair_mean(z, temperature, *, scale=1.0, root=False, keep=False, count=None):
@@ -242,34 +199,17 @@ STABLE_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", STABLE_MISTAKES)
-def test_stable_dispersion_names_the_mistake(sentence, capsys):
-    assert not checks.stable_dispersion(STABLE_MISTAKES[sentence])
-    printed = capsys.readouterr().out
-    assert printed.startswith("Not yet: ") and sentence in printed
-
-
-def test_stable_dispersion_accepts_a_right_answer():
-    assert checks.stable_dispersion(lambda z, t: dispersion(z, temperature=t))
-
-
-@pytest.mark.parametrize(
-    ("value", "sentence"),
-    [
-        (..., "put your own code"),
-        (1.435, "the sign is not"),
-        (-1.386, "15 clump mates among 63 others"),
-        (0.238, "the term is its logarithm"),
-        (-15.24, "mean of the exponents"),
-        (-20, "a pair from different clumps"),
-        (0, "0 is for one clump"),
-        (-3, "which share of the pairs"),
-        ("many", "stopped with ValueError"),
-    ],
-)
-def test_clump_value_names_the_mistake(value, sentence, capsys):
-    assert not checks.clump_value(value)
-    assert sentence in capsys.readouterr().out
+CLUMP_VALUE_MISTAKES = {
+    "put your own code": ...,
+    "the sign is not": 1.435,
+    "15 clump mates among 63 others": -1.386,
+    "the term is its logarithm": 0.238,
+    "mean of the exponents": -15.24,
+    "a pair from different clumps": -20,
+    "0 is for one clump": 0,
+    "which share of the pairs": -3,
+    "of type str: give a number": "many",
+}
 
 
 def test_clump_value_is_what_dispersion_gives():
@@ -302,34 +242,14 @@ DRIFT_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", DRIFT_MISTAKES)
-def test_drift_parts_names_the_mistake(sentence, capsys):
-    assert not checks.drift_parts(DRIFT_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_drift_parts_accepts_a_right_answer():
-    assert checks.drift_parts(drift_parts)
-
-
-@pytest.mark.parametrize(
-    ("value", "sentence"),
-    [
-        (None, "put your own code"),
-        (0.2, "square the gap first"),
-        (0.64, "what is left"),
-        (0.6, "that is a length"),
-        (1.0, "solve for the sample part"),
-        ("0.36", "stopped with TypeError"),
-    ],
-)
-def test_unshiftable_names_the_mistake(value, sentence, capsys):
-    assert not checks.unshiftable(value)
-    assert sentence in capsys.readouterr().out
-
-
-def test_unshiftable_accepts_a_right_answer():
-    assert checks.unshiftable(1 - 0.8**2)
+UNSHIFTABLE_MISTAKES = {
+    "put your own code": None,
+    "square the gap first": 0.2,
+    "what is left": 0.64,
+    "that is a length": 0.6,
+    "solve for the sample part": 1.0,
+    "of type str: give a number": "0.36",
+}
 
 
 def pair_distances(a, b):
@@ -343,16 +263,6 @@ RADIUS_MISTAKES = {
     "lies outside your radius 0.60": lambda a, b, share: 0.6,
     "normalize both first": lambda a, b, share: (a - b).norm(dim=1).quantile(1 - share),
 }
-
-
-@pytest.mark.parametrize("sentence", RADIUS_MISTAKES)
-def test_radius_for_names_the_mistake(sentence, capsys):
-    assert not checks.radius_for(RADIUS_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_radius_for_accepts_a_right_answer():
-    assert checks.radius_for(lambda a, b, share: pair_distances(a, b).quantile(1 - share))
 
 
 def ogm_k(score, other, alpha):
@@ -370,16 +280,6 @@ OGM_MISTAKES = {
     "nobody is ahead": lambda s, o, alpha: 1 - math.tanh(alpha * s / o) if s >= o else 1.0,
     "switches the method off": lambda s, o, alpha: ogm_k(s, o, 0.8),
 }
-
-
-@pytest.mark.parametrize("sentence", OGM_MISTAKES)
-def test_ogm_coefficient_names_the_mistake(sentence, capsys):
-    assert not checks.ogm_coefficient(OGM_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_ogm_coefficient_accepts_a_right_answer():
-    assert checks.ogm_coefficient(ogm_k)
 
 
 def dgl_answer(fused=(True, False), own=(False, True), alphas=(0, 1), bias_too=True):
@@ -416,16 +316,6 @@ DGL_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", DGL_MISTAKES)
-def test_dgl_loss_names_the_mistake(sentence, capsys):
-    assert not checks.dgl_loss(DGL_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_dgl_loss_accepts_a_right_answer():
-    assert checks.dgl_loss(dgl_answer())
-
-
 def min_norm(g1, g2):
     difference = g1 - g2
     return (-(g2 @ difference) / (difference @ difference).clamp(min=1e-12)).clamp(0, 1)
@@ -438,18 +328,8 @@ MIN_NORM_MISTAKES = {
     "it is 0.1, and yours": lambda g1, g2: 0.5,
     "mind the inner product": lambda g1, g2: (g2 @ g2) / (g1 @ g1 + g2 @ g2),
     "clip": lambda g1, g2: -(g2 @ (g1 - g2)) / ((g1 - g2) @ (g1 - g2)),
-    "where they do not differ": lambda g1, g2: (-(g2 @ (g1 - g2)) / ((g1 - g2) @ (g1 - g2))).clamp(0, 1),
+    "if they do not differ": lambda g1, g2: (-(g2 @ (g1 - g2)) / ((g1 - g2) @ (g1 - g2))).clamp(0, 1),
 }
-
-
-@pytest.mark.parametrize("sentence", MIN_NORM_MISTAKES)
-def test_min_norm_weight_names_the_mistake(sentence, capsys):
-    assert not checks.min_norm_weight(MIN_NORM_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_min_norm_weight_accepts_a_right_answer():
-    assert checks.min_norm_weight(min_norm)
 
 
 # Notebook 09
@@ -464,12 +344,6 @@ FLOOR_MISTAKES = {
     "make it a function of D": lambda d: 0.912,
     "stopped with TypeError": 0.912,
 }
-
-
-@pytest.mark.parametrize("sentence", FLOOR_MISTAKES)
-def test_hinge_floor_names_the_mistake(sentence, capsys):
-    assert not checks.hinge_floor(FLOOR_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
 
 
 def test_hinge_floor_accepts_the_bound_and_what_a_batch_that_reaches_it_measures():
@@ -548,39 +422,19 @@ LENGTH_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", LENGTH_MISTAKES)
-def test_same_length_names_the_mistake(sentence, capsys):
-    assert not checks.same_length(LENGTH_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_same_length_accepts_a_right_answer():
-    assert checks.same_length(length_class(unlike))
-
-
-@pytest.mark.parametrize(
-    ("value", "sentence"),
-    [
-        (None, "put your own code"),
-        (0.5, "the number expected"),
-        (0.95**10, "that none of the ten"),
-        (0.05, "for one interval"),
-        (1 - 0.95**11, "eleven names make ten"),
-        (0.2, "multiply ten times 0.95"),
-    ],
-)
-def test_any_by_chance_names_the_mistake(value, sentence, capsys):
-    assert not checks.any_by_chance(value)
-    assert sentence in capsys.readouterr().out
-
-
-def test_any_by_chance_accepts_a_right_answer():
-    assert checks.any_by_chance(1 - 0.95**10)
+ANY_BY_CHANCE_MISTAKES = {
+    "put your own code": None,
+    "the number expected": 0.5,
+    "that none of the ten": 0.95**10,
+    "for one interval": 0.05,
+    "eleven names make ten": 1 - 0.95**11,
+    "multiply ten times 0.95": 0.2,
+}
 
 
 SPREAD_MISTAKES = {
     "put your own code": ...,
-    "a setting is a dict": 0.3,
+    "give a dict such as": 0.3,
     "the lab has no 'weight'": {"weight": 1.0},
     "leave noise at 0.1": {"noise": 0.0},
     "radius": {"radius": -1.0},
@@ -590,16 +444,6 @@ SPREAD_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", SPREAD_MISTAKES)
-def test_spread_and_agreed_names_the_mistake(sentence, capsys):
-    assert not checks.spread_and_agreed(SPREAD_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_spread_and_agreed_accepts_a_right_answer():
-    assert checks.spread_and_agreed({"dispersion_weight": 0.3, "anchoring_weight": 0.3, "radius": 0.3})
-
-
 COLLAPSE_MISTAKES = {
     "put your own code": None,
     "keep it at 0.3 or more": {"anchoring_weight": 1.0, "radius": 0.0},
@@ -607,36 +451,15 @@ COLLAPSE_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", COLLAPSE_MISTAKES)
-def test_collapse_with_dispersion_names_the_mistake(sentence, capsys):
-    assert not checks.collapse_with_dispersion(COLLAPSE_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_collapse_with_dispersion_accepts_a_right_answer():
-    setting = {"dispersion_weight": 0.3, "anchoring_weight": 1.0, "radius": 0.0}
-    assert checks.collapse_with_dispersion(setting)
-
-
-@pytest.mark.parametrize(
-    ("value", "sentence"),
-    [
-        (None, "put your own code"),
-        (0.0126, "multiply by 100"),
-        (0.0158, "take the root"),
-        (21.8, "a single sample's result"),
-        (2.47, "half of a 95 % interval"),
-        (2.89, "put 0.95 into"),
-        (1.0, "its variance is p (1 - p)"),
-    ],
-)
-def test_sampling_error_names_the_mistake(value, sentence, capsys):
-    assert not checks.sampling_error(value)
-    assert sentence in capsys.readouterr().out
-
-
-def test_sampling_error_accepts_a_right_answer():
-    assert checks.sampling_error(1.26)
+SAMPLING_ERROR_MISTAKES = {
+    "put your own code": None,
+    "multiply by 100": 0.0126,
+    "take the root": 0.0158,
+    "a single sample's result": 21.8,
+    "half of a 95 % interval": 2.47,
+    "put 0.95 into": 2.89,
+    "its variance is p (1 - p)": 1.0,
+}
 
 
 def by_rule(paper, low, high):
@@ -652,41 +475,25 @@ def blind_to_sides(paper, low, high):
 
 RULE_MISTAKES = {
     "put your own code": lambda paper, low, high: None,
-    "return 'replicated', 'replicated in direction'": lambda paper, low, high: low <= paper <= high,
-    "what holds zero replicates nothing": lambda paper, low, high: by_rule(paper, abs(low), high),
-    "leaves zero out and holds the paper's 0.5": lambda paper, low, high: "not replicated",
+    "give 'replicated', 'replicated in direction'": lambda paper, low, high: low <= paper <= high,
+    "[-0.2, 1.2] contains zero": lambda paper, low, high: by_rule(paper, abs(low), high),
+    "excludes zero and contains the paper's 0.5": lambda paper, low, high: "not replicated",
     "in direction only": lambda *case: by_rule(*case).replace(" in direction", ""),
-    "that is no replication": blind_to_sides,
+    "does not replicate the gain": blind_to_sides,
     "a paper's gain may be negative": lambda paper, low, high: by_rule(abs(paper), low, high),
     "stopped with TypeError": lambda paper: None,
 }
 
 
-@pytest.mark.parametrize("sentence", RULE_MISTAKES)
-def test_judge_names_the_mistake(sentence, capsys):
-    assert not checks.judge(RULE_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_judge_accepts_the_rule():
-    assert checks.judge(by_rule)
-
-
-@pytest.mark.parametrize(
-    ("value", "sentence"),
-    [
-        (None, "put your own code"),
-        (0.0235, "multiply by 100"),
-        (80.0, "subtract the accuracy"),
-        (1.53, "the spread of a single look"),
-        (4.7, "from the worst of ten to the best"),
-        (0.0, "adds nothing"),
-        (10.0, "draw 744 clips"),
-    ],
-)
-def test_best_of_ten_names_the_mistake(value, sentence, capsys):
-    assert not checks.best_of_ten(value)
-    assert sentence in capsys.readouterr().out
+BEST_OF_TEN_MISTAKES = {
+    "put your own code": None,
+    "multiply by 100": 0.0235,
+    "subtract the accuracy": 80.0,
+    "the spread of a single look": 1.53,
+    "from the worst of ten to the best": 4.7,
+    "adds nothing": 0.0,
+    "draw 744 clips": 10.0,
+}
 
 
 def test_best_of_ten_accepts_what_a_simulation_gives():
@@ -720,12 +527,6 @@ SEEDS_MISTAKES = {
     "f(-0.4, 1.0, 1.0) must be": lambda gain, a, b: seeds(max(gain, 0.1), a, b),
     "stopped with TypeError": lambda gain: 3,
 }
-
-
-@pytest.mark.parametrize("sentence", SEEDS_MISTAKES)
-def test_seeds_for_names_the_mistake(sentence, capsys):
-    assert not checks.seeds_for(SEEDS_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
 
 
 def test_seeds_for_accepts_the_normal_formula_and_students_t():
@@ -770,50 +571,29 @@ SHARED_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", SHARED_MISTAKES)
-def test_shared_clips_names_the_mistake(sentence, capsys):
-    assert not checks.shared_clips(SHARED_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_shared_clips_accepts_a_right_answer():
-    assert checks.shared_clips(lambda train, test: len(shared(train, test)))
-
-
-NUMBERS = [
-    ("chance_recall", None, "put your own code"),
-    ("chance_recall", 1 / 744, "that is R@1"),
-    ("chance_recall", 13.44, "in percent"),
-    ("chance_recall", 100 / 7442, "among the test clips only"),
-    ("chance_recall", 0.5, "100 of them count"),
-    ("difference_error", None, "put your own code"),
-    ("difference_error", 0.0116, "multiply by 100"),
-    ("difference_error", 0.0134, "that is a variance"),
-    ("difference_error", 31.6, "that is for one clip"),
-    ("difference_error", 1.10, "share of disagreement"),
-    ("difference_error", 8.63, "that is in clips"),
-    ("difference_error", 2.16, "divide by 744"),
-    ("spread_of_two", None, "put your own code"),
-    ("spread_of_two", 1.18, "that is the difference"),
-    ("spread_of_two", 0.59, "divide by 1"),
-    ("spread_of_two", 0.696, "take the root"),
-    ("spread_of_two", 2.0, "0.59 from the mean"),
-]
-
-
-@pytest.mark.parametrize(("check", "value", "sentence"), NUMBERS)
-def test_a_number_of_notebooks_10_and_11_gets_the_sentence_that_names_the_mistake(
-    check, value, sentence, capsys
-):
-    assert not getattr(checks, check)(value)
-    assert sentence in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("check", "value"), [("chance_recall", 0.134), ("difference_error", 1.16), ("spread_of_two", 0.834)]
-)
-def test_the_right_numbers_of_notebooks_10_and_11_are_accepted(check, value):
-    assert getattr(checks, check)(value)
+CHANCE_RECALL_MISTAKES = {
+    "put your own code": None,
+    "that is R@1": 1 / 744,
+    "in percent": 13.44,
+    "among the test clips only": 100 / 7442,
+    "100 of them count": 0.5,
+}
+DIFFERENCE_ERROR_MISTAKES = {
+    "put your own code": None,
+    "multiply by 100": 0.0116,
+    "that is a variance": 0.0134,
+    "that is for one clip": 31.6,
+    "share of disagreement": 1.10,
+    "that is in clips": 8.63,
+    "divide by 744": 2.16,
+}
+SPREAD_OF_TWO_MISTAKES = {
+    "put your own code": None,
+    "that is the difference": 1.18,
+    "divide by 1": 0.59,
+    "take the root": 0.696,
+    "0.59 from the mean": 2.0,
+}
 
 
 def by_name(videos, sounds, broken):
@@ -840,16 +620,6 @@ PAIRING_MISTAKES = {
         videos, [f"{v}.wav" for v in videos], broken
     ),
 }
-
-
-@pytest.mark.parametrize("sentence", PAIRING_MISTAKES)
-def test_paired_clips_names_the_mistake(sentence, capsys):
-    assert not checks.paired_clips(PAIRING_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_paired_clips_accepts_a_right_answer():
-    assert checks.paired_clips(by_name)
 
 
 def ranked(cosines, own):
@@ -885,12 +655,6 @@ TIED_RANK_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", TIED_RANK_MISTAKES)
-def test_best_rank_names_the_mistake(sentence, capsys):
-    assert not checks.best_rank(TIED_RANK_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
 def in_parts(encoder, parts, loss, shuffle=lambda gradients: gradients):
     """The right answer to exercise 2 of notebook 13; ``shuffle`` makes it wrong."""
     with torch.no_grad():
@@ -907,6 +671,9 @@ PART_MISTAKES = {
     "samples in different parts have to meet": lambda encoder, parts, loss: [
         loss(encoder(x)).backward() for x in parts
     ],
+    "pairs of samples in different parts": lambda encoder, parts, loss: (
+        sum(loss(encoder(x)) for x in parts) / len(parts)
+    ).backward(),
     "10 samples were embedded": lambda encoder, parts, loss: loss(encoder(torch.cat(parts))).backward(),
     "the gradient is zero": lambda encoder, parts, loss: in_parts(
         encoder, parts, loss, lambda gradients: [0 * g for g in gradients]
@@ -916,23 +683,6 @@ PART_MISTAKES = {
     ),
     "stopped with": lambda encoder, parts, loss: encoder(parts),
 }
-
-
-@pytest.mark.parametrize("sentence", PART_MISTAKES)
-def test_gradient_in_parts_names_the_mistake(sentence, capsys):
-    assert not checks.gradient_in_parts(PART_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_gradient_in_parts_names_the_mean_over_parts_too(capsys):
-    mean = lambda encoder, parts, loss: (sum(loss(encoder(x)) for x in parts) / len(parts)).backward()  # noqa: E731
-    assert not checks.gradient_in_parts(mean)
-    assert "samples in different parts have to meet" in capsys.readouterr().out
-
-
-def test_right_answers_of_notebook_13_are_accepted():
-    assert checks.best_rank(ranked)
-    assert checks.gradient_in_parts(in_parts)
 
 
 # Notebook 14
@@ -965,12 +715,6 @@ SHARE_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", SHARE_MISTAKES)
-def test_subset_shares_names_the_mistake(sentence, capsys):
-    assert not checks.subset_shares(SHARE_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
 def unused(network, x, names=None, run=lambda network, x: network(x), remove=True):
     """The right answer to exercise 2 of notebook 14; the options make it wrong."""
     children, used = dict(network.named_children()), set()
@@ -985,29 +729,18 @@ def unused(network, x, names=None, run=lambda network, x: network(x), remove=Tru
 
 UNUSED_MISTAKES = {
     "put your own code": lambda network, x: None,
-    "return a set of names": lambda network, x: sorted(unused(network, x)),
+    "give a set of names": lambda network, x: sorted(unused(network, x)),
     "these are the children that run": lambda network, x: (
         {name for name, _ in network.named_children()} - unused(network, x)
     ),
     "only direct children": lambda network, x: {name for name, _ in network.named_modules() if "." in name},
-    "where forward runs a, c, the unused are ['b']": lambda network, x: set(),
+    "if forward runs a, c, the unused are ['b']": lambda network, x: set(),
     "a hook was left behind": lambda network, x: unused(network, x, remove=False),
     "no backward pass is needed": lambda network, x: unused(
         network, x, run=lambda network, x: network(x).sum().backward()
     ),
     "stopped with": lambda network, x: network.missing,
 }
-
-
-@pytest.mark.parametrize("sentence", UNUSED_MISTAKES)
-def test_unused_children_names_the_mistake(sentence, capsys):
-    assert not checks.unused_children(UNUSED_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
-def test_right_answers_of_notebook_14_are_accepted():
-    assert checks.subset_shares(shares)
-    assert checks.unused_children(unused)
 
 
 def named_at_best(labels, clusters, ways=itertools.permutations, count=False, distinct=True):
@@ -1052,12 +785,6 @@ NAMING_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", NAMING_MISTAKES)
-def test_best_naming_names_the_mistake(sentence, capsys):
-    assert not checks.best_naming(NAMING_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
 PHOTOGRAPH_MISTAKES = {
     "put your own code": None,
     "1,320 independent pairs": 0.91,
@@ -1069,18 +796,12 @@ PHOTOGRAPH_MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("sentence", PHOTOGRAPH_MISTAKES)
-def test_photograph_error_names_the_mistake(sentence, capsys):
-    assert not checks.photograph_error(PHOTOGRAPH_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
-
-
 IMAGE_SAYS, CAPTION_SAYS = [0.46, 0.45, 0.09, 0.0, 0.0], [0.02, 0.06, 0.40, 0.26, 0.26]
 THREE_RULES_MISTAKES = {
     "put your own code": None,
     "4 or more": (IMAGE_SAYS[:3], CAPTION_SAYS[:3]),
-    "p is no distribution": ([0.5, 0.5, 0.5, 0.0, 0.0], CAPTION_SAYS),
-    "q is no distribution": (IMAGE_SAYS, [1.1, -0.1, 0.0, 0.0, 0.0]),
+    "p is not a distribution": ([0.5, 0.5, 0.5, 0.0, 0.0], CAPTION_SAYS),
+    "q is not a distribution": (IMAGE_SAYS, [1.1, -0.1, 0.0, 0.0, 0.0]),
     "two entries of the product": ([1.0, 0.0, 0.0, 0.0], [0.0, 0.9, 0.1, 0.0]),
     "two entries of the mean": ([0.4, 0.3, 0.2, 0.1], [0.2, 0.3, 0.15, 0.35]),
     "both are equally certain": ([0.7, 0.2, 0.1, 0.0], [0.15, 0.1, 0.05, 0.7]),
@@ -1088,14 +809,160 @@ THREE_RULES_MISTAKES = {
     "the mean and the more certain one both say 0": ([0.9, 0.1, 0.0, 0.0], [0.01, 0.5, 0.4, 0.09]),
 }
 
-
-@pytest.mark.parametrize("sentence", THREE_RULES_MISTAKES)
-def test_three_rules_names_the_mistake(sentence, capsys):
-    assert not checks.three_rules(lambda: THREE_RULES_MISTAKES[sentence])
-    assert sentence in capsys.readouterr().out
+# Notebooks 01 and 08
 
 
-def test_right_answers_of_notebook_12_are_accepted():
-    assert checks.best_naming(named_at_best)
-    assert checks.photograph_error(100 * math.sqrt(0.875 * 0.125 / 132))
-    assert checks.three_rules(lambda: (IMAGE_SAYS, CAPTION_SAYS))
+def cosine(z, *, unit=True, itself=False, absolute=False):
+    u = normalize(z, dim=1) if unit else z
+    cosines = (u @ u.T).abs() if absolute else u @ u.T
+    return cosines.mean() if itself else cosines[~torch.eye(len(z), dtype=torch.bool)].mean()
+
+
+COSINE_MISTAKES = {
+    "put your own code": lambda z: None,
+    "leave out the pairs i = j": lambda z: cosine(z, itself=True),
+    "normalize first": lambda z: cosine(z, unit=False),
+    "must give -0.333, and yours gives 0.333": lambda z: cosine(z, absolute=True),
+    "fully collapsed, which is 1": lambda z: -cosine(z).abs(),
+    "take the mean over all pairs": lambda z: (normalize(z, dim=1)[1:] @ normalize(z, dim=1)[0]).mean(),
+    "of type str: give a number": lambda z: "1",
+    "stopped with": lambda z: z @ z,
+}
+
+
+def corners(collapsed, drifted, n=200):
+    a = torch.randn(n, 8, generator=torch.Generator().manual_seed(0)) + 9 * collapsed
+    return a, (-a if drifted else a)
+
+
+CORNER_MISTAKES = {
+    "put your own code": lambda collapsed, drifted: None,
+    "N >= 10": lambda collapsed, drifted: corners(collapsed, drifted, n=5),
+    "it must be above 0.9": lambda collapsed, drifted: corners(False, drifted),
+    "it must be near 0": lambda collapsed, drifted: corners(True, drifted),
+    "it must be above 1.5": lambda collapsed, drifted: corners(collapsed, False),
+    "it must be below 0.2": lambda collapsed, drifted: corners(collapsed, True),
+    "not finite": lambda collapsed, drifted: (torch.full((20, 3), torch.nan),) * 2,
+    "b has shape (200,): give 2 dimensions": lambda collapsed, drifted: (
+        corners(collapsed, drifted)[0],
+        corners(collapsed, drifted)[1][:, 0],
+    ),
+    "stopped with": lambda collapsed, drifted: 1,
+}
+
+
+def gain(frame, metric, *, selected=True, how="mean", sign=1):
+    rows = frame[frame["selected"]] if selected else frame
+    pivot = rows.pivot_table(
+        index="seed", columns="arm", values=metric, aggfunc="mean" if selected else "max"
+    )
+    return sign * getattr(pivot["regularized"] - pivot["baseline"], how)()
+
+
+GAIN_MISTAKES = {
+    "put your own code": lambda frame, metric: None,
+    "the sign is reversed": lambda frame, metric: gain(frame, metric, sign=-1),
+    "runs that validation did not pick": lambda frame, metric: (
+        frame[frame.arm == "regularized"][metric].mean() - frame[frame.arm == "baseline"][metric].mean()
+    ),
+    "choosing on test": lambda frame, metric: gain(frame, metric, selected=False),
+    "their mean 0.1, not 0.060": lambda frame, metric: gain(frame, metric, how="median"),
+    "their mean 0.1, not 0.300": lambda frame, metric: gain(frame, metric, how="sum"),
+    "the column that `metric` names": lambda frame, metric: gain(frame, "value"),
+    "stopped with KeyError": lambda frame, metric: frame["no such column"],
+}
+FRAMES_MISTAKES = {
+    "put your own code": None,
+    "stay unframed": 68.4,
+    "one panel of 24": 1.2,
+    "count the cells": 5.0,
+    "of type str": "3.6",
+}
+
+MISTAKES = {
+    "mean_cosine": COSINE_MISTAKES,
+    "four_corners": CORNER_MISTAKES,
+    "paired_gain": GAIN_MISTAKES,
+    "false_frames": FRAMES_MISTAKES,
+    "squared_band": BAND_MISTAKES,
+    "masked_dispersion": DISPERSION_MISTAKES,
+    "mixing": MIXING_MISTAKES,
+    "effective_rank": RANK_MISTAKES,
+    "stable_dispersion": STABLE_MISTAKES,
+    "drift_parts": DRIFT_MISTAKES,
+    "radius_for": RADIUS_MISTAKES,
+    "ogm_coefficient": OGM_MISTAKES,
+    "dgl_loss": DGL_MISTAKES,
+    "min_norm_weight": MIN_NORM_MISTAKES,
+    "hinge_floor": FLOOR_MISTAKES,
+    "same_length": LENGTH_MISTAKES,
+    "spread_and_agreed": SPREAD_MISTAKES,
+    "collapse_with_dispersion": COLLAPSE_MISTAKES,
+    "judge": RULE_MISTAKES,
+    "seeds_for": SEEDS_MISTAKES,
+    "shared_clips": SHARED_MISTAKES,
+    "paired_clips": PAIRING_MISTAKES,
+    "best_rank": TIED_RANK_MISTAKES,
+    "gradient_in_parts": PART_MISTAKES,
+    "subset_shares": SHARE_MISTAKES,
+    "unused_children": UNUSED_MISTAKES,
+    "best_naming": NAMING_MISTAKES,
+    "photograph_error": PHOTOGRAPH_MISTAKES,
+    "three_rules": {sentence: lambda made=made: made for sentence, made in THREE_RULES_MISTAKES.items()},
+    "clump_value": CLUMP_VALUE_MISTAKES,
+    "unshiftable": UNSHIFTABLE_MISTAKES,
+    "any_by_chance": ANY_BY_CHANCE_MISTAKES,
+    "sampling_error": SAMPLING_ERROR_MISTAKES,
+    "best_of_ten": BEST_OF_TEN_MISTAKES,
+    "chance_recall": CHANCE_RECALL_MISTAKES,
+    "difference_error": DIFFERENCE_ERROR_MISTAKES,
+    "spread_of_two": SPREAD_OF_TWO_MISTAKES,
+    "fool": FOOL_MISTAKES,
+    "patients": PATIENTS_MISTAKES,
+}
+RIGHT = [
+    ("mean_cosine", cosine),
+    ("four_corners", corners),
+    ("paired_gain", gain),
+    ("squared_band", lambda a, b, r: excess(a, b, r).mean()),
+    ("masked_dispersion", lambda z, p: dispersion(z[p]) if p.sum() > 1 else 0 * z[p].sum()),
+    ("mixing", shortest),
+    ("stable_dispersion", lambda z, t: dispersion(z, temperature=t)),
+    ("fool", TRICKS.get),
+    ("drift_parts", drift_parts),
+    ("radius_for", lambda a, b, share: pair_distances(a, b).quantile(1 - share)),
+    ("ogm_coefficient", ogm_k),
+    ("dgl_loss", dgl_answer()),
+    ("min_norm_weight", min_norm),
+    ("same_length", length_class(unlike)),
+    ("judge", by_rule),
+    ("shared_clips", lambda train, test: len(shared(train, test))),
+    ("paired_clips", by_name),
+    ("best_rank", ranked),
+    ("gradient_in_parts", in_parts),
+    ("subset_shares", shares),
+    ("unused_children", unused),
+    ("best_naming", named_at_best),
+    ("three_rules", lambda: (IMAGE_SAYS, CAPTION_SAYS)),
+    ("collapse_with_dispersion", {"dispersion_weight": 0.3, "anchoring_weight": 1.0, "radius": 0.0}),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "sentence"), [(check, sentence) for check, table in MISTAKES.items() for sentence in table]
+)
+def test_each_typical_mistake_gets_the_sentence_that_names_it(check, sentence, capsys):
+    assert not getattr(checks, check)(MISTAKES[check][sentence])
+    printed = capsys.readouterr().out
+    assert printed.startswith("Not yet: ") and sentence in printed
+
+
+def test_every_check_has_typical_mistakes():
+    assert set(MISTAKES) == set(checks.__all__) - {"predicted"}
+    assert min(map(len, MISTAKES.values())) >= 3
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT, ids=[check for check, _ in RIGHT])
+def test_a_right_answer_in_other_words_is_accepted(check, answer, capsys):
+    assert getattr(checks, check)(answer)
+    assert capsys.readouterr().out.startswith("Right: ")

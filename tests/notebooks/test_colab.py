@@ -6,6 +6,7 @@ without dependencies and, as a check that nothing else is fetched, without a pac
 """
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -85,11 +86,63 @@ def test_the_set_up_cell_installs_the_course_and_finds_the_checks(colab, reposit
     )
     done = start(colab, f"{cell}\n{after}")
     assert done.returncode == 0, done.stderr
-    installed, checks = done.stdout.splitlines()[-2:]
-    assert Path(installed).is_relative_to(colab[0].parents[1])
-    assert Path(checks) == colab[1] / "geomreg_course" / "notebooks" / "checks.py"
+    library, checks = map(Path, done.stdout.splitlines()[-2:])
+    course = colab[1] / "geomreg_course"
+    assert library == course / "geomreg_mini" / "__init__.py"
+    assert checks == course / "notebooks" / "checks" / "__init__.py"
     again = start(colab, f"{cell}\n{after}")  # a second notebook in the same session
-    assert (again.returncode, again.stdout) == (0, f"{installed}\n{checks}\n")
+    assert (again.returncode, again.stdout) == (0, f"{library}\n{checks}\n")
+    installed = start(colab, "import geomreg_mini\nprint(geomreg_mini.__file__)")
+    assert Path(installed.stdout.strip()).is_relative_to(colab[0].parents[1])
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_set_up_cell_puts_the_course_before_modules_of_the_same_name(tmp_path, times):
+    names = ("checks", "lab", "figures", "experiments")
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not the one of the course')")
+    after = "import importlib\n"
+    after += f"for name in {names}:\n    print(importlib.import_module(name).__file__)\nprint(len(sys.path))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "notebooks")])}
+    done = subprocess.run(
+        [sys.executable, "-c", f"{setup_cell()}\n" * times + after],
+        cwd=ROOT / "notebooks",
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    *found, length = done.stdout.splitlines()
+    folders = [ROOT / "notebooks"] * 3 + [ROOT]
+    assert found == [str(folder / name / "__init__.py") for folder, name in zip(folders, names, strict=True)]
+    once = subprocess.run(
+        [sys.executable, "-c", f"{setup_cell()}\nprint(len(sys.path))"],
+        cwd=ROOT / "notebooks",
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert length == once.stdout.strip()
+
+
+@pytest.mark.parametrize("on_colab", [True, False])
+def test_the_set_up_cell_installs_the_notebook_tools_only_outside_colab(tmp_path, on_colab):
+    """pip is played by a function that notes its arguments; the course lies around the notebook's folder."""
+    (tmp_path / "notebooks" / "checks").mkdir(parents=True)
+    (tmp_path / "notebooks" / "checks" / "__init__.py").touch()
+    program = f"""
+import importlib.util, subprocess, sys, types
+if {on_colab}:
+    sys.modules["google.colab"] = types.ModuleType("google.colab")
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "geomreg_mini" else find(name, *rest)
+subprocess.run = lambda command, **options: print(*command[1:])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program + setup_cell()], cwd=tmp_path, capture_output=True, text=True
+    )
+    options = f"--no-deps --no-build-isolation {tmp_path}" if on_colab else f"{tmp_path}[course]"
+    assert done.stdout.strip() == f"-m pip install --quiet {options}", done.stderr
 
 
 @needs

@@ -41,7 +41,7 @@ def test_solutions_and_outputs_are_gone_and_all_else_stays(edition):
 
 def test_what_the_notebooks_need_lies_beside_them_and_the_lecturer_s_key_does_not(edition):
     files = {str(path.relative_to(edition)) for path in edition.rglob("*") if path.is_file()}
-    assert files == {"notebooks/01_tiny.ipynb", "notebooks/checks.py", "results/record.json"}
+    assert files == {"notebooks/01_tiny.ipynb", "notebooks/checks/__init__.py", "results/record.json"}
 
 
 def test_it_runs_to_its_end_and_each_open_exercise_says_what_to_do(edition, tmp_path):

@@ -1,0 +1,66 @@
+"""Automatic checks of the exercises: each says in one sentence what is wrong, or that the answer is right.
+
+A check tries an answer on cases with a known result and returns a bool. It never raises on a wrong answer, so
+that a notebook with open exercises still runs to its end. There is one file per notebook; `judging` has what
+they share.
+"""
+
+from .judging import predicted
+from .notebook_01 import four_corners, mean_cosine
+from .notebook_02 import effective_rank, fool, patients
+from .notebook_03 import clump_value, stable_dispersion
+from .notebook_04 import drift_parts, radius_for, unshiftable
+from .notebook_05 import masked_dispersion, mixing, squared_band
+from .notebook_06 import collapse_with_dispersion, sampling_error, spread_and_agreed
+from .notebook_07 import dgl_loss, min_norm_weight, ogm_coefficient
+from .notebook_08 import false_frames, paired_gain
+from .notebook_09 import any_by_chance, hinge_floor, same_length
+from .notebook_10 import chance_recall, difference_error, shared_clips
+from .notebook_11 import paired_clips, spread_of_two
+from .notebook_12 import best_naming, photograph_error, three_rules
+from .notebook_13 import best_rank, gradient_in_parts
+from .notebook_14 import subset_shares, unused_children
+from .notebook_15 import best_of_ten, judge, seeds_for
+
+__all__ = [
+    "any_by_chance",
+    "best_naming",
+    "best_of_ten",
+    "best_rank",
+    "chance_recall",
+    "clump_value",
+    "collapse_with_dispersion",
+    "dgl_loss",
+    "difference_error",
+    "drift_parts",
+    "effective_rank",
+    "false_frames",
+    "fool",
+    "four_corners",
+    "gradient_in_parts",
+    "hinge_floor",
+    "judge",
+    "masked_dispersion",
+    "mean_cosine",
+    "min_norm_weight",
+    "mixing",
+    "ogm_coefficient",
+    "paired_clips",
+    "paired_gain",
+    "patients",
+    "photograph_error",
+    "predicted",
+    "radius_for",
+    "same_length",
+    "sampling_error",
+    "seeds_for",
+    "shared_clips",
+    "spread_and_agreed",
+    "spread_of_two",
+    "squared_band",
+    "stable_dispersion",
+    "subset_shares",
+    "three_rules",
+    "unshiftable",
+    "unused_children",
+]

@@ -1,0 +1,488 @@
+"""The solutions of the notebooks pass their checks; what is not an answer, or a wrong one, never does.
+
+Wrong answers are generated from the solutions: their results, or what they are given, are changed in the ways
+in which students err (a sign, a square, a factor, an argument left out, a mean for a sum, rows for columns).
+"""
+
+import ast
+import inspect
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import checks
+import nbformat
+import numpy as np
+import pytest
+import torch
+from geomreg_course import books
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+CHECKS = sorted(set(checks.__all__) - {"predicted"})
+
+
+def is_literal(node):
+    try:
+        return isinstance(node, ast.Assign) and (ast.literal_eval(node.value), True)[1]
+    except (ValueError, TypeError):
+        return False
+
+
+def solutions(path):
+    """(check, answer) of the solution cells, run after the imports, definitions and constants before them."""
+    found = []
+    recorder = SimpleNamespace(
+        **{name: lambda answer, name=name: found.append((name, answer)) or True for name in CHECKS}
+    )
+    namespace = {"__name__": "notebook"}
+    kept = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code" or (
+            books.has_tag(cell, "solution") and "assert checks." not in cell.source
+        ):
+            continue
+        body = ast.parse(books.as_python(cell.source)).body
+        if books.has_tag(cell, "solution"):
+            last = next(n for n, node in enumerate(body) if ast.unparse(node).startswith("assert checks."))
+            body = body[: last + 1]
+        else:
+            body = [node for node in body if isinstance(node, kept) or is_literal(node)]
+        namespace["checks"] = recorder
+        exec(compile(ast.Module(body, []), path.name, "exec"), namespace)
+        namespace["checks"] = recorder
+    return found
+
+
+OFFICIAL = dict(pair for path in sorted(NOTEBOOKS.glob("*.ipynb")) for pair in solutions(path))
+NUMBERS = [
+    name for name in CHECKS if np.ndim(OFFICIAL[name]) == 0 and isinstance(OFFICIAL[name], float | int)
+]
+RETURN_A_NUMBER = ["mean_cosine", "effective_rank", "radius_for", "mixing", "ogm_coefficient",
+                   "min_norm_weight", "paired_gain", "hinge_floor", "shared_clips", "best_naming",
+                   "best_rank", "seeds_for"]  # fmt: skip
+RETURN_A_LOSS = ["stable_dispersion", "squared_band", "masked_dispersion", "dgl_loss"]
+
+
+def judged(check, answer, capsys):
+    """Whether the check accepts the answer, and what it prints."""
+    passed = getattr(checks, check)(answer)
+    assert isinstance(passed, bool)
+    return passed, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_solution_of_the_notebook_is_right(check, capsys):
+    passed, said = judged(check, OFFICIAL[check], capsys)
+    assert passed and said.startswith("Right: ")
+
+
+KINDS = {
+    "None": None,
+    "...": ...,
+    "NaN": math.nan,
+    "infinity": math.inf,
+    "-infinity": -math.inf,
+    "NumPy NaN": np.float64("nan"),
+    "NumPy scalar": np.float32(123.456),
+    "tensor of NaN": torch.tensor(math.nan, requires_grad=True),
+    "matrix of NaN": torch.full((20, 8), math.nan),
+    "pair of matrices of NaN": (torch.full((20, 8), math.nan),) * 2,
+    "three matrices of NaN": (*(torch.full((200, 8), math.nan),) * 2, torch.arange(200) % 2),
+    "pair of NaN": (math.nan, math.nan),
+    "pair of lists with NaN": ([math.nan] * 4,) * 2,
+    "empty tensor": torch.zeros(0),
+    "wrong shape": torch.zeros(2, 3, requires_grad=True),
+    "array": np.zeros((2, 3)),
+    "text": "0.36",
+    "list": [1.0, 2.0],
+    "empty list": [],
+    "dict": {"a": 1.0},
+    "dict of NaN": {frozenset("a"): math.nan, frozenset("b"): math.nan, frozenset("ab"): math.nan},
+    "lab setting of NaN": {"dispersion_weight": math.nan, "anchoring_weight": math.nan},
+    "patients of NaN": dict.fromkeys("PQRS", math.nan),
+    "set": {1, 2},
+    "truth": True,
+    "complex": 1j,
+    "object": object(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("check", CHECKS)
+def test_what_is_not_an_answer_is_refused_in_one_sentence(check, kind, capsys):
+    value = KINDS[kind]
+    given = [value]
+    if callable(OFFICIAL[check]):
+        given += [lambda *arguments, **named: value]
+    if check == "same_length":
+        given += [lambda weight: lambda embeddings: SimpleNamespace(total=value)]
+    for answer in given:
+        passed, said = judged(check, answer, capsys)
+        assert not passed
+        assert said.startswith("Not yet: ") and said.count("\n") == 1 and said.endswith(".\n")
+
+
+@pytest.mark.parametrize("form", [np.float64, np.asarray, lambda x: torch.tensor(x, dtype=torch.float64)])
+@pytest.mark.parametrize("check", [*NUMBERS, *RETURN_A_NUMBER])
+def test_a_right_number_is_right_in_every_form(check, form, capsys):
+    answer = OFFICIAL[check]
+    changed = (lambda *given: form(float(answer(*given)))) if callable(answer) else form(float(answer))
+    assert judged(check, changed, capsys)[0]
+
+
+# ------------------------------------------------------------ wrong answers
+
+RESULTS = {
+    "other sign": lambda x: -x,
+    "doubled": lambda x: 2 * x,
+    "halved": lambda x: x / 2,
+    "squared": lambda x: x**2,
+    "root": lambda x: abs(x) ** 0.5,
+    "percent": lambda x: 100 * x,
+    "share": lambda x: x / 100,
+    "complement": lambda x: 1 - x,
+    "plus one": lambda x: x + 1,
+    "zero": lambda x: 0 * x,
+}
+OF_A_LOSS = RESULTS | {"detached": lambda x: x.detach(), "as a float": float}
+GIVEN = {  # by the type of an argument
+    "matrix": {
+        "first row dropped": lambda z: z[1:],
+        "first column dropped": lambda z: z[:, 1:],
+        "shifted": lambda z: z + 1,
+        "absolute": lambda z: z.abs(),
+        "transposed": lambda z: z.T,
+        "detached": lambda z: z.detach(),
+    },
+    "vector": {
+        "doubled": lambda g: 2 * g,
+        "unit": lambda g: g / g.norm().clamp(min=1e-9),
+        "absolute": lambda g: g.abs(),
+        "reversed": lambda g: g.flip(0),
+    },
+    "mask": {"inverted": lambda m: ~m, "all": torch.ones_like, "shifted": lambda m: m.roll(1)},
+    "float": {
+        "squared": lambda x: x**2,
+        "root": lambda x: abs(x) ** 0.5,
+        "doubled": lambda x: 2 * x,
+        "left out": lambda x: 1.0,
+        "other sign": lambda x: -x,
+    },
+    "names": {"last dropped": lambda x: x[:-1], "none": lambda x: [], "first alone": lambda x: x[:1]},
+    "shares": {
+        "complements": lambda x: {name: 1 - p for name, p in x.items()},
+        "all one half": lambda x: dict.fromkeys(x, 0.5),
+        "last dropped": lambda x: dict(list(x.items())[:-1]),
+    },
+}
+
+
+def kind_of(value):
+    if torch.is_tensor(value):
+        return "mask" if value.dtype == torch.bool else "matrix" if value.ndim == 2 else "vector"
+    kinds = {float: "float", int: "float", list: "names", dict: "shares"}
+    return kinds.get(type(value))
+
+
+def changed_argument(f, place, name):
+    """``f`` with one argument changed, whether it is given by position or by name."""
+
+    def answer(*given, **named):
+        bound = inspect.signature(f).bind(*given, **named)
+        key = list(bound.arguments)[place]
+        value = bound.arguments[key]
+        bound.arguments[key] = GIVEN[kind_of(value)][name](value)
+        return f(*bound.args, **bound.kwargs)
+
+    return answer
+
+
+# What the checks give, for the kinds of arguments; the order is that of the exercise.
+ARGUMENTS = {
+    "mean_cosine": ["matrix"],
+    "effective_rank": ["matrix"],
+    "stable_dispersion": ["matrix", "float"],
+    "drift_parts": ["matrix", "matrix"],
+    "radius_for": ["matrix", "matrix", "float"],
+    "squared_band": ["matrix", "matrix", "float"],
+    "masked_dispersion": ["matrix", "mask"],
+    "mixing": ["vector", "vector"],
+    "ogm_coefficient": ["float", "float", "float"],
+    "min_norm_weight": ["vector", "vector"],
+    "hinge_floor": ["float"],
+    "judge": ["float", "float", "float"],
+    "seeds_for": ["float", "float", "float"],
+    "shared_clips": ["names", "names"],
+    "paired_clips": ["names", "names", "names"],
+    "best_naming": ["names", "names"],
+    "best_rank": ["vector", "mask"],
+    "subset_shares": ["shares"],
+    "dgl_loss": ["matrix", "matrix", "matrix", "matrix", "vector", None, "float"],
+}
+
+
+def after(f, change):
+    return lambda *given, **named: change(f(*given, **named))
+
+
+def corners():
+    right = OFFICIAL["four_corners"]
+    yield "the first for both", lambda c, d: (right(c, d)[0],) * 2
+    yield "asked the wrong way round", lambda c, d: right(d, c)
+    yield "never collapsed", lambda c, d: right(False, d)
+    yield "always drifted", lambda c, d: right(c, True)
+    yield "one modality collapsed", lambda c, d: (right(c, d)[0], right(False, d)[1])
+    yield "five rows", lambda c, d: tuple(z[:5] for z in right(c, d))
+    yield "two numbers of rows", lambda c, d: (right(c, d)[0], right(c, d)[1][:-1])
+
+
+def tricks():
+    right = OFFICIAL["fool"]
+    names = ("no meaning", "no spread", "no agreement")
+    for asked, given in zip(names, names[1:] + names[:1], strict=True):
+        yield f"{given} for {asked}", lambda t, asked=asked, given=given: right(given if t == asked else t)
+    yield "one trick for all", lambda t: right(names[0])
+    yield "fifty rows", lambda t: tuple(x[:50] for x in right(t))
+    yield "pairs shuffled", lambda t: (right(t)[0], right(t)[1].roll(1, 0), right(t)[2])
+    yield "seven columns", lambda t: (*(z[:, :7] for z in right(t)[:2]), right(t)[2])
+    yield "rows as columns", lambda t: (*(z.T for z in right(t)[:2]), right(t)[2])
+
+
+def diagnoses():
+    right = OFFICIAL["patients"]
+    for patient in right:
+        for other in {*right.values(), "shuffled", "healthy", ""} - {right[patient]}:
+            yield f"{patient} is {other!r}", right | {patient: other}
+        yield f"{patient} missing", {name: said for name, said in right.items() if name != patient}
+
+
+def settings(check):
+    """Each trains for seconds, so there are few."""
+    right = OFFICIAL[check]
+    for name in right:
+        yield f"without {name}", {key: value for key, value in right.items() if key != name}
+    yield "another world", right | {"noise": 0.0}
+    yield "a name that the lab lacks", right | {"weight": 1.0}
+    yield "a list of values", list(right.values())
+
+
+def gradients_in_parts():
+    right = OFFICIAL["gradient_in_parts"]
+
+    def scaled(factor):
+        def answer(encoder, parts, loss):
+            right(encoder, parts, loss)
+            encoder.weight.grad = factor(encoder.weight.grad)
+
+        return answer
+
+    for name in ("other sign", "doubled", "halved", "squared", "zero", "plus one"):
+        yield f"gradient {name}", scaled(RESULTS[name])
+    yield "the first part alone", lambda encoder, parts, loss: right(encoder, parts[:1], loss)
+    yield "the last part left out", lambda encoder, parts, loss: right(encoder, parts[:-1], loss)
+    yield "the loss squared", lambda encoder, parts, loss: right(encoder, parts, lambda z: loss(z) ** 2)
+    yield "twice", lambda *given: (right(*given), right(*given))
+    yield "all at once", lambda encoder, parts, loss: right(encoder, [torch.cat(parts)], loss)
+
+
+def lengths():
+    right = OFFICIAL["same_length"]
+
+    def with_total(change):
+        class Changed(right):
+            def forward(self, embeddings, mask=None):
+                return SimpleNamespace(total=change(super().forward(embeddings, mask).total))
+
+        return Changed
+
+    for name, change in OF_A_LOSS.items():
+        yield f"total {name}", with_total(change)
+
+    class Unweighted(right):
+        def __init__(self, weight):
+            super().__init__(1.0)
+
+    class OneSided(right):
+        def forward(self, embeddings, mask=None):
+            first, *rest = embeddings
+            return super().forward({first: embeddings[first]} | {m: embeddings[m].detach() for m in rest})
+
+    class FirstPair(right):
+        def forward(self, embeddings, mask=None):
+            return super().forward(dict(list(embeddings.items())[:2]))
+
+    class Nameless(right):
+        def hyperparameters(self):
+            return {}
+
+    yield from {
+        "no weight": Unweighted,
+        "one side": OneSided,
+        "one pair": FirstPair,
+        "no names": Nameless,
+    }.items()
+
+
+def distributions():
+    p, q = OFFICIAL["three_rules"]()
+    pairs = {
+        "the first twice": (p, p),
+        "the second twice": (q, q),
+        "the second reversed": (p, q[::-1]),
+        "the second sorted": (p, sorted(q, reverse=True)),
+        "not normalized": ([2 * x for x in p], q),
+        "uniform": ([0.2] * 5, q),
+        "certain": (p, [1.0, 0.0, 0.0, 0.0, 0.0]),
+        "one shorter": (p, [*q[:3], q[3] + q[4]]),
+        "logarithms": ([math.log(x + 1e-9) for x in p], q),
+    }
+    yield from ((name, lambda pair=pair: pair) for name, pair in pairs.items())
+
+
+def children():
+    right = OFFICIAL["unused_children"]
+
+    def everything(network):
+        return {name for name, _ in network.named_children()}
+
+    yield "those that run", lambda network, x: everything(network) - right(network, x)
+    yield "all", lambda network, x: everything(network)
+    yield "none", lambda network, x: set()
+    yield "a list", lambda network, x: sorted(right(network, x))
+    yield "the first alone", lambda network, x: set(sorted(right(network, x))[:1])
+    yield (
+        "without parameters",
+        lambda network, x: {name for name, child in network.named_children() if not list(child.parameters())},
+    )
+    yield "left in evaluation mode", lambda network, x: right(network.eval(), x)
+    yield "left with gradients", lambda network, x: (network(x).sum().backward(), right(network, x))[1]
+
+
+def statuses():
+    right = OFFICIAL["judge"]
+    words = ("replicated", "replicated in direction", "not replicated")
+    for word in words:
+        yield f"always {word}", lambda paper, low, high, word=word: word
+        others = [other for other in words if other != word]
+        for other in others:
+            yield (
+                f"{other} for {word}",
+                lambda *case, word=word, other=other: other if right(*case) == word else right(*case),
+            )
+    yield "ends swapped", lambda paper, low, high: right(paper, high, low)
+    yield "the lower end alone", lambda paper, low, high: right(paper, low, 99.0)
+    yield "the upper end alone", lambda paper, low, high: right(paper, 0.001, high)
+    yield "zero left out of account", lambda paper, low, high: words[0 if low <= paper <= high else 2]
+
+
+def pairings():
+    right = OFFICIAL["paired_clips"]
+    yield (
+        "in the order of the sounds",
+        lambda v, s, b: sorted(right(v, s, b), key=lambda pair: s.index(pair[1])),
+    )
+    yield "sound first", lambda v, s, b: [pair[::-1] for pair in right(v, s, b)]
+    yield "videos alone", lambda v, s, b: [video for video, _ in right(v, s, b)]
+    yield "by position", lambda v, s, b: [pair for pair in zip(v, s, strict=False) if pair[0] not in b]
+    yield (
+        "stripped of letters",
+        lambda v, s, b: [
+            (video, sound) for video in v for sound in s if sound.rstrip(".wav") == video and video not in b
+        ],
+    )
+    yield (
+        "by their beginning",
+        lambda v, s, b: [
+            (video, next(sound for sound in s if sound.startswith(video)))
+            for video in v
+            if any(sound.startswith(video) for sound in s) and video not in b
+        ],
+    )
+
+
+def shares():
+    right = OFFICIAL["subset_shares"]
+    yield (
+        "not normalized",
+        lambda keep: {s: x * (1 - math.prod(1 - p for p in keep.values())) for s, x in right(keep).items()},
+    )
+    yield "percent", lambda keep: {s: 100 * x for s, x in right(keep).items()}
+    yield "equal", lambda keep: dict.fromkeys(right(keep), 1 / len(right(keep)))
+    yield "rare ones left out", lambda keep: {s: x for s, x in right(keep).items() if x > 0.2}
+    yield "keys joined", lambda keep: {"+".join(sorted(s)): x for s, x in right(keep).items()}
+    yield "with the empty one", lambda keep: right(keep) | {frozenset(): 0.0}
+
+
+def parts_of_drift():
+    right = OFFICIAL["drift_parts"]
+    yield "swapped", lambda a, b: right(a, b)[::-1]
+    for name, change in RESULTS.items():
+        yield f"gap part {name}", lambda a, b, change=change: (change(right(a, b)[0]), right(a, b)[1])
+        yield f"sample part {name}", lambda a, b, change=change: (right(a, b)[0], change(right(a, b)[1]))
+
+
+def repeated(check):
+    """Answers that know the first result and repeat it."""
+    right = OFFICIAL[check]
+    known = []
+
+    def answer(*given, **named):
+        known.append(right(*given, **named))
+        return known[0]
+
+    yield "the first result repeated", answer
+
+
+WRONG = {
+    "four_corners": corners,
+    "fool": tricks,
+    "patients": diagnoses,
+    "spread_and_agreed": lambda: settings("spread_and_agreed"),
+    "collapse_with_dispersion": lambda: settings("collapse_with_dispersion"),
+    "gradient_in_parts": gradients_in_parts,
+    "same_length": lengths,
+    "three_rules": distributions,
+    "unused_children": children,
+    "judge": statuses,
+    "paired_clips": pairings,
+    "subset_shares": shares,
+    "drift_parts": parts_of_drift,
+}
+DIAGNOSTICS = ["mean_cosine", "effective_rank", "drift_parts", "radius_for"]
+# Changes that leave an answer right, with the reason.
+STILL_RIGHT = {
+    **{(c, f"argument {n} detached"): "a diagnostic needs no gradient" for c in DIAGNOSTICS for n in (0, 1)},
+    ("best_rank", "argument 0 doubled"): "ranks see the order alone",
+    ("best_rank", "argument 0 unit"): "ranks see the order alone",
+    ("dgl_loss", "result plus one"): "only gradients are asked for",
+    ("dgl_loss", "argument 2 shifted"): "one number for all logits of a sample cancels in the softmax",
+    ("dgl_loss", "argument 3 shifted"): "one number for all logits of a sample cancels in the softmax",
+    ("seeds_for", "result plus one"): "Student's t takes one or two seeds more",
+    **{("seeds_for", f"argument {n} other sign"): "all three are squared" for n in range(3)},
+    ("squared_band", "argument 2 other sign"): "the radius is squared",
+}
+
+
+def wrong_answers(check):
+    """{what was done to it: a wrong answer to an exercise}."""
+    right, wrong = OFFICIAL[check], {}
+    if check in NUMBERS:
+        wrong |= {name: change(right) for name, change in RESULTS.items()}
+    if check in RETURN_A_NUMBER + RETURN_A_LOSS:
+        results = OF_A_LOSS if check in RETURN_A_LOSS else RESULTS
+        wrong |= {f"result {name}": after(right, change) for name, change in results.items()}
+        wrong |= dict(repeated(check))
+    for place, kind in enumerate(ARGUMENTS.get(check, [])):
+        wrong |= {
+            f"argument {place} {name}": changed_argument(right, place, name) for name in GIVEN.get(kind, ())
+        }
+    wrong |= dict(WRONG.get(check, dict)())
+    return {name: answer for name, answer in wrong.items() if (check, name) not in STILL_RIGHT}
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True")
+@pytest.mark.parametrize("check", CHECKS)
+def test_no_wrong_answer_is_right(check, capsys):
+    wrong = wrong_answers(check)
+    assert len(wrong) >= 5
+    assert [name for name, answer in wrong.items() if judged(check, answer, capsys)[0]] == []
