@@ -181,15 +181,8 @@ def course_parts() -> dict[str, Path]:
     parts = {"geomreg_course": package, "geomreg_mini": root / "geomreg_mini"}
     parts |= {"data_scripts": root / "data_scripts"}
     parts |= {name: notebooks.parent / name for name in ("experiments", "results")}
-    parts |= {f"notebooks/{name}": notebooks / name for name in ("checks.py", "checks", "lab", "figures")}
+    parts |= {f"notebooks/{name}": notebooks / name for name in ("checks", "lab", "figures")}
     return {name: path for name, path in parts.items() if path.exists()}
-
-
-def check_files(parts: dict[str, Path]) -> list[Path]:
-    """Return the source files of the course's checks."""
-    if "notebooks/checks.py" in parts:
-        return [parts["notebooks/checks.py"]]
-    return sorted(parts["notebooks/checks"].rglob("*.py"))
 
 
 class Grader:
@@ -208,7 +201,9 @@ class Grader:
         self.asked: dict[str, list[Exercise]] = {}
         for path in select([]):
             self.asked[path.stem] = exercises(nbformat.read(path, as_version=4))
-        texts = [path.read_text(encoding="utf-8") for path in check_files(self.parts)]
+        texts = [
+            path.read_text(encoding="utf-8") for path in sorted(self.parts["notebooks/checks"].rglob("*.py"))
+        ]
         calls = {stem: [(e.check, e.arguments) for e in asked] for stem, asked in self.asked.items()}
         self.job = json.dumps(calls)
         self.words = frozenset(re.findall(r"\w+", " ".join([*texts, self.job, *dir(builtins), SAID])))

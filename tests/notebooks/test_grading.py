@@ -292,7 +292,7 @@ def test_a_second_call_grades_what_changed_and_nothing_else(course_folder, monke
     assert again() == [] and out.read_bytes() == before
     nbformat.write(notebook(RIGHT.replace("2 * x", "x")), folder / "bob_01_tiny.ipynb")
     assert again() == ["bob_01_tiny"]
-    checks = course_folder / "course" / "notebooks" / "checks.py"
+    checks = course_folder / "course" / "notebooks" / "checks" / "__init__.py"
     checks.write_text(checks.read_text().replace("twice", "twofold"))
     assert again() == ["ann_01_tiny", "bob_01_tiny"] and "twofold" in out.read_text()
 

@@ -154,7 +154,7 @@ def attacked(tmp_path_factory) -> dict[str, grading.Row]:
         "victim": str(victim),
         "folder": str(handed_in),
         "course": str(sandbox.INSIDE / "geomreg_mini" / "regularizer.py"),
-        "checks": str(sandbox.INSIDE / "notebooks" / "checks.py"),
+        "checks": str(sandbox.INSIDE / "notebooks" / "checks" / "__init__.py"),
         "data": str(data),
         "solutions": str(folder / "01_tiny.ipynb"),
         "private": str(root / "private"),
@@ -165,7 +165,7 @@ def attacked(tmp_path_factory) -> dict[str, grading.Row]:
         cells.append(TRIED.format(attack=attack.replace("\n", "\n    "), number=number))
         exercises += [new_markdown_cell(f"## Exercise {number} · An attack"), CALL.format(number=number)]
         checks += STOPPED.format(number=number)
-    (folder / "checks.py").write_text(checks)
+    (folder / "checks" / "__init__.py").write_text(checks)
     nbformat.write(notebook(*exercises), folder / "01_tiny.ipynb")
     path = handed_in / "01_tiny.ipynb"
     with pytest.MonkeyPatch.context() as patch, servers(root) as places:
