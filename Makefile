@@ -48,18 +48,19 @@ notebooks: $(COURSE) $(NBVAL) $(STUDENT)
 test-all: test
 	$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist loadfile --junitxml build/exhaustive.xml
 
+# Jupyter refuses to serve as root, as in a container, unless told to.
 lab: $(INSTALLED)
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/python -m jupyterlab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 site: $(INSTALLED)
-	$(BIN)/geomreg-course site --out build/site
+	$(BIN)/python -m geomreg_course site --out build/site
 
 report: $(INSTALLED)
-	$(BIN)/geomreg-course report --out build/report
+	$(BIN)/python -m geomreg_course report --out build/report
 
 app: $(INSTALLED)
 	cd notebooks && ../$(BIN)/python -m lab ../build/app/tuning_lab.ipynb
-	$(BIN)/voila build/app/tuning_lab.ipynb
+	$(BIN)/python -m voila build/app/tuning_lab.ipynb
 
 # Into build/bench/: speed.json and speed.png. Peers are compared where they are installed:
 #   .venv/bin/pip install lightly pytorch-metric-learning
@@ -82,6 +83,11 @@ clean:
 distclean: clean
 	rm -rf $(VENV) *.egg-info
 
+# An environment knows the folder that it was made in: if the checkout was moved, its commands are gone.
+ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
+.PHONY: $(INSTALLED)
+endif
+
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 		echo "geomreg-mini needs Python 3.10 or newer, and '$(PYTHON)' is not: name one, for example" \
@@ -89,15 +95,15 @@ $(INSTALLED): pyproject.toml
 	@echo "Setting up $(VENV), which takes a few minutes the first time ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile -e ".[benchmarks,scale,dev]"
-	@touch $@
+	@echo '$(CURDIR)' > $@
 
 $(COURSE): $(INSTALLED) $(SOURCES)
-	$(BIN)/geomreg-course run --mode quick --out build/course --jobs 2
+	$(BIN)/python -m geomreg_course run --mode quick --out build/course --jobs 2
 	@touch $@
 
 $(STUDENT): $(INSTALLED) $(SOURCES)
-	$(BIN)/geomreg-course student --out build/student
-	$(BIN)/geomreg-course run --notebooks build/student/notebooks --out build/student-course --jobs 2
+	$(BIN)/python -m geomreg_course student --out build/student
+	$(BIN)/python -m geomreg_course run --notebooks build/student/notebooks --out build/student-course --jobs 2
 	@touch $@
 
 $(NBVAL): $(INSTALLED) $(SOURCES)

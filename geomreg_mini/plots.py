@@ -11,6 +11,7 @@ import io
 import sys
 from itertools import pairwise
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -43,7 +44,13 @@ def modality_style(names) -> dict[str, dict]:
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults for the course: readable on the web, light grid, the palette above."""
+    """Set the course's look: readable on the web, light grid, the palette above.
+
+    Starts from matplotlib's own defaults and, outside a window system, from a backend that needs none. So a
+    reader's matplotlibrc, which may ask for LaTeX or a missing font, and MPLBACKEND change no figure.
+    """
+    matplotlib.rcdefaults()
+    plt.switch_backend("module://matplotlib_inline.backend_inline" if _in_notebook() else "agg")
     plt.rcParams.update(
         {
             "figure.figsize": (6.4, 3.8),
@@ -70,6 +77,10 @@ def use_style() -> None:
     )
 
 
+def _in_notebook() -> bool:
+    return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
+
+
 def show(fig, alt: str) -> None:
     """Display ``fig`` as a PNG whose output metadata carries ``alt``, print ``alt`` below it, close it.
 
@@ -79,8 +90,7 @@ def show(fig, alt: str) -> None:
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(f"alt is {alt!r}: describe in one sentence what the figure shows.")
     alt = " ".join(alt.split())
-    notebook = "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
-    if notebook:
+    if _in_notebook():
         from IPython.display import Markdown, display
 
         picture = io.BytesIO()

@@ -1,15 +1,21 @@
-"""The command `geomreg-course`: what is done with the notebooks as a whole, each task in a file of its own.
+"""The command `geomreg-course`: tasks that concern all notebooks, one file per task.
 
 `books` finds and describes them, `running` executes them, `storing` keeps their outputs, `student` makes the
-edition without solutions, `badges` points a fork's notebooks at itself, `grading` checks what is handed in,
-and `pages` makes static HTML.
+edition without solutions, `badges` points a fork's notebooks at itself, `grading` checks handed-in work,
+`pages` makes static HTML, and `printing` makes the report.
 """
 
 from __future__ import annotations
 
+import sys
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Carry out one command (see `geomreg-course --help`) and return its exit status."""
-    from .command import main  # late: papermill and nbconvert take a second to import
+    """Carry out one command (see `geomreg-course --help`) and return its exit status, 130 after Ctrl-C."""
+    try:
+        from .command import main  # late: papermill and nbconvert take a second to import
 
-    return main(argv)
+        return main(argv)
+    except KeyboardInterrupt:
+        print("geomreg-course: interrupted", file=sys.stderr)
+        return 130

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 
-from .books import CourseError, fingerprint, save
+from .books import CourseError, fingerprint, read, save
 
 PLACE = re.compile(r"<!-- badge -->|\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 COLAB = "https://colab.research.google.com"
@@ -16,8 +16,8 @@ COLAB = "https://colab.research.google.com"
 def stamp(notebook: nbformat.NotebookNode, name: str, repository: str, ref: str) -> None:
     """Set the badge of the first prose cell, and `REPOSITORY` and `REF` of the first code cell, in place.
 
-    Outputs stay: where the course is installed, none of these lines changes anything. CourseError names a
-    notebook in which a line to be stamped is missing.
+    Outputs stay: if the course is installed, none of these lines changes anything. Raises CourseError, naming
+    the notebook, if a line to be stamped is missing.
     """
     was_run = notebook.metadata.get("course", {}).get("ran") == fingerprint(notebook)
     link = f"{COLAB}/github/{repository}/blob/{ref}/notebooks/{name}"
@@ -40,12 +40,12 @@ def stamp(notebook: nbformat.NotebookNode, name: str, repository: str, ref: str)
 
 
 def stamp_all(sources: list[Path], repository: str, ref: str) -> None:
-    """Stamp these notebooks, or none of them where one cannot be stamped."""
+    """Stamp these notebooks, or none of them if one cannot be stamped; raise CourseError then."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise CourseError(f"--repo {repository!r} is not OWNER/NAME, the two parts of a GitHub address")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", ref):
         raise CourseError(f"--ref {ref!r} is not the name of a branch or tag")
-    notebooks = {path: nbformat.read(path, as_version=4) for path in sources}
+    notebooks = {path: read(path) for path in sources}
     for path, notebook in notebooks.items():
         stamp(notebook, path.name, repository, ref)
     for path, notebook in notebooks.items():

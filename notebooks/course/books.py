@@ -6,6 +6,7 @@ import ast
 import hashlib
 import re
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from geomreg_mini.records import write_atomically
 
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
 
 class CourseError(Exception):
-    """Something the user can put right; its text is one sentence that says how."""
+    """An error that the user can put right; its text is one sentence that says how."""
 
 
 def notebooks_folder() -> Path:
-    """The folder that this package lies in (a checkout), else `notebooks` in the current folder."""
+    """Return the folder that this package lies in (a checkout), else `notebooks` in the current folder."""
     candidates = [Path(__file__).resolve().parents[1], Path.cwd() / "notebooks"]
     for folder in candidates:
         if any(folder.glob("*.ipynb")):
@@ -30,11 +33,9 @@ def notebooks_folder() -> Path:
 
 
 def select(numbers: list[str], folder: Path | None = None) -> list[Path]:
-    """Paths of the notebooks with these numbers (`5` and `05` are the same), or of all of them for `[]`.
+    """Return the paths of the notebooks with these numbers (`5` and `05` are the same); for `[]`, all.
 
-    Those of the course, or those in `folder`.
-
-    Raises CourseError naming a number that does not exist and those that do.
+    Searches `folder`, by default that of the course. Raises CourseError for an unknown number.
     """
     folder = folder.resolve() if folder else notebooks_folder()
     known = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
@@ -48,12 +49,29 @@ def select(numbers: list[str], folder: Path | None = None) -> list[Path]:
     return list(known.values()) if not numbers else [known[n] for n in sorted({n.zfill(2) for n in numbers})]
 
 
-def parameters_of(notebook: nbformat.NotebookNode, name: str) -> dict[str, object]:
-    """The literals assigned in the one cell tagged `parameters`.
+def read(path: Path) -> nbformat.NotebookNode:
+    """Return a notebook in the current format; raise CourseError if it is missing or damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about cells without an id, which nbformat then adds
+            notebook = nbformat.convert(nbformat.reader.reads(path.read_text(encoding="utf-8")), 4)
+            nbformat.validate(notebook)
+    except Exception as error:
+        cause = " ".join(str(error).split())
+        cause = cause if len(cause) <= 100 else f"{cause[:99]}…"
+        raise CourseError(
+            f"{path.name} is not a readable notebook ({type(error).__name__}: {cause}): restore it, for "
+            f"example with git checkout -- {path}"
+        ) from error
+    return notebook
 
-    Without that tag papermill would inject MODE at the top, where the notebook then overwrites it: the run
-    would be green and in the wrong mode. So CourseError is raised, naming the notebook, unless there is
-    exactly one such cell and it assigns MODE and SEED.
+
+def parameters_of(notebook: nbformat.NotebookNode, name: str) -> dict[str, object]:
+    """Return the literals assigned in the one cell tagged `parameters`.
+
+    Without that tag papermill would inject MODE at the top, and the notebook would then overwrite it: the run
+    would be green and in the wrong mode. Raises CourseError, naming the notebook, unless there is exactly one
+    such cell and it assigns MODE and SEED.
     """
     cells = [
         c for c in notebook.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])
@@ -75,21 +93,22 @@ def parameters_of(notebook: nbformat.NotebookNode, name: str) -> dict[str, objec
     return values
 
 
+def title_of(notebook: nbformat.NotebookNode) -> str:
+    """Return the first heading of a notebook, without its number."""
+    prose = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    headings = (re.search(r"^# +(?:\d\d\W+)?(.+)$", source, re.MULTILINE) for source in prose)
+    return next((heading.group(1).strip() for heading in headings if heading), "Untitled")
+
+
 def describe(path: Path) -> tuple[str, str, str, str]:
-    """(number, title, data, minutes) of a notebook, from its first heading and its metadata `course`."""
-    notebook = nbformat.read(path, as_version=4)
-    headings = (
-        re.search(r"^# +(?:\d\d\W+)?(.+)$", c.source, re.MULTILINE)
-        for c in notebook.cells
-        if c.cell_type == "markdown"
-    )
-    title = next((h.group(1).strip() for h in headings if h), path.stem[3:].replace("_", " "))
+    """Return (number, title, data, minutes) of a notebook, from its heading and its metadata `course`."""
+    notebook = read(path)
     course = notebook.metadata.get("course", {})
-    return path.name[:2], title, str(course.get("data", "-")), str(course.get("minutes", "-"))
+    return path.name[:2], title_of(notebook), str(course.get("data", "-")), str(course.get("minutes", "-"))
 
 
 def writable(folder: Path) -> Path:
-    """`folder`, made if need be; CourseError where nothing can be written to it."""
+    """Return the absolute path of `folder`, made if needed; raise CourseError if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -101,16 +120,17 @@ def writable(folder: Path) -> Path:
 
 
 def save(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write a notebook in one step: a run that is killed leaves the old file, never half of a new one."""
+    """Write a notebook in one step: a killed run leaves the old file, never half of a new one."""
     write_atomically(path, f"{nbformat.writes(notebook).rstrip()}\n".encode())
 
 
 def has_tag(cell: nbformat.NotebookNode, tag: str) -> bool:
+    """Return whether a cell has a tag."""
     return tag in cell.metadata.get("tags", [])
 
 
 def fingerprint(notebook: nbformat.NotebookNode) -> str:
-    """Changes with the code and nothing else; `refresh` notes it, so that an edit without a run is found."""
+    """Return a digest of the code alone; `refresh` stores it, so that an edit without a run is found."""
     code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
@@ -120,7 +140,7 @@ def fingerprint(notebook: nbformat.NotebookNode) -> str:
 
 @dataclass(frozen=True)
 class Exercise:
-    """`checks.<check>(<arguments>)` under the heading `title`; an open exercise has neither, just a title."""
+    """`checks.<check>(<arguments>)` under the heading `title`; an open exercise has a title alone."""
 
     title: str
     check: str = ""
@@ -128,12 +148,12 @@ class Exercise:
 
 
 def as_python(source: str) -> str:
-    """The plain Python of a code cell, magics and shell commands turned into calls."""
+    """Return the plain Python of a code cell, with magics and shell commands turned into calls."""
     return TransformerManager().transform_cell(source)
 
 
 def check_calls(source: str) -> list[tuple[str, str]]:
-    """(name, arguments) of each `checks.name(arguments)` in a cell; predictions are no exercise."""
+    """Return (name, arguments) of each `checks.name(arguments)` in a cell, predictions excepted."""
     try:
         tree = ast.parse(as_python(source))
     except SyntaxError:
@@ -150,7 +170,7 @@ def check_calls(source: str) -> list[tuple[str, str]]:
 
 
 def exercises(notebook: nbformat.NotebookNode) -> list[Exercise]:
-    """The exercises in their order: what stands under a heading that begins with "Exercise"."""
+    """Return the exercises in their order: the cells under a heading that begins with "Exercise"."""
     found: dict[str, list[tuple[str, str]]] = {}
     title = None
     for cell in notebook.cells:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -12,13 +14,13 @@ from .books import CourseError, describe, select, writable
 from .grading import grade
 from .pages import write_site
 from .printing import write_report
-from .running import CELL_TIMEOUT, Outcome, Runner, run_all, write_summary
+from .running import CELL_TIMEOUT, Outcome, Runner, run_course
 from .storing import refresh
 from .student import write_student_edition
 
 
 def table(columns: list[str], rows: list[tuple]) -> str:
-    """Plain aligned text."""
+    """Return rows as plain aligned text."""
     cells = [columns, *[[str(value) for value in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     return "\n".join(
@@ -39,15 +41,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(name: str, what: str, out: str = "") -> argparse.ArgumentParser:
+    def command(
+        name: str, carry_out: Callable[[argparse.Namespace], int], what: str, out: str = ""
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=what)
+        added.set_defaults(carry_out=carry_out)
         if out:
             added.add_argument("--out", type=Path, default=Path(out), help=f"default: {out}")
         return added
 
-    listing = command("list", "number, title, data and minutes of each notebook")
+    listing = command("list", _list, "number, title, data and minutes of each notebook")
     run = command(
-        "run", "execute notebooks and write them, as .ipynb and .html, into a folder", "build/course"
+        "run",
+        _run,
+        "execute notebooks and write them, as .ipynb and .html, into a folder; a stopped run continues",
+        "build/course",
     )
     run.add_argument(
         "--mode", choices=["quick", "full"], default="quick", help="full: the real protocol, for hours"
@@ -55,22 +63,27 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--timeout", type=_positive, help="seconds a single cell may take (default: 600 in quick mode)"
     )
-    store = command("refresh", "execute in quick mode and store the outputs in the notebooks")
+    store = command("refresh", _refresh, "execute in quick mode and store the outputs in the notebooks")
     student = command(
-        "student", "write the edition without solutions, complete and installable", "build/student"
+        "student", _student, "write the edition without solutions, complete and installable", "build/student"
     )
-    badges = command("badges", "stamp Colab badge and git address of a fork into its notebooks")
+    badges = command("badges", _badges, "stamp Colab badge and git address of a fork into its notebooks")
     badges.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the fork on GitHub")
     badges.add_argument("--ref", default="main", help="its branch or tag (default: main)")
     grade = command(
-        "grade", "check a folder of handed-in notebooks, each in a process of its own", "grades.csv"
+        "grade",
+        _grade,
+        "check a folder of handed-in notebooks, each in a separate process",
+        "grades.csv",
     )
     grade.add_argument(
         "folder", type=Path, metavar="DIR", help="notebooks, in subfolders (of students) or not"
     )
     grade.add_argument("--timeout", type=_positive, default=600, help="seconds for a notebook (default: 600)")
-    pages = command("site", "write the notebooks and their stored outputs as static HTML", "build/site")
-    command("report", "execute the replication report and write it as HTML and PDF", "build/report")
+    pages = command(
+        "site", _site, "write the notebooks and their stored outputs as static HTML", "build/site"
+    )
+    command("report", _report, "execute the replication report and write it as HTML and PDF", "build/report")
     for takes_numbers in (run, store):
         takes_numbers.add_argument(
             "numbers", nargs="*", metavar="NN", help="numbers of notebooks (default: all)"
@@ -83,67 +96,72 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status 0: done; 1: a notebook failed or was refused; 2: the command cannot be carried out."""
+    """Return 0 if all is done, 1 if a notebook failed or was refused, 2 if the command cannot be carried out.
+
+    141 if the reader of the output, for example `head`, has closed it.
+    """
     options = _parser().parse_args(argv)
     try:
-        return globals()[f"_{options.command}"](options)
-    except CourseError as error:
+        status = options.carry_out(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The interpreter flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (CourseError, OSError) as error:
         print(f"geomreg-course: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("geomreg-course: interrupted", file=sys.stderr)
-        return 130
 
 
-def _list(options) -> int:
+def _list(options: argparse.Namespace) -> int:
     rows = [describe(path) for path in select([], options.notebooks)]
     print(table(["", "title", "data", "minutes"], rows))
     return 0
 
 
-def _run(options) -> int:
+def _run(options: argparse.Namespace) -> int:
     sources = select(options.numbers, options.notebooks)
     out = writable(options.out)
     runner = Runner(out, {"MODE": options.mode}, options.timeout or CELL_TIMEOUT[options.mode])
-    outcomes = run_all(sources, runner, options.jobs)
-    write_summary(outcomes, out)
+    outcomes = run_course(sources, runner, options.jobs)
     columns = [field.name.replace("_", " ") for field in fields(Outcome)]
     print("\n" + table(columns, [tuple(asdict(outcome).values()) for outcome in outcomes]))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
-def _refresh(options) -> int:
+def _refresh(options: argparse.Namespace) -> int:
     return refresh(select(options.numbers, options.notebooks), options.jobs)
 
 
-def _student(options) -> int:
+def _student(options: argparse.Namespace) -> int:
     out = writable(options.out)
     count = write_student_edition(select([], options.notebooks), out)
     print(f"{count} notebooks without solutions are in {out / 'notebooks'}")
     return 0
 
 
-def _badges(options) -> int:
+def _badges(options: argparse.Namespace) -> int:
     sources = select([], options.notebooks)
     stamp_all(sources, options.repo, options.ref)
     print(f"{len(sources)} notebooks point at https://github.com/{options.repo}, {options.ref}")
     return 0
 
 
-def _grade(options) -> int:
+def _grade(options: argparse.Namespace) -> int:
     writable(options.out.parent)
     rows = grade(options.folder, options.timeout, options.jobs, options.out)
     print(f"{len(rows)} rows are in {options.out}")
     return 0
 
 
-def _site(options) -> int:
+def _site(options: argparse.Namespace) -> int:
     out = writable(options.out)
     write_site(select([], options.notebooks), out)
     print(f"open {out / 'index.html'}")
     return 0
 
 
-def _report(options) -> int:
+def _report(options: argparse.Namespace) -> int:
     print(write_report(writable(options.out)))
     return 0

@@ -1,7 +1,7 @@
-"""Notebooks as HTML: one self-contained page of an executed notebook, and the site of the whole course.
+"""Notebooks as HTML: the page of one executed notebook, and the site of the whole course.
 
-The site needs no kernel, no script and no other server. Formulas become MathML when it is built, so that a
-browser lays them out by itself; figures lie in the page, with their alt text; solutions are folded.
+A page needs no kernel, no script and no other server. Formulas become MathML when it is built, so that a
+browser lays them out by itself. Figures lie in the page, with their alt text; solutions are folded.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from pathlib import Path
 
 import nbformat
 from jinja2 import pass_context
+from jinja2.runtime import Context
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from .books import CourseError, describe, has_tag
+from geomreg_mini.records import write_atomically
+
+from .books import WIDGET_VIEW, CourseError, describe, has_tag, read, title_of
 
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
 
@@ -62,10 +65,12 @@ PAGE = """<!doctype html>
 """
 
 
-def with_alt(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A copy whose figures are `img` elements with their alt text, which nbconvert would drop."""
+def without_scripts(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a copy with figures as `img` with alt text, which nbconvert drops, and a note per widget."""
     notebook = nbformat.from_dict(notebook)
     for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
+        if WIDGET_VIEW in output.get("data", {}):
+            output.data = {"text/markdown": "*Controls: open the notebook in Jupyter to use them.*"}
         alt = output.get("metadata", {}).get("image/png", {}).get("alt")
         if alt and "image/png" in output.get("data", {}):
             png = base64.b64encode(base64.b64decode(output.data.pop("image/png"))).decode()
@@ -73,20 +78,12 @@ def with_alt(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def to_html(notebook: nbformat.NotebookNode) -> str:
-    """One page in the look of JupyterLab, of a notebook that was just run; widgets keep their state."""
-    return HTMLExporter(template_name="lab").from_notebook_node(with_alt(notebook))[0]
-
-
-# ------------------------------------------------------------ the site
-
-
 def mathml(formula: str, display: str) -> str:
-    """A LaTeX formula as MathML; CourseError where it cannot be translated."""
+    """Return a LaTeX formula as MathML; raise CourseError if it cannot be translated."""
     try:
         from latex2mathml.converter import convert
     except ImportError:
-        raise CourseError("the site needs latex2mathml: pip install latex2mathml, or the extra dev") from None
+        raise CourseError("formulas need latex2mathml: pip install latex2mathml") from None
     try:
         markup = convert(formula, display=display)
     except Exception as error:
@@ -110,17 +107,18 @@ class _Renderer(IPythonRenderer):
 
 class _Exporter(HTMLExporter):
     @pass_context
-    def markdown2html(self, context, source):
+    def markdown2html(self, context: Context, source: str) -> str:
         attachments = context.get("cell", {}).get("attachments", {})
         return MarkdownWithMath(_Renderer(escape=False, attachments=attachments)).render(source)
 
 
 def body(notebook: nbformat.NotebookNode, code: bool = True) -> str:
-    """The content of a page: prose with links to pages, code, stored outputs; set-up and solutions folded.
+    """Return the content of a page: prose, code and stored outputs, with set-up and solutions folded.
 
-    Without ``code`` outputs stand alone.
+    Links to notebooks lead to their pages. Without ``code``, outputs stand alone. Raises CourseError for a
+    formula that cannot be translated.
     """
-    notebook = with_alt(notebook)
+    notebook = without_scripts(notebook)
     setup = next((cell for cell in notebook.cells if code and cell.cell_type == "code"), None)
     cells = []
     for cell in notebook.cells:
@@ -146,7 +144,7 @@ def body(notebook: nbformat.NotebookNode, code: bool = True) -> str:
 
 
 def styles() -> str:
-    """The style sheet, with a color scheme for code in light and in dark."""
+    """Return the style sheet, with a color scheme for code in light and in dark."""
     from pygments.formatters import HtmlFormatter
 
     code = {
@@ -156,8 +154,15 @@ def styles() -> str:
     return STYLE + code["light"] + f"\n@media (prefers-color-scheme: dark) {{\n{code['dark']}\n}}\n"
 
 
+def to_html(notebook: nbformat.NotebookNode) -> str:
+    """Return the page of one notebook, without links to others than its own."""
+    return PAGE.format(
+        title=html.escape(title_of(notebook)), style=styles(), navigation="", content=body(notebook)
+    )
+
+
 def write_site(sources: list[Path], out: Path) -> None:
-    """Write `index.html` and a page for each notebook, from the outputs stored in it; nothing is executed."""
+    """Write `index.html` and a page per notebook, from the outputs stored in it; nothing is executed."""
     rows = [describe(path) for path in sources]
     names = [f"{path.stem}.html" for path in sources]
     style = styles()
@@ -170,11 +175,11 @@ def write_site(sources: list[Path], out: Path) -> None:
 
     def save(name: str, title: str, navigation: str, content: str) -> None:
         page = PAGE.format(title=html.escape(title), style=style, navigation=navigation, content=content)
-        (out / name).write_text(page, encoding="utf-8")
+        write_atomically(out / name, page.encode())
 
     for position, (path, (number, title, *_)) in enumerate(zip(sources, rows, strict=True)):
         try:
-            content = body(nbformat.read(path, as_version=4))
+            content = body(read(path))
         except CourseError as error:
             raise CourseError(f"{path.name}: {error}") from None
         links = [

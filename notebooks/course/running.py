@@ -1,36 +1,56 @@
 """Execute notebooks headless.
 
-Papermill does the executing. What is added here is what it leaves open: every notebook runs in the Python
-that runs this command, two run side by side, a failing one is named by cell and error while the others go on,
-and a widget callback that failed counts as a failure too (ipywidgets catches such an exception, so that
-papermill reports success).
+Papermill does the executing. This module adds what it leaves open. Every notebook runs in the Python of this
+command, and a failing one is named by cell and error while the others continue. A widget callback that failed
+counts as a failure too: ipywidgets catches such an exception, so papermill reports success. No run waits for
+a reply that never comes, and a stopped run continues.
 """
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import hashlib
+import io
+import json
+import logging
 import os
 import re
 import signal
+import threading
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from queue import Empty
 
 import nbformat
 import papermill
 from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_async, run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.iorw import LocalHandler, papermill_io
 from tqdm import tqdm
 
-from .books import CourseError, parameters_of
+from geomreg_mini.records import write_atomically
+
+from .books import WIDGET_VIEW, CourseError, parameters_of, read
 from .pages import to_html
 
 CELL_TIMEOUT = {"quick": 600, "full": 7 * 24 * 3600}  # seconds; quick: no cell takes a tenth of this
+PATIENCE = 60.0  # seconds without a sign of life, or of idleness before a reply, until a kernel is given up
+UNFINISHED = "not finished"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+READ_BY_NOTEBOOKS = ("geomreg_mini", "data_scripts", "experiments", "notebooks", "results")  # in a checkout
+LOG = logging.getLogger("geomreg_course")
+LOG.addHandler(logging.NullHandler())  # nbclient logs what the summary says
 
 
 @dataclass(frozen=True)
@@ -38,11 +58,23 @@ class Outcome:
     """One row of the summary: wall time in seconds; `failed_cell` counts the notebook's code cells from 1."""
 
     notebook: str
-    status: str  # "ok" or "failed"
-    seconds: float
-    cells: int  # code cells that ran
+    status: str  # "ok", "failed" or UNFINISHED
+    seconds: float = 0.0
+    cells: int = 0  # code cells that ran
     failed_cell: str = ""
     error: str = ""
+    note: str = ""  # what else happened, for example a second run
+
+
+class LostReply(Exception):
+    """The kernel no longer answers; the text says how that was noticed."""
+
+
+class EndedItself(Exception):
+    """A cell called exit() or sys.exit(), so the cells below it did not run."""
+
+    def __str__(self) -> str:
+        return "stopped before its last cell by exit() or sys.exit(): remove that call"
 
 
 class _ThisPython(KernelSpecManager):
@@ -55,8 +87,110 @@ class _ThisPython(KernelSpecManager):
             display_name=spec["display_name"],
             language=spec["language"],
             metadata=spec.get("metadata", {}),
-            env={"OMP_NUM_THREADS": "1"},  # results that do not depend on the number of cores
+            # One thread: results that do not depend on the number of cores.
+            env={"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
         )
+
+
+class _Client(PapermillNotebookClient):
+    """Papermill's client, which also notices a lost reply and a kernel that no longer answers.
+
+    A cell may take a week, so elapsed time proves nothing. The kernel answers requests in their order: an
+    answer over a second connection proves that it finished the cell. Its heartbeat is a thread that no cell
+    can block: if it stops, the whole process stopped.
+    """
+
+    async def async_start_new_kernel_client(self) -> object:
+        try:
+            return await super().async_start_new_kernel_client()
+        except RuntimeError as error:
+            raise LostReply(f"the kernel did not start ({error})") from error
+
+    async def async_execute_cell(self, *arguments: object, **options: object) -> object:
+        return await self._answered(super().async_execute_cell(*arguments, **options))
+
+    async def async_wait_for_reply(self, *arguments: object, **options: object) -> object:
+        return await self._answered(super().async_wait_for_reply(*arguments, **options))
+
+    start_new_kernel_client = run_sync(async_start_new_kernel_client)
+    execute_cell = run_sync(async_execute_cell)
+    wait_for_reply = run_sync(async_wait_for_reply)
+
+    async def _answered(self, reply: Awaitable[object]) -> object:
+        """Wait for a reply; raise LostReply if there will be none."""
+        others = asyncio.all_tasks()
+        waiting, watch = asyncio.ensure_future(reply), asyncio.ensure_future(self._watch())
+        try:
+            await asyncio.wait({waiting, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise LostReply(watch.result())
+            return waiting.result()
+        finally:
+            begun = asyncio.all_tasks() - others  # with those that nbclient leaves behind
+            for task in begun:
+                task.cancel()
+            await asyncio.gather(*begun, return_exceptions=True)
+
+    async def _watch(self) -> str:
+        """Return what is wrong with the kernel, once it was so for PATIENCE seconds."""
+        interval = PATIENCE / 10
+        await asyncio.sleep(interval)  # most cells are faster
+        asking = AsyncKernelClient()  # with a session of its own; the same one would take the replies
+        asking.load_connection_info(self.km.get_connection_info())
+        asking.start_channels(iopub=False, stdin=False, control=False)
+        try:
+            await ensure_async(asking.kernel_info())
+            missed = 0
+            while missed < 10:
+                try:
+                    await asking.get_shell_msg(timeout=interval)
+                except Empty:
+                    missed = 0 if asking.hb_channel.is_beating() else missed + 1
+                else:
+                    await asyncio.sleep(PATIENCE)  # the reply may still be under way
+                    return "a lost reply"
+            return "a kernel that stopped answering"
+        finally:
+            asking.stop_channels()
+
+
+class _Engine(NBClientEngine):
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: NotebookExecutionManager,
+        kernel_name: str,
+        *,
+        km: AsyncKernelManager,
+        execution_timeout: float,
+        start_timeout: float = 60,
+        **options: object,
+    ) -> nbformat.NotebookNode:
+        chosen = {name: options[name] for name in ("resources", "on_cell_execute", "on_cell_executed")}
+        client = _Client(
+            nb_man,
+            km=km,
+            kernel_name=kernel_name,
+            timeout=execution_timeout,
+            startup_timeout=start_timeout,
+            iopub_timeout=CELL_TIMEOUT["full"],  # outputs are awaited under the same watch as replies
+            shutdown_kernel="immediate",
+            log=LOG,
+            **chosen,
+        )
+        return client.execute(cleanup_kc=True)
+
+
+class _WholeFiles(LocalHandler):
+    """Papermill writes the notebook after each cell: whole or not at all."""
+
+    def write(self, buf: str, path: str) -> None:
+        write_atomically(Path(path.removeprefix(WHOLE)), buf.encode())
+
+
+WHOLE = "whole:"
+papermill_io.register(WHOLE, _WholeFiles())
+papermill_engines.register("geomreg", _Engine)
 
 
 class Runner:
@@ -67,85 +201,111 @@ class Runner:
         self.parameters = parameters
         self.timeout = timeout
         self._kernels: set[AsyncKernelManager] = set()
+        self._stopped = threading.Event()
 
     def run(self, source: Path) -> Outcome:
         """Execute one notebook into `out` (.ipynb, with widget state, and .html); failures are returned."""
-        started, ran = time.monotonic(), 0
-        target = self.out / source.name
-        for stale in (target, target.with_suffix(".html")):
-            stale.unlink(missing_ok=True)
+        started, target = time.monotonic(), self.out / source.name
+        ran, cell, error, note = 0, "", "", ""
 
-        def outcome(cell: int | str = "", error: str = "") -> Outcome:
-            status = "failed" if error else "ok"
-            return Outcome(
-                source.stem, status, round(time.monotonic() - started, 1), ran, str(cell or ""), error
-            )
-
-        def count(cell, cell_index):
+        def count(cell: nbformat.NotebookNode, cell_index: int) -> None:
             nonlocal ran
+            if self._stopped.is_set():
+                raise CourseError("stopped")
             if "injected-parameters" not in cell.metadata.get("tags", []):
                 ran += 1
                 bar.update()
 
         try:
-            notebook = nbformat.read(source, as_version=4)
+            notebook = read(source)
             parameters_of(notebook, source.name)
-        except CourseError as error:
-            return outcome(error=str(error))
-        except Exception as error:
-            return outcome(error=f"{source.name} is not a readable notebook: {one_line(error)}")
+            for stale in (target, target.with_suffix(".html")):
+                stale.unlink(missing_ok=True)
+            total = sum(c.cell_type == "code" and bool(c.source.strip()) for c in notebook.cells)
+            # `disable=None`: no bar where there is no terminal; a log gets the lines of run_all instead.
+            with tqdm(total=total, desc=source.stem, unit="cell", disable=None) as bar:
+                try:
+                    self._execute(source, target, count)
+                except (LostReply, DeadKernelError) as lost:
+                    if self._stopped.is_set():
+                        raise
+                    note = f"ran again after {_reason(lost)}"
+                    ran = 0
+                    bar.reset()
+                    self._execute(source, target, count)
+            cell, error = widget_failure(read(target)) or ("", "")
+        except (CourseError, OSError) as failure:
+            error = one_line(failure)
+        except EndedItself as failure:
+            cell, error = ran, str(failure)
+        except papermill.PapermillExecutionError as failure:
+            cell, error = ran, one_line(f"{failure.ename}: {failure.evalue}")
+        except CellTimeoutError:
+            cell, error = ran, f"the cell ran longer than {self.timeout:g} s"
+        except (LostReply, DeadKernelError) as lost:
+            cell, error = ran, f"{_reason(lost)}, twice: free memory, or look for what stops it"
+        except Exception as failure:
+            cell, error = ran, one_line(f"{type(failure).__name__}: {failure}")
+        try:
+            if target.is_file():
+                write_atomically(target.with_suffix(".html"), to_html(read(target)).encode())
+        except Exception as failure:
+            error = error or one_line(f"its page was not written: {failure}")
+        seconds = round(time.monotonic() - started, 1)
+        status = "failed" if error else "ok"
+        return Outcome(source.stem, status, seconds, ran, str(cell), error, note)
 
-        total = sum(c.cell_type == "code" and bool(c.source.strip()) for c in notebook.cells)
+    def _execute(self, source: Path, target: Path, on_cell_execute: Callable[..., None]) -> None:
         kernel = AsyncKernelManager(kernel_spec_manager=_ThisPython())
         self._kernels.add(kernel)
-        # `disable=None`: no bar where there is no terminal; a log gets the lines of run_all instead.
-        with tqdm(total=total, desc=source.stem, unit="cell", disable=None) as bar:
-            try:
-                papermill.execute_notebook(
-                    str(source),
-                    str(target),
-                    self.parameters,
-                    kernel_name="python3",
-                    language="python",
-                    progress_bar=False,
-                    execution_timeout=self.timeout,
-                    km=kernel,
-                    resources={"metadata": {"path": str(source.parent)}},  # the kernel's working folder
-                    on_cell_execute=count,
-                )
-                failure = widget_failure(nbformat.read(target, as_version=4)) or ("", "")
-            except papermill.PapermillExecutionError as error:
-                failure = ran, one_line(f"{error.ename}: {error.evalue}")
-            except CellTimeoutError:
-                failure = ran, f"the cell ran longer than {self.timeout:g} s"
-            except DeadKernelError:
-                failure = ran, "the kernel died (out of memory, or stopped from outside)"
-            except Exception as error:
-                failure = ran, one_line(f"{type(error).__name__}: {error}")
-            finally:
-                self.stop(kernel)
-        if target.exists():
-            target.with_suffix(".html").write_text(
-                to_html(nbformat.read(target, as_version=4)), encoding="utf-8"
+        try:
+            executed = papermill.execute_notebook(
+                str(source),
+                f"{WHOLE}{target}",
+                self.parameters,
+                engine_name="geomreg",
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                execution_timeout=self.timeout,
+                km=kernel,
+                resources={"metadata": {"path": str(source.parent)}},  # the kernel's working folder
+                on_cell_execute=on_cell_execute,
+                on_cell_executed=_refuse_exit,
             )
-        return outcome(*failure)
-
-    def stop(self, *kernels: AsyncKernelManager) -> None:
-        """Kill these kernels, or all that are running."""
-        for kernel in kernels or tuple(self._kernels):
-            if kernel.has_kernel and kernel.provisioner.pid:
-                try:
-                    os.killpg(kernel.provisioner.pid, signal.SIGKILL)
-                except OSError:
-                    pass  # already gone
+        finally:
             self._kernels.discard(kernel)
+        outputs = (output for cell in executed.cells for output in cell.get("outputs", []))
+        if any(output.get("ename") == "SystemExit" for output in outputs):  # papermill calls that a success
+            raise EndedItself
+
+    def stop(self) -> None:
+        """Kill all running kernels and start no other."""
+        self._stopped.set()
+        for kernel in tuple(self._kernels):
+            if kernel.has_kernel and kernel.provisioner.pid:
+                with suppress(OSError):  # already gone
+                    if hasattr(os, "killpg"):
+                        os.killpg(kernel.provisioner.pid, signal.SIGKILL)
+                    else:
+                        os.kill(kernel.provisioner.pid, signal.SIGTERM)
+
+
+def _refuse_exit(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str, dict]) -> None:
+    """Raise EndedItself for a cell that called exit(), which ends the kernel a moment later."""
+    if any(asked.get("source") == "ask_exit" for asked in execute_reply["content"].get("payload", [])):
+        raise EndedItself
+
+
+def _reason(lost: LostReply | DeadKernelError) -> str:
+    return str(lost) if isinstance(lost, LostReply) else "the death of its kernel (out of memory, or killed)"
 
 
 def widget_failure(notebook: nbformat.NotebookNode) -> tuple[int | str, str] | None:
-    """(code cell, error) of the first widget callback that failed, or None.
+    """Return (code cell, error) of the first widget callback that failed, or None.
 
-    An exception in a callback of `interact` is caught by ipywidgets and shown inside its Output widget: no
-    cell has an error output, and only the saved widget state tells.
+    ipywidgets catches an exception in a callback of `interact` and shows it inside its Output widget: no cell
+    has an error output, only the saved widget state has it.
     """
     state = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     errors = {
@@ -171,44 +331,119 @@ def widget_failure(notebook: nbformat.NotebookNode) -> tuple[int | str, str] | N
     return "", _widget_error(next(iter(errors.values())))
 
 
-def _widget_error(output) -> str:
+def _widget_error(output: nbformat.NotebookNode) -> str:
     return one_line(f"in a widget callback: {output['ename']}: {output['evalue']}")
 
 
 def one_line(text: object, width: int = 200) -> str:
+    """Return a text without line breaks and terminal colors, at most `width` characters long."""
     line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(text)).split())
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def run_all(sources: list[Path], runner: Runner, jobs: int) -> list[Outcome]:
-    """Execute notebooks, `jobs` at a time, saying how each ended; the result is in the order of `sources`."""
+def run_all(
+    sources: list[Path],
+    runner: Runner,
+    jobs: int,
+    report: Callable[[Path, Outcome], None] = lambda source, outcome: None,
+) -> list[Outcome]:
+    """Execute notebooks, `jobs` at a time; print and `report` how each ended. In the order of `sources`."""
     outcomes: dict[Path, Outcome] = {}
     with ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(runner.run, source): source for source in sources}
         try:
             for future in as_completed(futures):
-                outcomes[futures[future]] = done = future.result()
+                source, done = futures[future], future.result()
+                outcomes[source] = done
+                report(source, done)
                 where = f" (code cell {done.failed_cell})" if done.failed_cell else ""
                 message = f"{done.notebook}: {done.status} after {done.seconds:.0f} s"
                 tqdm.write(message + (f"{where}: {done.error}" if done.error else ""))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
             runner.stop()
+            pool.shutdown(cancel_futures=True)
             raise
     return [outcomes[source] for source in sources]
 
 
-def write_summary(outcomes: list[Outcome], out: Path) -> None:
-    """Write `summary.csv` and `summary.md` (with links to the pages) into `out`."""
+# ------------------------------------------------------------ the summary
+
+
+def run_course(sources: list[Path], runner: Runner, jobs: int) -> list[Outcome]:
+    """Execute notebooks and keep the summary in `runner.out` up to date; return its rows.
+
+    If the last run of the same notebooks into that folder was stopped, this one continues it: a notebook that
+    ended well there is not run again, unless it, a module or a record changed since.
+
+    Raises:
+        OSError: if the summary cannot be written in the end.
+    """
+    digests = source_digests(sources, runner.parameters)
+    rows = {source: Outcome(source.stem, UNFINISHED) for source in sources}
+    rows |= finished_before(sources, runner.out, digests)
+    if finished := sum(row.status == "ok" for row in rows.values()):
+        tqdm.write(f"continuing a run that was stopped: {finished} of {len(sources)} notebooks are done")
+
+    def report(source: Path, outcome: Outcome) -> None:
+        rows[source] = outcome
+        with suppress(OSError):  # a full disk may have room again for the next row
+            write_summary(rows, digests, runner.out)
+
+    write_summary(rows, digests, runner.out)
+    run_all([s for s in sources if rows[s].status == UNFINISHED], runner, jobs, report)
+    write_summary(rows, digests, runner.out)
+    return list(rows.values())
+
+
+def source_digests(sources: list[Path], parameters: dict[str, object]) -> dict[Path, str]:
+    """Return a digest per notebook, which changes with it, its parameters, and the modules and records."""
+    common = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    for root in sorted({sources[0].parents[1], Path(__file__).resolve().parents[2]}):
+        for folder in READ_BY_NOTEBOOKS:
+            for path in sorted((root / folder).rglob("*")):
+                if path.suffix in (".py", ".json", ".csv"):
+                    common.update(f"{path}\0".encode() + path.read_bytes())
+    digests = {}
+    for source in sources:
+        digest = common.copy()
+        digest.update(source.read_bytes())
+        digests[source] = digest.hexdigest()[:16]
+    return digests
+
+
+def finished_before(sources: list[Path], out: Path, digests: dict[Path, str]) -> dict[Path, Outcome]:
+    """Return the rows of a stopped run of these notebooks that need not be run again; {} if none was."""
+    try:
+        with open(out / "summary.csv", newline="", encoding="utf-8") as file:
+            old = {row["notebook"]: row for row in csv.DictReader(file)}
+        names = {source.stem: source for source in sources}
+        if list(old) != list(names) or all(row["status"] != UNFINISHED for row in old.values()):
+            return {}
+        return {
+            source: Outcome(
+                name, "ok", float(row["seconds"]), int(row["cells"]), note=row["note"] or "kept from before"
+            )
+            for name, source in names.items()
+            if (row := old[name])["status"] == "ok"
+            and row["sources"] == digests[source]
+            and (out / source.name).is_file()
+            and (out / f"{name}.html").is_file()
+        }
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return {}  # there is none, or it is damaged
+
+
+def write_summary(rows: dict[Path, Outcome], digests: dict[Path, str], out: Path) -> None:
+    """Write `summary.csv` and `summary.md` (with links to the pages) into `out`, each whole or not at all."""
     columns = [field.name for field in fields(Outcome)]
-    with open(out / "summary.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(asdict(outcome) for outcome in outcomes)
-    rows = [
-        f"| [{o.notebook}]({o.notebook}.html) | {o.status} | {o.seconds} | {o.cells} | {o.failed_cell} "
-        f"| {o.error.replace('|', chr(92) + '|')} |"
-        for o in outcomes
-    ]
-    header = f"| {' | '.join(c.replace('_', ' ') for c in columns)} |\n|{'---|' * len(columns)}"
-    (out / "summary.md").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [*columns, "sources"])
+    writer.writeheader()
+    writer.writerows(asdict(outcome) | {"sources": digests[source]} for source, outcome in rows.items())
+    write_atomically(out / "summary.csv", table.getvalue().encode())
+    lines = [f"| {' | '.join(c.replace('_', ' ') for c in columns)} |", "|---" * len(columns) + "|"]
+    for o in rows.values():
+        name = o.notebook if o.status == UNFINISHED else f"[{o.notebook}]({o.notebook}.html)"
+        cells = [name, *(str(value).replace("|", r"\|") for value in list(asdict(o).values())[1:])]
+        lines.append(f"| {' | '.join(cells)} |")
+    write_atomically(out / "summary.md", ("\n".join(lines) + "\n").encode())

@@ -1,4 +1,4 @@
-"""The outputs that are committed with a notebook: made by one quick run, and free of what a machine adds."""
+"""The outputs that are committed with a notebook: made by one quick run, without traces of the machine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 import nbformat
 
-from .books import CourseError, fingerprint, parameters_of, save
-from .running import CELL_TIMEOUT, WIDGET_VIEW, Runner, one_line, run_all
+from .books import WIDGET_VIEW, CourseError, fingerprint, parameters_of, read, save
+from .running import CELL_TIMEOUT, Runner, one_line, run_all
 
 MACHINE_PATH = r"/(?:root|home|tmp|Users|private/var)/|[A-Z]:\\+Users\\"
 
 
 def committed_form(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A copy of an executed notebook as it is committed, without what differs between runs and machines.
+    """Return a copy of an executed notebook without anything that differs between runs and machines.
 
-    Papermill's records, execution times and the widget state go (web viewers reject notebooks with part of
-    it), and so do widget views, which show nothing without that state.
+    Removes papermill's records, execution times, the widget state (web viewers reject notebooks with part of
+    it) and widget views, which show nothing without that state.
     """
     clean = nbformat.from_dict(notebook)
     kept = {key: clean.metadata[key] for key in ("course",) if key in clean.metadata}
@@ -42,8 +42,8 @@ def committed_form(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def unfit_to_commit(notebook: nbformat.NotebookNode) -> list[str]:
-    """One sentence for each output that must not be committed: a path of this machine, or text on stderr."""
-    here = {str(Path.home()), tempfile.gettempdir(), sys.prefix, str(Path.cwd())} - {os.sep}
+    """Return a sentence per output that must not be committed: a path of this machine, or text on stderr."""
+    here = {os.path.expanduser("~"), tempfile.gettempdir(), sys.prefix, str(Path.cwd())} - {os.sep, "~"}
     machine_path = re.compile(rf"(?<![\w.~])(?:{'|'.join([MACHINE_PATH, *map(re.escape, here)])})[^\s'\"<>]*")
     problems = []
     code_cells = (cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
@@ -60,9 +60,9 @@ def unfit_to_commit(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def refresh(sources: list[Path], jobs: int) -> int:
-    """Execute notebooks with their own (quick) parameters and store the outputs; 1 where one was refused."""
+    """Execute notebooks with their own (quick) parameters; store the outputs; return 1 if any is refused."""
     for source in sources:
-        mode = parameters_of(nbformat.read(source, as_version=4), source.name)["MODE"]
+        mode = parameters_of(read(source), source.name)["MODE"]
         if mode != "quick":
             raise CourseError(
                 f"{source.name}: the parameters cell says MODE = {mode!r}: commit it with 'quick'"
@@ -74,7 +74,7 @@ def refresh(sources: list[Path], jobs: int) -> int:
         for source, outcome in zip(sources, run_all(sources, runner, jobs), strict=True):
             problems = [outcome.error] if outcome.error else []
             if not problems:
-                clean = committed_form(nbformat.read(Path(scratch) / source.name, as_version=4))
+                clean = committed_form(read(Path(scratch) / source.name))
                 problems = unfit_to_commit(clean)
             if problems:
                 refused += 1

@@ -1,9 +1,9 @@
 """The edition for students: the whole course without its solutions, in a folder that can be given away.
 
 An exercise leaves a stub, whose check prints what is missing and never raises. So this edition runs to its
-end as it is, and each open exercise says what to do in its own cell. That holds as long as no other cell uses
-a name that a solution makes; a notebook in which one does is refused here, because a student would meet a
-NameError, or a wrong value, far below the exercise that explains it.
+end as it is, and each open exercise says what to do in its own cell. No other cell may use a name that a
+solution makes, because a student would meet a NameError, or a wrong value, far below the exercise. Such a
+notebook is refused.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from pathlib import Path
 
 import nbformat
 
-from .books import CourseError, as_python, has_tag, save
+from .books import CourseError, as_python, has_tag, read, save
 
 # What the notebooks read, and what installs the course elsewhere (on Colab, or on a student's machine): place
 # in the checkout -> endings of the files that are copied. Nothing else is, because grades, answers and work
 # that was handed in may lie beside these.
 FILES = ("pyproject.toml", "environment.yml", "Makefile", "README.md", "LICENSE")
 CODE = (
-    "geomreg_mini",
     "data_scripts",
     "experiments",
     "notebooks/checks",
@@ -31,13 +30,15 @@ CODE = (
 COPIED = {
     **dict.fromkeys(FILES, ()),
     **dict.fromkeys(CODE, (".py",)),
+    "geomreg_mini": (".py", ".typed"),
+    "geomreg_mini/data/emoji_subset": (".npz", ".txt", ".md"),
     "notebooks/course": (".py", ".md"),
     "results": (".json", ".csv", ".png"),
 }
 
 
 def student_form(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
-    """A copy without the cells tagged `solution`, outputs and counts; CourseError where it could not run."""
+    """Return a copy without solutions, outputs and counts; raise CourseError if it could not run."""
     if leaks := leaking_answers(notebook):
         raise CourseError(f"{name}: {leaks[0]}")
     clean = nbformat.from_dict(notebook)
@@ -50,7 +51,7 @@ def student_form(notebook: nbformat.NotebookNode, name: str) -> nbformat.Noteboo
 
 
 def leaking_answers(notebook: nbformat.NotebookNode) -> list[str]:
-    """One sentence for each cell that needs a name whose last value comes from a solution."""
+    """Return a sentence per cell that needs a name whose last value comes from a solution."""
     solved: set[str] = set()
     problems = []
     for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
@@ -67,7 +68,7 @@ def leaking_answers(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def names(source: str) -> tuple[set[str], set[str]]:
-    """(bound, used): the global names that a cell assigns, defines or imports, and those that it reads."""
+    """Return (bound, used): the global names that a cell assigns, defines or imports, and those it reads."""
     top = symtable.symtable(source, "cell", "exec")
     bound = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
     used = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
@@ -93,7 +94,7 @@ def write_student_edition(sources: list[Path], out: Path) -> int:
         raise CourseError(f"--out {out} lies in the course itself, which it would overwrite: choose another")
     editions = {}
     for path in sources:
-        editions[path.name] = student_form(nbformat.read(path, as_version=4), path.name)
+        editions[path.name] = student_form(read(path), path.name)
     for name, endings in COPIED.items():
         files = (root / name).rglob("*") if endings else [root / name]
         for path in files:

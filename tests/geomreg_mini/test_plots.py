@@ -1,7 +1,10 @@
 """Figures: palette, alt text, and that what is drawn is what was given."""
 
 import base64
+import os
 import re
+import subprocess
+import sys
 
 import matplotlib
 
@@ -207,3 +210,17 @@ def test_gain_map_leaves_a_cell_without_a_row_empty():
     table = pd.DataFrame(rows, columns=["labels", "noise", "mean", "low", "high"])
     fig = plots.gain_map({"fused": table}, rows=["labels"], columns=["noise"])
     assert len(fig.axes[0].texts) == 2 * len(rows)
+
+
+def test_figures_do_not_depend_on_a_reader_s_matplotlibrc_or_backend(tmp_path):
+    (tmp_path / "matplotlibrc").write_text(
+        "text.usetex: True\nfont.family: No Such Font\naxes.facecolor: red\n"
+    )
+    code = "import matplotlib.pyplot as plt; from geomreg_mini import plots; plots.use_style(); "
+    code += "plt.figure().gca().set_title('a_b'); plt.savefig('x.png'); print(plt.rcParams['axes.facecolor'])"
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path), "MPLBACKEND": "TkAgg", "PYTHONPATH": path}
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "white\n", "")

@@ -1,6 +1,15 @@
 """`geomreg-course`, held to tiny notebooks: what passes, what fails, what is named, what is stored."""
 
 import csv
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import geomreg_course as course
 import nbformat
@@ -8,7 +17,10 @@ import pytest
 from geomreg_course import books, pages, running, storing
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from geomreg_mini import records
+
 PARAMETERS = 'MODE = "quick"\nSEED = 0'
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 BROKEN_WIDGET = "from ipywidgets import interact\n@interact(x=(1, 3))\ndef show(x):\n    1 / 0"
 
 
@@ -199,3 +211,309 @@ def test_figures_keep_their_alt_text_in_the_page():
     )
     page = pages.to_html(new_notebook(cells=[new_code_cell("x", outputs=[figure])]))
     assert 'alt="A &quot;quoted&quot; curve"' in page or "alt='A \"quoted\" curve'" in page
+
+
+# kernels that no longer answer ------------------------------------------------------------------------------
+
+# In a kernel, once: drop a message of this kind that it sends, or a part of it.
+DROP = """
+from pathlib import Path
+if not Path("dropped").exists():
+    Path("dropped").touch()
+    session = get_ipython().kernel.session
+    send = session.send
+    def drop(stream, message, content=None, *more, **options):
+        kind = message if isinstance(message, str) else message["header"]["msg_type"]
+        if kind == {kind!r} and {state!r} in (None, (content or {{}}).get("execution_state")):
+            return None
+        return send(stream, message, content, *more, **options)
+    session.send = drop
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(running, "PATIENCE", 8.0)
+
+
+@pytest.mark.parametrize(("kind", "state"), [("execute_reply", None), ("status", "idle")])
+def test_a_notebook_whose_reply_was_lost_is_run_once_more_and_the_summary_says_so(
+    folder, tmp_path, impatient, kind, state
+):
+    path = write(folder / "00_lost.ipynb", DROP.format(kind=kind, state=state), "print('after')")
+    assert course.main(["run", "--mode", "full", "--out", str(tmp_path / "out")]) == 0
+    row = summary(tmp_path / "out")[path.stem]
+    assert (row["status"], row["cells"], row["note"]) == ("ok", "3", "ran again after a lost reply")
+    assert "ran again after a lost reply" in (tmp_path / "out" / "summary.md").read_text()
+    executed = nbformat.read(tmp_path / "out" / path.name, as_version=4)
+    assert executed.cells[-1].outputs[0].text == "after\n"
+
+
+KILL = "import os, signal\nfrom pathlib import Path\nif not Path('{0}').exists():\n    Path('{0}').touch()\n"
+KILL += "    os.kill(os.getpid(), signal.{0})"
+
+
+@posix
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("SIGKILL", "the death of its kernel (out of memory, or killed)"),
+        ("SIGSTOP", "a kernel that stopped answering"),
+    ],
+)
+def test_a_kernel_that_is_killed_or_stopped_is_replaced_once(folder, tmp_path, impatient, name, note):
+    write(folder / "00_gone.ipynb", KILL.format(name), "print('after')")
+    assert course.main(["run", "--mode", "full", "--out", str(tmp_path / "out")]) == 0
+    row = summary(tmp_path / "out")["00_gone"]
+    assert (row["status"], row["note"]) == ("ok", f"ran again after {note}")
+
+
+@posix
+def test_a_kernel_that_stops_in_its_second_run_too_is_a_failure(folder, tmp_path, impatient):
+    write(folder / "00_gone.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)")
+    write(folder / "01_fine.ipynb", "print('fine')")
+    assert course.main(["run", "--mode", "full", "--out", str(tmp_path / "out")]) == 1
+    rows = summary(tmp_path / "out")
+    assert rows["00_gone"]["failed_cell"] == "2" and rows["01_fine"]["status"] == "ok"
+    assert rows["00_gone"]["error"].startswith("a kernel that stopped answering, twice:")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time\ntime.sleep(20)",
+        "import asyncio\nawait asyncio.sleep(20)",
+        "import re\nre.match('(a+)+$', 'a' * 28 + 'b')",  # keeps every other thread of Python out
+    ],
+)
+def test_a_cell_that_takes_longer_than_the_patience_is_left_alone(folder, tmp_path, impatient, source):
+    write(folder / "00_long.ipynb", source)
+    assert course.main(["run", "--mode", "full", "--out", str(tmp_path / "out")]) == 0
+    assert summary(tmp_path / "out")["00_long"]["note"] == ""
+
+
+# what ends early or cannot be written -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call", ["import sys\nsys.exit(0)", "import sys\nsys.exit()", "exit()", "quit"]
+)  # `quit` calls itself
+def test_a_notebook_that_ends_itself_has_failed(folder, tmp_path, call):
+    write(folder / "00_ends.ipynb", call, "print('after')")
+    assert course.main(["run", "--out", str(tmp_path / "out")]) == 1
+    row = summary(tmp_path / "out")["00_ends"]
+    assert row["failed_cell"] == "2" and row["error"].startswith("stopped before its last cell by exit()")
+
+
+@pytest.fixture
+def two(folder, tmp_path):
+    write(folder / "00_first.ipynb", "print('first')")
+    write(folder / "01_second.ipynb", "print('second')")
+    return tmp_path / "out"
+
+
+def statuses(out):
+    return {name: row["status"] for name, row in summary(out).items()}
+
+
+@pytest.mark.parametrize("in_the_way", ["00_first.html", "00_first.ipynb"])
+def test_a_folder_in_place_of_a_file_fails_one_notebook(two, in_the_way):
+    (two / in_the_way).mkdir(parents=True)
+    assert course.main(["run", "--out", str(two)]) == 1
+    assert statuses(two) == {"00_first": "failed", "01_second": "ok"}
+    assert in_the_way in summary(two)["00_first"]["error"]
+
+
+def full(limit, calls):
+    """An atomic writer on a disk that is full for files with this ending, for the first `calls` of them."""
+    left = [calls]
+
+    def write(path, content):
+        if path.name.endswith(limit) and left[0]:
+            left[0] -= 1
+            raise OSError(f"{path} cannot be written (No space left on device): free space there")
+        return records.write_atomically(path, content)
+
+    return write
+
+
+@pytest.mark.parametrize("ending", ["00_first.ipynb", "00_first.html"])
+def test_a_full_disk_fails_one_notebook_and_leaves_no_part_of_a_file(two, monkeypatch, ending):
+    monkeypatch.setattr(running, "write_atomically", full(ending, 100))
+    assert course.main(["run", "--out", str(two)]) == 1
+    assert statuses(two) == {"00_first": "failed", "01_second": "ok"}
+    assert "No space left on device" in summary(two)["00_first"]["error"]
+    assert not (two / ending).exists() and not [path for path in two.iterdir() if path.stat().st_size == 0]
+
+
+def test_a_summary_that_cannot_be_written_for_a_while_is_written_later(two, monkeypatch):
+    monkeypatch.setattr(running, "write_atomically", full("summary.md", 1))
+    assert course.main(["run", "--out", str(two)]) == 2  # nothing can be stored: said before anything runs
+    monkeypatch.setattr(running, "write_atomically", lambda path, content: None)
+    assert course.main(["run", "--out", str(two)]) == 0
+
+
+def test_an_error_of_the_exporter_fails_one_notebook(two, monkeypatch):
+    def broken(notebook):
+        if "first" in str(notebook):
+            raise ZeroDivisionError("exporter")
+        return "page"
+
+    monkeypatch.setattr(running, "to_html", broken)
+    assert course.main(["run", "--out", str(two)]) == 1
+    assert statuses(two) == {"00_first": "failed", "01_second": "ok"}
+    assert summary(two)["00_first"]["error"] == "its page was not written: exporter"
+
+
+# runs that are stopped --------------------------------------------------------------------------------------
+
+
+def interrupt_after(count, monkeypatch):
+    """Ctrl-C after so many notebooks."""
+    write_summary, calls = running.write_summary, []
+
+    def write(*arguments):
+        write_summary(*arguments)
+        calls.append(arguments)
+        if len(calls) == 1 + count:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "write_summary", write)
+
+
+def test_an_interrupted_run_says_what_is_done_and_the_next_one_continues(two, folder, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        assert course.main(["run", "--jobs", "1", "--out", str(two)]) == 130
+    assert capsys.readouterr().err == "geomreg-course: interrupted\n"
+    assert statuses(two) == {"00_first": "ok", "01_second": "not finished"}
+    first = (two / "00_first.ipynb").read_bytes()
+
+    assert course.main(["run", "--out", str(two)]) == 0
+    assert "1 of 2 notebooks are done" in capsys.readouterr().out
+    assert statuses(two) == {"00_first": "ok", "01_second": "ok"}
+    assert (two / "00_first.ipynb").read_bytes() == first
+
+    assert course.main(["run", "--out", str(two)]) == 0  # that one ended: this one runs all
+    assert (two / "00_first.ipynb").read_bytes() != first
+
+
+@pytest.mark.parametrize("change", ["notebook", "mode", "output", "summary"])
+def test_what_changed_since_the_stopped_run_is_run_again(two, folder, monkeypatch, change):
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        course.main(["run", "--jobs", "1", "--out", str(two)])
+    if change == "notebook":
+        write(folder / "00_first.ipynb", "print('edited')")
+    elif change == "output":
+        (two / "00_first.html").unlink()
+    elif change == "summary":
+        (two / "summary.csv").write_bytes((two / "summary.csv").read_bytes()[:70])
+    mode = "full" if change == "mode" else "quick"
+    monkeypatch.setattr(running, "run_all", lambda sources, *_: ran.extend(s.stem for s in sources))
+    ran = []
+    course.main(["run", "--mode", mode, "--out", str(two)])
+    assert ran == ["00_first", "01_second"]
+
+
+def run_until_killed(notebooks, out):
+    os.setpgid(0, 0)
+    sys.exit(course.main(["run", "--jobs", "1", "--notebooks", str(notebooks), "--out", str(out)]))
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.exhaustive)])
+def test_a_run_that_is_killed_again_and_again_says_what_is_done_and_comes_to_its_end(folder, tmp_path, kills):
+    out, log = tmp_path / "out", tmp_path / "log"
+    names = [f"0{number}_short" for number in range(4)]
+    for name in names:
+        note = f"import time\ntime.sleep(1)\nprint('{name}', file=open('{log}', 'a'))"
+        write(folder / f"{name}.ipynb", note)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["geomreg_course.command"])
+    chance, killed, done = random.Random(0), 0, {}
+    while True:
+        process = context.Process(target=run_until_killed, args=(folder, out))
+        process.start()
+        process.join(chance.uniform(0, 10) if killed < kills else None)
+        if process.exitcode is not None and killed == kills:
+            break
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            killed += 1
+        elif killed < kills:  # it came to its end first: begin anew
+            shutil.rmtree(out)
+            done = {}
+        if (out / "summary.csv").exists():
+            rows = summary(out)
+            assert list(rows) == names and {row["status"] for row in rows.values()} <= {"ok", "not finished"}
+            for name in [name for name, row in rows.items() if row["status"] == "ok"]:
+                content = (out / f"{name}.ipynb").read_bytes()
+                assert done.setdefault(name, content) == content  # not run again
+                assert (out / f"{name}.html").read_text().rstrip().endswith("</html>")
+    assert process.exitcode == 0 and set(statuses(out).values()) == {"ok"}
+    assert all((out / f"{name}.ipynb").read_bytes() == content for name, content in done.items())
+
+
+def command(*words, **options):
+    code = f"import sys, geomreg_course as course\nsys.exit(course.main({list(words)}))"
+    path = os.pathsep.join(filter(None, sys.path))
+    options = {"env": {**os.environ, "PYTHONPATH": path}, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, **options)
+
+
+@posix
+def test_a_reader_who_closes_the_pipe_gets_no_traceback(folder):
+    for number in range(60):
+        write(folder / f"{number:02}_a.ipynb")
+    process = command("list", "--notebooks", str(folder))
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (141, "")
+
+
+@posix
+def test_ctrl_c_is_one_line(folder, tmp_path):
+    write(
+        folder / "00_long.ipynb",
+        f"open({str(tmp_path / 'begun')!r}, 'w').close()\nimport time\ntime.sleep(600)",
+    )
+    process = command("run", "--notebooks", str(folder), "--out", str(tmp_path / "out"))
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert (process.wait(), process.stderr.read()) == (130, "geomreg-course: interrupted\n")
+    assert statuses(tmp_path / "out") == {"00_long": "not finished"}
+
+
+DAMAGED = [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b'{"cells": 3}', b"[" * 100_000]
+DAMAGED += [b'{"cells": [{"cell_type": "code"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}']
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+@pytest.mark.parametrize("words", [["list"], ["site"], ["student"], ["badges", "--repo", "a/b"], ["refresh"]])
+def test_a_damaged_notebook_is_one_sentence_that_names_it(folder, tmp_path, capsys, content, words):
+    (folder / "00_a.ipynb").write_bytes(content)
+    assert course.main(words) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.startswith("geomreg-course: 00_a.ipynb is not a readable notebook") and error.count("\n") == 1
+    )
+    assert (folder / "00_a.ipynb").read_bytes() == content
+
+
+def test_make_installs_again_in_a_checkout_that_was_moved(tmp_path):
+    root = Path(__file__).parents[2]
+    if not shutil.which("make"):
+        pytest.skip("needs make")
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(root / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+
+    def steps(folder):
+        (tmp_path / ".venv" / ".installed").write_text(f"{folder}\n")
+        return subprocess.run(["make", "-n", "site"], cwd=tmp_path, capture_output=True, text=True).stdout
+
+    assert "pip install" in steps("/elsewhere") and "pip install" not in steps(tmp_path.resolve())
+    assert "-m geomreg_course site" in steps(tmp_path.resolve())
