@@ -275,6 +275,6 @@ def test_the_figure_shows_every_comparison_once(committed):
 
 
 def test_the_readme_quotes_the_committed_records(committed):
-    readme = (RESULTS.parent / "README.md").read_text()
+    readme = (RESULTS / "README.md").read_text()
     for table in ablations.summary(committed).split("\n\n"):
         assert table in readme

@@ -91,8 +91,8 @@ def test_missing_headline_rows_are_named(tmp_path):
 
 
 def test_the_readme_shows_the_committed_records(committed):
-    assert paper_settings.summary(committed) in (ROOT / "README.md").read_text()
-    assert paper_settings.forms_in_words(RESULTS, committed) in (ROOT / "README.md").read_text()
+    assert paper_settings.summary(committed) in (ROOT / "results" / "README.md").read_text()
+    assert paper_settings.forms_in_words(RESULTS, committed) in (ROOT / "results" / "README.md").read_text()
 
 
 def test_every_recorded_run_is_the_one_that_its_name_says(committed):

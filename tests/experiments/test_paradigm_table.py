@@ -307,7 +307,7 @@ def interval(row):
 
 
 def test_the_readme_quotes_the_committed_records():
-    readme, frame = (RESULTS.parents[1] / "README.md").read_text(), load_table(RESULTS)
+    readme, frame = (RESULTS.parent / "README.md").read_text(), load_table(RESULTS)
     assert summary(frame, "digits") in readme
     prose = " ".join(readme.split())  # lines may break within an interval
     dgl = [load_table(RESULTS, [c for c in CELLS if c[:2] == ("digits", "dgl")])]

@@ -287,7 +287,7 @@ def spoken_digits(config):
 
 
 def test_the_readme_quotes_the_committed_records():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "results" / "README.md").read_text()
     assert summary(load_map(RESULTS)) in readme
 
 

@@ -119,7 +119,7 @@ def test_every_run_of_the_protocol_is_committed_and_was_made_by_it(committed):
 
 
 def test_the_readme_has_the_table_of_the_records(committed):
-    assert unlabeled.summary(committed) in (ROOT / "README.md").read_text()
+    assert unlabeled.summary(committed) in (ROOT / "results" / "README.md").read_text()
 
 
 def test_the_figure_has_a_point_a_seed(committed):
