@@ -7,7 +7,7 @@ One seed is shown, and `repaired` counts over others, because the same weights r
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -79,5 +79,7 @@ def write(path: str, epochs: Sequence[int] = (*range(0, 20), *range(20, EPOCHS +
 
 
 if __name__ == "__main__":
-    write(sys.argv[1])
+    parser = argparse.ArgumentParser(prog="python -m figures.film", description=__doc__.split("\n")[0])
+    parser.add_argument("file", help="the GIF to write")
+    write(parser.parse_args().file)
     print("seeds 0 to 9: b is spread on {} and pairs agree on {}".format(*repaired(range(10))))
