@@ -6,6 +6,7 @@
 #   make site    the notebooks as static HTML, in build/site/
 #   make report  the replication report as HTML and PDF, in build/report/
 #   make app     the tuning lab alone, as a page without code
+#   make gif     the README's moving picture again, with the count over ten seeds that it quotes
 #   make bench   measurements (nothing is asserted)
 #   make gpu     on a machine with a CUDA device: the tests that need one, then make bench
 #   make format  format modules and notebooks
@@ -27,7 +28,7 @@ SOURCES := $(NOTEBOOKS) $(shell find data_scripts geomreg_mini experiments noteb
 # One thread a process: two notebooks run side by side, and results do not depend on the number of cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test test-all lint unit notebooks lab app site report bench gpu format clean distclean
+.PHONY: run test test-all lint unit notebooks lab app site report gif bench gpu format clean distclean
 
 run: $(COURSE)
 	@echo "The course is in build/course/: open its .html files, or read summary.md."
@@ -61,6 +62,9 @@ report: $(INSTALLED)
 app: $(INSTALLED)
 	cd notebooks && ../$(BIN)/python -m lab ../build/app/tuning_lab.ipynb
 	$(BIN)/python -m voila build/app/tuning_lab.ipynb
+
+gif: $(INSTALLED)
+	cd notebooks && ../$(BIN)/python -m figures.film figures/collapse.gif
 
 # Into build/bench/: speed.json and speed.png. Peers are compared where they are installed:
 #   .venv/bin/pip install lightly pytorch-metric-learning

@@ -65,7 +65,7 @@ class MultimodalDataset:
     ``shapes``: modality -> shape of one sample. ``note``: one sentence that every use has to show, for
     example that embedded data stand in, or "". ``fingerprint``: see :func:`fingerprint`. ``forms``: modality
     -> whether its input is a spectrogram, a picture or a clip, if it is one of them. ``corruptions``: kinds
-    in ``geomreg_mini.corruptions`` that each record of this data set measures on the test split; few do.
+    in ``geomreg_mini.data.corruptions`` that each record of this data set measures on the test split; few do.
     """
 
     name: str

@@ -1,1 +1,4 @@
-"""What notebooks 10 to 14 draw, one file a kind of benchmark; what all notebooks draw stands in ``plots``."""
+"""What notebooks 10 to 14 draw, one file for each kind of benchmark, and the README's moving picture.
+
+What all notebooks draw stands in `geomreg_mini.plots`.
+"""

@@ -1,6 +1,6 @@
 """Write a notebook of the lab alone, which `make app` serves: ``python -m lab FILE`` in ``notebooks/``."""
 
-import sys
+import argparse
 from pathlib import Path
 
 import nbformat
@@ -33,4 +33,6 @@ def write(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="python -m lab", description="Write a notebook of the lab alone.")
+    parser.add_argument("file", type=Path, help="the notebook to write")
+    write(parser.parse_args().file)

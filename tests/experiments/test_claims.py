@@ -107,10 +107,8 @@ def test_the_papers_own_gains_are_on_top_of_the_forest(rows):
 # README, report and records agree
 
 
-@pytest.fixture(scope="module")
-def section():
-    readme = (ROOT / "README.md").read_text()
-    return readme.split("## What was replicated so far")[1].split("\n## ")[0]
+PAGE = (RESULTS / "README.md").read_text()
+FOUND = (ROOT / "README.md").read_text().split("## What we found\n")[1].split("\n## ")[0]
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +126,14 @@ def summaries(records, rows):
     return tables + [paradigm_table.summary(records.table, dataset) for dataset in paradigm_table.DATASETS]
 
 
-def test_every_table_in_the_readme_is_printed_by_the_records(section, summaries):
-    tables = re.findall(r"(?:^\|.*\|$\n?)+", section, re.MULTILINE)
+def test_every_table_of_the_results_is_printed_by_the_records(summaries):
+    tables = re.findall(r"(?:^\|.*\|$\n?)+", PAGE, re.MULTILINE)
     assert len(tables) >= 4
     for table in tables:
         assert table.strip() in summaries, table
 
 
-def test_every_interval_in_the_readme_is_computed_from_the_records(section, summaries, records, rows):
+def test_every_interval_in_prose_is_computed_from_the_records(summaries, records, rows):
     def texts(table, scale=100):
         name = "mean" if "mean" in table else "gain"
         return {
@@ -164,15 +162,42 @@ def test_every_interval_in_the_readme_is_computed_from_the_records(section, summ
     one = "unseen_speakers-all-noise0.8-dgl"  # the table's regime, in the map
     same_seeds = (records.map["regime"] == one) & records.map["seed"].isin(paradigm_table.SEEDS)
     known |= texts(regimes.STUDY.gains(records.map[same_seeds], "test/accuracy/fused"))
-    pattern = r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]"
+    pattern = r"[+-]\d+\.\d+ \[[+-]\d+\.\d+, [+-]\d+\.\d+\]"
     known |= set(re.findall(pattern, "\n".join(summaries)))
-    quoted = re.findall(pattern, section.replace("\n", " "))
+    quoted = re.findall(pattern, (PAGE + FOUND).replace("\n", " "))
     assert len(quoted) > 50 and set(quoted) - known == set()
 
 
-def test_the_readme_counts_the_claims_as_the_report_does(section, rows):
+def test_each_claim_in_the_readme_stands_beside_its_own_interval(rows):
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in FOUND.splitlines()]
+    table = {claim: f"{saw} {interval}" for claim, saw, interval, _ in (x for x in lines if len(x) == 4)}
+    settings = paper_settings.load_settings(RESULTS / "paper_settings")
+    head, _, *body = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in paper_settings.summary(settings).split("\n\n")[0].splitlines()
+    ]
+    printed = {row[0]: dict(zip(head, row, strict=True)) for row in body}
+    joint, dgl = (printed[f"{name}, beta 0.2, radius 0.25"] for name in ("joint training", "DGL"))
+
+    def text(claim, comparison):
+        (row,) = rows[(rows["claim"] == claim) & (rows["comparison"] == comparison)].itertuples()
+        return f"{row.gain:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
+
+    expected = {
+        "fused": [dgl["fused"], f"; {dgl['would have seen, fused']} points would have been seen"],
+        "unimodal": [dgl["image alone"], f"a k-NN probe of it gains {joint['image, k-NN']}"],
+        "drift": [dgl["drift"], f"under joint training: {joint['drift']}"],
+        "rigid": [text("rigid", "DGL: both minus both, radius 0 (rigid)")],
+        "clusters": [text("clusters", "standardizing head, both"), text("clusters", "plain head, both")],
+    }
+    assert {CLAIMS[key].words for key in expected} == set(table) - {"the paper claims", "---"}
+    for key, parts in expected.items():
+        assert all(part in table[CLAIMS[key].words] for part in parts), (key, parts)
+
+
+def test_the_results_count_the_claims_as_the_report_does(rows):
     words = "none one two three four five six seven eight nine ten eleven twelve".split()
-    text = " ".join(section.split())
+    text = " ".join(PAGE.split())
     every, held = re.search(r"Of (\w+) claims in words, .*?, (\w+) hold in direction", text).groups()
     found = verdicts(rows)
     assert words.index(every) == len(found)

@@ -11,7 +11,7 @@ from geomreg_mini import data
 from geomreg_mini.training import TrainConfig
 
 MODULES = {m.STUDY.name: m for m in (regimes, paradigm_table, ablations, unlabeled, paper_settings)}
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(__file__).parents[2] / "results" / "README.md").read_text()
 each = pytest.mark.parametrize("name", MODULES)
 
 

@@ -43,7 +43,7 @@ def test_gains_have_their_own_number_of_seeds():
 
 def test_the_readme_says_how_close_both_forms_are():
     said = paper_settings.forms_in_words(FOLDER, committed("paper_settings"))
-    assert said in (RESULTS.parent / "README.md").read_text()
+    assert said in (RESULTS / "README.md").read_text()
 
 
 def test_table_and_figures_show_every_row():

@@ -1,4 +1,4 @@
-"""The paradigm table: its rows, gains of known size taken apart, the table's form, what the README quotes."""
+"""The paradigm table: its rows, gains of known size taken apart, the table's form, what results/README.md quotes."""
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,7 @@ def test_the_figure_has_a_row_for_every_paradigm_but_joint():
 
 
 def test_the_readme_quotes_the_intervals_of_every_look_at_dgl():
-    prose = " ".join((RESULTS.parent / "README.md").read_text().split())  # lines may break within an interval
+    prose = " ".join((RESULTS / "README.md").read_text().split())  # lines may break within an interval
     runs = committed("paradigm_table")
     looks = [runs[(runs["dataset"] == "digits") & (runs["paradigm"] == "dgl")]]
     looks += [STUDY.load(RESULTS / "paradigms", cells) for cells in (AGAIN, ONCE_MORE)]
@@ -118,4 +118,4 @@ def test_the_readme_quotes_the_intervals_of_every_look_at_dgl():
     for row in STUDY.gains(runs, FUSED, by=["dataset"]).to_dict("records"):
         assert change(row) in prose
     for dataset in ("digits",):
-        assert paradigm_table.summary(runs, dataset) in (RESULTS.parent / "README.md").read_text()
+        assert paradigm_table.summary(runs, dataset) in (RESULTS / "README.md").read_text()
