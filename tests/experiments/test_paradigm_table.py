@@ -1,4 +1,4 @@
-"""The paradigm table: its rows, gains of known size taken apart, its form, and what results/README.md quotes."""
+"""The paradigm table: rows, gains of known size taken apart, its form, and what results/README.md quotes."""
 
 import numpy as np
 import pandas as pd
