@@ -86,7 +86,9 @@ def mathml(formula: str, display: str) -> str:
     try:
         from latex2mathml.converter import convert
     except ImportError:
-        raise CourseError("the site needs latex2mathml: pip install latex2mathml, or the extra dev") from None
+        raise CourseError(
+            "the site needs latex2mathml: pip install latex2mathml, or the extra course"
+        ) from None
     try:
         markup = convert(formula, display=display)
     except Exception as error:

@@ -81,7 +81,7 @@ def print_page(source: Path, target: Path) -> None:
         CourseError: where playwright or a browser is missing.
     """
     advice = (
-        "install the extra dev and a Chromium ('playwright install chromium'), or print the page yourself"
+        "install the extra course and a Chromium ('playwright install chromium'), or print the page yourself"
     )
     try:
         from playwright.sync_api import Error, sync_playwright

@@ -130,7 +130,7 @@ def test_a_browser_that_does_not_start_is_a_sentence(tmp_path, monkeypatch):
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     monkeypatch.setattr(printing.shutil, "which", lambda name: str(tmp_path / "no-browser"))
     with pytest.raises(
-        CourseError, match="no PDF, because no browser could be started: install the extra dev"
+        CourseError, match="no PDF, because no browser could be started: install the extra course"
     ):
         printing.print_page(tmp_path / "report.html", tmp_path / "report.pdf")
 
