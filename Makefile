@@ -98,7 +98,8 @@ $(INSTALLED): pyproject.toml
 			"make run PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up $(VENV), which takes a few minutes the first time ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile -e ".[benchmarks,scale,dev]"
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"  # the first with --group
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[course,benchmarks,emoji,scale]" --group dev
 	@echo '$(CURDIR)' > $@
 
 $(COURSE): $(INSTALLED) $(SOURCES)

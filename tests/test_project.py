@@ -1,14 +1,17 @@
 """The frame holds: one list of dependencies, one direction of imports, one version, no machine paths."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from code_lines import code_lines, python_files
+from packaging.requirements import Requirement
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,32 +32,36 @@ CONDA_NAMES = {
 }
 
 
-def requirements(lines):
-    """name -> version range, environment markers left out."""
-    pairs = (re.fullmatch(r"([\w.-]+)\s*([^;]*?)\s*(?:;.*)?", line).groups() for line in lines)
-    return {name: set(filter(None, version.split(","))) for name, version in pairs}
+PROJECT = PYPROJECT["project"]
+EXTRAS = {"dev": PYPROJECT["dependency-groups"]["dev"], **PROJECT["optional-dependencies"]}
+# All that the project asks for. An extra that builds on another names it as geomreg-mini[other].
+REQUIREMENTS = [
+    requirement
+    for requirement in map(Requirement, sum(EXTRAS.values(), PROJECT["dependencies"]))
+    if requirement.name != PROJECT["name"]
+]
 
 
 def test_conda_and_pip_users_get_the_same_packages_in_the_same_ranges():
-    project = PYPROJECT["project"]
-    pip = requirements(sum(project["optional-dependencies"].values(), project["dependencies"]))
-    from_conda = requirements(line for line in ENVIRONMENT["dependencies"] if isinstance(line, str))
-    (nested,) = (line["pip"] for line in ENVIRONMENT["dependencies"] if isinstance(line, dict))
-    from_pip = requirements(line for line in nested if line != "-e .")
-
-    assert from_conda.pop("python") == {project["requires-python"]}
-    assert from_conda.pop("pip") == set()
-    assert "-e ." in nested
-    assert {CONDA_NAMES.get(name, name) if name not in from_pip else name: v for name, v in pip.items()} == {
-        **from_conda,
-        **from_pip,
-    }
+    conda, (nested,) = (
+        [entry for entry in ENVIRONMENT["dependencies"] if isinstance(entry, kind)] for kind in (str, dict)
+    )
+    from_pip = {r.name: r.specifier for r in map(Requirement, nested["pip"][:-1])}
+    from_conda = {r.name: r.specifier for r in map(Requirement, conda)}
+    assert nested["pip"][-1] == "-e ."
+    assert from_conda.pop("python") == PROJECT["requires-python"] and from_conda.pop("pip") == ""
+    names = {r.name: r.name if r.name in from_pip else CONDA_NAMES.get(r.name, r.name) for r in REQUIREMENTS}
+    assert {names[r.name]: r.specifier for r in REQUIREMENTS} == from_conda | from_pip
 
 
-def test_no_dependency_is_pinned_exactly():
-    project = PYPROJECT["project"]
-    for line in sum(project["optional-dependencies"].values(), project["dependencies"]):
-        assert "==" not in line and ">=" in line, line
+def test_every_dependency_is_a_range_with_a_lower_bound():
+    for requirement in REQUIREMENTS:
+        operators = {part.operator for part in requirement.specifier}
+        assert ">=" in operators and "==" not in operators, str(requirement)
+
+
+def test_the_library_alone_needs_torch_and_numpy():
+    assert {Requirement(line).name for line in PROJECT["dependencies"]} == {"torch", "numpy"}
 
 
 def test_version_is_the_same_in_the_package_and_the_citation():
@@ -108,7 +115,7 @@ def test_importing_the_module_loads_nothing_heavy_beyond_torch():
         "nbformat",
         "pandas",
     }
-    heavy |= {"sklearn", "scipy", "pooch", "gdown", "open_clip", "optuna", "PIL"}
+    heavy |= {"sklearn", "scipy", "pooch", "requests", "open_clip", "optuna", "PIL"}
     added = modules_after("import geomreg_mini") - modules_after("import torch")
     assert "geomreg_mini" in added
     assert not heavy & {name.partition(".")[0] for name in added}
@@ -123,8 +130,8 @@ HOUSES = [
     {"checks"},
 ]
 # The same for the modules inside two of them.
-LIBRARY = [{"distributed", "geometry"}, {"pairs"}, {"regularizer"}, {"controls"}, {"models"}, {"paradigms"},
-           {"records", "data"}, {"evaluation"}, {"tasks"}, {"benchmarks"}, {"config"}, {"training"},
+LIBRARY = [{"distributed", "geometry", "data"}, {"pairs"}, {"regularizer"}, {"controls"}, {"models"},
+           {"paradigms"}, {"records"}, {"evaluation"}, {"tasks"}, {"benchmarks"}, {"config"}, {"training"},
            {"plots"}]  # fmt: skip
 EXPERIMENTS = [{"paper", "sweeps", "manifest", "recipes"}, {"study"},
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "unlabeled",
@@ -166,6 +173,140 @@ def test_imports_point_one_way(path):
         assert others <= {"regularizer"}
     elif house in (orders := {"geomreg_mini": LIBRARY, "experiments": EXPERIMENTS}) and module != "__init__":
         assert_one_way(module, others - {module, "__version__"}, orders[house])
+
+
+# Import names of distributions that are called otherwise.
+IMPORTED_AS = {
+    "beautifulsoup4": "bs4",
+    "ipython": "IPython",
+    "open-clip-torch": "open_clip",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+}
+CORE = {Requirement(line).name for line in PROJECT["dependencies"]}
+
+
+def promised(*extras: str) -> set[str]:
+    """Import names of what is installed with these extras."""
+    names = CORE | {Requirement(line).name for extra in extras for line in EXTRAS[extra]}
+    return {IMPORTED_AS.get(name, name).replace("-", "_") for name in names}
+
+
+def third_party(tree: ast.AST) -> set[str]:
+    """Top-level names of what a program imports from neither Python nor this checkout."""
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+    ours = {path.stem for folder in ("tests", "notebooks") for path in (ROOT / folder).rglob("*.py")}
+    ours |= set().union(*HOUSES)
+    return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - ours - {"google"}
+
+
+def code_of(notebook: Path) -> ast.AST:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    lines = "".join(f"{''.join(cell['source'])}\n" for cell in cells if cell["cell_type"] == "code")
+    return ast.parse(re.sub(r"^(\s*)[%!].*", r"\1pass", lines, flags=re.MULTILINE))
+
+
+# What is installed where the files of a house are used. A search needs optuna, which no other command needs.
+PROMISES = {
+    "data_scripts": ("course", "benchmarks"),
+    "geomreg_mini": ("course", "benchmarks"),
+    "experiments": ("course", "benchmarks", "scale"),
+    "notebooks": ("course", "benchmarks"),
+    "tests": ("course", "benchmarks", "scale", "dev"),
+}
+# Imported by a test of what these packages, which others bring, take and give.
+BROUGHT_ALONG = {"sqlalchemy", "setuptools"}
+
+
+@pytest.mark.parametrize("house", PROMISES)
+def test_what_a_house_imports_is_declared_for_it(house):
+    known = promised(*PROMISES[house]) | (BROUGHT_ALONG if house == "tests" else set())
+    found = {
+        path.relative_to(ROOT): third_party(
+            code_of(path) if path.suffix == ".ipynb" else ast.parse(path.read_text())
+        )
+        for pattern in ("*.py", "*.ipynb")
+        for path in (ROOT / house).rglob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    }
+    assert set().union(*found.values()) & {"torch", "numpy"}
+    assert {str(path): missing for path, names in found.items() if (missing := names - known)} == {}
+
+
+@pytest.mark.parametrize("number", ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "15"])
+def test_the_notebooks_of_the_course_need_no_other_extra(number):
+    (notebook,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    assert third_party(code_of(notebook)) <= promised("course")
+
+
+def imports_when_loaded(path: Path) -> set[str]:
+    """Like ``third_party``, without what is imported inside functions or for type checkers alone."""
+
+    def loaded(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+        for node in body:
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                continue
+            yield node
+            for part in ("body", "orelse", "finalbody"):
+                if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    yield from loaded(getattr(node, part, []))
+
+    imports = [
+        n for n in loaded(ast.parse(path.read_text()).body) if isinstance(n, (ast.Import, ast.ImportFrom))
+    ]
+    return third_party(ast.Module(imports, []))
+
+
+LOADED = [
+    p
+    for p in SOURCES
+    if p.relative_to(ROOT).parts[0] in ("data_scripts", "geomreg_mini") and p.stem != "plots"
+]
+
+
+@pytest.mark.parametrize("path", LOADED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_of_the_library_but_the_plots_loads_with_torch_and_numpy(path):
+    assert imports_when_loaded(path) <= CORE
+
+
+def unannotated(path: Path) -> list[str]:
+    """Functions of a file with an argument or a result that has no type."""
+    tree, found = ast.parse(path.read_text()), []
+    bound = {
+        id(function): not any(ast.unparse(d) == "staticmethod" for d in function.decorator_list)
+        for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+        for function in node.body if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            given = [*node.args.posonlyargs, *node.args.args][bound.get(id(node), False) :]
+            given += [*node.args.kwonlyargs, *filter(None, (node.args.vararg, node.args.kwarg))]
+            if node.returns is None or any(argument.annotation is None for argument in given):
+                found.append(f"{node.name}, line {node.lineno}")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_function_says_the_types_of_its_arguments_and_of_its_result(path):
+    assert unannotated(path) == []
+
+
+def test_a_missing_annotation_is_found_wherever_it_is(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "class A:\n"
+        "    def a(self, x: int) -> int: ...\n"
+        "    def b(self, x) -> int: ...\n"
+        "    @staticmethod\n"
+        "    def c(x) -> int: ...\n"
+        "def d(*x: int, **y: int) -> None:\n"
+        "    def e(): ...\n"
+        "def f(*, x=1) -> None: ...\n"
+        "def g(*x) -> None: ...\n"
+    )
+    assert [line.partition(",")[0] for line in sorted(unannotated(path))] == ["b", "c", "e", "f", "g"]
 
 
 def test_no_path_of_somebodys_machine_is_committed():

@@ -83,7 +83,7 @@ def mathml(formula: str, display: str) -> str:
     try:
         from latex2mathml.converter import convert
     except ImportError:
-        raise CourseError("formulas need latex2mathml: pip install latex2mathml") from None
+        raise CourseError("formulas need latex2mathml: install the extra course") from None
     try:
         markup = convert(formula, display=display)
     except Exception as error:
