@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from .judging import filled, first_problem, number, tensor, verdict
 def mean_cosine(answer: object) -> bool:
     """Exercise 1: the mean cosine over the pairs of different samples of one modality."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         from geomreg_mini import geometry
 
         value = number(f(torch.tensor([[2.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [0.0, -0.5]])))
@@ -34,7 +35,7 @@ def mean_cosine(answer: object) -> bool:
 def four_corners(answer: object) -> bool:
     """Exercise 2: paired embeddings that are, or are not, collapsed and drifted."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         from geomreg_mini import geometry
 
         for collapsed in (True, False):

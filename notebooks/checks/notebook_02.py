@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from .judging import OPEN, filled, first_problem, number, of_kind, tensor, verdi
 def effective_rank(answer: object) -> bool:
     """Exercise 1: effective rank from singular values, rows normalized, then centered."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         from geomreg_mini import geometry
 
         def rank(rows: list) -> float:
@@ -45,7 +46,7 @@ def effective_rank(answer: object) -> bool:
 def fool(answer: object) -> bool:
     """Exercise 2: clouds that one diagnostic calls healthy and another one does not."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         from geomreg_mini import geometry
 
         def clouds(trick: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -101,7 +102,7 @@ def patients(answer: object) -> bool:
         ("S", "cone"): "its mean cosine is 0, so there is no common direction; look at the rank",
     }
 
-    def cases(given) -> Iterator[str]:
+    def cases(given: Any) -> Iterator[str]:
         known = {*truth.values(), "shuffled"}
         given = of_kind(given, dict, "a dict from each patient to a diagnosis")
         given = {patient: filled(given.get(patient)) for patient in truth}

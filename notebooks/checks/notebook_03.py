@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from .judging import first_problem, number, scalar, verdict
 def stable_dispersion(answer: object) -> bool:
     """Exercise 1: ``log mean_{i != j} exp(-||u_i - u_j||^2 / temperature)``, stable."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         from geomreg_mini import dispersion
 
         opposite = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])  # squared distance 4
@@ -64,7 +65,7 @@ def stable_dispersion(answer: object) -> bool:
 def clump_value(answer: object) -> bool:
     """Exercise 2: dispersion of 64 samples in 4 orthogonal clumps at temperature 0.1."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value = number(answer)
         if abs(value - 1.435) < 0.06:
             yield "the size is right, the sign is not: a mean closeness below 1 has a negative logarithm."

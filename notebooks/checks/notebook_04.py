@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from .judging import filled, first_problem, number, verdict
 def drift_parts(answer: object) -> bool:
     """Exercise 1: paired drift as (squared gap, trace of the covariance)."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         from geomreg_mini.geometry import drift_summary
 
         generator = torch.Generator().manual_seed(0)
@@ -45,7 +46,7 @@ def drift_parts(answer: object) -> bool:
 def unshiftable(answer: object) -> bool:
     """Exercise 2: the share of a drift of 1.0 that remains after a gap of length 0.8 is removed."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value = number(answer)
         if abs(value - 0.2) < 1e-6:
             yield "1 - 0.8 subtracts a length from a squared length: square the gap first."
@@ -62,7 +63,7 @@ def unshiftable(answer: object) -> bool:
 def radius_for(answer: object) -> bool:
     """Exercise 3: the radius that leaves a given share of the pairs outside the band."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         # Uneven distances: with even ones a fixed share of the largest would do.
         distance = 0.05 + 1.85 * torch.linspace(0, 1, 101).square()
         angle = 2 * torch.asin(distance / 2)

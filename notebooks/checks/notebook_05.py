@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.nn.functional import normalize
@@ -13,7 +14,7 @@ from .judging import first_problem, number, scalar, verdict
 def squared_band(answer: object) -> bool:
     """Exercise 1: ``mean max(0, ||u_a - u_b||^2 - radius^2)``, zero inside the band."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         a = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         b = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # distances 0, sqrt(2), 2
         value = scalar(f(a, b, 1.0)).item()
@@ -56,7 +57,7 @@ def squared_band(answer: object) -> bool:
 def masked_dispersion(answer: object) -> bool:
     """Exercise 2: dispersion over the present samples, 0 if fewer than two are present."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         from geomreg_mini import dispersion
 
         generator = torch.Generator().manual_seed(0)
@@ -95,7 +96,7 @@ def masked_dispersion(answer: object) -> bool:
     return verdict(first_problem(answer, cases), "absent samples are neither seen nor moved.")
 
 
-def _slope(loss, z: torch.Tensor) -> torch.Tensor:
+def _slope(loss: Any, z: torch.Tensor) -> torch.Tensor:
     leaf = z.clone().requires_grad_()
     return torch.autograd.grad(loss(leaf), leaf)[0]
 
@@ -103,7 +104,7 @@ def _slope(loss, z: torch.Tensor) -> torch.Tensor:
 def mixing(answer: object) -> bool:
     """Exercise 4: alpha of the shortest alpha * g_inter + (1 - alpha) * g_disp."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         def alpha(first: list[float], second: list[float], if_not_finite: str = "") -> float:
             return number(f(torch.tensor(first), torch.tensor(second)), if_not_finite=if_not_finite)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .judging import Unsuitable, first_problem, number, of_kind, verdict
 
@@ -33,7 +33,7 @@ def _lab_run(setting: object, free: Sequence[str]) -> Run:
 def spread_and_agreed(answer: object) -> bool:
     """Exercise 1: a setting with both effective ranks above 1.8 and paired drift below 0.4."""
 
-    def cases(setting) -> Iterator[str]:
+    def cases(setting: Any) -> Iterator[str]:
         now = _lab_run(setting, TERMS).now
         rank = number(min(now["effective_rank/a"], now["effective_rank/b"]))
         drift = number(now["paired_drift"])
@@ -51,7 +51,7 @@ def spread_and_agreed(answer: object) -> bool:
 def collapse_with_dispersion(answer: object) -> bool:
     """Exercise 2: a collapse, although dispersion is on, that fused accuracy does not show."""
 
-    def cases(setting) -> Iterator[str]:
+    def cases(setting: Any) -> Iterator[str]:
         run = _lab_run(setting, TERMS)
         if run.setting.dispersion_weight < 0.3:
             yield f"dispersion_weight is {run.setting.dispersion_weight:g}: keep it at 0.3 or more."
@@ -69,7 +69,7 @@ def collapse_with_dispersion(answer: object) -> bool:
 def sampling_error(answer: object) -> bool:
     """Exercise 3: standard error, in points, of an accuracy of 0.95 on 300 samples."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value, variance = number(answer), 0.95 * 0.05
         if abs(value - math.sqrt(variance / 300)) < 2e-3:
             yield "that is a share; in points, multiply by 100."

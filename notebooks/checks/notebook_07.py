@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy, linear
@@ -14,7 +15,7 @@ from .judging import first_problem, number, scalar, verdict
 def ogm_coefficient(answer: object) -> bool:
     """Exercise 1: k of one modality from its score, the other's score, and alpha."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         def k(score: float, other: float, alpha: float = 0.8) -> float:
             return number(f(score, other, alpha))
 
@@ -50,10 +51,10 @@ def dgl_loss(answer: object) -> bool:
     values = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     label = torch.tensor([0, 1, 2, 0, 1, 2])
 
-    def fused(z_a, z_b, w_a, w_b, bias) -> torch.Tensor:
+    def fused(z_a: Any, z_b: Any, w_a: Any, w_b: Any, bias: Any) -> torch.Tensor:
         return cross_entropy(linear(z_a, w_a) + linear(z_b, w_b) + bias, label)
 
-    def own(z_a, z_b, w_a, w_b, bias) -> torch.Tensor:
+    def own(z_a: Any, z_b: Any, w_a: Any, w_b: Any, bias: Any) -> torch.Tensor:
         return cross_entropy(linear(z_a, w_a, bias), label) + cross_entropy(linear(z_b, w_b, bias), label)
 
     def gradients(loss: Callable[..., torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -64,7 +65,7 @@ def dgl_loss(answer: object) -> bool:
         found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
         return {name: g for name, g in zip(leaves, found, strict=True) if g is not None}
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         alpha = 2.0
         got = gradients(lambda **leaves: f(**leaves, label=label, alpha=alpha))
         of_fused, of_own = gradients(fused), gradients(own)
@@ -100,7 +101,7 @@ def dgl_loss(answer: object) -> bool:
 def min_norm_weight(answer: object) -> bool:
     """Exercise 3: w in [0, 1] for which w g1 + (1 - w) g2 is shortest."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         def weight(first: list[float], second: list[float], if_not_finite: str = "") -> float:
             return number(f(torch.tensor(first), torch.tensor(second)), if_not_finite=if_not_finite)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from .judging import first_problem, number, verdict
 
@@ -22,7 +23,7 @@ def paired_gain(answer: object) -> bool:
     other = frame.rename(columns={"value": "other"}).assign(value=0.0)
     other["other"] *= 2
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         value = number(f(frame, "value"))
         means = frame.groupby("arm")["value"].mean()
         best = frame.groupby(["arm", "seed"])["value"].max().groupby("arm").mean()
@@ -43,7 +44,7 @@ def paired_gain(answer: object) -> bool:
 def false_frames(answer: object) -> bool:
     """Exercise 2: framed cells expected if nothing had any effect, 72 cells at 95 %."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value = number(answer)
         if abs(value - 72 * 0.95) < 1e-6:
             yield "that is how many cells stay unframed; the interval misses in the other 5 %."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from .judging import filled, first_problem, number, scalar, verdict
 def hinge_floor(answer: object) -> bool:
     """Exercise 1: the least that VICReg's hinge can be for unit vectors of D features."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         value, best = number(f(128)), 128**-0.5
         if abs(value) < 0.02:
             yield "0 would mean a standard deviation of 1 in each feature: their squares sum to 1 at most."
@@ -34,7 +35,7 @@ def hinge_floor(answer: object) -> bool:
 def same_length(answer: object) -> bool:
     """Exercise 2: a control, as a class, that makes modalities equally long and no more."""
 
-    def cases(control_class) -> Iterator[str]:
+    def cases(control_class: Any) -> Iterator[str]:
         a = torch.tensor([[3.0, 4], [0, 1]], requires_grad=True)
         b = torch.tensor([[1.0, 0], [0, 1]])
         control, wanted = control_class(weight=1.0), math.log(3) ** 2
@@ -82,7 +83,7 @@ def same_length(answer: object) -> bool:
 def any_by_chance(answer: object) -> bool:
     """Exercise 3: the chance that one of ten independent 95 % intervals misses, or more."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value = number(answer)
         if abs(value - 0.5) < 1e-3:
             yield "ten times 0.05 is the number expected, not the chance of at least one."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from .judging import first_problem, number, verdict
 
@@ -11,7 +12,7 @@ from .judging import first_problem, number, verdict
 def shared_clips(answer: object) -> bool:
     """Exercise 1: test clips whose actor and sentence occur together in training."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         train = ["1001_IEO_NEU_XX", "1001_IEO_HAP_LO", "1001_TIE_SAD_XX", "1002_DFA_ANG_XX"]
         test = ["1001_IEO_SAD_XX", "1001_IEO_ANG_XX", "1002_DFA_HAP_XX"]  # shared
         test[:0] = ["1001_DFA_ANG_XX", "1002_IEO_NEU_XX", "1003_IEO_NEU_XX", "1002_WSI_FEA_XX"]  # not
@@ -37,7 +38,7 @@ def shared_clips(answer: object) -> bool:
 def chance_recall(answer: object) -> bool:
     """Exercise 2: R@100 of unrelated embeddings on 744 clips."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value = number(answer)
         if abs(value - 1 / 744) < 1e-4:
             yield "that is R@1; a hundred places are open to the partner."
@@ -54,7 +55,7 @@ def chance_recall(answer: object) -> bool:
 def difference_error(answer: object) -> bool:
     """Exercise 3: standard error, in points, where two models disagree on a tenth of 744."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value, n = number(answer), 744
         if abs(value - math.sqrt(0.1 / n)) < 1e-3:
             yield "that is a share; in points, multiply by 100."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from .judging import first_problem, number, of_kind, verdict
 
@@ -11,7 +12,7 @@ from .judging import first_problem, number, of_kind, verdict
 def paired_clips(answer: object) -> bool:
     """Exercise 1: pairs of video folder and sound file of the same clip."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         videos, sounds = ["a", "b", "c", "d"], ["a.wav", "b.wav", "c.wav", "d.wav"]
 
         def pairs(*arguments: list[str]) -> list[tuple]:
@@ -48,7 +49,7 @@ def paired_clips(answer: object) -> bool:
 def spread_of_two(answer: object) -> bool:
     """Exercise 2: standard deviation of single runs, estimated from 75.10 and 76.28."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value, difference = number(answer), 76.28 - 75.10
         if abs(value - difference) < 0.01:
             yield "that is the difference; two runs differ by more than one differs from the mean."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from .judging import filled, first_problem, number, tensor, verdict
 def best_naming(answer: object) -> bool:
     """Exercise 1: the share that is right where clusters are named after classes, at best."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         labels = [0, 0, 0, 1, 1, 2]
         value = number(f(labels, [2, 2, 2, 0, 0, 1]))
         if value == 0:
@@ -50,7 +51,7 @@ def best_naming(answer: object) -> bool:
 def photograph_error(answer: object) -> bool:
     """Exercise 2: standard error, in points, of 87.5 % on 132 pictures of ten pairs each."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value, variance = number(answer), 0.875 * 0.125
         if abs(value - 100 * math.sqrt(variance / 1320)) < 0.02:
             yield "that is for 1,320 independent pairs; the ten of a photograph are right or wrong together."
@@ -71,7 +72,7 @@ def photograph_error(answer: object) -> bool:
 def three_rules(answer: object) -> bool:
     """Exercise 3: two distributions that three rules read as three different clusters."""
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         p, q = filled(f())
         p, q = tensor(p, "p", 1, dtype=torch.float64), tensor(q, "q", 1, dtype=torch.float64)
         if p.shape != q.shape or len(p) < 4:

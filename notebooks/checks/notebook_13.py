@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -13,10 +14,10 @@ from .judging import Open, first_problem, number, verdict
 def best_rank(answer: object) -> bool:
     """Exercise 1: the rank of the best of an image's own captions, ties averaged."""
 
-    def rank(f, cosines: Sequence[float], own: Sequence[bool]) -> float:
+    def rank(f: Any, cosines: Sequence[float], own: Sequence[bool]) -> float:
         return number(f(torch.tensor(cosines), torch.tensor(own)))
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         value = rank(f, [0.1, 0.9, 0.5, 0.3], [True, False, True, False])
         if value == 4:
             yield "that is the rank of its worst caption: one of its own among the first K is enough."
@@ -73,7 +74,7 @@ def gradient_in_parts(answer: object) -> bool:
         sum(loss(encoder(x)) for x in embedded).backward()
         return encoder.weight.grad
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         encoder, wanted = Encoder(), gradient_of([torch.cat(parts)])
         f(encoder, parts, loss)
         found = encoder.weight.grad

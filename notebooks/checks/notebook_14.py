@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from .judging import first_problem, number, of_kind, verdict
 def subset_shares(answer: object) -> bool:
     """Exercise 1: how often modality dropout trains each subset of the modalities."""
 
-    def shares(f, keep: dict[str, float]) -> dict[frozenset, float]:
+    def shares(f: Any, keep: dict[str, float]) -> dict[frozenset, float]:
         found = of_kind(f(dict(keep)), dict, "a dict whose keys are frozensets of names")
         return {subset: number(share) for subset, share in found.items()}
 
@@ -24,7 +25,7 @@ def subset_shares(answer: object) -> bool:
         drawn = {s: math.prod(p if m in s else 1 - p for m, p in keep.items()) for s in subsets}
         return {s: share / sum(drawn.values()) for s, share in drawn.items()}
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         found = shares(f, {"a": 0.5, "b": 0.5})
         if not all(isinstance(subset, frozenset) for subset in found):
             yield "return a dict whose keys are frozensets of names."
@@ -73,7 +74,7 @@ def unused_children(answer: object) -> bool:
                 x = getattr(self, name)(x)
             return x
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         x = torch.ones(3, 2)
         for run, unused in [
             ("ac", {"b"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from .judging import first_problem, number, of_kind, verdict
 
@@ -12,7 +13,7 @@ def judge(answer: object) -> bool:
     """Exercise 1: the status of a gain, from the paper's gain and our interval."""
     yes, side, no = "replicated", "replicated in direction", "not replicated"
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         def status(paper: float, low: float, high: float) -> str:
             return of_kind(f(paper, low, high), str, f"{yes!r}, {side!r} or {no!r}")
 
@@ -42,7 +43,7 @@ def judge(answer: object) -> bool:
 def best_of_ten(answer: object) -> bool:
     """Exercise 2: points that the best of ten equal looks at 744 clips adds, on average."""
 
-    def cases(answer) -> Iterator[str]:
+    def cases(answer: Any) -> Iterator[str]:
         value, error = number(answer), math.sqrt(0.7765 * (1 - 0.7765) / 744)
         lift = 1.5388 * error  # the mean of the largest of ten normal draws, times the standard error
         if abs(value - lift) < 2e-3:
@@ -68,7 +69,7 @@ def seeds_for(answer: object) -> bool:
     def needed(gain: float, first: float, second: float, deviations: float = level + power) -> float:
         return deviations**2 * (first**2 + second**2) / gain**2
 
-    def cases(f) -> Iterator[str]:
+    def cases(f: Any) -> Iterator[str]:
         case = (0.25, 1.0, 3.0)
         value, whole = number(f(*case)), needed(*case)
         if value < 1:
