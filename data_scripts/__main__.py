@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from . import (
     stand_ins,
     xrf55,
 )
-from .fetch import DataError, DatasetInfo, data_root, load_arrays
+from .fetch import AnyPath, DataError, DatasetInfo, data_root, load_arrays
 
 SCRIPTS = {
     script.INFO.name: script
@@ -97,8 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def prepare(
     name: str,
-    root: str | os.PathLike | None,
-    mirror: str | os.PathLike | None,
+    root: AnyPath | None,
+    mirror: AnyPath | None,
     generate: bool,
     given: dict[str, Any],
 ) -> list[str]:

@@ -8,7 +8,6 @@ from them says nothing about the benchmark.
 from __future__ import annotations
 
 import colorsys
-import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from ..coco import prepare as prepare_coco
 from ..crema_d import prepare as prepare_crema_d
 from ..cubicc import prepare as prepare_cubicc
-from ..fetch import data_root
+from ..fetch import AnyPath, data_root
 from ..flickr30k import prepare as prepare_flickr30k
 from ..kinetics_sounds import prepare as prepare_kinetics_sounds
 from ..xrf55 import prepare as prepare_xrf55
@@ -37,9 +36,7 @@ SPEAKERS, SENTENCES = 10, ("IEO", "TIE", "DFA")
 CLASSES, TRAIN_CLIPS, TEST_CLIPS = 31, 4, 1  # of Kinetics-Sounds; the counts are of each class
 
 
-def prepare(
-    name: str, root: str | os.PathLike | None = None, *, progress: bool = False, **options: Any
-) -> Any:
+def prepare(name: str, root: AnyPath | None = None, *, progress: bool = False, **options: Any) -> Any:
     """Write a data set's stand-ins below the data folder if they are missing, and return its open cache.
 
     They go through the same script as the official files and lie in ``stand_ins/``. ``options`` of that
