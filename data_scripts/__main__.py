@@ -36,11 +36,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "S",
         "help": f"pixels per side (default: {karpathy.IMAGE_SIZE})",
     },
-    "workers": {"type": int, "metavar": "N", "help": "downloads and decoders at a time"},
+    "workers": {"type": int, "metavar": "N", "help": "number of parallel downloads and decoders"},
     "tolerate": {"type": float, "metavar": "SHARE", "help": "largest share of files that may be unusable"},
     "yes": {"action": "store_true", "default": None, "help": "start a large download without asking"},
 }
-TAKES = {  # the options of each script's ``prepare``; a script that is not named here has none
+TAKES = {  # options of each script's ``prepare``; scripts that are not listed have none
     "crema_d": ("clips", "workers", "tolerate", "yes"),
     "kinetics_sounds": ("clips", "variant", "workers", "tolerate", "yes"),
     "cubicc": ("folder",),
@@ -108,7 +108,7 @@ def prepare(
         path = data_root(root) / "stand_ins" / script.INFO.prepared
         prepared = stand_ins.prepare(name, root, progress=True, **given)
     else:
-        # An existing file of arrays is taken as it is; the other scripts look for themselves.
+        # An existing file of arrays is used as it is; the other scripts check for themselves.
         prepared = load_arrays(path) if path.suffix == ".npz" and not given else None
         if prepared is None:
             prepared = script.prepare(root, mirror, **given)
