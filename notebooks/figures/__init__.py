@@ -1,1 +1,1 @@
-"""What notebooks 10 to 14 draw, one file a kind of benchmark; what all notebooks draw stands in ``plots``."""
+"""Figures of notebooks 10 to 14, one file per kind of benchmark; common figures are in ``plots``."""
