@@ -1,5 +1,5 @@
 """Fetch, verify and prepare each data set: ``python -m data_scripts NAME``.
 
-Nothing here imports torch, so the command answers at once; ``geomreg_mini.data`` calls these same functions
-when a data set is not prepared yet.
+Importing it does not import torch, so the command answers at once. ``geomreg_mini.data`` calls the same
+functions if a data set is not prepared yet.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from . import (
     watch,
     xrf55,
 )
-from .fetch import DataError, DatasetInfo, data_root, load_arrays
+from .fetch import AnyPath, DataError, DatasetInfo, data_root, load_arrays
 
 SCRIPTS = {
     script.INFO.name: script
@@ -50,11 +49,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "S",
         "help": f"pixels per side (default: {karpathy.IMAGE_SIZE})",
     },
-    "workers": {"type": int, "metavar": "N", "help": "downloads and decoders at a time"},
+    "workers": {"type": int, "metavar": "N", "help": "number of parallel downloads and decoders"},
     "tolerate": {"type": float, "metavar": "SHARE", "help": "largest share of files that may be unusable"},
     "yes": {"action": "store_true", "default": None, "help": "start a large download without asking"},
 }
-TAKES = {  # the options of each script's ``prepare``; a script that is not named here has none
+TAKES = {  # options of each script's ``prepare``; scripts that are not listed have none
     "crema_d": ("clips", "workers", "tolerate", "yes"),
     "kinetics_sounds": ("clips", "variant", "workers", "tolerate", "yes"),
     "cubicc": ("folder",),
@@ -110,8 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def prepare(
     name: str,
-    root: str | os.PathLike | None,
-    mirror: str | os.PathLike | None,
+    root: AnyPath | None,
+    mirror: AnyPath | None,
     generate: bool,
     given: dict[str, Any],
 ) -> list[str]:
@@ -122,7 +121,7 @@ def prepare(
         path = data_root(root) / "stand_ins" / script.INFO.prepared
         prepared = stand_ins.prepare(name, root, progress=True, **given)
     else:
-        # An existing file of arrays is taken as it is; the other scripts look for themselves.
+        # An existing file of arrays is used as it is; the other scripts check for themselves.
         prepared = load_arrays(path) if path.suffix == ".npz" and not given else None
         if prepared is None:
             prepared = script.prepare(root, mirror, **given)

@@ -1,4 +1,4 @@
-"""Clips decoded once: memory-mapped arrays that exist whole or not at all.
+"""Decode clips once into memory-mapped arrays that exist whole or not at all.
 
 The data set's folder holds ``prepared.json`` and the folder of arrays that it names. The JSON is replaced
 last and in one step, so every reader finds the arrays complete. A second process waits for the first.
@@ -39,17 +39,17 @@ class Clip:
     files: tuple[Path, ...]
     label: int
     part: str  # "train" or "test"
-    group: str = ""  # what must not be in two splits at once: a speaker
+    group: str = ""  # the speaker, who must not be in two splits at once
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A cache, open_cache. N clips with F frames in all.
+    """An open cache of N clips with F frames in all.
 
     Attributes:
         spectrograms: (N, frequencies, times) float16, a memory map. Half of float32's size and reading time;
-            the rounding, at most 0.008 in log units and less than 0.002 for anything loud, is an eighth of
-            what bfloat16 does to the same number in training.
+            the rounding error, at most 0.008 in log units and below 0.002 for loud sound, is an eighth of
+            bfloat16's in training.
         frames: (F, S, S, 3) uint8, a memory map; clip i has the frames first[i] to first[i + 1] - 1.
         first: (N + 1,) int64.
         aspects: (N,) float32, each clip's width divided by its height.
@@ -76,7 +76,7 @@ class Prepared:
     preprocessing: Preprocessing
     source: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         count, size = len(self.names), self.preprocessing.frame_size
         fit = (
             self.spectrograms.dtype == np.float16
@@ -139,7 +139,7 @@ def confirm_download(info: DatasetInfo, folder: Path, download: float, disk: flo
 def fingerprint(clips: Sequence[Clip], preprocessing: Preprocessing) -> str:
     """Return SHA-256 over every row, the sizes of its files (missing ones too) and the preprocessing.
 
-    Contents are not read: gigabytes at every start would cost more than they show. Modification times are
+    Contents are not read, because reading gigabytes at every start takes too long. Modification times are
     left out, so that a copied folder counts as the same.
     """
     rows = [
@@ -167,7 +167,7 @@ def stored(path: Path, version: int) -> tuple[dict, dict[str, np.memmap]]:
     for name, (dtype, shape) in plan["arrays"].items():
         file = path.parent / plan["folder"] / f"{name}.bin"
         dtype = np.dtype(dtype)
-        if dtype.hasobject:  # bytes of a file would be taken for addresses
+        if dtype.hasobject:  # the file's bytes would be used as addresses
             raise ValueError(f"{name} holds objects")
         if file.stat().st_size != dtype.itemsize * math.prod(shape):
             raise ValueError(f"{name} is cut short")
@@ -239,7 +239,7 @@ def open_or_build(
         found = open_cache(path)  # the process that held the lock may have built it
         if found is not None and found.fingerprint == wanted:
             return found
-        for stray in path.parent.glob(f".{path.stem}-*"):  # of a killed run
+        for stray in path.parent.glob(f".{path.stem}-*"):  # left by a killed run
             shutil.rmtree(stray, ignore_errors=True)
         make()
     return open_cache(path)
@@ -271,7 +271,17 @@ def replacing(path: Path, version: int, wanted: str) -> Iterator[tuple[Path, dic
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers, progress) -> None:
+def _decode(
+    path: Path,
+    wanted: str,
+    clips: Sequence[Clip],
+    read: Callable[[Clip, Preprocessing], tuple[np.ndarray, np.ndarray, float]],
+    preprocessing: Preprocessing,
+    noted: dict[str, object],
+    tolerated: float,
+    workers: int,
+    progress: bool,
+) -> None:
     """Write the arrays under another name, move them into place, then the JSON, then drop older arrays."""
     allowed = int(tolerated * len(clips))
     unusable = {
@@ -280,9 +290,9 @@ def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers,
         for file in clip.files[::-1]
         if not file.is_file()
     }
-    check_share(unusable, allowed, len(clips))  # known before hours of decoding
+    check_share(unusable, allowed, len(clips))  # before hours of decoding
 
-    def one(clip: Clip):
+    def one(clip: Clip) -> tuple[Clip, np.ndarray | str, np.ndarray | None, float | None]:
         try:
             samples, frames, aspect = read(clip, preprocessing)
             return clip, spectrogram(samples, preprocessing).astype(np.float16), frames, aspect
@@ -299,7 +309,7 @@ def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers,
                     unusable[clip.name] = values
                     check_share(unusable, allowed, len(clips))
                     continue
-                # plain writes: on a full disk they fail with an error, where a memory map kills the process
+                # plain writes: on a full disk they raise an error, but a memory map kills the process
                 sound.write(values.tobytes())
                 picture.write(frames.tobytes())
                 kept.append(clip)
@@ -310,7 +320,7 @@ def _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers,
                 os.fsync(file.fileno())
         if not kept:
             raise DataError(
-                f"There is no clip to prepare for {path.parent}; check --clips.", "there is no clip"
+                f"No clip is left to prepare for {path.parent}; check --clips.", "no clip is left"
             )
         size = preprocessing.frame_size
         plan |= {

@@ -1,7 +1,7 @@
 """Prepare MS-COCO for retrieval: 123,287 photographs of 2014 with five or more captions each.
 
-The two official archives are downloaded, in parts if need be, and images are read out of them without
-unpacking; or a folder that somebody has already is read in place.
+The two official archives are downloaded, in several tries if needed, and images are read from them without
+unpacking. A folder that has the images already is read in place.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import karpathy
 from .clip_cache import confirm_download
-from .fetch import DataError, DatasetInfo, Source, download_part, remote_size
+from .fetch import AnyPath, DataError, DatasetInfo, Source, download_part, remote_size
 from .karpathy import Archive, Captioned, Folder
 
 INFO = DatasetInfo(
@@ -21,7 +21,7 @@ INFO = DatasetInfo(
     prepared="coco/prepared.json",
 )
 _LISTS = "https://storage.googleapis.com/sfr-vision-language-research/datasets"
-# The MD5s are those in LAVIS's configuration (github.com/salesforce/LAVIS), of lists and archives.
+# The MD5s of lists and archives are those in LAVIS's configuration (github.com/salesforce/LAVIS).
 LISTS = {
     part: (Source(f"{_LISTS}/coco_karpathy_{part}.json", f"coco/coco_karpathy_{part}.json"), md5)
     for part, md5 in (
@@ -43,10 +43,10 @@ summary_lines = karpathy.summary_lines
 
 
 def prepare(
-    root=None,
-    mirror=None,
+    root: AnyPath | None = None,
+    mirror: AnyPath | None = None,
     *,
-    images=None,
+    images: AnyPath | None = None,
     workers: int | None = None,
     tolerate: float | None = None,
     yes: bool = False,
@@ -54,7 +54,7 @@ def prepare(
     image_size: int = karpathy.IMAGE_SIZE,
     progress: bool = True,
 ) -> Captioned:
-    """Fetch and read COCO into the data folder ``root``; returns the opened data set.
+    """Fetch and read COCO into the data folder ``root``; return the open data set.
 
     Arguments as in :mod:`.flickr30k`, and:
         images: a folder with ``train2014`` and ``val2014``, unpacked or as the official zip files.
@@ -99,9 +99,10 @@ def _source(folder: Path, name: str) -> Folder | Archive:
 
 
 def download(folder: Path, home: Path, prepared: int, *, yes: bool, progress: bool) -> None:
-    """The archives that are not in ``folder`` yet, after a yes; an earlier download is gone on with.
+    """Download the missing archives into ``folder`` if the user agrees; continue earlier downloads.
 
-    ``prepared`` is how many bytes will be stored in ``home`` besides.
+    ``prepared``: bytes that will also be stored in ``home``. Raises :class:`DataError` if a host cannot be
+    reached, the disk is too small, the user declines, or an archive fails five times.
     """
     from tqdm.auto import tqdm
 
@@ -142,6 +143,6 @@ def download(folder: Path, home: Path, prepared: int, *, yes: bool, progress: bo
                     if attempt == TRIES - 1:
                         reason = str(error) if type(error) is OSError else type(error).__name__
                         raise DataError(
-                            f"Could not download {url} ({reason}); run the command again to go on.",
+                            f"Could not download {url} ({reason}); run the command again to continue.",
                             "the download failed",
                         ) from error

@@ -1,19 +1,21 @@
 """Prepare CREMA-D: 7,442 spoken sentences by 91 actors in six emotions, sound and picture.
 
-The files come from the official repository, whose sounds and videos Git LFS keeps, or from a folder that has
-them; the split is the one that the published comparisons share.
+The files come from the official repository, which keeps sounds and videos in Git LFS, or from a local folder.
+The split is the one that the published comparisons share.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from . import clip_cache, lfs
 from .clip_cache import Clip, Prepared
 from .clips import Preprocessing, read_frames, read_wav
-from .fetch import DataError, DatasetInfo, Source, data_root, fetched, published_text
+from .fetch import AnyPath, DataError, DatasetInfo, Source, data_root, fetched, published_text
 
 INFO = DatasetInfo(
     name="crema_d",
@@ -25,7 +27,7 @@ INFO = DatasetInfo(
 )
 DOWNLOAD, DISK = 3.1e9, 8.5e9  # bytes; the second is the download and the prepared arrays together
 
-# SHA-256 after a byte-order mark and carriage returns are removed: copies of these files differ in them only.
+# SHA-256 after a byte-order mark and carriage returns are removed; copies of the files differ only in these.
 _SPLIT = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54"
 SPLITS = {
     "train": (
@@ -38,7 +40,7 @@ SPLITS = {
     ),
 }
 
-# The archive of the repository holds Git LFS pointers in place of sounds and videos.
+# The archive of the repository holds Git LFS pointers instead of sounds and videos.
 _COMMIT = "02f12b39b56c8424039d0a953b89d47fc47d380f"
 ARCHIVES = (
     Source(
@@ -64,10 +66,12 @@ PREPROCESSING = Preprocessing(sample_rate=22050, seconds=3, window=512, hop=353,
 TOLERATED = 0.01  # share of clips that may be missing; one recording of the official set has no sound
 
 
-def rows(mirror=None, *, published: bool = True, progress: bool = True) -> list[tuple[str, str, str]]:
-    """The split's rows as (clip, emotion, part): 6,698 with part "train", then 744 with "test".
+def rows(
+    mirror: AnyPath | None = None, *, published: bool = True, progress: bool = True
+) -> list[tuple[str, str, str]]:
+    """Return the split's rows as (clip, emotion, part): 6,698 with part "train", then 744 with "test".
 
-    Raises :class:`DataError` where the checksum is not the published one, unless ``published`` is False.
+    Raises :class:`DataError` if the checksum is not the published one, unless ``published`` is False.
     """
     found = []
     for part, (source, sha256) in SPLITS.items():
@@ -76,8 +80,8 @@ def rows(mirror=None, *, published: bool = True, progress: bool = True) -> list[
             clip = re.fullmatch(r"\d{4}_[A-Z]{3}_[A-Z]{3}_[A-Z]{1,2}", name, re.ASCII)
             if emotion not in EMOTIONS or clip is None:
                 raise DataError(
-                    f"The split file {source.mirror_path} has a row {line!r} that is no clip and emotion; "
-                    "get the file again.",
+                    f"Line {line!r} of {source.mirror_path} is not a clip name and an emotion; download the "
+                    "file again.",
                     "a split file is damaged",
                 )
             found.append((name, emotion, part))
@@ -85,10 +89,10 @@ def rows(mirror=None, *, published: bool = True, progress: bool = True) -> list[
 
 
 def overlap(rows: Iterable[tuple[str, str, str]]) -> dict[str, int]:
-    """What the test clips of ``rows`` share with training clips.
+    """Return counts of what the test clips of ``rows`` share with training clips.
 
-    ``speakers`` counts those who stand on both sides; ``speaker``, ``sentence`` and ``emotion`` count test
-    clips with a training clip of the same speaker, of the same sentence too, and of the same emotion too.
+    ``speakers`` counts the speakers in both parts. ``speaker``, ``sentence`` and ``emotion`` count the test
+    clips that match a training clip in the speaker, also in the sentence, and also in the emotion.
     """
     seen: dict[str, list[list[str]]] = {"train": [], "test": []}
     for name, _, part in rows:
@@ -102,21 +106,21 @@ def overlap(rows: Iterable[tuple[str, str, str]]) -> dict[str, int]:
 
 
 def files(folder: Path, name: str) -> tuple[Path, Path]:
-    """Where the sound and the video of a clip are in a copy of the official repository."""
+    """Return the paths of a clip's sound and video in a copy of the official repository."""
     return folder / SOUNDS / f"{name}.wav", folder / VIDEOS / f"{name}.flv"
 
 
-def read(clip: Clip, preprocessing: Preprocessing):
-    """Samples, frames and aspect of a clip."""
+def read(clip: Clip, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return samples, frames and aspect of a clip."""
     sound, video = clip.files
     return read_wav(sound, preprocessing), *read_frames(video, preprocessing)
 
 
 def prepare(
-    root=None,
-    mirror=None,
+    root: AnyPath | None = None,
+    mirror: AnyPath | None = None,
     *,
-    clips=None,
+    clips: AnyPath | None = None,
     workers: int | None = None,
     tolerate: float | None = None,
     yes: bool = False,
@@ -124,15 +128,15 @@ def prepare(
     frame_size: int = PREPROCESSING.frame_size,
     progress: bool = True,
 ) -> Prepared:
-    """Fetch, verify and decode CREMA-D into the data folder ``root``; returns the opened cache.
+    """Fetch, verify and decode CREMA-D into the data folder ``root``; return the open cache.
 
     Args:
         root, mirror: as in :mod:`.digits`; a mirror that has ``crema_d/AudioWAV`` serves the clips too.
-        clips: a copy of the official repository with its LFS files, read in place of a download.
-        workers: downloads, and decoding threads, at a time (default: eight, and one a core).
+        clips: a copy of the official repository with its LFS files, read instead of a download.
+        workers: parallel downloads and decoding threads (default: eight downloads, one thread per core).
         tolerate: largest share of clips that may be missing or unreadable.
         yes: start a large download without asking.
-        published: whether the split files have to be the published ones; False for stand-ins.
+        published: whether the published split files are required; False for stand-ins.
         frame_size: see :class:`.clips.Preprocessing`.
     """
     path = data_root(root) / INFO.prepared
@@ -158,8 +162,16 @@ def prepare(
 summary_lines = clip_cache.summary_lines
 
 
-def _clips_folder(home: Path, listed, mirror, clips, workers: int, yes: bool, progress: bool) -> Path:
-    """A folder with ``AudioWAV`` and ``VideoFlash``: the one named, the mirror's, or the downloaded one."""
+def _clips_folder(
+    home: Path,
+    listed: Sequence[tuple[str, str, str]],
+    mirror: AnyPath | None,
+    clips: AnyPath | None,
+    workers: int,
+    yes: bool,
+    progress: bool,
+) -> Path:
+    """Return a folder with ``AudioWAV`` and ``VideoFlash``: ``clips``, the mirror's, or a downloaded one."""
     if clips is not None:
         folder = Path(clips).expanduser().absolute()
         for name in (SOUNDS, VIDEOS):
@@ -186,8 +198,8 @@ def _clips_folder(home: Path, listed, mirror, clips, workers: int, yes: bool, pr
     return folder
 
 
-def _pointers(wanted: set[str], mirror, progress: bool) -> dict[str, lfs.Pointer]:
-    """The LFS pointers of the files, from the first archive that can be had."""
+def _pointers(wanted: set[str], mirror: AnyPath | None, progress: bool) -> dict[str, lfs.Pointer]:
+    """Return the LFS pointers of the files, from the first available archive."""
     for last, source in zip((False, True), ARCHIVES, strict=True):
         try:
             with fetched(source, mirror, progress=progress) as archive:

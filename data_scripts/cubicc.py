@@ -1,7 +1,7 @@
 """Prepare CUBICC: 13,150 pairs of a photograph of a bird and a sentence about it, in eight classes.
 
-It is CUB Image-Captions, regrouped for clustering by Palumbo et al. (ICLR 2024). Of the archive neither size
-nor checksum is published, so its content is what is verified: shapes, counts and ranges of everything used.
+It is CUB Image-Captions, regrouped for clustering by Palumbo et al. (ICLR 2024). Neither size nor checksum of
+the archive is published, so its content is verified instead: shapes, counts and ranges of everything used.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .clip_cache import check_disk_space
 from .fetch import (
+    AnyPath,
     DataError,
     DatasetInfo,
     Source,
@@ -35,6 +37,9 @@ from .fetch import (
     save_arrays,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 URL = "https://polybox.ethz.ch/index.php/s/LRkTC2oa6YHHlUj/download"
 ARCHIVE = Source(URL, "cubicc/CUBICC.zip")
 INFO = DatasetInfo(
@@ -45,27 +50,35 @@ INFO = DatasetInfo(
     prepared="cubicc/prepared-v1.npz",
 )
 PAIRS, CLASSES = 13_150, 8  # as published
-SIDE, LENGTH, VOCABULARY = 64, 32, 1590  # pixels, tokens of a sentence, words
+SIDE, LENGTH, VOCABULARY = 64, 32, 1590  # pixels, tokens per sentence, words
+CAPTIONS = 10  # per photograph, at most: so often a list may name one tensor
 SPLITS = ("train", "validation", "test")
 TENSORS = ("images.pt", "captions.pt", "labels.pt", "original_labels.pt")
 FILES = (*TENSORS, *(f"{split}_split.npy" for split in SPLITS))
-WORDS = "cub.vocab"  # JSON with the words by number; only needed to read a sentence, so it may be missing
+WORDS = "cub.vocab"  # JSON with the words by number; only needed to show a sentence, so it may be missing
 LARGEST = 8 * 2**30  # bytes of all files; sentences of 0 and 1 in 8 bytes each would take 5.4 GB
-CHUNK = 256  # samples looked at together
+CHUNK = 256  # samples checked at once
 
 
-def prepare(root=None, mirror=None, *, folder=None, published: bool = True, progress: bool = True) -> Path:
-    """Fetch, verify and store the arrays; returns the prepared file.
+def prepare(
+    root: AnyPath | None = None,
+    mirror: AnyPath | None = None,
+    *,
+    folder: AnyPath | None = None,
+    published: bool = True,
+    progress: bool = True,
+) -> Path:
+    """Fetch, verify and store the arrays; return the prepared file.
 
-    Arrays, of N pairs: ``images`` (N, 3, 64, 64) uint8, ``captions`` (N, 32) int16 word numbers, ``labels``
-    (N,) int64 from 0, ``subspecies`` (N,) int64, ``photo`` (N,) int64 (equal where pictures are equal),
+    Arrays of N pairs: ``images`` (N, 3, 64, 64) uint8, ``captions`` (N, 32) int16 word numbers, ``labels``
+    (N,) int64 from 0, ``subspecies`` (N,) int64, ``photo`` (N,) int64 (equal for equal pictures),
     ``train``, ``validation`` and ``test`` positions, ``words`` (1590,) or none, ``archive`` (the SHA-256 of
     the zip file, "" for a folder) and ``fingerprint`` (a SHA-256 over the other arrays).
 
     Args:
         root, mirror: as in :mod:`.digits`.
-        folder: with the unpacked files, read in place of a download.
-        published: whether the counts have to be the published ones; False for stand-ins.
+        folder: the folder of the unpacked files, read instead of a download.
+        published: whether the published counts are required; False for stand-ins.
     """
     path = data_root(root) / INFO.prepared
     if folder is None and mirror and _is_of(path, Path(mirror).expanduser() / ARCHIVE.mirror_path):
@@ -88,7 +101,7 @@ def prepare(root=None, mirror=None, *, folder=None, published: bool = True, prog
             folder = scratch
         try:
             arrays = _read(Path(folder).expanduser().absolute(), published)
-        except DataError as error:  # of a place that is about to be gone
+        except DataError as error:  # about a folder that is about to be removed
             raise DataError(str(error).replace(f"{scratch}{os.sep}", "CUBICC.zip: "), error.brief) from error
         contents = {name: array.tobytes() for name, array in arrays.items()}
         arrays |= {"archive": np.array(archive_sha256), "fingerprint": np.array(content_sha256(contents))}
@@ -97,13 +110,13 @@ def prepare(root=None, mirror=None, *, folder=None, published: bool = True, prog
 
 
 def _is_of(path: Path, archive: Path) -> bool:
-    """Whether what is prepared came out of this archive."""
+    """Return whether the prepared file came from this archive."""
     known = load_arrays(path) if archive.is_file() else None
     return known is not None and str(known.get("archive")) == file_digest(archive)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write the files that are used into ``folder``, under their own names, whatever folder they were in."""
+    """Write the used files into ``folder`` under their own names, whatever folder they were in."""
     try:
         with zipfile.ZipFile(archive) as zipped:
             refuse_outside(archive, zipped)
@@ -115,18 +128,18 @@ def unpack(archive: Path, folder: Path) -> None:
                 raise damaged(archive)
             check_disk_space(INFO, folder, total)
             for name, member in members.items():
-                left = member.file_size  # and no more, whatever comes
+                left = member.file_size  # never more than stated
                 with zipped.open(member) as source, open(folder / name, "wb") as target:
                     while left > 0 and (piece := source.read(min(left, 2**20))):
                         target.write(piece)
                         left -= len(piece)
     except (DataError, OSError):
         raise
-    except Exception as error:  # damage makes zipfile and the decompressors fail in ways without end
+    except Exception as error:  # damage makes zipfile and the decompressors fail in many ways
         raise damaged(archive) from error
 
 
-def _need(names, where: str) -> None:
+def _need(names: Container[str], where: str) -> None:
     missing = [name for name in FILES if name not in names]
     if missing:
         raise DataError(
@@ -136,17 +149,18 @@ def _need(names, where: str) -> None:
 
 
 def _read(folder: Path, published: bool) -> dict[str, np.ndarray]:
-    """What is in the unpacked files, verified."""
+    """Return the verified arrays of the unpacked files."""
     if not folder.is_dir():
         raise DataError(
-            f"There is no folder {folder}; name the one with images.pt in it with --folder.",
+            f"There is no folder {folder}; name the one that has images.pt with --folder.",
             "the folder is missing",
         )
     _need({path.name for path in folder.iterdir()}, f"The folder {folder}")
-    images, captions, labels, subspecies = (_tensor(folder / name) for name in TENSORS)
+    images = _tensor(folder / "images.pt", PAIRS if published else None)
     pairs = len(images)
     if published and pairs != PAIRS:
         raise _wrong(folder / "images.pt", f"{pairs} pictures", str(PAIRS))
+    captions, labels, subspecies = (_tensor(folder / name, pairs) for name in TENSORS[1:])
     arrays = {
         "images": _images(folder, images),
         "captions": _captions(folder, captions, pairs),
@@ -167,22 +181,35 @@ def _read(folder: Path, published: bool) -> dict[str, np.ndarray]:
 def _wrong(path: Path, found: str, expected: str) -> DataError:
     return DataError(
         f"{path} has {found}, and CUBICC has {expected}; get it again from {URL}.",
-        f"{path.name} has {found} in place of {expected}",
+        f"{path.name} has {found} instead of {expected}",
     )
 
 
-def _tensor(path: Path):
-    """The tensor in a file of PyTorch's, on disk until it is used; nothing of the file is ever run."""
+def _tensor(path: Path, pairs: int | None) -> Tensor:
+    """Return the tensor in a PyTorch file, on disk until it is used, without running code of the file.
+
+    A list of tensors or numbers is stacked if it has ``pairs`` entries (None: any number) and hardly names a
+    tensor more than once; otherwise a small file could fill the memory.
+    """
     import torch
 
     try:
         value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         if isinstance(value, (list, tuple)):
+            if pairs not in (None, len(value)):
+                raise _wrong(path, f"{len(value)} entries", str(pairs))
+            if not all(isinstance(part, (torch.Tensor, int, float)) for part in value):
+                raise TypeError("an entry is neither a tensor nor a number")
+            total, stored = sum(part.nbytes for part in value if torch.is_tensor(part)), path.stat().st_size
+            if total > CAPTIONS * stored:
+                raise _wrong(path, f"lists of {total} bytes in a file of {stored}", "each tensor once")
             value = torch.stack([torch.as_tensor(part) for part in value])
         if not torch.is_tensor(value) or value.layout != torch.strided or value.ndim == 0:
-            raise TypeError("it is no tensor")
+            raise TypeError("it is not a tensor")
         return value.detach()
-    except Exception as error:  # of a file that is not what it should be, anything may come
+    except DataError:
+        raise
+    except Exception as error:  # another file may raise anything
         raise DataError(
             f"{path} holds no tensor that can be read without running code ({type(error).__name__}); get it "
             f"again from {URL}.",
@@ -190,8 +217,8 @@ def _tensor(path: Path):
         ) from error
 
 
-def _images(folder: Path, images) -> np.ndarray:
-    """(N, 3, 64, 64) uint8, from such or from floating-point numbers in [0, 1]."""
+def _images(folder: Path, images: Tensor) -> np.ndarray:
+    """Return (N, 3, 64, 64) uint8 from such numbers or from floating-point ones in [0, 1]."""
     import torch
 
     path, wanted = folder / "images.pt", f"(pictures, 3, {SIDE}, {SIDE})"
@@ -210,10 +237,10 @@ def _images(folder: Path, images) -> np.ndarray:
     return torch.cat(chunks).numpy()
 
 
-def _captions(folder: Path, captions, pairs: int) -> np.ndarray:
-    """(N, 32) int16 word numbers, from such or from one-hot rows (N, 32, 1590).
+def _captions(folder: Path, captions: Tensor, pairs: int) -> np.ndarray:
+    """Return (N, 32) int16 word numbers from such numbers or from one-hot rows (N, 32, 1590).
 
-    CMVAE's code multiplies what is in the file by a matrix with 1,590 columns, so it should be one-hot; no
+    CMVAE's code multiplies the file's content by a matrix with 1,590 columns, so it should be one-hot; no
     public text says so.
     """
     import torch
@@ -226,7 +253,7 @@ def _captions(folder: Path, captions, pairs: int) -> np.ndarray:
         for chunk in captions.split(CHUNK):
             chunk = chunk.float()
             if not ((chunk.sum(dim=2) == 1) & (chunk.amax(dim=2) == 1)).all():
-                raise _wrong(path, "rows that are not one-hot", "a single 1 a row and zeros")
+                raise _wrong(path, "rows that are not one-hot", "a single 1 per row and zeros")
             chunks.append(chunk.argmax(dim=2))
         numbers = torch.cat(chunks)
     else:
@@ -237,8 +264,8 @@ def _captions(folder: Path, captions, pairs: int) -> np.ndarray:
     return numbers.to(torch.int16).numpy()
 
 
-def _numbers(path: Path, values, pairs: int) -> np.ndarray:
-    """(N,) int64."""
+def _numbers(path: Path, values: Tensor, pairs: int) -> np.ndarray:
+    """Return whole numbers as (N,) int64."""
     if values.shape != (pairs,) or values.is_complex() or not (values == values.long()).all():
         found = f"shape {tuple(values.shape)} of {values.dtype}"
         raise _wrong(path, found, f"{pairs} whole numbers")
@@ -246,14 +273,14 @@ def _numbers(path: Path, values, pairs: int) -> np.ndarray:
 
 
 def _splits(folder: Path, pairs: int) -> dict[str, np.ndarray]:
-    """Positions in each split, which share none."""
+    """Return the positions of each split; no two splits share one."""
     found: dict[str, np.ndarray] = {}
     for split in SPLITS:
         path = folder / f"{split}_split.npy"
         try:
-            # Mapped, so that a header that promises more than the file has is an error and not an allocation.
+            # Mapped, so that a header that promises more than the file has is an error, not an allocation.
             index = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-        except Exception as error:  # as in `_tensor`
+        except Exception as error:  # another file may raise anything
             raise DataError(
                 f"{path} holds no array that can be read without running code ({type(error).__name__}); get "
                 f"it again from {URL}.",
@@ -273,7 +300,7 @@ def _splits(folder: Path, pairs: int) -> dict[str, np.ndarray]:
 
 
 def _words(path: Path) -> np.ndarray:
-    """(1590,) the words by number, or (0,) where the file is missing."""
+    """Return the words by number (1590,), or (0,) if the file is missing."""
     if not path.is_file():
         return np.array([], dtype=str)
     try:
@@ -292,7 +319,7 @@ def _words(path: Path) -> np.ndarray:
 
 
 def summary_lines(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """What to say of the prepared arrays: their counts, and what the splits share."""
+    """Return the lines to print about prepared arrays: their counts, and the pictures that splits share."""
     counts = ", ".join(f"{len(arrays[split])} {split}" for split in SPLITS)
     photos = {split: set(arrays["photo"][arrays[split]].tolist()) for split in SPLITS}
     shared = len(photos["test"] & photos["train"])

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .fetch import (
+    AnyPath,
     DataError,
     DatasetInfo,
     Source,
@@ -33,7 +34,7 @@ INFO = DatasetInfo(
     licence="recordings CC BY-SA 4.0, images CC BY-SA 3.0",
     source="Free Spoken Digit Dataset v1.0.10 (github.com/Jakobovski/free-spoken-digit-dataset) and "
     "MNIST's test set (ossci-datasets.s3.amazonaws.com/mnist)",
-    prepared="digits/prepared-v1.npz",  # the number changes with anything below that changes the arrays
+    prepared="digits/prepared-v1.npz",  # the number changes if the arrays do
 )
 
 RECORDINGS = Source(
@@ -48,7 +49,7 @@ LABELS = Source(
     "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-idx1-ubyte.gz",
     "mnist/t10k-labels-idx1-ubyte.gz",
 )
-# Over contents, because GitHub's archive and a mirror's are packed differently.
+# Over the contents, because GitHub and mirrors pack the archive differently.
 RECORDINGS_SHA256 = "997e451901d158bdf09dde66b240f3f19310fdbf4d9c056ebd806254df4a672c"
 IMAGES_SHA256 = "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
 LABELS_SHA256 = "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
@@ -56,15 +57,15 @@ LABELS_SHA256 = "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f
 SAMPLE_RATE = 8000  # Hz
 WINDOW, HOP, FRAMES = 256, 128, 64  # samples, samples, count: 32 ms windows every 16 ms
 LENGTH = WINDOW + HOP * (FRAMES - 1)  # 8,320 samples, 1.04 s: longer than 99 % of the recordings
-FLOOR = 1e-2  # added to the magnitude: sound below it is background of the microphone rather than speech
+FLOOR = 1e-2  # added to the magnitude; softer sound is the microphone's background rather than speech
 
 
 def spectrogram(samples: np.ndarray) -> np.ndarray:
-    """Log-magnitude short-time Fourier transform of one recording.
+    """Return the log-magnitude short-time Fourier transform of one recording.
 
-    samples: (n,) in [-1, 1], centred in 1.04 s by zeros or cut to its middle. Returns (64, 64) float16,
-    frequency (up to 4 kHz, pairs of neighbouring bins averaged) by time. Float64 inside, so that rounding to
-    float16 gives the same bits on every machine.
+    samples: (n,) in [-1, 1], padded with zeros to 1.04 s or cut to its middle. Returns (64, 64) float16,
+    frequency (up to 4 kHz, pairs of neighbouring bins averaged) by time. Computed in float64, so that the
+    float16 bits are the same on every machine.
     """
     surplus = len(samples) - LENGTH
     if surplus > 0:
@@ -79,7 +80,7 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
 
 
 def read_wav(name: str, content: bytes) -> np.ndarray:
-    """The samples of a mono 16-bit 8 kHz recording, in [-1, 1]."""
+    """Return the samples of a mono 16-bit 8 kHz recording, in [-1, 1]."""
     try:
         with wave.open(io.BytesIO(content)) as file:
             form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
@@ -97,30 +98,28 @@ def read_wav(name: str, content: bytes) -> np.ndarray:
 
 
 def read_idx(name: str, content: bytes, rank: int) -> np.ndarray:
-    """The array (uint8) of an IDX file: two zeros, a type and a rank, then the lengths, then the values."""
+    """Return the uint8 array of an IDX file: two zeros, a type and a rank, the lengths, the values."""
     shape = np.frombuffer(content[4 : 4 + 4 * rank].ljust(4 * rank, b"\0"), ">u4").tolist()
     values = np.frombuffer(content[4 + 4 * rank :], np.uint8)
     if content[:4] != bytes([0, 0, 8, rank]) or len(values) != math.prod(shape):
         raise DataError(
-            f"The file {name} is no IDX file of bytes in {rank} dimensions; get it again.",
+            f"The file {name} is not an IDX file of bytes in {rank} dimensions; get it again.",
             f"the file {name} is damaged",
         )
     return values.reshape(shape)
 
 
-def prepare(root=None, mirror=None, *, progress: bool = True) -> Path:
-    """Fetch, verify and store the arrays in the data folder ``root``; returns the prepared file.
+def prepare(root: AnyPath | None = None, mirror: AnyPath | None = None, *, progress: bool = True) -> Path:
+    """Fetch, verify and store the arrays in the data folder ``root``; return the prepared file.
 
-    ``mirror`` must hold the published files; without it see :func:`data_scripts.fetch.fetched`.
+    ``mirror`` must hold the published files; for its default see :func:`data_scripts.fetch.fetched`.
 
-    Arrays: ``spectrograms`` (3000, 64, 64) float16; ``labels``, ``speakers``, ``recordings`` (3000,) uint8,
-    the last being the index 0-49 of a speaker's recording; ``speaker_names`` (6,); ``images`` (10000, 28, 28)
+    Arrays: ``spectrograms`` (3000, 64, 64) float16; ``labels``, ``speakers`` and ``recordings`` (the index
+    0-49 of a speaker's recording), each (3000,) uint8; ``speaker_names`` (6,); ``images`` (10000, 28, 28)
     uint8 and ``image_labels`` (10000,) uint8; ``fingerprint``, the SHA-256 of all of them.
     """
     path = data_root(root) / INFO.prepared
-    with atomic_file(
-        path
-    ) as handle:  # opened first: an unwritable folder is known before anything is downloaded
+    with atomic_file(path) as handle:  # first: an unwritable folder is reported before any download
         with fetched(RECORDINGS, mirror, progress=progress) as archive:
             recordings = read_zip(archive, lambda name: "/recordings/" in name and name.endswith(".wav"))
         check_digest("the recordings", content_sha256(recordings), RECORDINGS_SHA256)
@@ -137,7 +136,7 @@ def prepare(root=None, mirror=None, *, progress: bool = True) -> Path:
 
 
 def _arrays(recordings: dict[str, bytes], images: bytes, image_labels: bytes) -> dict[str, np.ndarray]:
-    """The stored arrays. Recordings are named ``{digit}_{speaker}_{index}.wav`` and sorted by these three."""
+    """Return the stored arrays, sorted as the recordings' names say: ``{digit}_{speaker}_{index}.wav``."""
     parts = [name.removesuffix(".wav").split("_") for name in recordings]
     names = [(int(digit), speaker, int(index)) for digit, speaker, index in parts]
     order = sorted(range(len(names)), key=names.__getitem__)

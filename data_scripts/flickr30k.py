@@ -1,6 +1,6 @@
 """Prepare Flickr30K: 31,014 photographs with five captions each.
 
-Its images are given out on request, for research: this script reads them from a folder, in place.
+Its images are available on request, for research. This script reads them from a folder, in place.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import karpathy
-from .fetch import DataError, DatasetInfo, Source
+from .fetch import AnyPath, DataError, DatasetInfo, Source
 from .karpathy import Captioned, Folder
 
 FORM = "https://forms.illinois.edu/sec/229675"
@@ -21,7 +21,7 @@ INFO = DatasetInfo(
 )
 IMAGES = "flickr30k-images"
 _LISTS = "https://storage.googleapis.com/sfr-vision-language-research/datasets"
-# No checksum of these lists is published, so their counts are what is checked.
+# No checksum of these lists is published, so their counts are checked instead.
 LISTS = {
     part: (Source(f"{_LISTS}/flickr30k_{part}.json", f"flickr30k/flickr30k_{part}.json"), None)
     for part in karpathy.PARTS
@@ -33,24 +33,24 @@ summary_lines = karpathy.summary_lines
 
 
 def prepare(
-    root=None,
-    mirror=None,
+    root: AnyPath | None = None,
+    mirror: AnyPath | None = None,
     *,
-    images=None,
+    images: AnyPath | None = None,
     workers: int | None = None,
     tolerate: float | None = None,
     published: bool = True,
     image_size: int = karpathy.IMAGE_SIZE,
     progress: bool = True,
 ) -> Captioned:
-    """Check and read Flickr30K into the data folder ``root``; returns the opened data set.
+    """Check and read Flickr30K into the data folder ``root``; return the open data set.
 
     Args:
         root, mirror: as in :mod:`.digits`; a mirror with ``flickr30k/flickr30k-images`` serves the images.
         images: a folder with the images, or with ``flickr30k-images`` in it.
-        workers: how many images are read at a time (default: one a core).
+        workers: images read at once (default: one per core).
         tolerate: largest share of images that may be missing or unreadable.
-        published: whether the lists have to be the published ones; False for stand-ins.
+        published: whether the published lists are required; False for stand-ins.
         image_size: S, pixels of a stored image's side.
     """
     path = karpathy.cache_path(INFO, root, image_size)
@@ -61,15 +61,15 @@ def prepare(
         images = Path(mirror).expanduser() / "flickr30k"
     if images is None:
         raise DataError(
-            f"The images of Flickr30K are given out on request (licence: {INFO.licence}): fill in the form "
-            f"at {FORM}, unpack what you get, and name its folder with --images.",
-            "the images of Flickr30K have to be requested",
+            f"The images of Flickr30K are available on request (licence: {INFO.licence}): fill in the form "
+            f"at {FORM}, unpack the archive, and name its folder with --images.",
+            "the images of Flickr30K must be requested",
         )
     folder = Path(images).expanduser().absolute()
     folder = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     if not folder.is_dir():
         raise DataError(
-            f"There is no folder {folder}; name the one with the images of Flickr30K with --images.",
+            f"There is no folder {folder}; name the one that has the images of Flickr30K with --images.",
             "the folder of images is missing",
         )
     counts = COUNTS if published else None

@@ -39,7 +39,7 @@ def has_token() -> bool:
         credentials = get_kaggle_credentials()
         parts = [part for part in dataclasses.astuple(credentials) if part] if credentials else []
         sound = all(part.isascii() and part.isprintable() and " " not in part for part in parts)
-    except Exception:  # a damaged file can fail at any of this, and the error's text may hold the token
+    except Exception:  # a damaged file can fail anywhere here, and the error's text may hold the token
         sound = False
     if not sound:
         raise DataError(
@@ -53,12 +53,12 @@ def download(name: str, folder: Path) -> Path:
     """Download the data set ``name`` ("owner/title") and return the folder of its unpacked files.
 
     The archive, and then the files, are stored below ``folder``; another call resumes a broken download.
-    Both are there at once until the archive is unpacked.
+    Both take space at once until the archive is unpacked.
 
     Raises:
         DataError: if the token is missing, malformed or refused, the terms are not accepted, the data set is
-            missing, Kaggle cannot be reached, or the archive is damaged. What was downloaded stays, unless it
-            is damaged.
+            missing, Kaggle cannot be reached, or the archive is damaged. Downloaded bytes stay, unless they
+            are damaged.
     """
     known = has_token()
     import kagglehub
@@ -75,8 +75,8 @@ def download(name: str, folder: Path) -> Path:
         reason = f"Kaggle did not serve {name} (status {status}); try again later."
         if status in (401, 403) and not known:
             reason = (
-                "There is no Kaggle token, and Kaggle asks for one; create it on kaggle.com/settings and put "
-                f"it {WHERE}, or name a folder that has the files with --folder."
+                "Kaggle asks for a token, and none was found; create it on kaggle.com/settings and put it "
+                f"{WHERE}, or name a folder that has the files with --folder."
             )
         elif status == 401:
             reason = "Kaggle does not accept the token; create a new one on kaggle.com/settings."
@@ -85,9 +85,11 @@ def download(name: str, folder: Path) -> Path:
         elif status == 404:
             reason = f"Kaggle has no data set {name}; see {page}."
     except (DataCorruptionError, zipfile.BadZipFile, EOFError, ValueError):
-        for archive in folder.rglob("*.archive"):  # it would be taken for whole by the next call
+        for archive in folder.rglob("*.archive"):  # the next call would use it as it is
             archive.unlink()
-        reason = f"The archive of {name} is damaged or cut short; run the command again to download it anew."
+        reason = (
+            f"The archive of {name} is damaged or cut short; run the command again to download a new copy."
+        )
     except requests.RequestException as error:
         reason = (
             f"The connection to Kaggle failed ({type(error).__name__}); run the command again to resume, or "

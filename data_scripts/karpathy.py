@@ -1,8 +1,8 @@
-"""Images with captions in Karpathy's splits: published lists checked, each image read once and kept small.
+"""Images with captions in Karpathy's splits: check the published lists, read each image once, keep it small.
 
-A list is a JSON of entries {"image": "folder/name.jpg", "caption": ...}: one entry a caption in training
-lists, one entry an image with a list of captions in the others. Images are resized and cropped as CLIP wants
-them and kept as bytes in one memory-mapped array.
+A list is a JSON of entries {"image": "folder/name.jpg", "caption": ...}: one entry per caption in training
+lists, one entry per image with a list of captions in the others. Images are resized and cropped as for CLIP
+and stored as bytes in one memory-mapped array.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from .clip_cache import bar, check_disk_space, check_share, in_order, open_or_build, replacing, stored
 from .fetch import (
+    AnyPath,
     DataError,
     DatasetInfo,
     Source,
@@ -42,7 +43,7 @@ TOLERATED = 0.001  # share of images that may be missing or unreadable
 
 @dataclass(frozen=True)
 class Pictured:
-    """An image of a list: its name in it, its captions in their order, and the list's part."""
+    """An image of a list: its name, its captions in their order, and the list's part."""
 
     name: str
     captions: tuple[str, ...]
@@ -51,14 +52,14 @@ class Pictured:
 
 @dataclass(frozen=True)
 class Captioned:
-    """A prepared data set, open_cache; N images.
+    """An open prepared data set of N images.
 
     Attributes:
         images: (N, S, S, 3) uint8, a memory map.
         names, captions, parts: of each image, as in :class:`Pictured`.
         fingerprint: SHA-256 over lists, sizes of image files, and S.
         lists: part -> SHA-256 of the published list.
-        unusable: name -> reason, of the images that are missing or unreadable and therefore left out.
+        unusable: name -> reason, for each image that is left out because it is missing or unreadable.
     """
 
     images: np.memmap
@@ -69,7 +70,7 @@ class Captioned:
     lists: dict[str, str]
     unusable: dict[str, str]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         count, (_, *sides) = len(self.names), self.images.shape
         fit = (
             self.images.dtype == np.uint8
@@ -84,17 +85,17 @@ class Captioned:
 
 
 class PictureError(Exception):
-    """Why one image cannot be used, in a few words."""
+    """The reason why an image cannot be used, in a few words."""
 
 
 class Folder:
     """Images that are files of one folder."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
 
     def size(self, name: str) -> int:
-        """Of the file in bytes, or -1 where there is none."""
+        """Return the file's size in bytes, or -1 if it does not exist."""
         path = self.path / name.rpartition("/")[2]
         return path.stat().st_size if path.is_file() else -1
 
@@ -105,10 +106,10 @@ class Folder:
 class Archive:
     """Images that are members of a zip file, which is never unpacked."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         try:
             self.archive = zipfile.ZipFile(path)
-        except Exception as error:  # damage makes zipfile fail in ways without end
+        except Exception as error:  # damage makes zipfile fail in many ways
             raise damaged(path) from error
         self.sizes = {member.filename: member.file_size for member in self.archive.infolist()}
 
@@ -124,10 +125,12 @@ class Archive:
             raise PictureError("is damaged in its archive") from error
 
 
-def cache_path(info: DatasetInfo, root, image_size: int) -> Path:
-    """Where the description of a prepared data set is; each size of images has its own."""
+def cache_path(info: DatasetInfo, root: AnyPath | None, image_size: int) -> Path:
+    """Return the path of a prepared data set's description; each image size has a separate one."""
     if not 8 <= image_size <= 1024:
-        raise DataError(f"image_size is {image_size}: give 8 to 1024 pixels.", "the image size cannot be")
+        raise DataError(
+            f"`image_size` must be in [8, 1024] pixels, got {image_size}.", "the image size is out of range"
+        )
     path = data_root(root) / info.prepared
     return path if image_size == IMAGE_SIZE else path.with_stem(f"{path.stem}_{image_size}")
 
@@ -136,17 +139,17 @@ def read_list(
     lists: Mapping[str, tuple[Source, str | None]],
     counts: Mapping[str, int] | None,
     folders: Sequence[str],
-    mirror=None,
+    mirror: AnyPath | None = None,
     *,
     progress: bool = True,
 ) -> tuple[list[Pictured], dict[str, str]]:
-    """The images of all lists, and part -> SHA-256 of its list.
+    """Return the images of all lists, and part -> SHA-256 of its list.
 
     Args:
-        lists: part -> the published list, and its MD5 where that is published.
-        counts: part -> how many images it has to have, each with five captions or more; None for stand-ins,
-            whose checksum is not looked at either.
-        folders: that images are in.
+        lists: part -> the published list and its MD5 (None: not published).
+        counts: part -> its number of images, each with five captions or more. None for stand-ins, whose
+            checksum is not checked either.
+        folders: names of the folders of images.
         mirror: see :func:`.fetch.fetched`.
     """
     found: dict[str, Pictured] = {}
@@ -176,10 +179,10 @@ def read_list(
 
 
 def _captions(content: bytes, where: str, folders: Sequence[str]) -> dict[str, list[str]]:
-    """Image -> captions, in the order of a list."""
+    """Return image -> captions, in the order of a list."""
     wanted = re.compile(rf"(?:{'|'.join(map(re.escape, folders))})/[\w-][\w.-]*\.jpg")
     found: dict[str, list[str]] = {}
-    entry = "no JSON"
+    entry = "not JSON"
     try:
         for entry in json.loads(content):
             image, said = entry["image"], entry["caption"]
@@ -190,7 +193,7 @@ def _captions(content: bytes, where: str, folders: Sequence[str]) -> dict[str, l
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         shown = json.dumps(entry).strip('"')  # escaped, so that it stays one line
         raise DataError(
-            f"The list {where} has an entry that is no image of {' or '.join(folders)} with captions "
+            f"The list {where} has an entry that is not an image of {' or '.join(folders)} with captions "
             f"({shown[:80]}); get it again.",
             "a list of captions is damaged",
         ) from error
@@ -209,10 +212,10 @@ def prepare(
     workers: int | None,
     progress: bool,
 ) -> Captioned:
-    """The data set at ``path``, read from ``sources`` (folder in the lists -> where it is) if need be.
+    """Return the data set at ``path``, read from ``sources`` (folder in the lists -> its place) if needed.
 
-    Raises :class:`DataError` where more than the share ``tolerate`` of the images is missing or unreadable,
-    or there is too little space; then everything is as it was before.
+    Raises :class:`DataError` if more than the share ``tolerate`` of the images is missing or unreadable, or
+    the disk is too small. The earlier data set then stays as it was.
     """
     sizes = [sources[row.name.partition("/")[0]].size(row.name) for row in rows]
     plan = [VERSION, image_size, [[r.name, r.part, r.captions, n] for r, n in zip(rows, sizes, strict=True)]]
@@ -227,7 +230,7 @@ def prepare(
             return row, str(error)
 
     def make() -> None:
-        check_share(unusable, allowed, len(rows), "images")  # known before an hour of reading
+        check_share(unusable, allowed, len(rows), "images")  # before an hour of reading
         check_disk_space(info, path.parent, 3 * image_size**2 * len(rows))
         there = [row for row in rows if row.name not in unusable]
         kept: list[Pictured] = []
@@ -259,11 +262,11 @@ def prepare(
 def _check_parts(kept: Iterable[Pictured]) -> None:
     missing = sorted(set(PARTS) - {row.part for row in kept})
     if missing:
-        raise DataError(f"No image of {', '.join(missing)} can be used; check --images.", "a split is empty")
+        raise DataError(f"No image of {', '.join(missing)} is usable; check --images.", "a split is empty")
 
 
 def open_cache(path: Path) -> Captioned | None:
-    """The data set that ``path`` describes, or None where it is missing or damaged."""
+    """Return the data set that ``path`` describes, or None if it is missing or damaged."""
     try:
         plan, arrays = stored(path, VERSION)
         return Captioned(
@@ -280,15 +283,15 @@ def open_cache(path: Path) -> Captioned | None:
 
 
 def picture(content: bytes, size: int) -> np.ndarray:
-    """An image file as CLIP is shown it: the shorter side at ``size``, bicubic, and the middle; (S, S, 3)."""
+    """Return an image file as CLIP sees it, (S, S, 3): shorter side ``size``, bicubic, cut to the middle."""
     from PIL import Image
 
     try:
-        # Photographs alone: for other kinds Pillow starts other programs.
+        # Photographs only: for other kinds Pillow starts other programs.
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             width, height = image.size
             short = min(width, height)
-            if max(width, height) > 50 * short:  # what is cut away would take gigabytes
+            if max(width, height) > 50 * short:  # the part cut away would take gigabytes
                 raise PictureError(f"has {width} x {height} pixels")
             wide, high = (int(size * side / short) for side in (width, height))
             image = image.resize((wide, high), Image.Resampling.BICUBIC)
@@ -301,7 +304,7 @@ def picture(content: bytes, size: int) -> np.ndarray:
 
 
 def summary_lines(found: Captioned) -> list[str]:
-    """What to say of a data set: every image that was left out, its lists, and how many there are."""
+    """Return the lines to print about a data set: the images left out, its lists, and the counts."""
     said = [f"{name}: left out, {reason}" for name, reason in found.unusable.items()]
     said += [f"the list of {part} has sha256 {digest}" for part, digest in found.lists.items()]
     counts = ", ".join(f"{found.parts.count(part)} {part}" for part in PARTS)

@@ -1,7 +1,7 @@
-"""Prepare Kinetics-Sounds: ten-second videos of actions that one can hear, out of Kinetics-400.
+"""Prepare Kinetics-Sounds: ten-second videos of audible actions from Kinetics-400.
 
 Kinetics comes in large archives, each with clips of all classes. They are streamed, a few at a time, and only
-the listed clips reach the disk; a folder of clips that somebody has already is read in place.
+the listed clips reach the disk. A folder that has the clips already is read in place.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import csv
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from . import clip_cache
 from .clip_cache import Clip, Prepared
 from .clips import Preprocessing, read_frames, read_sound_track
 from .fetch import (
-    CONNECT_TIMEOUT,
-    READ_TIMEOUT,
+    AnyPath,
+    Body,
     DataError,
     DatasetInfo,
     Source,
@@ -28,6 +30,7 @@ from .fetch import (
     fetched,
     published_text,
     remote_size,
+    request,
 )
 
 INFO = DatasetInfo(
@@ -41,7 +44,7 @@ INFO = DatasetInfo(
 VARIANTS = {"lists": INFO.prepared, "folders": "kinetics_sounds/prepared_folders.json"}
 CLIP_BYTES = 1.5e6  # of a prepared clip
 CLIP_LIMIT = 256 * 2**20  # of a clip in an archive, which is read into memory; real ones have a few MB
-SHARE_KEPT = 0.08  # of the archives, with some room: 17,396 of more than 240,000 clips
+SHARE_KEPT = 0.08  # of the archives, rounded up: 17,396 of more than 240,000 clips
 
 # SHA-256 after a byte-order mark and carriage returns are removed.
 _OGM_GE = (
@@ -70,11 +73,11 @@ ANNOTATIONS = {
     part: Source(f"{_KINETICS}/annotations/{name}.csv", f"kinetics_sounds/annotations/{name}.csv")
     for part, name in (("train", "train"), ("test", "val"))
 }
-# First the replacements of clips that are damaged in the other archives: what is there is not overwritten.
+# First the replacements of clips that are damaged in the other archives: existing files are not overwritten.
 REPLACEMENTS = f"{_KINETICS}/replacement_for_corrupted_k400.tgz"
 INDEXES = (f"{_KINETICS}/train/k400_train_path.txt", f"{_KINETICS}/val/k400_val_path.txt")
 
-# As DGL's code: 16 kHz, windows of 16 ms every 8 ms. Its five seconds (129 x 626) are cut out of the stored
+# As DGL's code: 16 kHz, windows of 16 ms every 8 ms. Its five seconds (129 x 626) are cut from the stored
 # ten when a clip is used.
 PREPROCESSING = Preprocessing(sample_rate=16000, seconds=10, window=256, hop=128, frames=6)
 TIMES = 5 * 16000 // 128 + 1
@@ -85,10 +88,10 @@ CLIP_NAME = re.compile(r"(.{11})_(\d{6})_(\d{6})\.mp4")
 Row = tuple[str, int, str]  # clip as "youtubeid_start", label, part
 
 
-def read_list(mirror=None, *, published: bool = True) -> list[Row]:
-    """The rows of the published lists: 14,799 with part "train", then 2,597 with "test"; 31 labels.
+def read_list(mirror: AnyPath | None = None, *, published: bool = True) -> list[Row]:
+    """Return the rows of the published lists: 14,799 with part "train", then 2,597 with "test"; 31 labels.
 
-    A row names a clip by its video and its start in seconds, in training lists also by its end.
+    A row names a clip by its video and its start in seconds; in training lists also by its end.
     """
     found = []
     for part, (source, sha256) in LISTS.items():
@@ -96,16 +99,16 @@ def read_list(mirror=None, *, published: bool = True) -> list[Row]:
             row = re.fullmatch(r"([\w-]{11})_(\d{1,6})(?:_\d{1,6})?,10,(\d{1,2})", line, re.ASCII)
             if row is None:
                 raise DataError(
-                    f"The list {source.mirror_path} has a row {line!r} that is no clip and label; "
-                    "get it again.",
+                    f"Row {line!r} of the list {source.mirror_path} is not a clip name and a label; get the "
+                    "list again.",
                     "a list of clips is damaged",
                 )
             found.append((f"{row[1]}_{int(row[2]):06d}", int(row[3]), part))
     return found
 
 
-def annotations(mirror=None) -> dict[str, tuple[str, str]]:
-    """Clip -> (class name, part) of all clips of Kinetics-400's training and validation annotations."""
+def annotations(mirror: AnyPath | None = None) -> dict[str, tuple[str, str]]:
+    """Return clip -> (class name, part) from Kinetics-400's training and validation annotations."""
     found = {}
     for part, source in ANNOTATIONS.items():
         with (
@@ -128,7 +131,7 @@ def annotations(mirror=None) -> dict[str, tuple[str, str]]:
 
 
 def class_names(rows: list[Row], known: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
-    """The name that most clips of each label have in the annotations; the lists themselves have none."""
+    """Return each label's most frequent name in the annotations; the lists themselves have no names."""
     votes: dict[int, Counter] = {}
     for name, label, _ in rows:
         votes.setdefault(label, Counter()).update([known[name][0]] if name in known else [])
@@ -137,10 +140,12 @@ def class_names(rows: list[Row], known: Mapping[str, tuple[str, str]]) -> tuple[
     )
 
 
-def in_folders(mirror, known: Mapping[str, tuple[str, str]]) -> tuple[list[Row], tuple[str, ...]]:
-    """Rows and class names of DGL's variant: all clips of 33 classes, Kinetics' validation clips as test.
+def in_folders(
+    mirror: AnyPath | None, known: Mapping[str, tuple[str, str]]
+) -> tuple[list[Row], tuple[str, ...]]:
+    """Return rows and class names of DGL's variant: all clips of 33 classes, tested on Kinetics' validation.
 
-    DGL's code lists class folders and not the published lists. Its classifier has 34 outputs, of which one is
+    DGL's code reads class folders instead of the published lists. Its classifier has 34 outputs, one of them
     never used; here there are 33.
     """
     source, sha256 = FOLDER_CLASSES
@@ -151,17 +156,17 @@ def in_folders(mirror, known: Mapping[str, tuple[str, str]]) -> tuple[list[Row],
 
 
 def files(folder: Path, name: str) -> tuple[Path]:
-    """Where the video of a clip is in a folder of Kinetics clips, at whatever depth."""
+    """Return the path of a clip's video in a folder of Kinetics clips, at any depth."""
     return (_place(_index(folder), folder, name),)
 
 
 def _place(index: Mapping[str, Path], folder: Path, name: str) -> Path:
-    """A clip's file, or where it should be: clips last ten seconds."""
+    """Return a clip's file, or the place where it should be: clips last ten seconds."""
     return index.get(name, folder / f"{name}_{int(name[12:]) + 10:06d}.mp4")
 
 
 def _index(folder: Path) -> dict[str, Path]:
-    """Clip -> file, of all files below ``folder`` that are named as Kinetics' clips."""
+    """Return clip -> file for all files below ``folder`` that have the name of a Kinetics clip."""
     return {
         f"{match[1]}_{match[2]}": path
         for path in sorted(folder.rglob("*.mp4"))
@@ -169,17 +174,17 @@ def _index(folder: Path) -> dict[str, Path]:
     }
 
 
-def read(clip: Clip, preprocessing: Preprocessing):
-    """Samples, frames and aspect of a clip."""
+def read(clip: Clip, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return samples, frames and aspect of a clip."""
     (video,) = clip.files
     return read_sound_track(video, preprocessing), *read_frames(video, preprocessing)
 
 
 def prepare(
-    root=None,
-    mirror=None,
+    root: AnyPath | None = None,
+    mirror: AnyPath | None = None,
     *,
-    clips=None,
+    clips: AnyPath | None = None,
     workers: int | None = None,
     tolerate: float | None = None,
     yes: bool = False,
@@ -188,9 +193,9 @@ def prepare(
     variant: str = "lists",
     progress: bool = True,
 ) -> Prepared:
-    """Fetch and decode Kinetics-Sounds; returns the opened cache. Arguments as in :mod:`.crema_d`, and:
+    """Fetch and decode Kinetics-Sounds and return the open cache. Arguments as in :mod:`.crema_d`, and:
 
-    clips: a folder with Kinetics' clips, ``{video}_{start:06d}_{end:06d}.mp4`` at whatever depth.
+    clips: a folder with Kinetics' clips, ``{video}_{start:06d}_{end:06d}.mp4`` at any depth.
     variant: "lists" (31 classes, published lists) or "folders" (33 classes, see :func:`in_folders`).
     """
     path = data_root(root) / VARIANTS[variant]
@@ -199,7 +204,7 @@ def prepare(
     except DataError:
         if variant == "folders":
             raise
-        known = {}  # the names of classes are all that is lost
+        known = {}  # only the names of classes are lost
     if variant == "folders":
         rows, names = in_folders(mirror, known)
     else:
@@ -223,13 +228,21 @@ def prepare(
 summary_lines = clip_cache.summary_lines
 
 
-def _clips_folder(home: Path, rows, mirror, clips, workers: int, yes: bool, progress: bool) -> Path:
-    """A folder of clips: the one named, the mirror's, or the one that is filled from the archives."""
+def _clips_folder(
+    home: Path,
+    rows: Sequence[Row],
+    mirror: AnyPath | None,
+    clips: AnyPath | None,
+    workers: int,
+    yes: bool,
+    progress: bool,
+) -> Path:
+    """Return a folder of clips: ``clips``, the mirror's, or one filled from the archives."""
     if clips is not None:
         folder = Path(clips).expanduser().absolute()
         if not folder.is_dir():
             raise DataError(
-                f"There is no folder {folder}; name one with Kinetics' clips with --clips.",
+                f"There is no folder {folder}; name one that has Kinetics' clips with --clips.",
                 "the folder of clips is missing",
             )
         return folder
@@ -253,10 +266,10 @@ def stream(
     yes: bool,
     progress: bool,
 ) -> None:
-    """Read ``archives`` from end to end and keep the clips that are ``wanted`` in ``folder``.
+    """Read ``archives`` from end to end and keep the ``wanted`` clips in ``folder``.
 
-    Archives that were read to their end are noted in ``home/archives.txt`` and passed over the next time.
-    Raises :class:`DataError` where some could not be read; what came stays.
+    Finished archives are noted in ``home/archives.txt`` and skipped the next time. Raises :class:`DataError`
+    if some could not be read; the clips of the others stay.
     """
     from tqdm.auto import tqdm
 
@@ -281,7 +294,7 @@ def stream(
                 return
             except DataError:  # of this machine's disk
                 raise
-            except Exception as error:  # damage makes tarfile and zlib fail in ways without end
+            except Exception as error:  # damage makes tarfile and zlib fail in many ways
                 if attempt == TRIES - 1:
                     failed.append(f"{url}: {type(error).__name__}")
 
@@ -296,50 +309,28 @@ def stream(
     if failed:
         raise DataError(
             f"Could not read {len(failed)} of {len(archives)} archives of Kinetics ({failed[0]}); run the "
-            "command again to go on.",
+            "command again to continue.",
             "the download failed",
         )
 
 
-def _keep(url: str, wanted: set[str], folder: Path, on_bytes) -> None:
-    """The wanted clips of one archive into ``folder``, each whole or not at all, under its bare name."""
-    import requests
-
-    with requests.get(url, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as answer:
-        answer.raise_for_status()
-        raw = _Counted(answer.raw, on_bytes)
-        with tarfile.open(fileobj=raw, mode="r|gz") as tar:
-            for member in tar:
-                match = CLIP_NAME.fullmatch(PurePosixPath(member.name).name)
-                if not member.isfile() or match is None or f"{match[1]}_{match[2]}" not in wanted:
-                    continue
-                if member.size > CLIP_LIMIT:
-                    continue
-                target = folder / match[0]
-                if not target.exists():
-                    content = tar.extractfile(member).read()  # first: its errors are not the disk's
-                    with atomic_file(target) as handle:
-                        handle.write(content)
-
-
-class _Counted:
-    """A stream that tells how much of it was read."""
-
-    def __init__(self, stream, on_bytes):
-        self.stream, self.on_bytes = stream, on_bytes
-
-    def read(self, count: int) -> bytes:
-        import urllib3
-
-        try:
-            content = self.stream.read(count)
-        except urllib3.exceptions.HTTPError as error:  # unlike requests' errors, no OSError
-            raise OSError("the connection broke off") from error
-        self.on_bytes(len(content))
-        return content
+def _keep(url: str, wanted: set[str], folder: Path, on_bytes: Callable[[int], object]) -> None:
+    """Write the wanted clips of one archive into ``folder``, each atomically and under its bare name."""
+    with request(url) as answer, tarfile.open(fileobj=Body(answer, on_bytes), mode="r|gz") as tar:
+        for member in tar:
+            match = CLIP_NAME.fullmatch(PurePosixPath(member.name).name)
+            if not member.isfile() or match is None or f"{match[1]}_{match[2]}" not in wanted:
+                continue
+            if member.size > CLIP_LIMIT:
+                continue
+            target = folder / match[0]
+            if not target.exists():
+                content = tar.extractfile(member).read()  # first: its errors are not the disk's
+                with atomic_file(target) as handle:
+                    handle.write(content)
 
 
 def _lines(url: str) -> list[str]:
-    """The addresses that an index of archives lists."""
+    """Return the addresses in an index of archives."""
     with fetched(Source(url, f"kinetics_sounds/{url.rpartition('/')[2]}"), progress=False) as path:
         return path.read_text().split()

@@ -1,52 +1,54 @@
-"""Files of a public repository that Git LFS keeps, without git: pointers from its archive, contents by HTTP.
+"""Download the Git LFS files of a public repository without git: pointers from its archive, contents by HTTP.
 
-An archive holds, in place of each such file, a pointer of three lines with the SHA-256 and the size of the
-content. The batch endpoint of the LFS server turns a hundred of these at a time into addresses
-(git-lfs, docs/api/batch.md and docs/api/basic-transfers.md).
+For each such file the archive holds a pointer of three lines: the SHA-256 and the size of the content. The
+batch endpoint of the LFS server turns a hundred pointers at a time into addresses (git-lfs,
+docs/api/batch.md and docs/api/basic-transfers.md).
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .fetch import CONNECT_TIMEOUT, READ_TIMEOUT, DataError, damaged, download_part, points_outside
+from .fetch import TIMEOUTS, Body, DataError, damaged, download_part, points_outside
 
-BATCH = 100  # objects a request, what git-lfs itself asks for
+BATCH = 100  # objects per request, as git-lfs itself asks for
+ANSWER = 2**22  # bytes of an answer about so many objects, at most; real ones have some 100 kB
 TRIES = 3  # of a file, at each server
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """What a pointer file says: the content's SHA-256 (hex) and its size in bytes."""
+    """The statement of a pointer file: the content's SHA-256 (hex) and its size in bytes."""
 
     sha256: str
     size: int
 
 
 def pointers(archive: Path, wanted: Callable[[str], bool]) -> dict[str, Pointer]:
-    """Name inside the repository -> pointer, for the members of a ``.tar.gz`` that ``wanted`` accepts."""
+    """Return name in the repository -> pointer for the members of a ``.tar.gz`` that ``wanted`` accepts."""
     found = {}
     try:
         with tarfile.open(archive, "r|gz") as tar:
             for member in tar:
-                name = member.name.partition("/")[2]  # below the folder that the archive puts around it all
+                name = member.name.partition("/")[2]  # without the archive's outermost folder
                 if member.isfile() and member.size < 1024 and wanted(name) and not points_outside(name):
                     found[name] = parse(tar.extractfile(member).read(), archive)
     except DataError:
         raise
-    except Exception as error:  # damage makes tarfile and zlib fail in ways without end
+    except Exception as error:  # damage makes tarfile and zlib fail in many ways
         raise damaged(archive) from error
     return found
 
 
 def parse(text: bytes, archive: Path) -> Pointer:
-    """The pointer that the bytes of a pointer file are."""
+    """Return the pointer in the bytes of a pointer file; raise a DataError about ``archive`` otherwise."""
     digest = re.search(rb"^oid sha256:([0-9a-f]{64})$", text, re.MULTILINE)
     size = re.search(rb"^size (\d{1,15})$", text, re.MULTILINE)
     if not digest or not size:
@@ -57,10 +59,10 @@ def parse(text: bytes, archive: Path) -> Pointer:
 def download_objects(
     files: Mapping[str, Pointer], folder: Path, servers: Sequence[str], *, workers: int, progress: bool
 ) -> None:
-    """Download ``files`` into ``folder``; those that are there with the right size are left alone.
+    """Download ``files`` into ``folder``, except files that have the right size already.
 
-    ``servers``: addresses of LFS servers, in the order of trying. A file that broke off is gone on with.
-    Raises :class:`DataError` with the last reason where a file comes from none; what came stays.
+    ``servers``: addresses of LFS servers, in the order of trying. Partial files are continued. Raises
+    :class:`DataError` with the last reason if no server has a file; the other files stay.
     """
     from tqdm.auto import tqdm
 
@@ -81,20 +83,22 @@ def download_objects(
             try:
                 for _ in range(TRIES):
                     reason = _one_pass(server, left, folder, pool, bar.update) or reason
-            except (OSError, ValueError) as error:  # the server itself did not answer well
+            except (OSError, ValueError) as error:  # of the server itself rather than of one file
                 reason = f"{server}: {_said(error)}"
     if left:
         raise DataError(
-            f"Could not download {len(left)} of {len(files)} files ({reason}); run the command again to go "
-            "on, or name a folder that has them with --clips.",
+            f"Could not download {len(left)} of {len(files)} files ({reason}); run the command again to "
+            "continue, or name a folder that has them with --clips.",
             "the download failed",
         )
 
 
-def _one_pass(server: str, left: dict[str, Pointer], folder: Path, pool, on_bytes) -> str:
-    """Try every file of ``left`` once and take those that came out of it; returns why the last one failed."""
+def _one_pass(
+    server: str, left: dict[str, Pointer], folder: Path, pool: Executor, on_bytes: Callable[[int], object]
+) -> str:
+    """Try every file of ``left`` once, remove the downloaded ones, and return why the last one failed."""
     names, reason = list(left), ""
-    for start in range(0, len(names), BATCH):  # addresses expire, so they are asked for a batch at a time
+    for start in range(0, len(names), BATCH):  # addresses expire, so ask for few at a time
         batch = {name: left[name] for name in names[start : start + BATCH]}
         actions = _addresses(server, batch)
         running = {}
@@ -122,33 +126,37 @@ def _one_pass(server: str, left: dict[str, Pointer], folder: Path, pool, on_byte
 
 
 def _addresses(server: str, files: Mapping[str, Pointer]) -> dict[str, dict]:
-    """SHA-256 -> {"href", "header"} of the objects that ``server`` has."""
+    """Return SHA-256 -> {"href", "header"} of the objects that ``server`` has."""
     import requests
 
     objects = [{"oid": pointer.sha256, "size": pointer.size} for pointer in files.values()]
-    answer = requests.post(
+    with requests.post(
         f"{server}/objects/batch",
         json={"operation": "download", "transfers": ["basic"], "objects": objects},
-        headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE},
-        timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-    )
-    answer.raise_for_status()
+        headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, "Accept-Encoding": "identity"},
+        timeout=TIMEOUTS,
+        stream=True,
+    ) as answer:
+        answer.raise_for_status()
+        body, content = Body(answer), b""
+        while len(content) < ANSWER and (piece := body.read(2**15)):
+            content += piece
     try:
         found = {
             item["oid"]: item["actions"]["download"]
-            for item in answer.json()["objects"]
+            for item in json.loads(content)["objects"]
             if "download" in item.get("actions", {})
         }
         for action in found.values():
             if not all(isinstance(x, str) for x in (action["href"], *(action.get("header") or {}).values())):
                 raise TypeError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise OSError("an answer that is none of Git LFS") from error
+        raise OSError("the answer is not one of Git LFS") from error
     return found
 
 
 def _said(error: Exception) -> str:
-    """A reason in a few words: requests' own texts hold whole addresses, tokens included."""
+    """Return a reason in a few words; requests' own texts hold whole addresses, tokens included."""
     answer = getattr(error, "response", None)
     if answer is not None:
         return f"status {answer.status_code}"

@@ -1,8 +1,8 @@
 """Prepare XRF55, Part 1: 55 actions of 20 people in four scenes, seen by radar, WiFi and RFID at once.
 
 A recording is three ``.npy`` files of one name, volunteer_action_repetition, in folders of the modality and
-the scene. They are not copied, since together they are 97 GB: what is prepared is a verified index of them.
-Volunteers have one number wherever they appear, and some appear in two scenes.
+the scene. They take 97 GB and are not copied; a verified index of them is prepared instead. Volunteers have
+the same number everywhere, and some appear in two scenes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from . import kaggle
 from .clip_cache import bar, check_share, confirm_download, exclusive, in_order, open_or_build
-from .fetch import DataError, DatasetInfo, atomic_file, data_root, of_disk
+from .fetch import AnyPath, DataError, DatasetInfo, atomic_file, data_root, of_disk
 
 KAGGLE = "xrfdataset/xrf55"
 INFO = DatasetInfo(
@@ -34,11 +34,11 @@ INFO = DatasetInfo(
     prepared="xrf55/prepared.json",
 )
 VERSION = 1  # counts changes of the stored form
-# Bytes: 22,000 recordings of 4,415,840, which are radar in float32 and WiFi and RFID in float64. That is the
-# size that Kaggle states, as a public downloader of others has it; the project's page says 92.29 GB.
+# Bytes: 22,000 recordings of 4,415,840, radar in float32, WiFi and RFID in float64. Kaggle states this
+# size, according to another project's public downloader; the project's page says 92.29 GB.
 ARCHIVE, UNPACKED = 86e9, 97.2e9
 
-# What one file holds. Radar: 17 frames of range by Doppler; WiFi: 9 links of 30 subcarriers by time; RFID:
+# The shape of one file. Radar: 17 frames of range by Doppler; WiFi: 9 links of 30 subcarriers by time; RFID:
 # 23 tags by time.
 SHAPES = {"mmWave": (17, 256, 128), "WiFi": (270, 1000), "RFID": (23, 148)}
 REPETITIONS = 20
@@ -55,23 +55,23 @@ ACTIONS = (
     "swiping left", "swiping right", "swiping up", "swiping down",
 )  # fmt: skip
 
-Key = tuple[int, int, int, int]  # scene (0 where no folder says it), volunteer, action, repetition; from 1
+Key = tuple[int, int, int, int]  # scene (0: no folder names it), volunteer, action, repetition; from 1
 
 
 class RecordingError(Exception):
-    """Why one file cannot be used, in a few words."""
+    """The reason why a file cannot be used, in a few words."""
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """The index, opened; N recordings in the order of scene, volunteer, action and repetition.
+    """An open index of N recordings in the order of scene, volunteer, action and repetition.
 
     Attributes:
         keys: (N, 4) int64, see ``Key``.
         files: modality -> N paths below ``source``.
         source: the folder of the files.
         fingerprint: SHA-256 over keys and sizes of files.
-        unusable: name -> reason, of what is missing or unreadable and therefore left out.
+        unusable: name -> reason, for each recording left out because it is missing or unreadable.
     """
 
     keys: np.ndarray
@@ -81,7 +81,7 @@ class Recordings:
     unusable: dict[str, str]
 
     def read(self, modality: str, row: int) -> np.ndarray:
-        """A recording as float32 of the modality's shape; ``DataError`` where its file cannot be read."""
+        """Return a recording as float32 of the modality's shape; ``DataError`` if its file is unreadable."""
         path = Path(self.source) / self.files[modality][row]
         try:
             check(path, modality)
@@ -96,21 +96,23 @@ class Recordings:
 
 
 def check(path: Path, modality: str) -> None:
-    """Raise :class:`RecordingError` where a file is no whole array of numbers in the modality's shape.
+    """Raise :class:`RecordingError` unless a file is a whole array of numbers of the modality's shape.
 
-    Axes of length one do not count, and radar's axes may be stored as one, as X-Fi's loader allows.
+    Axes of length one are ignored, and radar's axes may be merged, as X-Fi's loader allows.
     """
     try:
         with open(path, "rb") as file:
             head = file.read(8)
             file.seek(0)
             if head[:6] != np.lib.format.MAGIC_PREFIX:
-                what = "is empty" if not head else "holds a pickle" if head[0] == 0x80 else "is no .npy file"
+                what = (
+                    "is empty" if not head else "holds a pickle" if head[0] == 0x80 else "is not a .npy file"
+                )
                 raise RecordingError(what)
             version = np.lib.format.read_magic(file)
             header = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
             if header is None:
-                raise RecordingError("is of a version of .npy that XRF55 does not have")
+                raise RecordingError("has a version of .npy that XRF55 does not use")
             shape, _, dtype = header(file)
             begin, size = file.tell(), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
@@ -119,12 +121,12 @@ def check(path: Path, modality: str) -> None:
         raise RecordingError(f"cannot be read ({error.strerror})") from error
     except RecordingError:
         raise
-    except Exception as error:  # damage makes the parser of headers fail in ways without end
+    except Exception as error:  # damage makes the header parser fail in many ways
         raise RecordingError("has a damaged header") from error
     if dtype.hasobject:
         raise RecordingError("holds Python objects, which are not loaded")
     if dtype.kind not in "fiu":
-        raise RecordingError(f"holds {dtype}, which are no real numbers")
+        raise RecordingError(f"holds {dtype} instead of real numbers")
     wanted = SHAPES[modality]
     if not _fits(shape, wanted, merged=modality == "mmWave"):
         raise RecordingError(f"has the shape {shape}, and {modality} has {wanted}")
@@ -133,7 +135,7 @@ def check(path: Path, modality: str) -> None:
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], merged: bool) -> bool:
-    """Whether one shape is the other but for axes of length one, or neighboring axes ``merged`` into one."""
+    """Return whether two shapes agree except for axes of length one and neighboring axes ``merged``."""
     shape = tuple(n for n in shape if n != 1)
     ends = [set(accumulate(s, mul)) for s in (shape, wanted)]
     return shape == wanted or (merged and ends[0] <= ends[1] and math.prod(shape) == math.prod(wanted))
@@ -151,8 +153,8 @@ def recording_key(name: str) -> tuple[str, Key] | None:
     volunteer, action, repetition = map(int, numbers.groups())
     if not (1 <= action <= len(ACTIONS) and 1 <= repetition <= REPETITIONS):
         raise DataError(
-            f"The file {name} would be repetition {repetition} of action {action}, and XRF55 has 1 to "
-            f"{REPETITIONS} of 1 to {len(ACTIONS)}; take it out of the folder.",
+            f"The file {name} would be repetition {repetition} of action {action}, but XRF55 has 1 to "
+            f"{REPETITIONS} of 1 to {len(ACTIONS)}; remove it from the folder.",
             "a file has an impossible name",
         )
     return modality, (next((int(s[1]) for s in scenes if s), 0), volunteer, action, repetition)
@@ -173,7 +175,7 @@ def find_recordings(folder: Path) -> dict[Key, dict[str, str]]:
                 raise DataError(
                     f"The folder {folder} has one recording twice ({other} and {path}); name a folder that "
                     "has each once.",
-                    "a recording is there twice",
+                    "a recording appears twice",
                 )
     if not found:
         raise DataError(
@@ -185,25 +187,25 @@ def find_recordings(folder: Path) -> dict[Key, dict[str, str]]:
 
 
 def prepare(
-    root=None,
-    mirror=None,
+    root: AnyPath | None = None,
+    mirror: AnyPath | None = None,
     *,
-    folder=None,
+    folder: AnyPath | None = None,
     workers: int | None = None,
     tolerate: float | None = None,
     yes: bool = False,
     published: bool = True,
     progress: bool = True,
 ) -> Recordings:
-    """Fetch and verify XRF55 and write the index into the data folder ``root``; returns the opened index.
+    """Fetch and verify XRF55 and write the index into the data folder ``root``; return the open index.
 
     Args:
         root, mirror: as in :mod:`.digits`; a mirror that has ``xrf55`` serves its files.
-        folder: with the files, in whatever folders of modalities and scenes, read in place of a download.
-        workers: files looked at at a time (default: one a core).
+        folder: a folder of the files, in any folders of modalities and scenes, read instead of a download.
+        workers: files checked at once (default: one per core).
         tolerate: largest share of recordings that may be missing or unreadable; none by default.
         yes: start the download without asking.
-        published: whether every volunteer has to have all repetitions of all actions; False for stand-ins.
+        published: whether every volunteer needs all repetitions of all actions; False for stand-ins.
     """
     path = data_root(root) / INFO.prepared
     source = _source(path.parent, mirror, folder, yes)
@@ -252,7 +254,7 @@ def prepare(
             handle.write(json.dumps(plan).encode())
 
     def of_source(path: Path) -> Recordings | None:
-        known = open_cache(path)  # of the same files elsewhere the fingerprint is the same
+        known = open_cache(path)  # the same files elsewhere have the same fingerprint
         return known if known is not None and known.source == str(source) else None
 
     recordings = open_or_build(path, wanted, of_source, make)
@@ -282,7 +284,7 @@ def open_cache(path: Path) -> Recordings | None:
         return None
 
 
-def _source(home: Path, mirror: str | None, folder: str | None, yes: bool) -> Path:
+def _source(home: Path, mirror: AnyPath | None, folder: AnyPath | None, yes: bool) -> Path:
     """Return a folder with recordings: the named one, the mirror's, or the downloaded one."""
     if folder is not None:
         chosen = Path(folder).expanduser().absolute()

@@ -115,7 +115,7 @@ def test_importing_the_module_loads_nothing_heavy_beyond_torch():
         "nbformat",
         "pandas",
     }
-    heavy |= {"sklearn", "scipy", "pooch", "requests", "open_clip", "optuna", "PIL"}
+    heavy |= {"sklearn", "scipy", "requests", "gdown", "open_clip", "optuna", "PIL"}
     added = modules_after("import geomreg_mini") - modules_after("import torch")
     assert "geomreg_mini" in added
     assert not heavy & {name.partition(".")[0] for name in added}

@@ -1,14 +1,13 @@
-"""Generated files in the exact form of a benchmark's source: every step but the download runs anywhere.
+"""Generated files in the exact form of a benchmark's source: every step except the download runs anywhere.
 
-The names, folders and split files are the source's; sound and picture are a tone and a color that tell the
-class, under noise, and images with captions are shapes or birds that the sentences describe. What is learned
-from them says nothing about the benchmark.
+The names, folders and split files are the source's. Sound and picture are a noisy tone and a noisy color that
+tell the class; images with captions are shapes or birds that the sentences describe. Results on them say
+nothing about the benchmark.
 """
 
 from __future__ import annotations
 
 import colorsys
-import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from ..coco import prepare as prepare_coco
 from ..crema_d import prepare as prepare_crema_d
 from ..cubicc import prepare as prepare_cubicc
-from ..fetch import data_root
+from ..fetch import AnyPath, data_root
 from ..flickr30k import prepare as prepare_flickr30k
 from ..kinetics_sounds import prepare as prepare_kinetics_sounds
 from ..xrf55 import prepare as prepare_xrf55
@@ -28,21 +27,19 @@ from .cubicc import write_cubicc
 from .xrf55 import write_xrf55
 
 NOTE = "Generated stand-ins in the form of the source: the numbers mean nothing."
-VERSION = 1  # counts changes of what is written
-WIDTH, HEIGHT, RATE = 64, 48, 8  # pixels, pixels, frames a second
+VERSION = 1  # counts changes of the files
+WIDTH, HEIGHT, RATE = 64, 48, 8  # pixels, pixels, frames per second
 FRAME_SIZE = 48  # pixels, of a stored frame
 IMAGE_SIZE = 32  # pixels, of a stored image with captions
 
 SPEAKERS, SENTENCES = 10, ("IEO", "TIE", "DFA")
-CLASSES, TRAIN_CLIPS, TEST_CLIPS = 31, 4, 1  # of Kinetics-Sounds; the counts are of each class
+CLASSES, TRAIN_CLIPS, TEST_CLIPS = 31, 4, 1  # of Kinetics-Sounds; clips per class
 
 
-def prepare(
-    name: str, root: str | os.PathLike | None = None, *, progress: bool = False, **options: Any
-) -> Any:
+def prepare(name: str, root: AnyPath | None = None, *, progress: bool = False, **options: Any) -> Any:
     """Write a data set's stand-ins below the data folder if they are missing, and return its open cache.
 
-    They go through the same script as the official files and lie in ``stand_ins/``. ``options`` of that
+    The same script prepares them as the official files, in ``stand_ins/``. ``options`` of that
     script replace the small sizes in ``OPTIONS``.
     """
     home = data_root(root) / "stand_ins"
@@ -51,14 +48,14 @@ def prepare(
         mirror.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=mirror, prefix=".writing-") as scratch:
             WRITERS[name](Path(scratch))
-            with suppress(OSError):  # another process was quicker, with the same files
+            with suppress(OSError):  # another process was faster and wrote the same files
                 (Path(scratch) / name).rename(mirror / name)
     options = OPTIONS.get(name, {}) | options
     return PREPARE[name](home, mirror, published=False, progress=progress, **options)
 
 
 def write_crema_d(folder: Path, seed: int = 0) -> None:
-    """180 clips of 1.3 to 2.2 s: ``crema_d/`` with train.csv, test.csv, AudioWAV and VideoFlash."""
+    """Write 180 clips of 1.3 to 2.2 s: ``crema_d/`` with train.csv, test.csv, AudioWAV and VideoFlash."""
     import soundfile
 
     from ..crema_d import EMOTIONS, files
@@ -84,7 +81,7 @@ def write_crema_d(folder: Path, seed: int = 0) -> None:
 
 
 def write_kinetics_sounds(folder: Path, seed: int = 0) -> None:
-    """155 clips of 2 s in 31 classes: ``kinetics_sounds/`` with the lists, annotations and clips/*/*.mp4."""
+    """Write 155 clips of 2 s in 31 classes: ``kinetics_sounds/`` with lists, annotations, clips/*/*.mp4."""
     rng = np.random.default_rng([seed, 1])
     home = Path(folder) / "kinetics_sounds"
     (home / "annotations").mkdir(parents=True)
@@ -109,7 +106,7 @@ def write_kinetics_sounds(folder: Path, seed: int = 0) -> None:
 
 
 def _tone(label: int, classes: int, seconds: float, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """(n,) float32 in [-1, 1]: a tone between 200 Hz and 3 kHz that rises with the class, under noise."""
+    """Return (n,) float32 in [-1, 1]: a noisy tone between 200 Hz and 3 kHz that rises with the class."""
     time = np.arange(int(seconds * rate)) / rate
     pitch = 200 * 15 ** (label / (classes - 1)) * rng.uniform(0.98, 1.02)
     tone = 0.3 * np.sin(2 * np.pi * pitch * time + rng.uniform(0, 2 * np.pi))
@@ -117,7 +114,7 @@ def _tone(label: int, classes: int, seconds: float, rate: int, rng: np.random.Ge
 
 
 def _pictures(label: int, classes: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """(T, H, W, 3) uint8: a plane of the class's color with noise, which crops and flips leave what it is."""
+    """Return (T, H, W, 3) uint8: a noisy plane of the class's color, unchanged by crops and flips."""
     color = 255 * np.array(colorsys.hsv_to_rgb(label / classes, 0.7, 0.8))
     shape = (max(1, int(seconds * RATE)), HEIGHT, WIDTH, 3)
     return (color + 25 * rng.standard_normal(shape)).clip(0, 255).astype(np.uint8)
@@ -126,7 +123,7 @@ def _pictures(label: int, classes: int, seconds: float, rng: np.random.Generator
 def _write_video(
     path: Path, form: str, codec: str, pictures: np.ndarray, sound: np.ndarray | None = None
 ) -> None:
-    """Encode pictures (T, H, W, 3), and mono float32 sound at 16 kHz where there is one."""
+    """Encode pictures (T, H, W, 3), and mono float32 sound at 16 kHz if given."""
     import av
 
     with av.open(str(path), "w", format=form) as container:

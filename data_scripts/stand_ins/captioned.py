@@ -1,4 +1,4 @@
-"""Stand-ins for images with captions: two colored shapes on a ground, and five sentences that say so."""
+"""Stand-ins for images with captions: two colored shapes on a ground, and five sentences about them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,11 @@ SENTENCES = (
     "{} {}, {} {}, {} background",
 )
 COUNTS = {"train": 400, "val": 60, "test": 100}
-SIDES = ((64, 48), (48, 64), (64, 64))  # pixels, as photographs are: of several proportions
+SIDES = ((64, 48), (48, 64), (64, 64))  # pixels; like photographs, of several proportions
 
 
 def write_flickr30k(folder: Path, seed: int = 0) -> None:
-    """560 images: ``flickr30k/`` with three lists and ``flickr30k-images``."""
+    """Write 560 images: ``flickr30k/`` with three lists and ``flickr30k-images``."""
     home = Path(folder) / "flickr30k"
     (home / "flickr30k-images").mkdir(parents=True)
     lists: dict[str, list] = {part: [] for part in COUNTS}
@@ -41,9 +41,9 @@ def write_flickr30k(folder: Path, seed: int = 0) -> None:
 
 
 def write_coco(folder: Path, seed: int = 1) -> None:
-    """560 images: ``coco/`` with three lists, and the archives of both folders.
+    """Write 560 images: ``coco/`` with three lists, and the archives of both folders.
 
-    As in Karpathy's split, images to validate and test with, and some to train with, come from ``val2014``.
+    As in Karpathy's split, the validation and test images and some training images come from ``val2014``.
     """
     home = Path(folder) / "coco"
     home.mkdir(parents=True)
@@ -62,8 +62,8 @@ def write_coco(folder: Path, seed: int = 1) -> None:
     _write_lists(home, "coco_karpathy", lists)
 
 
-def _entries(part: str, name: str, captions, image_id) -> list[dict]:
-    """An image's entries in its list: one a caption to train with, one in all otherwise, as published."""
+def _entries(part: str, name: str, captions: Sequence[str], image_id: int | str) -> list[dict]:
+    """Return an image's entries in its list, as published: one per caption in training, otherwise one."""
     if part == "train":
         return [{"caption": text, "image": name, "image_id": image_id} for text in captions]
     return [{"image": name, "caption": list(captions)}]
@@ -75,7 +75,7 @@ def _write_lists(home: Path, name: str, lists: dict[str, list]) -> None:
 
 
 def _scenes(seed: int) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
-    """Part, captions and JPEG of scenes that all differ in what the captions say."""
+    """Yield part, captions and JPEG of scenes; no two have the same captions."""
     rng = np.random.default_rng([seed, 2])
     scenes = list(itertools.product(COLORS, FORMS, COLORS, FORMS, GROUNDS))
     chosen = iter(rng.permutation(len(scenes)))
@@ -93,7 +93,7 @@ def _jpeg(scene: tuple[str, ...], rng: np.random.Generator) -> bytes:
     image = Image.new("RGB", (width, height), GROUNDS[ground])
     draw = ImageDraw.Draw(image)
     for side, color, form in ((-1, left_color, left_form), (1, right_color, right_form)):
-        # inside the square in the middle, which is what is left of an image
+        # inside the middle square, to which images are cut
         x, y = width / 2 + side * min(width, height) / 4, height / 2 + rng.uniform(-4, 4)
         r = rng.uniform(8, 11)
         corners = {

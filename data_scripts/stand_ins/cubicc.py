@@ -1,8 +1,8 @@
-"""Stand-ins for CUBICC: drawn birds on a ground, and a sentence about each, as the archive has them.
+"""Stand-ins for CUBICC in the archive's form: drawn birds on a ground, and a sentence about each.
 
-A species has a color of the body and a length of the beak, a subspecies a color of the wing. Ground, place,
-size and side are the picture's own, the form of the sentence is the sentence's own; some pictures are too
-dark and some sentences too short to tell the species.
+The species decides the body's color and the beak's length, the subspecies the wing's color. Ground, place,
+size and side vary with the picture, the wording with the sentence. Some pictures are too dark and some
+sentences too short to tell the species.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ SPECIES = (
     ("black", False), ("white", True), ("blue", False), ("orange", True),
     ("red", False), ("gray", True), ("yellow", False), ("brown", True),
 )  # fmt: skip
-SUBSPECIES = (3, 3, 2, 3, 3, 3, 3, 2)  # of each species: 22 as in the source
+SUBSPECIES = (3, 3, 2, 3, 3, 3, 3, 2)  # per species: 22 in all, as in the source
 WINGS = ("black", "white", "brown")
 COLORS = {
     "black": (25, 25, 30), "white": (235, 235, 235), "blue": (60, 90, 210), "orange": (240, 140, 30),
     "red": (205, 40, 45), "gray": (135, 140, 145), "yellow": (235, 215, 60), "brown": (125, 85, 50),
 }  # fmt: skip
-PHOTOS = {"train": 6, "validation": 1, "test": 2}  # of each subspecies
-CAPTIONS = 3  # of each photo
-DARK, SHORT = 0.08, 0.1  # shares of pictures and of sentences that do not tell the species
+PHOTOS = {"train": 6, "validation": 1, "test": 2}  # per subspecies
+CAPTIONS = 3  # per photo
+DARK, SHORT = 0.08, 0.1  # shares of pictures and sentences without the species
 SPECIAL = ("<exc>", "<pad>", "<eos>")
 SENTENCES = (
     "this bird has a {body} body , {wing} wings and a {beak} beak .",
@@ -38,7 +38,7 @@ SHORT_SENTENCES = ("this is a small bird with {wing} wings .", "a bird sits ther
 
 
 def write_cubicc(folder: Path, seed: int = 0) -> None:
-    """594 pairs, 198 photos: ``cubicc/CUBICC.zip`` with the files of the source in ``CUBICC/``."""
+    """Write 594 pairs, 198 photos: ``cubicc/CUBICC.zip`` with the files of the source in ``CUBICC/``."""
     import torch
 
     from ..cubicc import LENGTH, SPLITS, VOCABULARY
@@ -87,21 +87,21 @@ def write_cubicc(folder: Path, seed: int = 0) -> None:
 
 
 def _vocabulary(size: int) -> list[str]:
-    """Special tokens, the words of the sentences, and words that no sentence has."""
+    """Return special tokens, the words of the sentences, and unused words."""
     spoken = " ".join((*SENTENCES, *SHORT_SENTENCES)).split() + [*COLORS, "long", "short"]
     known = [*SPECIAL, *sorted({word for word in spoken if not word.startswith("{")})]
     return [*known, *(f"unused{i}" for i in range(size - len(known)))]
 
 
 def bird(body: str, wing: str, long: bool, rng: np.random.Generator) -> np.ndarray:
-    """(3, 64, 64) uint8: body, head, wing and beak on a ground that says nothing."""
+    """Return (3, 64, 64) uint8: body, head, wing and beak on a ground that does not depend on the class."""
     y, x = np.mgrid[0:64, 0:64]
     top, bottom = (rng.uniform(110, 170) + rng.uniform(-20, 20, 3) for _ in range(2))
     picture = top + (bottom - top) * (y / 63)[..., None]
     side, size = rng.choice([-1, 1]), rng.uniform(0.9, 1.1)
     cx, cy = 32 + rng.uniform(-5, 5), 35 + rng.uniform(-5, 5)
 
-    def ellipse(dx, dy, a, b, color):
+    def ellipse(dx: float, dy: float, a: float, b: float, color: tuple[int, int, int]) -> None:
         u, v = (side * (x - cx) / size - dx) / a, ((y - cy) / size - dy) / b
         picture[u**2 + v**2 <= 1] = color
 

@@ -1,6 +1,6 @@
-"""Stand-ins for XRF55: six actions whose radar spot, WiFi ripple and RFID rhythm tell them, under noise.
+"""Stand-ins for XRF55: six actions, told apart by radar spot, WiFi ripple and RFID rhythm under noise.
 
-The files are those of Kaggle's archive in names, folders, shapes and types of numbers, 4.4 MB a recording.
+Names, folders, shapes and number types are those of Kaggle's archive; a recording has 4.4 MB.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import numpy as np
 
 PEOPLE = ((1, 3), (2, 5))  # (scene, volunteer)
 ACTIONS = (1, 2, 31, 35, 39, 55)
-REPETITIONS = (1, 2, 3, 4, 5, 13, 14, 15, 16, 17)  # five to train, two to validate and three to test
-
-
-BLIND = {"mmWave": 0.1, "WiFi": 0.2, "RFID": 0.3}  # share of the recordings in which it shows noise alone
+REPETITIONS = (1, 2, 3, 4, 5, 13, 14, 15, 16, 17)  # five to train, two to validate, three to test
+BLIND = {"mmWave": 0.1, "WiFi": 0.2, "RFID": 0.3}  # share of recordings with noise alone
 
 
 def write_xrf55(folder: Path, seed: int = 0) -> None:
-    """120 recordings, 530 MB: ``xrf55/SceneK/SceneK/{mmWave,WiFi,RFID}/VV_AA_RR.npy``."""
+    """Write 120 recordings, 530 MB: ``xrf55/SceneK/SceneK/{mmWave,WiFi,RFID}/VV_AA_RR.npy``."""
     rng = np.random.default_rng([seed, 3])
     for scene, volunteer in PEOPLE:
         home = Path(folder) / "xrf55" / f"Scene{scene}" / f"Scene{scene}"
@@ -38,7 +36,7 @@ def write_xrf55(folder: Path, seed: int = 0) -> None:
 
 
 def _radar(label: int, seen: float, rng: np.random.Generator) -> np.ndarray:
-    """(17, 256, 128) float32: a spot at the action's range that swings in Doppler over the frames."""
+    """Return (17, 256, 128) float32: a spot at the action's range that swings in Doppler over frames."""
     distance = 40 + 35 * label + rng.uniform(-6, 6)
     speed = 64 + 30 * np.sin(np.arange(17) * (1 + label) / 4 + rng.uniform(0, 2 * np.pi))
     rows, columns = np.arange(256, dtype=np.float32), np.arange(128, dtype=np.float32)
@@ -51,7 +49,7 @@ def _radar(label: int, seen: float, rng: np.random.Generator) -> np.ndarray:
 def _ripple(
     label: int, seen: float, shape: tuple[int, int], noise: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """(channels, times) float32: waves whose number tells the action, of a phase that differs by channel."""
+    """Return (channels, times) float32: waves whose number tells the action, with a phase per channel."""
     waves = 4 + 3 * label + rng.uniform(-0.5, 0.5)
     phase = np.linspace(0, np.pi, shape[0], dtype=np.float32) + np.float32(rng.uniform(0, 2 * np.pi))
     time = np.linspace(0, 2 * np.pi * waves, shape[1], dtype=np.float32)

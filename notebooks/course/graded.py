@@ -1,9 +1,9 @@
-"""The process in which one handed-in notebook is read, run and checked; `grading` starts it.
+"""The process that reads, runs and checks one handed-in notebook; `grading` starts it.
 
 It reads a job (a line of JSON) and the notebook from standard input, and writes lines to its original
-standard output: the job's token, then JSON. What the notebook prints goes nowhere. Its cells run in a shell
-that behaves like a kernel. The check that decides is imported anew from the course each time, so a `checks`
-that a notebook overwrote, or a "Right:" that it printed, has no effect.
+standard output: the job's token, then JSON. The notebook's own prints are discarded. Its cells run in a shell
+that behaves like a kernel. Each check is imported again from the course, so a `checks` that a notebook
+overwrote, or a "Right:" that it printed, has no effect.
 """
 
 from __future__ import annotations
@@ -30,38 +30,37 @@ from .sandbox import INSTALLERS, limit
 INSTALLER = re.compile(
     rf"\s*(?:sudo\s+)?(?:\S*python\S*\s+-m\s+)?(?:\S*/)?({'|'.join(INSTALLERS)})[\d.]*(?:\s|$)"
 )
-
-
 Due = tuple[int, str, str]  # number of the exercise, name of its check, arguments
 
 
 class Shell(InteractiveShell):
-    """The shell of a kernel without its sockets; installers do nothing, and `skipped` is told of each."""
+    """A kernel's shell without sockets; installers do nothing but call `skipped` with their name."""
 
     skipped: Callable[[str], None]
 
     def enable_matplotlib(self, gui: str | None = None) -> tuple[str | None, str]:
-        """Draw into the notebook, whatever window or widget it asks for."""
+        """Draw into the notebook, whatever backend it requests."""
         return super().enable_matplotlib("inline")
 
     def enable_gui(self, gui: str | None = None) -> None:
-        """Do nothing: there is no event loop of a window here."""
+        """Do nothing, since no window has an event loop here."""
 
     def system(self, command: str) -> None:
-        """Run `!command` in the confinement, unless it installs something."""
+        """Run `!command` in the confinement unless it installs something."""
         if found := INSTALLER.match(self.var_expand(command, depth=1)):
             self.skipped(f"!{found.group(1)}")
         else:
             self.system_piped(command)
 
     def init_magics(self) -> None:
+        """Replace the installers' magics."""
         super().init_magics()
         for name in INSTALLERS:
             self.register_magic_function(lambda line, name=name: self.skipped(f"%{name}"), "line", name)
 
 
 async def run(shell: Shell, source: str) -> ExecutionResult:
-    """Run one cell as ipykernel does: in a running event loop, and awaited if it awaits something."""
+    """Run one cell as ipykernel does: in a running event loop, awaited if it has a top-level await."""
     try:
         prepared, failed = shell.transform_cell(source), None
     except Exception:
@@ -74,12 +73,12 @@ async def run(shell: Shell, source: str) -> ExecutionResult:
         shell.events.trigger("post_run_cell", result)
     else:
         result = shell.run_cell(source, store_history=True)
-    await asyncio.sleep(0)  # tasks that the notebook has started go on between cells
+    await asyncio.sleep(0)  # lets the notebook's tasks run between cells
     return result
 
 
 def end_with(pipe: int) -> None:
-    """End this process when the other end of `pipe` closes: the process that waits for it was killed."""
+    """End this process when the other end of `pipe` closes, because its parent was killed."""
 
     def watch() -> None:
         with contextlib.suppress(OSError):
@@ -90,7 +89,7 @@ def end_with(pipe: int) -> None:
 
 
 def course_notebook(name: str, notebook: nbformat.NotebookNode, known: list[str]) -> str | None:
-    """Return the course's notebook that this one is a copy of: by file name, else by its title's number."""
+    """Return the course's notebook of which this is a copy: by file name, else by the title's number."""
     for candidate in known:
         if candidate in name:
             return candidate
@@ -123,7 +122,7 @@ def plan(notebook: nbformat.NotebookNode, asked: list[list[str]]) -> list[tuple[
 
 @contextlib.contextmanager
 def course_checks(folder: str) -> Iterator[ModuleType]:
-    """Import the course's checks anew, whatever a notebook did to its own; then put those back."""
+    """Import the course's checks again, then restore those that the notebook may have changed."""
 
     def taken() -> dict[str, ModuleType]:
         names = [name for name in sys.modules if name.partition(".")[0] == "checks"]
@@ -140,7 +139,7 @@ def course_checks(folder: str) -> Iterator[ModuleType]:
 
 
 def evaluate(folder: str, check: str, arguments: str, namespace: dict[str, Any]) -> tuple[str, bool, str]:
-    """Return (status, passed, what the check said), its arguments evaluated in the notebook's namespace."""
+    """Evaluate a check's arguments in the notebook's namespace; return (status, passed, the check's line)."""
     try:
         answers = eval(f"({arguments},)", namespace)
     except NameError as error:
@@ -177,7 +176,7 @@ async def grade(job: dict[str, Any], content: bytes, say: Callable[..., None]) -
 
 
 def main() -> None:
-    """Carry out one job and end at once."""
+    """Do one job and end at once."""
     job = json.loads(sys.stdin.buffer.readline())
     content = sys.stdin.buffer.read(job["size"])
     end_with(os.dup(0))
@@ -193,7 +192,7 @@ def main() -> None:
         channel.flush()
 
     asyncio.run(grade(job, content, say))
-    os._exit(0)  # threads that a notebook left behind do not delay the grader
+    os._exit(0)  # a notebook's leftover threads must not delay the grader
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Check a folder of handed-in notebooks and write a table: one row for each student, notebook and exercise.
+"""Check a folder of handed-in notebooks and write a table: one row per student, notebook and exercise.
 
 Each notebook is read and run in a separate process (`graded`) with a time limit, without cells tagged
-`solution`. Each exercise is decided where the notebook calls its check, by the course's own copy of that
-check. If a notebook calls a check twice, the last call counts; if it never does, the answer's own name is
-checked at the end.
+`solution`. The course's own copy of a check decides each exercise, at the place of the notebook's call. If a
+notebook calls a check twice, the last call counts. If it never calls it, the answer is checked by name at
+the end.
 
-A handed-in notebook is a stranger's program. `README.md` says what it is kept from on which system, and what
-is not guarded. Nothing of it runs in this process, and the answer of the other process is held to its form: a
-message has the words of the course's checks and a few numbers, and no others.
+A handed-in notebook is a stranger's program. `README.md` lists its limits on each system, and what is not
+guarded. Nothing of it runs in this process. The answer of the other process is reduced to a fixed form: a
+message has only words of the course's checks and a few numbers.
 
-The table is written whole after each notebook. A later call keeps the rows of every file that did not change,
-as long as the checks did not change either.
+The table is written whole after each notebook. A later call keeps the rows of unchanged files, unless the
+checks changed.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ EMPTY = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 
 @dataclass(frozen=True)
 class Row:
-    """One exercise of one file; `passed` is "True", "False", or empty if nothing was decided.
+    """One exercise of one file; `passed` is "True", "False", or empty if no check decided it.
 
-    `status`: "checked"; "missing", the answer is not defined; "open", no check decides it, read it; "timeout"
-    and "crashed", the notebook ended before this exercise; "broken", `message` says why the file was not
-    graded and what to do; "waiting", the next call grades it. `confinement`: see `README.md`. `digest` stands
-    for the file, the checks and the settings.
+    `status`: "checked"; "missing": the answer is not defined; "open": read it, there is no check; "timeout"
+    and "crashed": the notebook ended before this exercise; "broken": `message` says why the file was not
+    graded and what to do; "waiting": the next call grades it. `confinement`: see `README.md`. `digest`
+    identifies the file, the checks and the settings.
     """
 
     student: str
@@ -80,17 +80,17 @@ class Row:
 
 @dataclass(frozen=True)
 class HandIn:
-    """A file or folder that somebody handed in, and the sentence that says why it cannot be graded, or ""."""
+    """A handed-in file or folder, and the reason why it cannot be graded, or ""."""
 
     path: Path
     fault: str = ""
 
 
-# ------------------------------------------------------------ what is there
+# ------------------------------------------------------------ files and folders
 
 
 def fault(path: Path) -> str | None:
-    """Return "" for a notebook, a sentence for anything else that holds work, None for the rest."""
+    """Return "" for a notebook, a sentence for any other kind of hand-in, None for other files."""
     name = path.name.lower()
     if path.is_symlink():
         return "a link, which is not followed: put the file itself in its place"
@@ -104,7 +104,7 @@ def fault(path: Path) -> str | None:
 
 
 def within(folder: Path) -> list[HandIn]:
-    """Return what one student's folder holds; at least one entry."""
+    """Return the hand-ins in one student's folder, at least one."""
     found, others, unreadable = [], [], []
     for place, folders, files in os.walk(folder, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -120,7 +120,7 @@ def within(folder: Path) -> list[HandIn]:
 
 
 def hand_ins(folder: Path, out: Path) -> list[HandIn]:
-    """Return what was handed in, an entry or more for each visible file and folder but `out`.
+    """Return the hand-ins, one or more per visible file and folder except `out`.
 
     Raises CourseError if there is nothing.
     """
@@ -154,7 +154,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def known(message: str, words: frozenset[str]) -> str:
-    """Return a message with "…" in place of words that are not among `words`, and of all but six numbers."""
+    """Return a message with "…" instead of words outside `words` and of numbers after the sixth."""
     numbers = itertools.count()
 
     def keep(found: re.Match[str]) -> str:
@@ -166,7 +166,7 @@ def known(message: str, words: frozenset[str]) -> str:
 
 
 def cell_of_table(text: str) -> str:
-    """Return text that a table can hold and that a spreadsheet takes for text."""
+    """Return printable text that a spreadsheet does not take for a formula."""
     clean = (c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
     text = "".join(clean)
     formula = unicodedata.normalize("NFKC", text.lstrip())[:1] in ("=", "+", "-", "@")
@@ -174,7 +174,7 @@ def cell_of_table(text: str) -> str:
 
 
 def course_parts() -> dict[str, Path]:
-    """Return what a notebook may read of the course: place below the course's folder -> file or folder."""
+    """Return the parts of the course that a notebook may read: place below its folder -> file or folder."""
     notebooks, package = books.notebooks_folder(), Path(__file__).resolve().parent
     checkout = package.parents[1]
     root = checkout if (checkout / "geomreg_mini").is_dir() else package.parent
@@ -215,7 +215,7 @@ class Grader:
         self.context = json.dumps([self.confinement, timeout, texts, self.job])
 
     def digest(self, hand_in: HandIn) -> str:
-        """Return a text that changes with the file, its place, the checks and the settings."""
+        """Return a digest of the file, its place, the checks and the settings."""
         digest = hashlib.sha256(self.context.encode())
         digest.update(os.fsencode(hand_in.path.relative_to(self.folder)) + hand_in.fault.encode())
         if not hand_in.fault:
@@ -253,7 +253,7 @@ class Grader:
             RUNNING.add(process)
             ended = "crashed"  # also if a notebook ends its process with status 0 before the last check
             try:
-                with suppress(BrokenPipeError):  # it ended before it had read its job
+                with suppress(BrokenPipeError):  # it ended before it read its job
                     process.stdin.write(json.dumps(job).encode() + b"\n" + content)
                     process.stdin.flush()
                 process.wait(timeout)  # the pipe stays open: if this process is killed, that one ends
@@ -267,7 +267,7 @@ class Grader:
             answer = said.read(ANSWER).decode(errors="replace").splitlines()
         lines = []
         for line in answer:
-            # A notebook that looked for the token can write what it likes here.
+            # A notebook that finds the token can write anything here.
             token, _, text = line.partition(" ")
             with suppress(ValueError, RecursionError):
                 if token == job["token"] and isinstance(found := json.loads(text), dict):
@@ -275,7 +275,7 @@ class Grader:
         return lines, ended
 
     def environment(self, course: Path) -> dict[str, str]:
-        """Return the few variables that a notebook gets."""
+        """Return the environment of a notebook."""
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
         kept |= {name: str(path) for name, path in self.data.items() if path}
         return kept | {
@@ -305,7 +305,7 @@ class Grader:
         return self.judged(hand_in, lines, ended)
 
     def judged(self, hand_in: HandIn, lines: list[dict[str, Any]], ended: str) -> list[Row]:
-        """Return the rows of a notebook that was run; `lines` is held to what can be true."""
+        """Return the rows of a notebook that was run; impossible `lines` are ignored."""
         first = lines[0] if lines else {}
         if "unreadable" in first:
             reason = known(str(first["unreadable"]), self.words)
@@ -349,7 +349,7 @@ class Grader:
         return rows or [self.row(hand_in, notebook=stem, status="open", message=none)]
 
     def row(self, hand_in: HandIn, **values: str) -> Row:
-        """Return a row with the hand-in's names, every text fit for a table."""
+        """Return a row with the hand-in's names, every text made fit for a table."""
         inside = hand_in.path.relative_to(self.folder)
         in_folder = len(inside.parts) > 1 or hand_in.path.is_dir()
         student = inside.parts[0] if in_folder else re.sub(r"\.ipynb.*", "", inside.name, flags=re.I)
@@ -380,7 +380,7 @@ def read_table(path: Path) -> dict[str, list[Row]]:
 
 
 def write_table(rows: Iterable[Row], path: Path) -> None:
-    """Write the table in one step, with the mark by which Excel knows UTF-8."""
+    """Write the table in one step, with the byte-order mark that Excel needs for UTF-8."""
     rows = list(rows)
     files = Counter((s, n) for s, _, n in {(row.student, row.file, row.notebook) for row in rows} if n)
     file = io.StringIO(newline="")
@@ -394,7 +394,7 @@ def write_table(rows: Iterable[Row], path: Path) -> None:
 
 
 def grade(folder: Path, timeout: float, jobs: int, out: Path) -> list[Row]:
-    """Grade what lies in a folder and keep the table `out` up to date; return all rows in order."""
+    """Grade a folder of hand-ins and keep the table `out` up to date; return all rows in order."""
     earlier = read_table(out)
     found = hand_ins(folder, out)
     grader = Grader(folder, timeout)

@@ -1,7 +1,7 @@
-"""The replication report for a reader without Jupyter: notebook 15, executed, as one page and as PDF.
+"""Print the replication report for readers without Jupyter: executed notebook 15 as one page and as PDF.
 
 The page has the notebook's prose, tables and figures, without code, predictions and exercises. Folded tables
-are open, because paper cannot unfold them. The PDF is that page, printed by the machine's Chromium, Chrome
+are open, because paper cannot unfold. The PDF is that page, printed by the machine's Chromium, Chrome
 or Edge. (nbconvert's WebPDF exporter starts only the browser that playwright downloads.)
 """
 
@@ -86,7 +86,7 @@ def print_page(source: Path, target: Path) -> None:
     """Print an HTML file as PDF.
 
     Raises:
-        CourseError: if there is no browser, or it writes no PDF within two minutes.
+        CourseError: if no browser is found, or it writes no PDF within two minutes.
     """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
@@ -129,7 +129,7 @@ def write_report(out: Path) -> str:
     claims.evidence(claims.load(results)).to_csv(out / "claims.csv", index=False)
     html, pdf = out / "report.html", out / "report.pdf"
     html.write_text(page(executed), encoding="utf-8")
-    pdf.unlink(missing_ok=True)  # that of an earlier run
+    pdf.unlink(missing_ok=True)  # of an earlier run
     try:
         print_page(html, pdf)
     except CourseError as error:

@@ -1,7 +1,7 @@
-"""The confinement of a process that runs a stranger's notebook; `README.md` lists what it stops.
+"""Confine a process that runs a stranger's notebook; `README.md` lists the attacks that this stops.
 
-With bubblewrap (Linux) the process sees a small file system of its own: Python, the parts of the course that
-a notebook uses, and the data folder, all read-only, and private temporary folders of limited size. It has no
+With bubblewrap (Linux) the process sees a small private file system: Python, the parts of the course that a
+notebook uses, and the data folder, all read-only, and private temporary folders of limited size. It has no
 network and sees no other process. Everywhere else it is a plain process with limits that it sets itself.
 """
 
@@ -15,31 +15,31 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-MEMORY = 4 * 2**30  # bytes of one process, beyond what the imports take
-PROCESSES = 256  # and threads, counted apart from those of your account
+MEMORY = 4 * 2**30  # bytes of one process, in addition to the imports
+PROCESSES = 256  # and threads, not counting those of your account
 FILE = 2**28  # bytes of one file
 SPACE = 2**29  # bytes of /tmp, and of /dev/shm
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/alternatives",
           "/etc/fonts", "/etc/ld.so.cache", "/etc/localtime")  # fmt: skip
-INSTALLERS = ("pip", "conda", "mamba", "micromamba", "uv", "apt-get", "apt")  # without effect in a notebook
-INSIDE = Path("/tmp/course")  # where the course lies in bubblewrap
+INSTALLERS = ("pip", "conda", "mamba", "micromamba", "uv", "apt-get", "apt")  # they do nothing in a notebook
+INSIDE = Path("/tmp/course")  # the course's place in bubblewrap
 
 
 def unprivileged() -> int | None:
-    """Return a user number for this process's notebook if it runs as root, which no process limit binds.
+    """Return a user number for the notebook if this process runs as root, whom no process limit binds.
 
-    The numbers are those that systemd gives to services for a while, so they belong to no user.
+    systemd gives these numbers to temporary services, so they do not belong to users.
     """
     return 61184 + secrets.randbelow(4336) if getattr(os, "geteuid", int)() == 0 and os.name != "nt" else None
 
 
 def bubblewrap(parts: dict[str, Path], data: list[Path], hidden: Path) -> list[str]:
-    """Return the command line that runs another one in bubblewrap, or [] if it is not installed.
+    """Return the command that runs another command in bubblewrap, or [] if it is not installed.
 
     Args:
         parts: place below the course's folder -> file or folder that the notebook may read there.
-        data: folders that it may read at their own place.
-        hidden: the folder of the handed-in notebooks, which stays empty even if it lies in one of those.
+        data: folders that it may read at their usual place.
+        hidden: the folder of the handed-in notebooks, which looks empty even inside one of those folders.
     """
     if sys.platform != "linux" or not shutil.which("bwrap"):
         return []
@@ -92,11 +92,11 @@ def limit(seconds: int, user: int | None, processes: bool) -> None:
 
     Args:
         seconds: processor time of a process.
-        user: the user number to continue under, if this process is root's.
-        processes: whether to bound the number of processes; without bubblewrap all of the account's count.
+        user: the user number to continue under if this process runs as root.
+        processes: whether to bound the number of processes; without bubblewrap the account's others count.
     """
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, this process goes first
+        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, end this process first
     if user is not None:
         os.setgroups([])
         os.setgid(user)
@@ -107,7 +107,7 @@ def limit(seconds: int, user: int | None, processes: bool) -> None:
         return
     bounds = {"RLIMIT_CPU": seconds, "RLIMIT_FSIZE": FILE, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 1024}
     with suppress(OSError):
-        # The address space, because shared memory counts in nothing else. The libraries take some of it.
+        # The address space, because no other limit counts shared memory. The libraries use some of it.
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         bounds["RLIMIT_AS"] = pages * resource.getpagesize() + MEMORY
     if processes:

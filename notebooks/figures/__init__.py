@@ -1,4 +1,4 @@
-"""What notebooks 10 to 14 draw, one file for each kind of benchmark, and the README's moving picture.
+"""Figures of notebooks 10 to 14, one file per kind of benchmark, and the README's moving picture.
 
-What all notebooks draw stands in `geomreg_mini.plots`.
+Figures that all notebooks share are in `geomreg_mini.plots`.
 """

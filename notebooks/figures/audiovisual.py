@@ -1,7 +1,6 @@
-"""Figures of the paper's benchmarks: clips as a model gets them, and what its Figures 2 and 3 show.
+"""Figures of the paper's benchmarks: clips as a model gets them, and the paper's Figures 2 and 3.
 
-They are drawn from what ``experiments.benchmarks`` leaves: metrics, and one seed's embeddings of the test
-split.
+They use the output of ``experiments.benchmarks``: metrics, and one seed's embeddings of the test split.
 """
 
 from __future__ import annotations
@@ -20,14 +19,18 @@ from .epochs import ARMS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-RANGE = 8.0  # of a drawn log spectrogram, in nats below its loudest point
+    from geomreg_mini.data import MultimodalDataset
+
+RANGE = 8.0  # nats below the loudest point of a drawn log spectrogram
 
 
-def clips(data, rows: Sequence[int], *, frames: int = 1):
-    """Training clips as they are stored, one column each: frames, and below them the log spectrogram.
+def clips(data: MultimodalDataset, rows: Sequence[int], *, frames: int = 1) -> Figure:
+    """Draw training clips as they are stored, one column each: frames above the log spectrogram.
 
-    rows: positions in ``data.train``. frames: at most so many of a clip's, evenly spread.
+    rows: positions in ``data.train``. frames: largest number per clip, evenly spread.
     """
     import matplotlib.pyplot as plt
 
@@ -53,15 +56,15 @@ def clips(data, rows: Sequence[int], *, frames: int = 1):
 
 
 def _coarse(values: np.ndarray, block: int = 4) -> np.ndarray:
-    """Means of square blocks: a picture of this size shows no more, and its file stays small."""
+    """Return means of square blocks, enough for a picture of this size and small in its file."""
     rows, columns = (size // block for size in values.shape)
     return values[: rows * block, : columns * block].reshape(rows, block, columns, block).mean(axis=(1, 3))
 
 
-def listen(data, rows: Sequence[int]) -> None:
-    """Players for training clips, or one sentence where their files are gone.
+def listen(data: MultimodalDataset, rows: Sequence[int]) -> None:
+    """Show players for training clips, or print one sentence if their files are missing.
 
-    A second and a half at 8 kHz, so that a notebook that keeps them stays small.
+    They last 1.5 s at 8 kHz, so that a notebook that stores them stays small.
     """
     from IPython.display import Audio, display
 
@@ -78,8 +81,8 @@ def listen(data, rows: Sequence[int]) -> None:
         display(Audio(samples, rate=8000))
 
 
-def similarity(embeddings: Mapping[str, tuple[torch.Tensor, torch.Tensor]]):
-    """Cross-modal cosines of pairs and of everything else, one panel a name, with Delta mu and KS distance.
+def similarity(embeddings: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Figure:
+    """Draw cross-modal cosines of pairs and of other rows, one panel per name, with Delta mu and KS distance.
 
     embeddings: name -> (a, b), paired rows (N, D). The paper calls the cosines of pairs positive and those of
     unpaired rows negative.
@@ -108,17 +111,19 @@ def similarity(embeddings: Mapping[str, tuple[torch.Tensor, torch.Tensor]]):
     return fig
 
 
-def _cosines(a, b) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines (N,) of the pairs and (N (N - 1),) of all other rows."""
+def _cosines(a: torch.Tensor, b: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cosines (N,) of the pairs and (N (N - 1),) of all other rows."""
     matrix = F.normalize(a.double(), dim=1) @ F.normalize(b.double(), dim=1).T
     same = torch.eye(len(matrix), dtype=torch.bool)
     return matrix[same].numpy(), matrix[~same].numpy()
 
 
-def retrieval(embeddings: Mapping[str, tuple[torch.Tensor, torch.Tensor]], *, ax=None):
-    """R@k over k, the mean of both directions, one line a name, with the line of chance, k / N.
+def retrieval(
+    embeddings: Mapping[str, tuple[torch.Tensor, torch.Tensor]], *, ax: Axes | None = None
+) -> Figure:
+    """Draw R@k over k, the mean of both directions, one line per name, with chance, k / N.
 
-    embeddings: name -> (a, b), paired rows (N, D).
+    embeddings: name -> (a, b), paired rows (N, D). Raises ValueError if their numbers N differ.
     """
     import matplotlib.pyplot as plt
 
@@ -127,7 +132,7 @@ def retrieval(embeddings: Mapping[str, tuple[torch.Tensor, torch.Tensor]], *, ax
     sizes = {len(a) for a, _ in embeddings.values()}
     if len(sizes) != 1:
         raise ValueError(
-            f"embeddings of {sorted(sizes)} samples: R@k depends on their number, give equal ones."
+            f"`embeddings` must have the same size, because R@k depends on it, got {sorted(sizes)} samples."
         )
     (n,) = sizes
     k = np.arange(1, n + 1)
@@ -146,10 +151,10 @@ def retrieval(embeddings: Mapping[str, tuple[torch.Tensor, torch.Tensor]], *, ax
     return ax.figure
 
 
-def robustness(runs: pd.DataFrame, modalities: Sequence[str], *, paradigm: str = "dgl"):
-    """Fused test accuracy with noise of growing strength on one input, and without it: a panel a modality.
+def robustness(runs: pd.DataFrame, modalities: Sequence[str], *, paradigm: str = "dgl") -> Figure:
+    """Draw fused test accuracy with growing noise on one input, and without that input; one panel each.
 
-    runs: of ``benchmarks.load_runs``; drawn is the mean over seeds of each arm.
+    runs: from ``benchmarks.load_runs``; the lines are means over seeds of each arm.
     """
     import matplotlib.pyplot as plt
 

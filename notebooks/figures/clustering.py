@@ -1,4 +1,4 @@
-"""What notebook 12 shows: pictures with their sentences, clusters beside classes, and which epoch is best."""
+"""Figures of notebook 12: pictures with their sentences, clusters by classes, and the choice of an epoch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from geomreg_mini.benchmarks.clustering_metrics import best_naming, k_means
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from geomreg_mini.benchmarks.cubicc import BirdDataset
+    from geomreg_mini.data import Split
 
 ARMS = {
     "baseline": "baseline",
@@ -24,8 +29,8 @@ ARMS = {
 }
 
 
-def pictures(data, rows: Sequence[int], *, columns: int = 4):
-    """Training pictures at ``rows`` of CUBICC as they are stored, each with its sentence below."""
+def pictures(data: BirdDataset, rows: Sequence[int], *, columns: int = 4) -> Figure:
+    """Draw training pictures at ``rows`` of CUBICC as they are stored, each with its sentence below."""
     import matplotlib.pyplot as plt
 
     lines = -(-len(rows) // columns)
@@ -42,15 +47,22 @@ def pictures(data, rows: Sequence[int], *, columns: int = 4):
 def matched(labels: Tensor, clusters: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return counts (C, K) by class and cluster, and the numbers (K,) of the clusters by column.
 
-    Each cluster stands under the class that the best naming gives it; the others follow.
+    Columns are sorted so that the best naming puts each cluster under its class; the others follow.
     """
     counts, rows, columns, numbers = best_naming(labels, clusters)
     order = [*columns[np.argsort(rows)], *np.setdiff1d(np.arange(len(numbers)), columns)]
     return counts[:, order], numbers[order]
 
 
-def table(labels: Tensor, clusters: Tensor, class_names: Sequence[str], *, title: str = "", ax=None):
-    """How many samples of each class are in each cluster; what counts for ACC stands on the diagonal."""
+def table(
+    labels: Tensor,
+    clusters: Tensor,
+    class_names: Sequence[str],
+    *,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw the number of samples of each class in each cluster; the diagonal counts for ACC."""
     import matplotlib.pyplot as plt
     import seaborn as sns
 
@@ -64,8 +76,8 @@ def table(labels: Tensor, clusters: Tensor, class_names: Sequence[str], *, title
     return ax.figure
 
 
-def members(split, clusters: Tensor, *, count: int = 8):
-    """Different pictures of a split by cluster, one line a cluster, as many as ``count``."""
+def members(split: Split, clusters: Tensor, *, count: int = 8) -> Figure:
+    """Draw up to ``count`` different pictures of a split per cluster, one line per cluster."""
     import matplotlib.pyplot as plt
 
     numbers = clusters.unique().tolist()
@@ -84,10 +96,10 @@ def members(split, clusters: Tensor, *, count: int = 8):
 
 
 def picked_epochs(history: pd.DataFrame) -> pd.DataFrame:
-    """For each arm and seed, the joint accuracy in percent of the epoch that mutual information picks, that
-    labels would pick, and of the last; validation split.
+    """Return joint validation accuracies (percent) per arm and seed, of three choices of the epoch.
 
-    history: of ``benchmarks.load_histories``.
+    Mutual information picks the first, the second is the last epoch, and labels would pick the third.
+    history: from ``benchmarks.load_histories``.
     """
     import pandas as pd
 
@@ -110,6 +122,6 @@ def picked_epochs(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def clusters_of(embeddings: dict[str, Tensor], count: int) -> Tensor:
-    """Clusters (N,) of paired embeddings {modality: (N, D)} by k-means on the mean of both, normalized."""
+    """Return k-means clusters (N,) of the mean of paired, normalized embeddings {modality: (N, D)}."""
     z = sum(torch.nn.functional.normalize(x, dim=1) for x in embeddings.values())
     return k_means(z, z, count)

@@ -1,4 +1,4 @@
-"""Curves over epochs, one line an arm of a benchmark."""
+"""Curves over epochs, one line per arm of a benchmark."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from geomreg_mini import plots
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
-# arm of a benchmark -> its name beside DGL, the paradigm to which the paper adds its terms
+# arm of a benchmark -> its name in a comparison with DGL, to which the paper adds its terms
 ARMS = {
     "baseline": "DGL",
     "dispersion": "DGL + dispersion",
@@ -19,11 +20,11 @@ ARMS = {
 }
 
 
-def over_epochs(history: pd.DataFrame, panels: Mapping[str, str], names: Mapping[str, str] = ARMS):
-    """Validation curves, one panel a quantity and one line an arm: the mean over seeds and their range.
+def over_epochs(history: pd.DataFrame, panels: Mapping[str, str], names: Mapping[str, str] = ARMS) -> Figure:
+    """Draw validation curves, one panel per quantity and one line per arm: mean and range over seeds.
 
-    history: of ``benchmarks.load_histories``. panels: quantity -> label; a quantity of several modalities is
-    averaged over them, as the paper does with the effective rank. names: arm -> its name in the legend.
+    history: from ``benchmarks.load_histories``. panels: quantity -> label; a quantity of several modalities
+    is averaged over them, as the paper averages the effective rank. names: arm -> its name in the legend.
     """
     import matplotlib.pyplot as plt
     import seaborn as sns

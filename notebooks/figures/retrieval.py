@@ -1,4 +1,4 @@
-"""What notebook 13 shows of images and captions: pictures, tables of recall, what is found, and the gap."""
+"""Figures of notebook 13 on images and captions: pictures, tables of recall, found images, and the gap."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from geomreg_mini.geometry import drift_summary
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
+
+    from geomreg_mini.benchmarks.captioned import CaptionedSplit
 
 BEFORE = "before fine-tuning"
 ARMS = {
@@ -28,9 +31,9 @@ DIRECTIONS = {"image-caption": "image to caption", "caption-image": "caption to 
 
 
 def recall_table(runs: pd.DataFrame, prefix: str = "") -> pd.DataFrame:
-    """Test R@1, R@5 and R@10 both ways in percent, means over seeds: one row an arm, and one before training.
+    """Return test R@1, R@5 and R@10 both ways in percent, means over seeds, per arm and before training.
 
-    runs: of ``benchmarks.load_runs``. prefix: "fold_" for the mean over folds.
+    runs: from ``benchmarks.load_runs``. prefix: "fold_" for the mean over folds.
     """
     import pandas as pd
 
@@ -44,8 +47,8 @@ def recall_table(runs: pd.DataFrame, prefix: str = "") -> pd.DataFrame:
     return frame.set_axis(pd.MultiIndex.from_tuples(columns), axis=1)
 
 
-def pictures(split, rows: Sequence[int], captions: int = 2):
-    """Images of a split at ``rows``, as they are stored, with their first captions below."""
+def pictures(split: CaptionedSplit, rows: Sequence[int], captions: int = 2) -> Figure:
+    """Draw images of a split at ``rows``, as they are stored, with their first captions below."""
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(1, len(rows), figsize=(2.3 * len(rows), 2.0 + 0.55 * captions))
@@ -58,8 +61,10 @@ def pictures(split, rows: Sequence[int], captions: int = 2):
     return fig
 
 
-def found(split, embeddings: Mapping[str, Tensor], rows: Sequence[int], count: int = 5):
-    """For the first caption of the images at ``rows``, the nearest images; its own is framed.
+def found(
+    split: CaptionedSplit, embeddings: Mapping[str, Tensor], rows: Sequence[int], count: int = 5
+) -> Figure:
+    """Draw the nearest images to the first caption of each image at ``rows``; its own image is framed.
 
     embeddings: {"image": (N, D), "caption": (N, D)} of the whole split and its first captions.
     """
@@ -86,11 +91,11 @@ def found(split, embeddings: Mapping[str, Tensor], rows: Sequence[int], count: i
     return fig
 
 
-def gap(embeddings: Mapping[str, tuple[Tensor, Tensor]], links: int = 40):
-    """Images and captions on the unit sphere, seen along the modality gap; one panel a name.
+def gap(embeddings: Mapping[str, tuple[Tensor, Tensor]], links: int = 40) -> Figure:
+    """Draw images and captions on the unit sphere along the modality gap; one panel per name.
 
-    embeddings: name -> (images, captions), paired rows (N, D). Across is the direction from the mean image to
-    the mean caption, upwards the one of largest variance that is left. Some pairs are linked.
+    embeddings: name -> (images, captions), paired rows (N, D). The horizontal axis runs from the mean image
+    to the mean caption; the vertical one has the largest remaining variance. Some pairs are linked.
     """
     import matplotlib.pyplot as plt
 
@@ -104,7 +109,7 @@ def gap(embeddings: Mapping[str, tuple[Tensor, Tensor]], links: int = 40):
         rest = torch.cat([u - u.mean(0), v - v.mean(0)])
         rest = rest - (rest @ across)[:, None] * across
         up = torch.linalg.svd(rest, full_matrices=False)[2][0]
-        up = up * up[up.abs().argmax()].sign()  # a singular vector has no sign of its own
+        up = up * up[up.abs().argmax()].sign()  # the sign of a singular vector is arbitrary
         places = [torch.stack([(z - middle) @ across, (z - middle) @ up], dim=1) for z in (u, v)]
         for a, b in zip(*(place[:links].tolist() for place in places), strict=True):
             ax.plot(*zip(a, b, strict=True), color=plots.INSIDE, lw=0.6, zorder=1)

@@ -1,4 +1,4 @@
-"""What notebook 14 shows of radio sensing: recordings, accuracies of every subset, two ways to average."""
+"""Figures of notebook 14 on radio sensing: recordings, accuracies of every subset, two averages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from geomreg_mini import plots
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
+
+    from geomreg_mini.data import Split
 
 SUBSETS = tuple(XFI_XRF55)
 ROWS = {
@@ -26,9 +29,9 @@ AVERAGES = {"accuracy": "over samples", "batch_accuracy": "over batches"}
 
 
 def subset_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of each subset in percent, means over seeds: one row a model, and in it one an average.
+    """Return test accuracies of each subset in percent, means over seeds: one row per model and average.
 
-    runs: of ``benchmarks.load_runs``.
+    runs: from ``benchmarks.load_runs``.
     """
     import pandas as pd
 
@@ -42,8 +45,8 @@ def subset_table(runs: pd.DataFrame) -> pd.DataFrame:
     return frame.set_axis(pd.MultiIndex.from_tuples(rows, names=["model", "average"]))
 
 
-def recordings(split, rows: Sequence[int], names: Sequence[str]):
-    """Recordings of a split at ``rows``: radar's largest value over its frames, WiFi and RFID over time."""
+def recordings(split: Split, rows: Sequence[int], names: Sequence[str]) -> Figure:
+    """Draw recordings of a split at ``rows``: radar's maximum over its frames, WiFi and RFID over time."""
     import matplotlib.pyplot as plt
 
     inputs = split.batch(torch.tensor(rows))["inputs"]
@@ -62,10 +65,12 @@ def recordings(split, rows: Sequence[int], names: Sequence[str]):
     return fig
 
 
-def dumbbells(panels: Mapping[str, Mapping[str, tuple[float, float]]], ends: Mapping[str, tuple[str, str]]):
-    """Two accuracies of each subset and the way from the one to the other; one panel a name.
+def dumbbells(
+    panels: Mapping[str, Mapping[str, tuple[float, float]]], ends: Mapping[str, tuple[str, str]]
+) -> Figure:
+    """Draw two accuracies of each subset, joined by a line; one panel per name.
 
-    panels: name -> subset -> (from, to) in percent. ends: name -> what the two are called.
+    panels: name -> subset -> (from, to) in percent. ends: name -> labels of the two.
     """
     import matplotlib.pyplot as plt
 

@@ -1,8 +1,8 @@
 """The tuning lab of notebook 06.
 
-``train`` is one run on the toy data, for a notebook's cell as for the lab. ``Lab`` puts sliders in front of
-it and draws while a thread trains. ``DigitsLab`` has the same sliders over recorded runs on digits. What a
-control calls is a plain method, so that a test can call it too: a failing callback is easily missed.
+``train`` does one run on the toy data, for a notebook's cell and for the lab. ``Lab`` adds sliders and draws
+while a thread trains. ``DigitsLab`` has the same sliders for recorded runs on digits. Controls call plain
+methods, so that a test can call them too: a failing callback is easily missed.
 """
 
 from ipywidgets import Tab
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def tabs(lab: Lab, digits: DigitsLab) -> Tab:
-    """Both labs, one behind the other."""
+    """Return both labs as two tabs."""
     tab = Tab(children=[lab.view, digits.view])
     tab.set_title(0, "Toy, live")
     tab.set_title(1, "Digits, recorded")

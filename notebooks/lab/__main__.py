@@ -1,4 +1,4 @@
-"""Write a notebook of the lab alone, which `make app` serves: ``python -m lab FILE`` in ``notebooks/``."""
+"""Write a notebook with only the lab, which `make app` serves: ``python -m lab FILE`` in ``notebooks/``."""
 
 import argparse
 from pathlib import Path
@@ -19,6 +19,7 @@ lab.tabs(lab.Lab(), lab.DigitsLab(ablations.STUDY.load({results!r})))
 
 
 def write(path: Path) -> None:
+    """Write the notebook to ``path``; make its folder if needed."""
     notebooks = Path(__file__).resolve().parents[1]
     folders = [str(notebooks), str(notebooks.parent)]  # of the lab, and of the experiments
     results = notebooks.parent / "results" / "ablations"

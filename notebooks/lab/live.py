@@ -1,4 +1,4 @@
-"""The live lab: move a slider, and a small network trains again before your eyes, in a thread."""
+"""The live lab: move a slider, and a small network trains again in a thread while you watch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import html
 import threading
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
 import ipywidgets as widgets
 
@@ -23,18 +24,18 @@ REMEMBERED = 6
 
 
 class _Stopped(Exception):
-    """Raised inside a run that nobody waits for any more."""
+    """Ends a run that is no longer wanted."""
 
 
 class Lab:
     """Sliders, buttons, four pictures and a memory around ``train``; display its ``view``.
 
-    A new value ends the run in progress and starts another. Nothing trains before the first of them, so that
-    a notebook without a front end leaves no thread behind. What the controls do is there to be called:
-    ``start``, ``stop``, ``use`` a preset, ``set`` several values.
+    A new value ends the current run and starts another. Nothing trains before the first new value, so that a
+    notebook without a front end leaves no thread behind. The controls' actions are methods: ``start``,
+    ``stop``, ``use`` a preset, ``set`` several values.
     """
 
-    def __init__(self, *, seed: int = 0, epochs: int = EPOCHS):
+    def __init__(self, *, seed: int = 0, epochs: int = EPOCHS) -> None:
         self.seed, self.epochs = seed, epochs
         self.memory: list[Run] = []
         self._lock, self._thread, self._wanted, self._quiet = threading.Lock(), None, None, False
@@ -76,11 +77,11 @@ class Lab:
 
     @property
     def setting(self) -> Setting:
-        """Where the controls stand; one that rests counts as not touched."""
+        """The values of the controls; disabled ones count as untouched."""
         return Setting(**{name: c.value for name, c in self.controls.items() if not c.disabled})
 
-    def set(self, **values) -> None:
-        """Move several controls, with one run as the consequence."""
+    def set(self, **values: Any) -> None:
+        """Move several controls and start one run."""
         self._quiet = True
         try:
             for name, value in values.items():
@@ -90,41 +91,41 @@ class Lab:
         self.start()
 
     def use(self, preset: str) -> None:
-        """Move all controls but the dimension to those of ``PRESETS[preset]``."""
+        """Move all controls except the dimension to the values of ``PRESETS[preset]``."""
         self.set(**{**asdict(PRESETS[preset]), "dimensions": self.setting.dimensions})
 
-    def start(self, _=None) -> None:
-        """Train the present setting; a run in progress ends first."""
+    def start(self, _: object = None) -> None:
+        """Train the current setting; end the current run first."""
         with self._lock:
-            self._wanted = self.setting  # a new object each time: a run goes by its identity
+            self._wanted = self.setting  # a new object each time: its identity marks the run
             self.stop_button.disabled = False
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="tuning lab", daemon=True)
                 self._thread.start()
 
-    def stop(self, _=None) -> None:
-        """Ask the run in progress to end; it does after its current epoch at the latest."""
+    def stop(self, _: object = None) -> None:
+        """Ask the current run to end, which it does after its current epoch at the latest."""
         with self._lock:
             self._wanted = None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether nothing trains any more, after ``timeout`` seconds at the latest."""
+        """Wait up to ``timeout`` seconds for the training to end; return whether nothing trains."""
         if thread := self._thread:
             thread.join(timeout)
         return self._thread is None
 
-    def _rest(self, _=None) -> None:
-        """Disable the sliders that do nothing with the chosen balance."""
+    def _rest(self, _: object = None) -> None:
+        """Disable the sliders that the chosen balance does not use."""
         for balance, names in UNUSED.items():
             for name in names:
                 self.controls[name].disabled = balance == self.controls["balance"].value
 
-    def _moved(self, change) -> None:
+    def _moved(self, change: object) -> None:
         if not self._quiet:
             self.start()
 
     def _work(self) -> None:
-        """The thread: train what is wanted until nothing is."""
+        """Run in the thread: train the wanted setting until none is left."""
         while True:
             with self._lock:
                 setting = self._wanted
@@ -140,10 +141,10 @@ class Lab:
                     self._wanted = None
 
     def _follow(self, setting: Setting) -> None:
-        """One run, drawn as it goes; one that ends, or is stopped and not replaced, is remembered."""
+        """Train and draw one run; remember it if it ends, or is stopped and not replaced."""
         seen: list[Run] = []
 
-        def watch(run):
+        def watch(run: Run) -> None:
             seen[:] = [run]
             self._draw(run, setting)
 
@@ -157,9 +158,9 @@ class Lab:
         self.table.value = memory_table(self.memory)
 
     def _preview(self) -> None:
-        """The pictures before training, made in the calling thread."""
+        """Draw the pictures before training, in the calling thread."""
 
-        def draw_and_leave(run):
+        def draw_and_leave(run: Run) -> None:
             self._draw(run, None)
             raise _Stopped
 
@@ -169,8 +170,8 @@ class Lab:
     def _draw(self, run: Run, setting: Setting | None) -> None:
         """Refresh the pictures: all before the first and after the last epoch, otherwise one in turn.
 
-        Before each it looks whether the run is still wanted: this bounds how long the next run waits, and no
-        picture of an old one appears after a control has moved.
+        Raise ``_Stopped`` before a picture if the run is no longer wanted. The next run then waits briefly,
+        and no picture of an old run appears after a control has moved.
         """
         epoch, (first, *others) = run.rows[-1]["epoch"], PANELS
         turn = [first if epoch % 2 else others[epoch // 2 % len(others)]]

@@ -1,11 +1,12 @@
-"""Pictures of a run: four panels, live or beside one another, and the table of earlier runs."""
+"""Pictures of a run: four panels, live or next to each other, and the table of earlier runs."""
 
 from __future__ import annotations
 
 import html
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from geomreg_mini import plots
@@ -15,7 +16,8 @@ from .runs import EPOCHS, UNUSED, Run
 DRAWN = 150  # samples in a picture of the embeddings
 
 
-def draw_embeddings(ax, run: Run, earlier=()) -> None:
+def draw_embeddings(ax: Axes, run: Run, earlier: Sequence[Run] = ()) -> None:
+    """Draw the embeddings on the circle or the sphere, with links between some pairs."""
     some, labels = {m: z[:DRAWN] for m, z in run.embeddings.items()}, run.labels[:DRAWN]
     flat = run.setting.dimensions == 2
     draw = plots.embeddings_on_circle if flat else plots.embeddings_on_sphere
@@ -26,7 +28,8 @@ def draw_embeddings(ax, run: Run, earlier=()) -> None:
         ax.set_box_aspect((1, 1, 1), zoom=1.5)
 
 
-def draw_accuracy(ax, run: Run, earlier=()) -> None:
+def draw_accuracy(ax: Axes, run: Run, earlier: Sequence[Run] = ()) -> None:
+    """Draw the accuracies over epochs, with the fused ones of earlier runs in gray."""
     for old in earlier:
         curve = [row["accuracy/fused"] for row in old.rows]
         ax.plot(curve, color="#AAAAAA", lw=1, label="fused, earlier" if old is earlier[-1] else None)
@@ -36,14 +39,16 @@ def draw_accuracy(ax, run: Run, earlier=()) -> None:
         line.set_markevery(10)
 
 
-def draw_drift(ax, run: Run, earlier=()) -> None:
+def draw_drift(ax: Axes, run: Run, earlier: Sequence[Run] = ()) -> None:
+    """Draw the histogram of distances within pairs."""
     pair = tuple(run.embeddings.values())
     plots.drift_histogram({"pairs": pair}, run.setting.radius, title="Distances of pairs", ax=ax)
     ax.set(xlabel="distance (0 to 2)")
     ax.legend(fontsize=9, handlelength=1.2, loc="upper right")
 
 
-def draw_spectrum(ax, run: Run, earlier=()) -> None:
+def draw_spectrum(ax: Axes, run: Run, earlier: Sequence[Run] = ()) -> None:
+    """Draw the spectrum of each modality's embeddings."""
     plots.spectrum(run.embeddings, title="Spectrum", ax=ax)
     ax.set(yscale="linear", ylim=(0, 1.05), xticks=range(1, run.setting.dimensions + 1))
 
@@ -56,13 +61,13 @@ PANELS = {
 }
 
 
-def _axes(fig: Figure, run: Run, panel: str, place=(1, 1, 1)):
+def _axes(fig: Figure, run: Run, panel: str, place: tuple[int, int, int] = (1, 1, 1)) -> Axes:
     sphere = panel == "embeddings" and run.setting.dimensions == 3
     return fig.add_subplot(*place, projection="3d" if sphere else None)
 
 
-def picture(panel: str, run: Run, earlier=()) -> bytes:
-    """One panel as PNG. Without pyplot, whose figures belong to the main thread."""
+def picture(panel: str, run: Run, earlier: Sequence[Run] = ()) -> bytes:
+    """Return one panel as PNG, without pyplot, whose figures belong to the main thread."""
     fig = Figure(figsize=(3.7, 3.1), layout="none")  # a layout engine would take most of the time
     PANELS[panel](_axes(fig, run, panel), run, earlier)
     left, right, bottom, top = (0.02, 0.98, 0.02, 0.9) if panel == "embeddings" else (0.16, 0.97, 0.17, 0.9)
@@ -71,13 +76,14 @@ def picture(panel: str, run: Run, earlier=()) -> bytes:
 
 
 def png(fig: Figure) -> bytes:
+    """Return a figure as PNG."""
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=110, pil_kwargs={"compress_level": 1})
     return buffer.getvalue()
 
 
 def figure(run: Run, title: str = "") -> Figure:
-    """The four panels beside one another, for where there is no front end."""
+    """Return the four panels next to each other, for use without a front end."""
     fig = Figure(figsize=(13, 3.4), layout="constrained")
     for k, (panel, draw) in enumerate(PANELS.items()):
         draw(_axes(fig, run, panel, (1, 4, k + 1)), run)
@@ -86,7 +92,7 @@ def figure(run: Run, title: str = "") -> Figure:
 
 
 def multiples(runs: Mapping[str, Run]) -> Figure:
-    """Embeddings above the distances of pairs, one column a run."""
+    """Return embeddings above the distances within pairs, one column per run."""
     fig = Figure(figsize=(3.2 * len(runs), 5.8), layout="constrained")
     for k, (name, run) in enumerate(runs.items()):
         top, bottom = (
@@ -101,7 +107,7 @@ def multiples(runs: Mapping[str, Run]) -> Figure:
 
 
 def memory_table(runs: list[Run]) -> str:
-    """Settings and last numbers of runs as an HTML table, the newest first."""
+    """Return settings and last numbers of runs as an HTML table, the newest first."""
     numbers = {
         "fused": "accuracy/fused",
         "a": "accuracy/a",

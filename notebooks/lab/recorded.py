@@ -1,4 +1,4 @@
-"""The same sliders over recorded trainings on digits: nothing trains, everything is looked up."""
+"""The same sliders for recorded trainings on digits: nothing trains, everything is looked up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -25,19 +26,17 @@ QUANTITIES = {
     "mean cosine": ("mean_cosine", ("audio", "image")),
     "paired drift": ("paired_drift", ("audio-image",)),
 }
-
-
-KEY = "hollow: no regularizer; filled: with it; a line is a seed"
+KEY = "hollow: no regularizer; filled: with it; one line per seed"
 
 
 def cell(frame: pd.DataFrame, group: str, first: float, second: float) -> pd.DataFrame:
-    """The rows, one a seed, of one cell of the map "weights" or "band"; see ``ablations.STUDY.load``."""
+    """Return one row per seed for a cell of the map "weights" or "band"; see ``ablations.STUDY.load``."""
     here = frame[(frame["group"] == group) & (frame["arm"] == f"{first} {second}")]
     return here.set_index("seed").sort_index()
 
 
-def draw_quantity(ax, title: str, without: pd.DataFrame, chosen: pd.DataFrame) -> None:
-    """Each seed without regularizer (hollow) and with the chosen one (filled), joined by a line."""
+def draw_quantity(ax: Axes, title: str, without: pd.DataFrame, chosen: pd.DataFrame) -> None:
+    """Draw each seed without regularizer (hollow) and with the chosen one (filled), joined by a line."""
     quantity, names = QUANTITIES[title]
     styles = plots.modality_style(names)
     for x, name in enumerate(names):
@@ -52,7 +51,7 @@ def draw_quantity(ax, title: str, without: pd.DataFrame, chosen: pd.DataFrame) -
 
 
 def digits_values(frame: pd.DataFrame, group: str, first: float, second: float) -> Figure:
-    """Accuracies and geometry of one cell beside those without regularizer, in one figure."""
+    """Return a figure of one cell's accuracies and geometry, next to those without regularizer."""
     fig = Figure(figsize=(9.6, 3.2), layout="constrained")
     for ax, title in zip(fig.subplots(1, 4, width_ratios=[3, 2, 2, 1.2]), QUANTITIES, strict=True):
         draw_quantity(ax, title, cell(frame, "weights", 0.0, 0.0), cell(frame, group, first, second))
@@ -67,7 +66,7 @@ def _alone(title: str, without: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
 
 
 def digits_map(frame: pd.DataFrame, group: str, first: float, second: float) -> Figure:
-    """Mean gain of fused test accuracy over no regularizer, in points, with the chosen cell framed."""
+    """Return a map of the mean gain in fused test accuracy over no regularizer (points), one cell framed."""
     without = cell(frame, "weights", 0.0, 0.0)["test/accuracy/fused"]
     down, across = grid(frame, group)
     gain = [
@@ -95,19 +94,19 @@ def digits_map(frame: pd.DataFrame, group: str, first: float, second: float) -> 
 
 
 def grid(frame: pd.DataFrame, group: str) -> tuple[list[float], list[float]]:
-    """The recorded values of a map's first and second hyperparameter."""
+    """Return the recorded values of a map's first and second hyperparameter."""
     values = [tuple(map(float, name.split())) for name in frame[frame["group"] == group]["arm"].unique()]
     return sorted({first for first, _ in values}), sorted({second for _, second in values})
 
 
 class DigitsLab:
-    """The same hyperparameters over recorded runs: joint training on unseen speakers; display its ``view``.
+    """The same hyperparameters for recorded runs, joint training on unseen speakers; display its ``view``.
 
-    frame: of ``ablations.STUDY.load``. Two maps are recorded, so two sliders are free at a time and the
-    other two stand where the records have them.
+    frame: from ``ablations.STUDY.load``. Two maps are recorded, so two sliders are free at a time, and the
+    other two keep the recorded values.
     """
 
-    def __init__(self, frame: pd.DataFrame):
+    def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
         self.map = control(widgets.Dropdown, "vary", "weights", options=[*MAPS])
         self.controls = {
@@ -125,7 +124,7 @@ class DigitsLab:
         self.view = widgets.VBox([wrapped(sliders, first), self.message, *below])
         self.update()
 
-    def update(self, _=None) -> None:
+    def update(self, _: object = None) -> None:
         """Draw the chosen cell."""
         for name, slider in self.controls.items():
             slider.disabled = name not in MAPS[self.map.value]

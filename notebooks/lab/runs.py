@@ -1,4 +1,4 @@
-"""One training on the toy data, watched epoch by epoch: what every slider of the lab decides."""
+"""One training on the toy data, watched epoch by epoch, with a setting for every slider of the lab."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geomreg_mini.data import load
+from geomreg_mini.data import MultimodalDataset, load
 from geomreg_mini.evaluation import accuracies
 from geomreg_mini.geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
 from geomreg_mini.models import encode
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 WORLD = {"num_classes": 3, "train_size": 300, "validation_size": 300}  # the picture of notebook 01
 EPOCHS = 60
-# Fields of a setting that do nothing with this balance: their sliders rest.
+# Fields of a setting that a balance does not use: their sliders are disabled.
 UNUSED = {"sum": ("strength",), "pareto": ("dispersion_weight", "anchoring_weight")}
-_ONE_RUN = threading.Lock()  # torch's random numbers are global: two runs at a time would not be reproducible
+_ONE_RUN = threading.Lock()  # torch's random numbers are global, so parallel runs would not be reproducible
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where the controls stand; see ``GeometryRegularizer`` and the toy data for units and ranges.
+    """The values of the controls; see ``GeometryRegularizer`` and the toy data for units and ranges.
 
     ``dimensions`` of the embeddings is 2 (drawn on the circle) or 3 (on the sphere). Both weights are for
     ``balance="sum"``; ``strength``, the paper's beta, is for ``balance="pareto"``.
@@ -53,14 +53,15 @@ class Setting:
         """Return the regularizer of this setting.
 
         Raises:
-            ValueError: a value out of range, or one that this balance does not use; the message names it.
+            ValueError: if a value is out of range or this balance does not use it; the message names it.
         """
         used = ["temperature", "radius", "balance", "strength"]
-        weights = UNUSED["pareto"]  # a weight of 0 is left out with Pareto, any other is refused
+        weights = UNUSED["pareto"]  # Pareto ignores a weight of 0 and refuses any other
         used += weights if self.balance == "sum" else [name for name in weights if getattr(self, name)]
         return GeometryRegularizer(**{name: getattr(self, name) for name in used})
 
     def config(self, seed: int, epochs: int) -> TrainConfig:
+        """Return the configuration of a training with this setting."""
         return TrainConfig(
             dataset="toy",
             dataset_options={**WORLD, "noise": self.noise, "imbalance": self.imbalance},
@@ -85,10 +86,10 @@ PRESETS = {
 
 @dataclass
 class Run:
-    """A training: its setting, one row of accuracies an epoch, and the newest embeddings.
+    """A training: its setting, one row of accuracies per epoch, and the newest embeddings.
 
-    ``embeddings`` is {modality: (N, 2 or 3)} and ``labels`` (N,), of the validation split like the rows,
-    since whoever moves a slider is choosing.
+    ``embeddings`` is {modality: (N, 2 or 3)} and ``labels`` (N,). These and the rows are of the validation
+    split, since anyone who moves a slider is selecting.
     """
 
     setting: Setting
@@ -98,12 +99,12 @@ class Run:
 
     @property
     def now(self) -> dict[str, float]:
-        """The newest row with the geometry of the newest embeddings, measured when asked for.
+        """The newest row with the geometry of the newest embeddings, measured on access.
 
-        By modality "knn/..." (accuracy of the nearest neighbors), "effective_rank/..." and "mean_cosine/...";
-        of the pairs "paired_drift" and the share "outside" the band. With ``balance="pareto"`` also
-        "alpha/...", which the regularizer chooses for these samples as one batch; in training it chooses
-        for each batch anew.
+        Per modality: "knn/..." (accuracy of the nearest neighbors), "effective_rank/..." and
+        "mean_cosine/...". Of the pairs: "paired_drift" and the share "outside" the band. With
+        ``balance="pareto"`` also "alpha/...", chosen for these samples as one batch; training chooses it
+        for each batch.
         """
         row = dict(self.rows[-1])
         for m, z in self.embeddings.items():
@@ -116,7 +117,7 @@ class Run:
         return row | {f"alpha/{m}": value.item() for m, value in alpha.items()}
 
     def history(self) -> pd.DataFrame:
-        """The accuracies as a tidy frame, as ``plots.training_curves`` takes them."""
+        """Return the accuracies as a tidy frame for ``plots.training_curves``."""
         import pandas as pd
 
         rows = [(r["epoch"], m, r[f"accuracy/{m}"]) for r in self.rows for m in ("fused", "a", "b")]
@@ -124,7 +125,7 @@ class Run:
         return frame.assign(split="validation", quantity="accuracy")
 
     def words(self) -> str:
-        """The newest row in words, for whoever does not see the pictures."""
+        """Return the newest row in words, for readers who do not see the pictures."""
         now = self.now
         accuracy = ", ".join(f"{m} {now[f'accuracy/{m}']:.2f}" for m in ("fused", "a", "b"))
         rank = ", ".join(f"{m} {now[f'effective_rank/{m}']:.2f}" for m in "ab")
@@ -140,12 +141,12 @@ class Run:
 
 
 @lru_cache(maxsize=8)
-def _world(seed: int, noise: float, imbalance: float):
+def _world(seed: int, noise: float, imbalance: float) -> MultimodalDataset:
     return load("toy", seed=seed, noise=noise, imbalance=imbalance, **WORLD)
 
 
 class _Trained(Exception):
-    """Ends ``fit`` before its look at the test split, which nobody here should see and all would wait for."""
+    """Ends ``fit`` before it evaluates the test split, which the lab must not show and need not wait for."""
 
 
 def train(
@@ -155,15 +156,15 @@ def train(
     epochs: int = EPOCHS,
     watch: Callable[[Run], None] | None = None,
 ) -> Run:
-    """Train one setting (or a dict of its fields) on the toy data; equal arguments give an equal run.
+    """Train one setting (or a dict of its fields) on the toy data; equal arguments give equal runs.
 
-    ``watch`` is called with the run before training and after every epoch; what it raises ends the run. Runs
-    of several threads wait for one another.
+    ``watch`` is called with the run before training and after every epoch; an exception in it ends the run.
+    Runs in several threads wait for each other.
     """
     setting = setting if isinstance(setting, Setting) else Setting(**setting)
     run, config = Run(setting), setting.config(seed, epochs)
 
-    def look(epoch, model):
+    def look(epoch: int, model: nn.Module) -> None:
         seen = encode(model, data.validation)
         run.embeddings, run.labels = seen.embeddings, seen.labels
         run.rows.append({"epoch": epoch, **accuracies(PARADIGMS[setting.paradigm](model), seen)})

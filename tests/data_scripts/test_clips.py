@@ -1,6 +1,8 @@
 """A clip's arrays are librosa's spectrogram and the frames at full seconds; a broken file is known as one."""
 
 import shutil
+import struct
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -123,6 +125,71 @@ def test_frames_are_those_at_full_seconds(tmp_path, form, codec):
 def test_a_long_clip_keeps_frames_from_its_beginning_to_its_end(tmp_path):
     frames, _ = read_frames(video(tmp_path / "a.flv", 9.5), CREMA_D)
     assert np.allclose(frames.mean(axis=(1, 2, 3)) / 24, [0, 2, 4, 5, 7, 9], atol=0.2)
+
+
+def turned(path, matrix) -> None:
+    """Give an MP4 file the display matrix (a, b, c, d) of its track, as phones do for upright recordings."""
+    content = bytearray(path.read_bytes())
+    start = content.find(b"tkhd") + 44  # of the matrix, in a header of version 0
+    a, b, c, d = (65536 * x for x in matrix)
+    assert content[start : start + 36] == struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
+    content[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 2**30)
+    path.write_bytes(content)
+
+
+# Corners as OpenCV 4 reads these four files, clockwise from the upper left one.
+@pytest.mark.parametrize(
+    ("matrix", "corners"),
+    [
+        ((1, 0, 0, 1), "yellow red black green"),
+        ((0, 1, -1, 0), "green yellow red black"),
+        ((-1, 0, 0, -1), "black green yellow red"),
+        ((0, -1, 1, 0), "red black green yellow"),
+        ((-1, 0, 0, 1), "black green yellow red"),  # mirrored: OpenCV takes its rotation alone
+    ],
+)
+def test_a_rotated_phone_video_is_read_upright(tmp_path, matrix, corners):
+    path, picture = tmp_path / "a.mp4", np.zeros((RATE, HEIGHT, WIDTH, 3), np.uint8)
+    picture[:, : HEIGHT // 2, :, 0] = picture[:, :, : WIDTH // 2, 1] = 255
+    _write_video(path, "mp4", "mpeg4", picture)
+    turned(path, matrix)
+    (frame,), aspect = read_frames(path, CREMA_D)
+    colors = {(True, True): "yellow", (True, False): "red", (False, True): "green", (False, False): "black"}
+    found = [
+        colors[tuple(bool(v) for v in frame[y, x, :2] > 128)] for y, x in ((9, 9), (9, -9), (-9, -9), (-9, 9))
+    ]
+    assert " ".join(found) == corners
+    assert aspect == pytest.approx(WIDTH / HEIGHT if matrix[0] else HEIGHT / WIDTH)
+
+
+def gaps(path, times) -> None:
+    """A video of frames at ``times`` (seconds), each a plane of its number."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=RATE, options={"qscale": "1"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((HEIGHT, WIDTH, 3), 6 * number, np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def test_after_a_gap_there_is_still_one_frame_per_second(tmp_path):
+    steady = np.arange(8) / 8
+    many = Preprocessing(16000, 10, 256, 128, 50, 32)
+    for times, kept in [
+        (np.concatenate([steady, steady + 5, steady + 6, steady + 7]), [0, 8, 16, 24]),
+        (np.concatenate([steady, steady + 4.5, steady + 5.5]), [0, 8, 12, 20]),
+        (np.arange(10) * 0.9, [0, 2, 3, 4, 5, 6, 7, 8, 9]),  # second 1 begins with the frame at 1.8 s
+        (np.arange(5) * 1.6, [0, 1, 2, 3, 4]),
+        (np.arange(40) / 30 * 1.001, [0, 30]),
+    ]:
+        gaps(tmp_path / "a.mp4", times)
+        frames, _ = read_frames(tmp_path / "a.mp4", many)
+        assert np.allclose(frames.mean(axis=(1, 2, 3)) / 6, kept, atol=0.9)
 
 
 # broken files -----------------------------------------------------------------------------------------------

@@ -247,6 +247,36 @@ def test_a_file_of_another_form_is_named_with_what_it_has(small, fault, where, t
     assert not WAS_RUN.exists()
 
 
+ALIASES = {
+    "too many entries": ("images.pt", lambda x: [x[0].clone()] * 60_000, "60000 entries, and CUBICC has 40"),
+    "one large tensor": ("captions.pt", lambda x: [torch.zeros(32, 1590)] * PAIRS, "lists of 8140800 bytes"),
+    "a view of one number": ("images.pt", lambda x: [torch.zeros(1).expand(3, 64, 64)] * PAIRS, "lists of"),
+    "lists in lists": ("labels.pt", lambda x: [[[0] * 9] * 9] * PAIRS, "holds no tensor"),
+}
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_a_small_file_that_lists_a_tensor_often_is_refused_before_it_grows(
+    small, alias, tmp_path, monkeypatch, capfd
+):
+    name, change, said = ALIASES[alias]
+    folder = folder_of(tmp_path / "files", small | {name: change(small[name])})
+    assert (folder / name).stat().st_size < 2**20
+    grown = []
+    monkeypatch.setattr(torch, "stack", lambda parts: grown.append(parts))
+    assert said in failing(capfd, tmp_path / "data", "--folder", folder) and not grown
+
+
+def test_a_list_that_names_a_photo_once_per_caption_is_read(small, tmp_path):
+    photos = [small["images.pt"][i].clone() for i in range(10)]
+    files = small | {"images.pt": [photos[i % 10] for i in range(PAIRS)]}
+    found = [
+        load_arrays(cubicc.prepare(tmp_path / f"data {k}", folder=folder_of(tmp_path / f"of {k}", given)))
+        for k, given in enumerate((small, files))
+    ]
+    assert str(found[0]["fingerprint"]) == str(found[1]["fingerprint"])
+
+
 @pytest.mark.parametrize("missing", cubicc.FILES)
 def test_a_missing_file_is_named(small, missing, tmp_path, capfd):
     del small[missing]

@@ -1,8 +1,10 @@
 """The command that fetches data: what it stores, and how it fails. Faults go through the real command."""
 
 import gzip
+import hashlib
 import inspect
 import io
+import itertools
 import os
 import re
 import signal
@@ -12,13 +14,15 @@ import threading
 import time
 import wave
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from local_server import Quiet, serving
 
-from data_scripts import digits, fetch, multiview_digits
+from data_scripts import digits, fetch, kinetics_sounds, multiview_digits
 from data_scripts.__main__ import SCRIPTS, main
 from data_scripts.fetch import DataError, content_sha256, load_arrays, points_outside, read_zip
 from geomreg_mini import data
@@ -384,6 +388,116 @@ def test_a_failed_download_names_the_address_and_the_way_out(server, tmp_path):
         with pytest.raises(DataError, match=re.escape(url)) as caught:
             fetch.download(url, tmp_path, progress=False)
         assert "GEOMREG_MIRROR" in str(caught.value) and str(tmp_path) not in caught.value.brief
+
+
+CONTENT = bytes(range(256)) * 200
+
+
+class Hosts(Quiet):
+    """Hosts of one file, which ``CONTENT`` is for those who know it whole; the path says how they behave."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", self.path[1:])
+        self.end_headers()
+
+    def do_GET(self):
+        kind, asked = self.path[1:], self.headers["Range"]
+        start = int(asked[6:-1]) if asked else 0
+        content = {"short": CONTENT[:40_000], "slow": b"x" * 500}.get(kind, CONTENT)
+        self.server.seen.append(start)
+        if start and kind in ("strict", "short") and (kind == "strict" or start >= len(content)):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.end_headers()
+        for piece in (content[i : i + 1] for i in range(500)) if kind == "slow" else [content[start:]]:
+            self.wfile.write(piece)
+
+
+@pytest.fixture
+def hosts(monkeypatch):
+    with serving(Hosts, monkeypatch) as running:
+        running.seen = []
+        yield running
+
+
+def part_of(host, kind: str, path: Path, **options) -> None:
+    size, digest = len(CONTENT), hashlib.sha256(CONTENT).hexdigest()
+    fetch.download_part(f"{host.address}/{kind}", path, size=size, checksum=digest, **options)
+
+
+@pytest.mark.parametrize("kind", ["resumes", "strict"])
+@pytest.mark.parametrize("have", [0, 1, 40_000, len(CONTENT) - 1])
+def test_a_part_is_continued_or_begun_anew_if_the_host_refuses_its_range(hosts, tmp_path, kind, have):
+    counted = []
+    (tmp_path / "file.part").write_bytes(CONTENT[:have])
+    part_of(hosts, kind, tmp_path / "file", on_bytes=counted.append)
+    assert (tmp_path / "file").read_bytes() == CONTENT and not (tmp_path / "file.part").exists()
+    assert hosts.seen == ([have, 0] if have and kind == "strict" else [have]) and sum(counted) == len(CONTENT)
+
+
+def test_a_complete_part_is_accepted_without_a_host_and_a_wrong_one_is_removed(hosts, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    part_of(hosts, "strict", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT and not hosts.seen
+    for wrong in (CONTENT[::-1], CONTENT + b"x"):
+        counted = []
+        (tmp_path / "other.part").write_bytes(wrong)
+        with pytest.raises(OSError, match="differs"):
+            part_of(hosts, "strict", tmp_path / "other", on_bytes=counted.append)
+        assert not list(tmp_path.glob("other*")) and sum(counted) == 0
+
+
+def test_a_part_as_long_as_a_file_that_became_shorter_is_never_taken_for_whole(hosts, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT[:40_000])
+    for _ in range(2):
+        with pytest.raises(OSError, match="broke off"):
+            part_of(hosts, "short", tmp_path / "file")
+    assert hosts.seen == [40_000, 0] * 2 and not (tmp_path / "file").exists()
+
+
+def waiting(monkeypatch, seconds: float) -> None:
+    """Let each read of a body take so many seconds, by the clock that counts them."""
+    monkeypatch.setattr(fetch, "monotonic", itertools.count(0, seconds).__next__)
+
+
+def test_a_host_that_trickles_is_given_up_by_every_download(hosts, monkeypatch, tmp_path):
+    waiting(monkeypatch, 60)
+    said = "the host sends less than 1000 bytes per second"
+    with pytest.raises(OSError, match=said):
+        part_of(hosts, "slow", tmp_path / "file")
+    assert (tmp_path / "file.part").stat().st_size > 0, "what came is kept for the next try"
+    with pytest.raises(DataError, match=r"^Could not download .*/slow \(OSError\); check the connection"):
+        fetch.download(f"{hosts.address}/slow", tmp_path, progress=False)
+    failed = {"workers": 1, "yes": True, "progress": False}
+    monkeypatch.setattr(kinetics_sounds, "remote_size", lambda url: 1)
+    with pytest.raises(DataError, match=r"^Could not read 1 of 1 archives"):
+        kinetics_sounds.stream([f"{hosts.address}/slow"], {"clip"}, tmp_path, tmp_path, **failed)
+    assert hosts.seen == [0] * (2 + kinetics_sounds.TRIES)
+
+
+@pytest.mark.parametrize(("size", "seconds", "given_up"), [(1000, 1, False), (999, 1, True), (1, 0.9, True)])
+def test_a_host_is_given_up_below_a_thousand_bytes_per_second_over_a_minute(
+    monkeypatch, size, seconds, given_up
+):
+    waiting(monkeypatch, seconds)
+    raw = SimpleNamespace(read1=lambda count, decode_content: bytes(size))
+    body = fetch.Body(SimpleNamespace(raw=raw))
+    for _ in range(60 if seconds == 1 else 67):
+        body.read(2**15)
+    with pytest.raises(OSError, match="less than 1000 bytes") if given_up else nullcontext():
+        body.read(2**15)
+
+
+@pytest.mark.parametrize(
+    ("stated", "size"),
+    [("1234", 1234), ("0", 0), ("-5", 0), ("+5", 0), ("1_0", 0), ("", 0), ("12, 12", 0), ("9" * 16, 0)],
+)
+def test_a_size_is_believed_only_if_it_is_one(hosts, stated, size):
+    assert fetch.remote_size(f"{hosts.address}/{stated.replace(' ', '')}") == size
 
 
 def test_gzip_files_are_read_whole_or_refused(tmp_path):

@@ -124,18 +124,18 @@ def test_a_list_of_coco_with_another_checksum_is_refused(source, capfd, tmp_path
     [
         (lambda entries: {"images": entries}, "(images)"),
         (lambda entries: [{**entries[0], "caption": []}, *entries[1:]], '"caption": []'),
-        (lambda entries: [*entries, {"image": entries[0]["image"]}], "entry that is no image"),
+        (lambda entries: [*entries, {"image": entries[0]["image"]}], "entry that is not an image"),
         (lambda entries: [{**entries[0], "image": "../../secret.jpg"}], "../../secret.jpg"),
         (lambda entries: [{**entries[0], "image": "train2014/../x.jpg"}], "train2014/../x.jpg"),
         (lambda entries: [{**entries[0], "caption": [1, 2]}], "[1, 2]"),
-        (lambda entries: "no list", "entry that is no image"),
+        (lambda entries: "no list", "entry that is not an image"),
     ],
 )
 def test_a_list_of_another_form_is_named_with_its_entry(source, as_published, capfd, tmp_path, change, said):
     rewritten(source, "coco", "val", change)
     message = failing(capfd, tmp_path / "data", "coco", "--mirror", source)
     assert (
-        "The list coco/coco_karpathy_val.json has an entry that is no image of train2014 or val2014"
+        "The list coco/coco_karpathy_val.json has an entry that is not an image of train2014 or val2014"
         in message
     )
     assert said in message and "get it again" in message
@@ -439,7 +439,7 @@ def test_bad_options_are_named_in_one_sentence():
     for options, said in [({"source": "here"}, "'here'"), ({"image_size": 1.5}, "image_size=1.5")]:
         with pytest.raises(ValueError, match=said):
             load("coco", **{"source": "stand_in", **options})
-    with pytest.raises(DataError, match="image_size is 4"):
+    with pytest.raises(DataError, match=r"`image_size` must be in \[8, 1024\] pixels, got 4"):
         load("coco", image_size=4)
     for size, command in [(None, "flickr30k`"), (336, "flickr30k --image-size 336`")]:
         with pytest.raises(DataError, match=rf"^[^\n]*`python -m data_scripts {command}[^\n]*\.$"):

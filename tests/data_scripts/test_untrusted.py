@@ -53,12 +53,12 @@ def test_sound_of_samples_that_are_no_numbers_or_at_an_absurd_rate_is_no_clip(tm
     path = tmp_path / "sound.wav"
     for value in (float("nan"), float("inf")):
         soundfile.write(path, np.full(100, value, np.float32), 8000, subtype="FLOAT")
-        with pytest.raises(ClipError, match="no numbers"):
+        with pytest.raises(ClipError, match="not finite"):
             read_wav(path, SMALL)
     with wave.open(str(path), "wb") as file:  # to be resampled to 8,000 times its length
         file.setparams((1, 2, 1, 0, "NONE", ""))
         file.writeframes(bytes(2000))
-    with pytest.raises(ClipError, match="1000 samples at 1 Hz, which is no clip"):
+    with pytest.raises(ClipError, match="1000 samples at 1 Hz, unlike any clip"):
         read_wav(path, SMALL)
 
 

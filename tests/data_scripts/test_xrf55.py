@@ -161,9 +161,9 @@ FAULTS = {
     "has the shape (270, 999), and WiFi has (270, 1000)": lambda p: np.save(p, np.zeros((270, 999))),
     "holds Python objects, which are not loaded": lambda p: np.save(p, np.array([{}]), allow_pickle=True),
     "holds a pickle": pickled,
-    "holds complex64, which are no real numbers": lambda p: np.save(p, np.zeros((270, 1000), np.complex64)),
+    "holds complex64 instead of real numbers": lambda p: np.save(p, np.zeros((270, 1000), np.complex64)),
     "is empty": lambda p: p.touch(),
-    "is no .npy file": lambda p: p.write_bytes(b"PK\x03\x04 an archive"),
+    "is not a .npy file": lambda p: p.write_bytes(b"PK\x03\x04 an archive"),
     "has a damaged header": lambda p: p.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order"),
 }
 
@@ -397,7 +397,7 @@ def test_without_a_token_the_command_says_where_to_put_one(hosts, tmp_path, caps
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     hosts.status = 401
     message = run(capsys, "--root", tmp_path / "root", "--yes")
-    for part in ("There is no Kaggle token", "kaggle.com/settings", "~/.kaggle/kaggle.json", "--folder"):
+    for part in ("none was found; create it", "kaggle.com/settings", "~/.kaggle/kaggle.json", "--folder"):
         assert part in message, part
     assert {token for _, token in hosts.seen} == {None}
 
