@@ -154,13 +154,13 @@ FIGURE_9 = ("features_missing", "snr", "spec_augment", "frame_drop", "cutout")
 FIGURES_10_TO_12 = ("feature_dropout", "feature_noise", "segments_missing")
 
 
-def fitting(kind: str, forms: Mapping[str, Form], modalities: Sequence[str]) -> tuple[str, ...]:
+def fitting_modalities(kind: str, forms: Mapping[str, Form], modalities: Sequence[str]) -> tuple[str, ...]:
     """Return the modalities to which a kind can happen."""
     form = KINDS[kind].form
     return tuple(m for m in modalities if form is None or isinstance(forms.get(m), form))
 
 
-def chosen(
+def levels_by_kind(
     kinds: Iterable[str] | Mapping[str, Sequence[float]] | None,
     forms: Mapping[str, Form],
     modalities: Sequence[str],
@@ -170,7 +170,7 @@ def chosen(
     Raises:
         ValueError: a kind that is unknown or fits no modality, or a level out of its bounds.
     """
-    known = [kind for kind in KINDS if fitting(kind, forms, modalities)]
+    known = [kind for kind in KINDS if fitting_modalities(kind, forms, modalities)]
     if not isinstance(kinds, Mapping):
         kinds = {
             kind: KINDS[kind].levels if kind in KINDS else () for kind in (known if kinds is None else kinds)
