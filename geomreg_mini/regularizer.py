@@ -87,7 +87,7 @@ def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) ->
         A scalar in [0, (2 - radius)^power], of the same dtypes as `dispersion`.
 
     Raises:
-        ValueError: for a wrong dtype, wrong or unequal shapes, NaN, infinity, radius outside [0, 2], power < 1.
+        ValueError: for a wrong dtype, wrong or unequal shapes, NaN, infinity, a radius or power out of range.
     """
     pairs.check_anchoring_arguments(radius, power)
     pairs.check_embeddings({"a": a, "b": b}, "argument", equal_widths=True)
@@ -194,7 +194,7 @@ class GeometryRegularizer(nn.Module):
     def _balanced(
         self, embeddings: Embeddings, units: Embeddings, mask: Embeddings, parameters: Parameters | None
     ) -> RegularizerOutput:
-        """Compute the gradient of Algorithm 1 at the unit vectors; the total is a scalar with it as gradient."""
+        """Return both terms and a total whose gradient at the unit vectors is that of Algorithm 1."""
         share = 1 / len(units) if self.reduction == "mean" else 1.0
         dispersions, spread = {}, {}
         for m, u in units.items():

@@ -50,7 +50,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.delenv("GEOMREG_MIRROR", raising=False)
     monkeypatch.setattr(fetch, "download", fail)
     monkeypatch.setattr(fetch, "download_wheel", fail)
-    digits_module._say_once.cache_clear()
+    digits_module._print_once.cache_clear()
     return calls
 
 
