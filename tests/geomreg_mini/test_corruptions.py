@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from data_scripts import clips
-from geomreg_mini.data.corruptions import KINDS, Clip, Picture, Spectrogram, levels_by_kind, corrupted, missing
+from geomreg_mini.data.corruptions import (
+    KINDS,
+    Clip,
+    Picture,
+    Spectrogram,
+    corrupted,
+    levels_by_kind,
+    missing,
+)
 
 SOUND = Spectrogram(floor=1e-2, mean=-1.5, std=2.0)
 ONE = torch.zeros(1, dtype=torch.long)
