@@ -1,4 +1,4 @@
-"""``TrainConfig``: everything that decides a run, and the names that it may choose from."""
+"""``TrainConfig``: everything that decides a run, and the choices for its names."""
 
 from __future__ import annotations
 
@@ -44,33 +44,33 @@ class TrainConfig:
     """Everything that decides a run; equal configs give equal records.
 
     Attributes:
-        dataset: a name that ``geomreg_mini.data.load`` knows, with ``dataset_options`` for it; ``seed`` is
-            passed on.
-        task: a name in ``TASKS``: what is trained and how it is judged.
+        dataset: a name that ``geomreg_mini.data.load`` knows, with its ``dataset_options``; ``load`` also
+            gets ``seed``.
+        task: a name in ``TASKS``, for the models and the metrics.
         paradigm: a name in the task's ``paradigms``, with ``paradigm_options``.
-        regularizer: a ``GeometryRegularizer`` or one of ``CONTROLS`` (or None): its total is added to what
-            the encoders are trained on.
-        depth: what the regularizer sees: each modality's "embedding", as it enters the fusion; "hidden", the
+        regularizer: a ``GeometryRegularizer``, one of ``CONTROLS``, or None; its total is added to the
+            encoders' loss.
+        depth: the regularizer's input: each modality's "embedding", as it enters the fusion; "hidden", the
             encoder's last layer but one, averaged over space; or its unimodal "logits".
         combination: of the gradients of task and regularizer: "sum", or "task_pareto", this project's own
             idea (see ``pareto_gradients``). The paper's balance, of the regularizer's two terms, is
             ``GeometryRegularizer(balance="pareto")``. In records "task_pareto" has its old name, "pareto".
         fusion, embedding_dim, encoder, encoder_options: of the model; for classification see ``build_model``.
-        epochs, batch_size: length of training; the last batch of an epoch is dropped where it is not full.
+        epochs, batch_size: length of training; the last batch of an epoch is dropped if it is not full.
         optimizer: "sgd", "adam" or "adamw", with ``learning_rate``, ``weight_decay`` and, for SGD,
             ``momentum``.
         schedule: "step" (a tenth after 70 % of the epochs), "cosine" or "constant".
         clip_norm: largest norm of the whole gradient, or None.
-        precision: "auto" (float32 on a CPU; on a GPU bfloat16 where it has it, else float16), or one of these
+        precision: "auto" (float32 on a CPU; on a GPU bfloat16 if it has it, else float16), or one of these
             names.
-        evaluate_every: epochs between looks at the validation split; the last epoch is always looked at.
+        evaluate_every: epochs between evaluations on the validation split; the last epoch always has one.
         seed: of initialization, data order and splits.
-        monitor: whether the history also says what the regularizer did in training, as means over an epoch:
+        monitor: whether the history also has the regularizer's effect in training, as means over an epoch:
             ``train/dose/<modality>``, the length of its gradient over that of the task's at the embeddings;
             ``train/active/<pair>``, the share of pairs outside the band; ``train/alpha/<modality>``.
-        paper_protocol: whether to report beside ours what papers on these benchmarks report: the epoch with
-            the best score on the *test* split (for classification, fused accuracy), over those test samples
-            that fill batches of ``batch_size``, under the split name "test_selected". It chooses nothing.
+        paper_protocol: whether to report also the number of papers on these benchmarks: the epoch with the
+            best score on the *test* split (for classification, fused accuracy), over those test samples that
+            fill batches of ``batch_size``, under the split name "test_selected". It selects nothing.
     """
 
     dataset: str
@@ -127,14 +127,14 @@ class TrainConfig:
         if self.regularizer is not None and type(self.regularizer).__name__ not in REGULARIZERS:
             known = ", ".join(REGULARIZERS)
             raise ValueError(f"regularizer={self.regularizer!r}: give None or one of {known}.")
-        for name, value in self.to_dict().items():  # or training would end in a record that cannot be written
+        for name, value in self.to_dict().items():  # now, rather than after training in an unwritable record
             try:
                 json.dumps(value, allow_nan=False)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name}={value!r} cannot be written as JSON ({error}).") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it, a copy; the regularizer becomes its class name and constructor arguments."""
+        """Return a copy for JSON; the regularizer becomes its class name and constructor arguments."""
         values = {f.name: copy.deepcopy(getattr(self, f.name)) for f in dataclasses.fields(self)}
         if self.regularizer is not None:
             name = type(self.regularizer).__name__
@@ -152,7 +152,7 @@ class TrainConfig:
         unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(
-                f"a config has no {', '.join(map(repr, sorted(unknown)))}: it was written by another version."
+                f"a config has no {', '.join(map(repr, sorted(unknown)))}: use the version that wrote it."
             )
         values = dict(values)
         if values.get("combination") == "pareto":
@@ -168,7 +168,7 @@ class TrainConfig:
                 values["regularizer"] = REGULARIZERS[kind](**options)
             return cls(**values)
         except TypeError as error:
-            raise ValueError(f"a config has a value of a wrong kind ({error}).") from error
+            raise ValueError(f"A config value has the wrong type ({error}): correct it.") from error
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TrainConfig) and self.to_dict() == other.to_dict()
@@ -178,5 +178,5 @@ class TrainConfig:
 
     @property
     def key(self) -> str:
-        """A short name made from the contents, for files."""
+        """Return a short name made from the contents, for files."""
         return config_key(self.to_dict())

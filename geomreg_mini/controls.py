@@ -1,6 +1,6 @@
-"""What the regularizer is compared with: other objectives on the same embeddings, behind its interface.
+"""Controls for the regularizer: other objectives on the same embeddings, with the same interface.
 
-Each class takes what `GeometryRegularizer` takes and returns what it returns, so a loop can swap them:
+Each class has the arguments and return value of `GeometryRegularizer`, so a loop can swap them:
 
     control = VICReg(0.01)
     out = control({"audio": za, "image": zv})
@@ -8,16 +8,16 @@ Each class takes what `GeometryRegularizer` takes and returns what it returns, s
 
     total = weight * (mean_m dispersion_m + mean_ab anchoring_ab)
 
-over modalities m and pairs (a, b) of them. `out.dispersion` holds what an objective asks of one modality and
-`out.anchoring` what it asks of a pair, each with the objective's own coefficients but without `weight`.
-`out.active` is empty, because none has a band. Below, z are the embeddings as they come, u = z / ||z||, B is
-the number of samples that take part and D the width.
+over modalities m and pairs (a, b) of them. `out.dispersion` holds an objective's terms of single modalities
+and `out.anchoring` those of pairs, with the objective's own coefficients but without `weight`. `out.active`
+is empty, because no control has a band. Below, z are the raw embeddings, u = z / ||z||, B is the number of
+participating samples and D the width.
 
-Table 7 of the paper (DAGR, arXiv 2601.21670v1) names four controls and their accuracies: naive alignment that
-is always on, VICReg-style, Barlow-Twins-style and the unit sphere only. Their formulas and weights were not
-seen, so the classes below follow the sources that they name. UniAlign's style, CLIP's loss, KoLeo and
-alignment with uniformity are not in that table. Most were made for two views of an image behind a projection
-head; here the "views" are modalities, without a head.
+Table 7 of the paper (DAGR, arXiv 2601.21670v1) names four controls and their accuracies: always-on naive
+alignment, VICReg-style, Barlow-Twins-style and the unit sphere only. We have not seen their formulas and
+weights, so each class follows its source. UniAlign's style, CLIP's loss, KoLeo and alignment with uniformity
+are not in that table. Most were made for two views of an image behind a projection head; here the "views"
+are modalities, without a head.
 """
 
 import math
@@ -29,32 +29,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .pairs import RegularizerOutput, check_at_least, check_batch, present, present_in_both, unit_vectors
+from .pairs import (
+    Embeddings,
+    RegularizerOutput,
+    check_at_least,
+    check_batch,
+    present,
+    present_in_both,
+    unit_vectors,
+)
 from .records import plain
 from .regularizer import GeometryRegularizer, anchoring_of_units, dispersion_of_units
 
+Pairwise = dict[tuple[str, str], Tensor]
+Terms = tuple[dict[str, Tensor], Pairwise]  # modality -> dispersion, (modality, modality) -> anchoring
 VICREG_EPSILON = 1e-4  # added to a variance of about 1; bounds the slope of its square root
 BATCH_NORM_EPSILON = 1e-5  # takes a feature without variance to 0 instead of 0 / 0
 KOLEO_EPSILON = 1e-8
 
 
 class _Control(nn.Module):
-    """The interface of `GeometryRegularizer`; a subclass says its `terms`.
+    """The interface of `GeometryRegularizer`; a subclass defines its `terms`.
 
     No parameter, no state, no `gather`: under torch.distributed each process sees its own batch. Half
-    precision is computed in float32, float64 stays. Zero vectors, duplicates and a batch of one give finite
-    values and gradients.
+    precision is computed in float32, float64 in float64. Zero vectors, duplicates and a batch of one give
+    finite values and gradients.
 
     Args:
         weight: at least 0; with 0 nothing is computed.
 
     Raises:
-        ValueError: an argument out of range; the message names it and its value.
+        ValueError: if an argument is out of range; the message names it and its value.
     """
 
-    on_sphere = True  # `terms` gets unit vectors; False: the embeddings as they come
+    on_sphere = True  # `terms` gets unit vectors; False: the raw embeddings
 
-    def __init__(self, weight: float):
+    def __init__(self, weight: float) -> None:
         super().__init__()
         check_at_least(0, weight=weight)
         self.weight = weight
@@ -62,13 +72,11 @@ class _Control(nn.Module):
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
 
-    def forward(
-        self, embeddings: dict[str, Tensor], mask: dict[str, Tensor] | None = None
-    ) -> RegularizerOutput:
-        """All terms of one batch; arguments and errors as in `GeometryRegularizer`.
+    def forward(self, embeddings: Embeddings, mask: Embeddings | None = None) -> RegularizerOutput:
+        """Return all terms of one batch; arguments and errors as in `GeometryRegularizer`.
 
-        Equal widths are needed wherever modalities are compared. What needs two samples and has fewer is 0,
-        and so is a pair that no sample has both of.
+        A comparison of modalities needs equal widths. A term of two samples is 0 if there are fewer, and so
+        is a pair of modalities without a common sample.
         """
         mask = mask or {}
         check_batch(embeddings, mask)
@@ -82,11 +90,11 @@ class _Control(nn.Module):
             total = self.weight * sum(means) if means else sum((0.0 * u).sum() for u in units.values())
         return RegularizerOutput(total, within, across, active={})
 
-    def terms(self, z: dict[str, Tensor], mask: dict[str, Tensor]) -> tuple[dict, dict]:
-        """modality -> dispersion, and (modality, modality) -> anchoring."""
+    def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
+        """Return modality -> dispersion, and (modality, modality) -> anchoring."""
         raise NotImplementedError
 
-    def hyperparameters(self) -> dict:
+    def hyperparameters(self) -> dict[str, float | bool]:
         """Return the constructor's arguments: `type(reg)(**reg.hyperparameters())` is an equal copy."""
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
@@ -94,17 +102,17 @@ class _Control(nn.Module):
 
 
 class AlwaysOnAlignment(_Control):
-    """Pull every pair together, however close it is: mean_i ||u_i^a - u_i^b||^2.
+    """Always-on alignment: mean_i ||u_i^a - u_i^b||^2 pulls every pair together, however close it is.
 
-    This is anchoring with radius 0: what the regularizer's agreement band does is the difference to it.
+    This is anchoring with radius 0, so the difference from it is the effect of the agreement band.
     """
 
-    def terms(self, z, mask):
+    def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         return {}, _across(_alignment, z, mask)
 
 
 class VICReg(_Control):
-    """Variance, invariance and covariance (arXiv 2105.04906), with the factors of its released code.
+    """Variance, invariance and covariance (arXiv 2105.04906), with the factors of the released code.
 
         anchoring  = invariance * mean_{i, k} (x_ik^a - x_ik^b)^2
         dispersion = variance * mean_k max(0, 1 - sqrt(Cov_kk + 1e-4))
@@ -116,10 +124,10 @@ class VICReg(_Control):
     Args:
         invariance, variance, covariance: the coefficients, at least 0.
         on_sphere: False takes x = z, as published. On the unit sphere the target of the hinge, a standard
-            deviation of 1, is out of reach: about 1 / sqrt(D) is the most that D features can have at once.
-            True, for a comparison on the regularizer's ground, therefore takes x = sqrt(D) u. This is the
-            target 1 / sqrt(D) and the epsilon 1e-4 / D for u, but scaling the points instead keeps the
-            balance of the three terms, which change with different powers of D.
+            deviation of 1, is out of reach: D features can have at most about 1 / sqrt(D) at once. So True,
+            for a comparison on the regularizer's sphere, takes x = sqrt(D) u. For u this is the target
+            1 / sqrt(D) and the epsilon 1e-4 / D, but scaling the points instead keeps the balance of the
+            three terms, which change with different powers of D.
     """
 
     def __init__(
@@ -129,13 +137,13 @@ class VICReg(_Control):
         variance: float = 25.0,
         covariance: float = 1.0,
         on_sphere: bool = True,
-    ):
+    ) -> None:
         super().__init__(weight)
         check_at_least(0, invariance=invariance, variance=variance, covariance=covariance)
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
         self.on_sphere = on_sphere
 
-    def terms(self, z, mask):
+    def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         def within(x: Tensor) -> Tensor:
             centered = x - x.mean(0)
             variances = centered.square().sum(0) / (len(x) - 1)
@@ -153,23 +161,23 @@ class VICReg(_Control):
 
 
 class BarlowTwins(_Control):
-    """Make the cross-correlation of two modalities the identity (arXiv 2103.03230).
+    """A pull of the cross-correlation of two modalities towards the identity (arXiv 2103.03230).
 
         anchoring = sum_k (1 - C_kk)^2 + off_diagonal * sum_{k != l} C_kl^2
 
-    with C = x_a^T x_b / B; x are the embeddings, not normalized (as published) but standardized feature by
+    with C = x_a^T x_b / B. As published, x are the embeddings, not normalized but standardized feature by
     feature over the batch: divided by sqrt(Var + 1e-5), as batch normalization does. This is a sum over
     features, near D for unrelated modalities, so weights are small. A feature without variance counts 1.
     """
 
     on_sphere = False
 
-    def __init__(self, weight: float, off_diagonal: float = 0.0051):
+    def __init__(self, weight: float, off_diagonal: float = 0.0051) -> None:
         super().__init__(weight)
         check_at_least(0, off_diagonal=off_diagonal)
         self.off_diagonal = off_diagonal
 
-    def terms(self, z, mask):
+    def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         def across(a: Tensor, b: Tensor) -> Tensor:
             if len(a) < 2:
                 return (0.0 * (a + b)).sum()  # keeps the graph
@@ -182,14 +190,14 @@ class BarlowTwins(_Control):
 
 
 class UnitSphere(_Control):
-    """No loss; `normalizes` asks the training loop to normalize embeddings before fusion.
+    """Normalization without a loss; `normalizes` makes the training loop normalize before fusion.
 
-    What normalization achieves by itself is not the merit of an objective on the sphere.
+    This separates the effect of normalization from that of an objective on the sphere.
     """
 
     normalizes = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(weight=0.0)
 
 
@@ -199,16 +207,16 @@ class SymmetricInfoNCE(_Control):
         anchoring = -mean_i [log softmax_i(u_i^a . u_j^b / temperature)
                              + log softmax_i(u_i^b . u_j^a / temperature)] / 2
 
-    with the softmax over j; log B when all embeddings coincide. CLIP learns its temperature, starting at
-    0.07; a control has no parameters, so it stays there.
+    with the softmax over j; log B if all embeddings coincide. CLIP learns its temperature, starting at 0.07;
+    a control has no parameters, so the temperature is fixed.
     """
 
-    def __init__(self, weight: float, temperature: float = 0.07):
+    def __init__(self, weight: float, temperature: float = 0.07) -> None:
         super().__init__(weight)
         _check_positive("temperature", temperature)
         self.temperature = temperature
 
-    def terms(self, z, mask):
+    def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         def across(a: Tensor, b: Tensor) -> Tensor:
             if len(a) < 2:
                 return (0.0 * (a + b)).sum()
@@ -223,42 +231,44 @@ class AlignUniform(_Control):
         anchoring  = mean_i ||u_i^a - u_i^b||^alpha
         dispersion = uniform_weight * log mean_{i != j} exp(-t ||u_i - u_j||^2)
 
-    At alpha 2 it is the regularizer without the band, at temperature 1 / t. alpha is at least 1: below, the
-    gradient is infinite where a pair coincides.
+    At alpha 2 it is the regularizer without the band, at temperature 1 / t. alpha is at least 1, because
+    below that the gradient of a coinciding pair is infinite.
     """
 
-    def __init__(self, weight: float, alpha: float = 2.0, t: float = 2.0, uniform_weight: float = 1.0):
+    def __init__(
+        self, weight: float, alpha: float = 2.0, t: float = 2.0, uniform_weight: float = 1.0
+    ) -> None:
         super().__init__(weight)
         check_at_least(1, alpha=alpha)
         _check_positive("t", t)
         check_at_least(0, uniform_weight=uniform_weight)
         self.alpha, self.t, self.uniform_weight = alpha, t, uniform_weight
 
-    def terms(self, z, mask):
+    def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         within = _within(lambda u: self.uniform_weight * _uniformity(u, self.t), z, mask)
         return within, _across(lambda a, b: _alignment(a, b, self.alpha), z, mask)
 
 
 class UniAlignStyle(_Control):
-    """In the style of UniAlign (arXiv 2602.09507): uniformity within modalities, alignment to an anchor.
+    """UniAlign's style (arXiv 2602.09507): uniformity within modalities, alignment to an anchor.
 
         anchoring  = mean_i ||u_i^m - c_i||^2, c_i the direction of the sum of u_i^m over modalities m
         dispersion = uniform_weight * log mean_{i != j} exp(-t ||u_i - u_j||^2)
 
     The exact formula was not found. The abstract gives the parts: uniformity kept within modalities, and one
-    anchor instead of pairs that pull in different directions. Ours are the choice of the anchor, the squared
-    distance, t and the weights, and that the anchor is a constant: it is the direction nearest to the u_i^m,
-    so where no modality is missing its gradient would be zero anyway. `out.anchoring` is keyed by
-    (modality, "anchor"); only samples with two modalities or more have an anchor.
+    anchor instead of pairs that pull in different directions. The choice of the anchor, the squared distance,
+    t and the weights are ours. So is the constant anchor: it is the direction nearest to the u_i^m, so if no
+    modality is missing its gradient would be zero anyway. `out.anchoring` has the keys (modality, "anchor");
+    only samples with two modalities or more have an anchor.
     """
 
-    def __init__(self, weight: float, t: float = 2.0, uniform_weight: float = 1.0):
+    def __init__(self, weight: float, t: float = 2.0, uniform_weight: float = 1.0) -> None:
         super().__init__(weight)
         _check_positive("t", t)
         check_at_least(0, uniform_weight=uniform_weight)
         self.t, self.uniform_weight = t, uniform_weight
 
-    def terms(self, z, mask):
+    def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         _check_widths(z)
         total = sum(u.detach() for u in z.values())  # unit_vectors has made absent samples zero
         anchor = unit_vectors({"anchor": total}, "argument")["anchor"]
@@ -272,15 +282,15 @@ class UniAlignStyle(_Control):
 
 
 class KoLeo(_Control):
-    """Push each sample from its nearest neighbor in its modality (arXiv 1806.03198, used by DINOv2).
+    """A push of each sample from its nearest neighbor in its modality (arXiv 1806.03198, used by DINOv2).
 
         dispersion = -mean_i log(min_{j != i} ||u_i - u_j|| + 1e-8)
 
-    Negative where neighbors are more than 1 apart. An exact duplicate adds 18.4 and no gradient, a duplicate
-    at distance d a gradient of 1 / d: clip gradients where embeddings may collapse.
+    Negative if neighbors are more than 1 apart. An exact duplicate adds 18.4 and no gradient, a duplicate at
+    distance d a gradient of 1 / d: clip gradients if embeddings may collapse.
     """
 
-    def terms(self, z, mask):
+    def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         return _within(nearest_neighbor_term, z, mask), {}
 
 
@@ -292,22 +302,22 @@ CONTROLS: dict[str, type[_Control]] = {
 
 
 def symmetric_cross_entropy(logits: Tensor) -> Tensor:
-    """Return the mean cross-entropy of finding partner i of row i and of column i; logits (B, B)."""
+    """Return the mean cross-entropy of finding partner i for row i and for column i; logits (B, B)."""
     partner = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)) / 2
 
 
 def variance_hinge(variances: Tensor, target: float = 1, epsilon: float = VICREG_EPSILON) -> Tensor:
-    """How far the standard deviations of D features fall short of `target`, on average; variances (D,)."""
+    """Return the mean shortfall of D features' standard deviations from `target`; variances (D,)."""
     return (target - (variances + epsilon).sqrt()).relu().mean()
 
 
 def nearest_neighbor_term(u: Tensor) -> Tensor:
-    """KoLeo of vectors (B, D), B >= 2."""
+    """Return KoLeo's term of vectors (B, D), B >= 2."""
     with torch.no_grad():
-        distance = u.square().sum(1) - 2 * u @ u.T  # squared, without the part that is the same for all j
+        distance = u.square().sum(1) - 2 * u @ u.T  # squared, without the part common to all j
         nearest = distance.fill_diagonal_(math.inf).argmin(1)
-    # vector_norm has gradient 0, not NaN, where it is 0.
+    # vector_norm has gradient 0, not NaN, at 0.
     return -(torch.linalg.vector_norm(u - u[nearest], dim=1) + KOLEO_EPSILON).log().mean()
 
 
@@ -324,14 +334,14 @@ def _standardized(x: Tensor) -> Tensor:
     return centered / (centered.square().mean(0) + BATCH_NORM_EPSILON).sqrt()
 
 
-def _within(term: Callable[[Tensor], Tensor], z: dict[str, Tensor], mask: dict[str, Tensor]) -> dict:
-    """`term` of each modality over its present samples; 0 for fewer than two."""
+def _within(term: Callable[[Tensor], Tensor], z: Embeddings, mask: Embeddings) -> dict[str, Tensor]:
+    """Return `term` of each modality over its present samples; 0 for fewer than two."""
     rows = {m: present(x, m, mask) for m, x in z.items()}
     return {m: term(x) if len(x) > 1 else (0.0 * x).sum() for m, x in rows.items()}
 
 
-def _across(term: Callable[[Tensor, Tensor], Tensor], z: dict[str, Tensor], mask: dict[str, Tensor]) -> dict:
-    """`term` of each pair of modalities over the samples that have both."""
+def _across(term: Callable[[Tensor, Tensor], Tensor], z: Embeddings, mask: Embeddings) -> Pairwise:
+    """Return `term` of each pair of modalities over the samples with both."""
     _check_widths(z)
     values = {}
     for a, b in combinations(z, 2):
@@ -340,7 +350,7 @@ def _across(term: Callable[[Tensor, Tensor], Tensor], z: dict[str, Tensor], mask
     return values
 
 
-def _check_widths(z: dict[str, Tensor]) -> None:
+def _check_widths(z: Embeddings) -> None:
     first, reference = next(iter(z.items()))
     for name, x in z.items():
         if x.shape[1] != reference.shape[1]:

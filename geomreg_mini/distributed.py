@@ -1,13 +1,13 @@
-"""Several processes, one result: each encodes its share of a batch, and all see the whole batch's embeddings.
+"""Several processes, one result: each encodes its part of a batch, and all see the whole batch's embeddings.
 
-**Several runs at a time** need none of this and lose nothing, so they come first where there are more runs
-than GPUs. Give each GPU seeds of its own; records go to one folder:
+**Several runs at a time** need none of this and lose nothing, so prefer them if there are more runs than
+GPUs. Give each GPU separate seeds; records go to one folder:
 
     for k in 0 1 2 3; do
         CUDA_VISIBLE_DEVICES=$k python -m experiments.benchmarks crema_d --seeds $k &
     done
 
-**One run on several GPUs** of a machine, where it must be quick or its batch does not fit one:
+**One run on several GPUs** of a machine, if it must be quick or its batch does not fit one GPU:
 
     torchrun --nproc-per-node 4 -m experiments.benchmarks flickr30k
 
@@ -16,23 +16,23 @@ than GPUs. Give each GPU seeds of its own; records go to one folder:
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --rdzv-id 1 \\
         -m experiments.benchmarks flickr30k --out /shared/results --until 11.5
 
-The folder of records (``--out``) must be one that all machines see, because every process looks there for
-what is recorded and resumes from the checkpoint there; data are read by each, from a shared ``GEOMREG_DATA``
-or prepared on each. A run that lost a machine, or its time, goes on by the same command. With Slurm, put
-``srun`` before it, and for HOST ``$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)``; where NCCL
+All machines must see the folder of records (``--out``), because every process looks there for records and
+for the checkpoint to resume from. Each machine reads the data from a shared ``GEOMREG_DATA``, or prepares
+them itself. After losing a machine, or its time, a run continues with the same command. With Slurm, put
+``srun`` before it, and for HOST ``$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)``. If NCCL
 picks a network that does not connect the machines, name the right one in ``NCCL_SOCKET_IFNAME``.
 
-How it works. Encoders are nearly all of the work, so only they are shared out. Their outputs are gathered,
-gradients included, and every process computes fusion, losses and what a paradigm decides from the *global*
-batch; the mean of the processes' gradients is then that of one process with that batch, for every paradigm
-and for the regularizer, and a config need not say on how many GPUs it ran.
+How it works. Encoders are nearly all of the work, so only their work is divided. Their outputs are gathered,
+gradients included, and every process computes fusion, losses and a paradigm's decisions from the *global*
+batch. The mean of the processes' gradients is then that of one process with that batch, for every paradigm
+and for the regularizer. So a config does not depend on the number of GPUs.
 
 ``DistributedDataParallel`` promises that for one backward pass through one forward call. Paradigms run
-several, read gradients in between and run heads on detached parameters, so gradients are averaged here, by
-one all-reduce after each backward pass. What it costs: communication does not hide behind that pass.
+several, read gradients in between and run heads on detached parameters. So gradients are averaged here, by
+one all-reduce after each backward pass. The cost: communication does not overlap with that pass.
 
 On GPUs batch normalization uses the global batch's statistics too (``SyncBatchNorm``). PyTorch has that for
-GPUs only; on CPUs each process normalizes its share, and running statistics are averaged after each epoch.
+GPUs only; on CPUs each process normalizes its part, and running statistics are averaged after each epoch.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -49,11 +50,11 @@ from torch import Tensor, nn
 def start() -> None:
     """Join the processes that torchrun or another launcher started, over NCCL or, without GPUs, gloo.
 
-    Several processes are announced by ``RANK`` and ``WORLD_SIZE``. A single one does nothing.
+    ``RANK`` and ``WORLD_SIZE`` announce several processes. A single process does nothing.
 
     Raises:
-        ValueError: if they are announced without ``MASTER_ADDR`` and ``MASTER_PORT``, where they would meet.
-            Each would otherwise train alone and take itself for process 0.
+        ValueError: if they are announced without ``MASTER_ADDR`` and ``MASTER_PORT``, their meeting point.
+            Otherwise each would train alone and take itself for process 0.
     """
     given = os.environ
     alone = int(given.get("WORLD_SIZE", 1)) == 1 and "TORCHELASTIC_RUN_ID" not in given
@@ -71,29 +72,29 @@ def start() -> None:
 
 
 def end() -> None:
-    """Part in good order; a process that failed must not wait for the others here."""
+    """Leave the process group; do not call it after a failure, because it waits for the others."""
     if world_size() > 1:
         dist.destroy_process_group()
 
 
 def world_size() -> int:
-    """How many processes train together; 1 without ``torch.distributed``."""
+    """Return how many processes train together; 1 without ``torch.distributed``."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number; 0 writes files and shows progress."""
+    """Return this process's number; 0 writes files and shows progress."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def barrier() -> None:
-    """Wait for the others."""
+    """Wait for the other processes."""
     if world_size() > 1:
         dist.barrier()
 
 
 def agreed(answer: bool) -> bool:
-    """What process 0 answers, for all: their clocks differ."""
+    """Return process 0's ``answer`` in all processes, because their clocks differ."""
     if world_size() == 1:
         return answer
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
@@ -103,15 +104,15 @@ def agreed(answer: bool) -> bool:
 
 
 def share(index: Tensor) -> Tensor:
-    """This process's part of ``index`` (B,); parts differ in length by one at most."""
+    """Return this process's part of ``index`` (B,); parts differ in length by one at most."""
     return index.tensor_split(world_size())[rank()]
 
 
 @contextmanager
 def own_draws(step: int) -> Iterator[None]:
-    """Inside, each process draws its own numbers, for crops of its samples; afterwards all draw the same.
+    """Draw per-process random numbers inside, for crops of its samples; afterwards all draw the same again.
 
-    They come from the seed set last and ``step``, so that what all draw is as in a single process.
+    They come from the last seed and ``step``, so the common draws are those of a single process.
     """
     if world_size() == 1:
         yield
@@ -128,13 +129,13 @@ class _AllGather(torch.autograd.Function):
     """Stack the tensors of all processes; as all compute the same loss, backward needs no communication."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, x.contiguous())
         return torch.stack(parts)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad[dist.get_rank()] * dist.get_world_size()  # DistributedDataParallel takes the mean
 
 
@@ -174,14 +175,14 @@ def average(tensors: Iterable[Tensor]) -> None:
 
 
 def average_statistics(model: nn.Module) -> None:
-    """Running statistics of normalization are what each process's share of the samples made them."""
+    """Average the running statistics of normalization, which each process takes from its own samples."""
     average(buffer for buffer in model.buffers() if buffer.is_floating_point())
 
 
 def connect(model: nn.Module) -> list:
-    """Make the model's encoders give, in training mode, the embeddings of all processes; returns the hooks.
+    """Make the encoders return the embeddings of all processes in training mode; return the hooks.
 
-    All processes start from process 0's weights. In evaluation mode encoders embed what they are given.
+    All processes start from process 0's weights. In evaluation mode encoders embed their own inputs.
     """
     if world_size() == 1:
         return []

@@ -1,7 +1,7 @@
-"""What a trained model is worth: accuracies, probes, missing and corrupted modalities, intervals over seeds.
+"""Evaluation of a model: accuracies, probes, missing and corrupted modalities, intervals over seeds.
 
-Metrics come as flat dicts "quantity/modality" -> number in [0, 1] unless said; the training loop puts the
-split first.
+Metrics are flat dicts "quantity/modality" -> number, in [0, 1] unless stated; the training loop adds the
+split in front.
 """
 
 from __future__ import annotations
@@ -9,35 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .data.corruptions import KINDS, chosen, corrupted, fitting, missing
+from .data import MultimodalDataset, Split
+from .data.corruptions import KINDS, corrupted, fitting_modalities, levels_by_kind, missing
 from .geometry import knn_accuracy
 from .models import Encoded, encode
-from .pairs import RegularizerOutput, float64
-
-if TYPE_CHECKING:
-    from .paradigms import Paradigm
+from .pairs import Embeddings, RegularizerOutput, float64
+from .paradigms import Paradigm
 
 CORRUPTION_STRENGTHS = (0.5, 1.0, 2.0)
-BATCH = 128  # samples that are fused or disturbed at a time; no result depends on it
+BATCH = 128  # samples fused or disturbed at a time; no result depends on it
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of samples whose largest logit is the label's; logits (N, C), labels (N,)."""
+    """Return the share of samples whose largest logit is the label's; logits (N, C), labels (N,)."""
     return float64(logits.argmax(dim=1) == labels).mean().item()
 
 
 @torch.no_grad()
 def accuracies(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
-    """Fused and unimodal accuracy and the fused cross-entropy in nats.
+    """Return fused and unimodal accuracy and the fused cross-entropy in nats.
 
     ``accuracy/<modality>`` reads the modality's own head or its share of a linear fusion. Without either it
-    is left out, and the probes are the unimodal read-out.
+    is left out; then the probes measure single modalities.
     """
     logits = paradigm.fused_logits(encoded.embeddings)
     metrics = {"accuracy/fused": accuracy(logits, encoded.labels)}
@@ -49,10 +47,10 @@ def accuracies(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
 
 @torch.no_grad()
 def accuracies_alone(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
-    """``accuracy_alone/<modality>``: the fused prediction with every other modality missing.
+    """Return ``accuracy_alone/<modality>``, of the fused prediction with every other modality missing.
 
-    For a concatenation this gives the modality the head's whole bias, where ``accuracy/<modality>`` gives it
-    its share; DGL's code reports the former.
+    For a concatenation this gives the modality the head's whole bias, but ``accuracy/<modality>`` gives it a
+    share of the bias. DGL's code reports the former.
     """
     return {
         f"accuracy_alone/{m}": accuracy(paradigm.fused_logits({m: z}), encoded.labels)
@@ -62,11 +60,11 @@ def accuracies_alone(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
 
 @torch.no_grad()
 def robustness(
-    paradigm: Paradigm, split, encoded: Encoded, strengths: Sequence[float] = CORRUPTION_STRENGTHS
+    paradigm: Paradigm, split: Split, encoded: Encoded, strengths: Sequence[float] = CORRUPTION_STRENGTHS
 ) -> dict[str, float]:
-    """Fused accuracy where one modality is missing, and where noise is added to its input.
+    """Return fused accuracy with one modality missing, and with noise added to its input.
 
-    ``accuracy_missing/audio`` is the fused prediction without audio; ``accuracy_corrupted_1.0/audio`` the one
+    ``accuracy_missing/audio`` is that of the prediction without audio, ``accuracy_corrupted_1.0/audio`` that
     with noise of one standard deviation on the audio input alone.
     """
     metrics, embeddings = {}, encoded.embeddings
@@ -83,32 +81,32 @@ def robustness(
 @torch.no_grad()
 def disturbed(
     paradigm: Paradigm,
-    data,
-    split,
+    data: MultimodalDataset,
+    split: Split,
     kinds: Iterable[str] | Mapping[str, Sequence[float]] | None = None,
     *,
-    embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
-    logits_of: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
+    embed: Callable[[Embeddings], Embeddings] | None = None,
+    logits_of: Callable[[Embeddings], Tensor] | None = None,
 ) -> dict[str, float]:
     """Return ``accuracy_<kind>_<level>/<modality>``: fused accuracy with that one modality disturbed.
 
-    The axes of the paper's Figures 9 to 12. An example: ``accuracy_snr_20/audio``, at 20 dB. Nothing is
-    trained again.
+    These are the axes of the paper's Figures 9 to 12; ``accuracy_snr_20/audio``, for example, is at 20 dB.
+    The model is not trained again.
 
     Args:
-        paradigm: with its fitted model.
-        data: the data set; its ``forms`` say which kinds fit which modality.
-        split: of it.
+        paradigm: a paradigm with its fitted model.
+        data: the data set; its ``forms`` decide which kinds fit which modality.
+        split: a split of the data set.
         kinds: names in ``corruptions.KINDS``, with the paper's levels, or name -> levels; by default every
             kind that fits a modality.
         embed: inputs -> features {modality: (B, ...)}; the model's embeddings by default.
         logits_of: features -> fused logits (B, C); the paradigm's by default.
 
     Raises:
-        ValueError: a kind that is unknown or fits no modality, or a level out of range.
+        ValueError: if a kind is unknown or fits no modality, or a level is out of range.
     """
     model, positions = paradigm.model, torch.arange(len(split))
-    kinds = chosen(kinds, data.forms, model.modalities)
+    kinds = levels_by_kind(kinds, data.forms, model.modalities)
     if not kinds:
         return {}
     predict, metrics = _in_parts(logits_of or paradigm.fused_logits), {}
@@ -119,7 +117,7 @@ def disturbed(
         std = z.std().item()
         rest = predict({other: x for other, x in features.items() if other != m})
         for kind, levels in kinds.items():
-            if m not in fitting(kind, data.forms, model.modalities):
+            if m not in fitting_modalities(kind, data.forms, model.modalities):
                 continue
             for level in levels:
                 if KINDS[kind].change is None:
@@ -129,18 +127,17 @@ def disturbed(
                     logits = predict({**features, m: corrupted(kind, level, z, positions, std)})
                 else:
                     change = partial(corrupted, kind, level, about=data.forms[m])
-                    other = encode(
-                        model, split, modalities=(m,), change=change, embed=embed, batch_size=BATCH
-                    )
+                    options = {"change": change, "embed": embed, "batch_size": BATCH}
+                    other = encode(model, split, modalities=(m,), **options)
                     logits = predict({**features, **other.embeddings})
                 metrics[f"accuracy_{kind}_{level:g}/{m}"] = accuracy(logits, labels)
     return metrics
 
 
-def _in_parts(logits_of: Callable[[Mapping[str, Tensor]], Tensor]):
-    """``logits_of`` for features of any number of samples."""
+def _in_parts(logits_of: Callable[[Embeddings], Tensor]) -> Callable[[Embeddings], Tensor]:
+    """Return ``logits_of`` for features of any number of samples."""
 
-    def predict(features: Mapping[str, Tensor]) -> Tensor:
+    def predict(features: Embeddings) -> Tensor:
         parts = zip(*(z.split(BATCH) for z in features.values()), strict=True)
         return torch.cat([logits_of(dict(zip(features, part, strict=True))) for part in parts])
 
@@ -148,11 +145,11 @@ def _in_parts(logits_of: Callable[[Mapping[str, Tensor]], Tensor]):
 
 
 def linear_probe(
-    train: Encoded, validation: Encoded, test: Encoded, penalties=(0.01, 0.1, 1.0, 10.0)
+    train: Encoded, validation: Encoded, test: Encoded, penalties: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
 ) -> dict[str, float]:
-    """Accuracy of an L2-regularized logistic regression on frozen, standardized embeddings of each modality.
+    """Return the accuracy of L2-regularized logistic regression on each modality's standardized embeddings.
 
-    The inverse penalty C is chosen on the validation split; the test split is used once, with the chosen one.
+    The validation split selects the inverse penalty C; the test split is used once, with the selected one.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -188,7 +185,7 @@ def knn_probe(train: Encoded, test: Encoded, k: int = 200, temperature: float = 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the bounds of its interval, in the unit of the values; ``n`` values went in."""
+    """The mean of ``n`` values with the bounds of its interval, in the unit of the values."""
 
     mean: float
     low: float
@@ -207,33 +204,35 @@ def paired_interval(
     level: float = 0.95,
     resamples: int = 10_000,
 ) -> Interval:
-    """Bootstrap interval of the mean of ``treated - baseline``, paired by seed.
+    """Return the bootstrap interval of the mean of ``treated - baseline``, paired by seed.
 
     Args:
-        treated, baseline: one value a seed, in the same order, or dicts seed -> value with the same seeds.
+        treated, baseline: one value per seed, in the same order, or dicts seed -> value with the same seeds.
         level: coverage.
         resamples: bootstrap draws, from a fixed seed, so that the same values give the same interval.
 
-    With few seeds a percentile bootstrap is too narrow (for six, by about a tenth to a quarter), so the
+    With few seeds a percentile bootstrap is too narrow (for six, by about a tenth to a quarter). So the
     resampled deviations are widened by Student's t over the normal quantile and by sqrt(n / (n - 1)).
     """
     import numpy as np
     from scipy.stats import norm, t
 
     if isinstance(treated, Mapping) != isinstance(baseline, Mapping):
-        raise ValueError("treated and baseline: give both as sequences or both as dicts by seed.")
+        raise ValueError("treated and baseline differ in type: give both as sequences or as dicts by seed.")
     if isinstance(treated, Mapping):
         if set(treated) != set(baseline):
-            raise ValueError(f"seeds differ: treated has {sorted(treated)}, baseline has {sorted(baseline)}.")
+            raise ValueError(
+                f"seeds differ: treated has {sorted(treated)}, baseline has {sorted(baseline)}; pair them."
+            )
         seeds = sorted(treated)
         treated, baseline = [treated[s] for s in seeds], [baseline[s] for s in seeds]
     if len(treated) != len(baseline) or len(treated) < 2:
         raise ValueError(
-            f"{len(treated)} and {len(baseline)} values: a paired interval needs two or more pairs."
+            f"treated has {len(treated)} values and baseline {len(baseline)}: give two or more pairs."
         )
     difference = np.asarray(treated, dtype=float) - np.asarray(baseline, dtype=float)
     if not np.isfinite(difference).all():
-        raise ValueError(f"differences {difference.tolist()}: an interval needs finite values in both arms.")
+        raise ValueError(f"the differences are {difference.tolist()}: give finite values in both arms.")
     n = len(difference)
     draws = np.random.default_rng(0).integers(0, n, size=(resamples, n))
     deviations = difference[draws].mean(axis=1) - difference.mean()
@@ -244,7 +243,7 @@ def paired_interval(
 
 
 class Monitor:
-    """What the regularizer did in training, gathered step by step for the means of an epoch."""
+    """The regularizer's effect in training, gathered step by step and averaged over an epoch."""
 
     def __init__(self) -> None:
         # modality -> gradient at its embeddings: of all losses, and of the regularizer alone
@@ -254,9 +253,9 @@ class Monitor:
     def watch(
         self, embeddings: Mapping[str, Tensor], seen: Mapping[str, Tensor], output: RegularizerOutput
     ) -> None:
-        """Add up the gradients that come back to ``embeddings`` and, of them, to ``seen``, its argument.
+        """Add up the gradients that reach ``embeddings``, and the part through the regularizer's ``seen``.
 
-        Called after the regularizer, whose own looks at gradients must not count.
+        Call it after the regularizer, whose own computations of gradients must not count.
         """
         for pulls, tensors in zip(self.pulls, (embeddings, seen), strict=True):
             for m, z in tensors.items():
@@ -272,7 +271,7 @@ class Monitor:
         pulls[modality] = pulls.get(modality, 0.0) + gradient.float()
 
     def close_step(self) -> None:
-        """Take the dose of the batch just trained on; there is none if the task has no gradient."""
+        """Store the dose of the last batch, unless the task has no gradient."""
         everything, own = self.pulls
         for m, pull in own.items():
             task = (everything[m] - pull).norm()

@@ -1,8 +1,8 @@
 """Diagnostics: the shape of one set of embeddings, and the relation between two.
 
 Embeddings (N, D) are tensors, arrays or lists of any real type; labels (N,), of two classes or more, are of
-any type that can be sorted. Row i of two modalities is the same sample. A wrong shape, NaN or infinity is a
-`ValueError` that names the input. Computed in float64, without gradient.
+any sortable type. Row i of two modalities is the same sample. A wrong shape, NaN or infinity raises a
+`ValueError` that names the input. All is computed in float64, without gradient.
 
 Two choices change most numbers. *Normalized*: each row is divided by its length first, u = z / ||z|| (a zero
 row stays zero); *raw*: it is not. *Centered*: the mean row is then subtracted. Ranks are capped by N as well
@@ -30,12 +30,12 @@ def _pair(
     a = matrix(a, "a", normalize=normalize, min_samples=min_samples)
     b = matrix(b, "b", normalize=normalize, min_samples=min_samples)
     if len(a) != len(b) or (equal_widths and a.shape[1] != b.shape[1]):
-        what = "rows paired and of equal width" if equal_widths else "paired rows"
-        raise ValueError(f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}; pass {what}.")
+        fix = "rows paired and of equal width" if equal_widths else "paired rows"
+        raise ValueError(f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}; pass {fix}.")
     return a, b
 
 
-def _scale(z: Tensor) -> Tensor:  # a power of two, by which to divide exactly, so that no square overflows
+def _scale(z: Tensor) -> Tensor:  # a power of two divides exactly, and then no square overflows
     return 2.0 ** z.abs().max().clamp_min(TINY).log2().floor()
 
 
@@ -45,19 +45,19 @@ def _center(z: Tensor) -> Tensor:
 
 
 def spectrum(z: Array, *, normalize: bool = True, center: bool = True) -> Tensor:
-    """Eigenvalues lambda_k = sigma_k^2 / (N - 1) of z (N, D), descending, as a float64 tensor (min(N, D),).
+    """Return eigenvalues lambda_k = sigma_k^2 / (N - 1) of z (N, D), descending, float64 (min(N, D),).
 
-    By default normalized and centered, so that they are those of the covariance. N = 1 divides by 1.
+    By default z is normalized and centered, which gives the covariance's eigenvalues. N = 1 divides by 1.
     """
     z = matrix(z, normalize=normalize)
     return torch.linalg.svdvals(_center(z) if center else z).square() / max(len(z) - 1, 1)
 
 
 def spectrum_summary(z: Array, *, normalize: bool = True, center: bool = True) -> dict[str, float]:
-    """Six numbers of z (N, D) from one singular value decomposition, as a dict of floats.
+    """Return six numbers of z (N, D) from one singular value decomposition, as a dict of floats.
 
     eigenvalue_rank: effective_rank with lambda in place of sigma, as in some released code. numerical_rank:
-    r, how many eigenvalues exceed max(N, D) * eps * lambda_1. condition_number: lambda_1 / lambda_r.
+    r, the number of eigenvalues above max(N, D) * eps * lambda_1. condition_number: lambda_1 / lambda_r.
     top1_share: lambda_1 / sum lambda, in (0, 1]. If nothing varies, numerical_rank is 0, the others are 1.
     """
     z = matrix(z, normalize=normalize)
@@ -77,35 +77,34 @@ def spectrum_summary(z: Array, *, normalize: bool = True, center: bool = True) -
 
 
 def effective_rank(z: Array, *, normalize: bool = True, center: bool = True) -> float:
-    """exp of the entropy of z's singular values, sigma / sum sigma; z (N, D) normalized, centered by default.
+    """Return exp of the entropy of the singular values sigma / sum sigma of z (N, D); normalized, centered.
 
-    1 .. min(N, D); k equal singular values give k, no variation gives 1. Roy & Vetterli, EUSIPCO 2007.
+    Range 1 .. min(N, D); k equal singular values give k, no variation gives 1. Roy & Vetterli, EUSIPCO 2007.
     """
     return spectrum_summary(z, normalize=normalize, center=center)["effective_rank"]
 
 
 def participation_ratio(z: Array, *, normalize: bool = True, center: bool = True) -> float:
-    """(sum lambda)^2 / sum lambda^2 of z (N, D), by default normalized, centered; exp of the Renyi-2 entropy.
+    """Return (sum lambda)^2 / sum lambda^2 of z (N, D), exp of the Renyi-2 entropy; normalized, centered.
 
-    1 .. min(N, D); about D / (1 + D / N) for isotropic samples, no variation gives 1.
+    Range 1 .. min(N, D); about D / (1 + D / N) for isotropic samples, no variation gives 1.
     """
     return spectrum_summary(z, normalize=normalize, center=center)["participation_ratio"]
 
 
 def rankme(z: Array, *, normalize: bool = False, eps: float = 1e-7) -> float:
-    """exp(-sum p log p) with p = sigma / sum sigma + eps of z (N, D), by default raw, always uncentered.
+    """Return exp(-sum p log p), p = sigma / sum sigma + eps, of z (N, D), by default raw, always uncentered.
 
-    About 1 .. min(N, D). Garrido et al., ICML 2023, arXiv 2210.02885.
+    Range about 1 .. min(N, D). Garrido et al., ICML 2023, arXiv 2210.02885.
     """
     sigma = torch.linalg.svdvals(matrix(z, normalize=normalize))
     return torch.special.entr(sigma / sigma.sum().clamp_min(TINY) + eps).sum().exp().item()
 
 
 def uniformity(z: Array, *, t: float = 2.0) -> float:
-    """log mean_{i != j} exp(-t ||u_i - u_j||^2) of z (N, D), N >= 2; normalized, uncentered.
+    """Return log mean_{i != j} exp(-t ||u_i - u_j||^2) of z (N, D), N >= 2; normalized, uncentered.
 
-    0 when all rows point one way, down to about -2 t; `dispersion` with temperature 1 / t is the same
-    number. Wang & Isola, ICML 2020, arXiv 2005.10242.
+    From 0 (one direction) to about -2 t; equals `dispersion` at 1 / t. Wang & Isola, arXiv 2005.10242.
     """
     if not t > 0:
         raise ValueError(f"t is {t}; pass a positive number.")
@@ -119,38 +118,38 @@ def uniformity(z: Array, *, t: float = 2.0) -> float:
 
 
 def collapse_std(z: Array) -> float:
-    """Mean over axes of the standard deviation of z (N, D), N >= 2, normalized: 0 .. about 1 / sqrt(D)."""
+    """Return the mean over axes of the standard deviation of u, 0 .. about 1 / sqrt(D); z (N, D), N >= 2."""
     return matrix(z, normalize=True, min_samples=2).std(dim=0).mean().item()
 
 
 def mean_cosine(z: Array) -> float:
-    """Mean cosine of two different rows of z (N, D), N >= 2, uncentered: -1 / (N - 1) .. 1 (narrow cone)."""
+    """Return the mean cosine of two different rows of z (N, D), N >= 2, uncentered: -1 / (N - 1) .. 1."""
     u = matrix(z, normalize=True, min_samples=2)
     return ((u.sum(dim=0).square().sum() - u.square().sum()) / (len(u) * (len(u) - 1))).item()
 
 
 def class_mean_margin(z: Array, labels: Array) -> float:
-    """mean_i cos(u_i, own class mean) - max cos(u_i, other class mean), -2 .. 2; normalized, uncentered.
+    """Return mean_i cos(u_i, own class mean) - max cos(u_i, other class mean); normalized, uncentered.
 
-    This project's own measure. The own mean leaves i out; a sample alone in its class is skipped.
+    Range -2 .. 2. This project's own measure. The own mean leaves i out; a class of one sample is skipped.
     """
     u = matrix(z, normalize=True)
     index, sizes, sums = class_sums(u, labels)
     keep = sizes[index] > 1
     if not keep.any():
-        raise ValueError("labels has no class with two samples; the leave-one-out class mean needs one.")
+        raise ValueError("labels has only classes of one sample; pass a class with two or more.")
     own = (u * matrix(sums[index] - u, normalize=True)).sum(dim=1)
     others = (u @ matrix(sums, normalize=True).T).scatter_(1, index[:, None], -math.inf).amax(dim=1)
     return (own - others)[keep].mean().item()
 
 
 def semantic_margin(z: Array, labels: Array, *, normalize: bool = True) -> float:
-    """E_{y != y'} E_{i in y, j in y'} ||z_i - z_j|| - E_y E_{i, j in y} ||z_i - z_j||, the paper's Delta_sem.
+    """Return E_{y != y'} E_{i in y, j in y'} ||z_i - z_j|| - E_y E_{i, j in y} ||z_i - z_j||.
 
-    Mean Euclidean distance between classes minus that within, 0 .. 2 if normalized: Eq. (45) of arXiv
-    2601.21670, half the energy distance of two classes (Szekely & Rizzo 2013), averaged over pairs of
-    classes. Each class weighs the same whatever its size. The mean within holds i = j, as the equation is
-    written, so labels without meaning give not 0 but about the mean distance divided by the size of a class;
+    The paper's Delta_sem, Eq. (45) of arXiv 2601.21670: the mean Euclidean distance between classes minus
+    that within, 0 .. 2 if normalized. It is half the energy distance of two classes (Szekely & Rizzo 2013),
+    averaged over pairs of classes, each with the same weight. As the equation is written, the mean within
+    holds i = j. So labels without meaning give about the mean distance over the size of a class, not 0;
     compare at equal sizes only. The paper does not state which rows it measures.
     """
     z = matrix(z, normalize=normalize)
@@ -164,7 +163,7 @@ def semantic_margin(z: Array, labels: Array, *, normalize: bool = True) -> float
 
 
 def cdnv(z: Array, labels: Array, *, normalize: bool = False) -> float:
-    """Class-distance normalized variance mean_{c != c'} (var_c + var_c') / (2 ||mu_c - mu_c'||^2).
+    """Return the class-distance normalized variance mean_{c != c'} (var_c + var_c') / (2 ||mu_c - mu_c'||^2).
 
     Raw by default; 0 (classes are points) and up. Galanti et al., ICLR 2022, arXiv 2112.15121.
     """
@@ -175,12 +174,12 @@ def cdnv(z: Array, labels: Array, *, normalize: bool = False) -> float:
     first, second = torch.triu_indices(len(sizes), len(sizes), offset=1, device=z.device)
     distance = (means[first] - means[second]).norm(dim=1)
     if (distance <= len(z) * EPS * z.norm(dim=1).max()).any():
-        raise ValueError("z has two classes with the same mean; variance over distance is undefined there.")
+        raise ValueError("z has two classes with the same mean; merge them or leave one out.")
     return ((variance[first] + variance[second]) / (2 * distance.square())).mean().item()
 
 
 def nc1(z: Array, labels: Array, *, normalize: bool = False) -> float:
-    """Within-class collapse tr(Sigma_W pinv(Sigma_B)) / C, raw by default; 0 where each class is a point.
+    """Return within-class collapse tr(Sigma_W pinv(Sigma_B)) / C, raw by default; 0 if classes are points.
 
     Sigma_W is the mean within-class covariance, Sigma_B that of the C class means about the mean of all
     samples. `ValueError` if all class means coincide. Papyan, Han & Donoho, PNAS 2020, arXiv 2008.08186.
@@ -193,16 +192,16 @@ def nc1(z: Array, labels: Array, *, normalize: bool = False) -> float:
     keep = sigma > max(max(between.shape) * EPS * sigma[0], len(z) * EPS * z.norm(dim=1).max())
     keep[len(sizes) - 1 :] = False
     if not keep.any():
-        raise ValueError("z has the same mean in all classes; the between-class covariance has no inverse.")
+        raise ValueError("z has the same mean in all classes; pass embeddings with different class means.")
     return (((z - means[index]) @ axes[keep].T) / sigma[keep]).square().sum(dim=1).mean().item() / len(sizes)
 
 
 def silhouette(
     z: Array, labels: Array, *, normalize: bool = True, max_samples: int = 2000, seed: int = 0
 ) -> float:
-    """Mean Euclidean silhouette of at most max_samples seeded rows of z, -1 .. 1; normalized by default.
+    """Return the mean Euclidean silhouette of at most max_samples seeded rows of z; normalized by default.
 
-    Singleton classes count 0. `ValueError` unless those rows hold 2 .. N - 1 classes. Rousseeuw 1987.
+    Range -1 .. 1; singletons count 0. `ValueError` unless the rows have 2 .. N - 1 classes. Rousseeuw 1987.
     """
     from sklearn.metrics import silhouette_score
 
@@ -221,10 +220,10 @@ def knn_accuracy(
     k: int = 200,
     temperature: float = 0.1,
 ) -> float:
-    """Share (0 .. 1) of z whose label wins the vote of its k nearest rows of bank.
+    """Return the share (0 .. 1) of z whose label wins the vote of its k nearest rows of bank.
 
-    The weights are exp(cosine / temperature). Normalized, uncentered. Without a bank, z is it and each row
-    leaves itself out. k is capped at the size of the bank, a tied vote goes to the smallest label. Wu et
+    The weights are exp(cosine / temperature). Normalized, uncentered. By default bank is z, and each row
+    leaves itself out. k is capped at the size of the bank; a tied vote goes to the smallest label. Wu et
     al., CVPR 2018, arXiv 1805.01978; defaults as in lightly.
     """
     if k < 1 or not temperature > 0 or (bank is None) != (bank_labels is None):
@@ -249,18 +248,18 @@ def knn_accuracy(
 
 
 def paired_distances(a: Array, b: Array) -> Tensor:
-    """||u_i^a - u_i^b||, normalized, as a float64 tensor (N,) in 0 .. 2."""
+    """Return ||u_i^a - u_i^b||, normalized, as a float64 tensor (N,) in 0 .. 2."""
     a, b = _pair(a, b)
     return (a - b).norm(dim=1)
 
 
 def alignment(a: Array, b: Array, *, alpha: float = 2) -> float:
-    """mean_i ||u_i^a - u_i^b||^alpha, normalized, 0 .. 2^alpha. Wang & Isola, ICML 2020, arXiv 2005.10242."""
+    """Return mean_i ||u_i^a - u_i^b||^alpha, normalized, 0 .. 2^alpha. Wang & Isola, arXiv 2005.10242."""
     return paired_distances(a, b).pow(alpha).mean().item()
 
 
 def drift_summary(a: Array, b: Array) -> dict[str, float]:
-    """How far apart pairs are, as a dict of floats from one pass; normalized.
+    """Return distances of pairs as a dict of floats, from one pass; normalized.
 
     paired_distance: mean ||u_i^a - u_i^b||, with quantiles q05, q50, q95; 0 .. 2, about sqrt 2 for unrelated
     directions. drift_gap_part and drift_sample_part: the two terms of paired_drift = modality_gap^2 +
@@ -283,7 +282,7 @@ def drift_summary(a: Array, b: Array) -> dict[str, float]:
 
 
 def paired_drift(a: Array, b: Array) -> float:
-    """mean_i ||u_i^a - u_i^b||^2, normalized: 0 .. 4, and 2 for unrelated directions.
+    """Return mean_i ||u_i^a - u_i^b||^2, normalized: 0 .. 4, and 2 for unrelated directions.
 
     The paper's cross-modal deviation E||z_a - z_v||^2 (arXiv 2601.21670, Figure 2c).
     """
@@ -291,19 +290,19 @@ def paired_drift(a: Array, b: Array) -> float:
 
 
 def modality_gap(a: Array, b: Array) -> float:
-    """||mean u^a - mean u^b||, normalized, in 0 .. 2. Liang et al., NeurIPS 2022, arXiv 2203.02053."""
+    """Return ||mean u^a - mean u^b||, normalized, in 0 .. 2. Liang et al., NeurIPS 2022, arXiv 2203.02053."""
     return drift_summary(a, b)["modality_gap"]
 
 
 def band_violation(a: Array, b: Array, radius: float) -> float:
-    """Share (0 .. 1) of the pairs that `anchoring` pulls: ||u_i^a - u_i^b|| > radius, normalized."""
+    """Return the share (0 .. 1) of pairs that `anchoring` pulls: ||u_i^a - u_i^b|| > radius, normalized."""
     if not 0 <= radius <= 2:
-        raise ValueError(f"radius is {radius}; distances of unit vectors need one in [0, 2].")
+        raise ValueError(f"radius is {radius}; pass one in [0, 2], the distances of unit vectors.")
     return (paired_distances(a, b) > radius).double().mean().item()
 
 
 def cross_modal_margin(a: Array, b: Array, labels: Array) -> float:
-    """Mean cross-modal cosine of same-class pairs (i, j), i = j included, minus different-class pairs.
+    """Return the mean cross-modal cosine of same-class pairs (i, j), also i = j, minus different-class pairs.
 
     Normalized, uncentered; -2 .. 2, about 0 if classes mix. The paper's is `semantic_margin`.
     """
@@ -315,9 +314,9 @@ def cross_modal_margin(a: Array, b: Array, labels: Array) -> float:
 
 
 def cosine_contrast(a: Array, b: Array) -> float:
-    """Mean cosine of the pairs minus that of all unpaired rows i != j, N >= 2: the paper's Delta mu, -2 .. 2.
+    """Return the mean cosine of the pairs minus that of all unpaired rows i != j, N >= 2; -2 .. 2.
 
-    Normalized, uncentered. Taking pairs and not classes for the positives is this project's reading.
+    The paper's Delta mu. Normalized, uncentered. Pairs, not classes, as positives are this project's reading.
     """
     a, b = _pair(a, b, min_samples=2)
     paired, every = (a * b).sum(), a.sum(dim=0) @ b.sum(dim=0)
@@ -325,9 +324,9 @@ def cosine_contrast(a: Array, b: Array) -> float:
 
 
 def ks_distance(a: Array, b: Array) -> float:
-    """Kolmogorov-Smirnov distance sup_x |F(x) - G(x)| of the cosines of `cosine_contrast`'s two sets, 0 .. 1.
+    """Return the Kolmogorov-Smirnov distance sup_x |F(x) - G(x)| of `cosine_contrast`'s two sets of cosines.
 
-    Normalized, uncentered, N >= 2. Exact, with cosines closer than TIE counted as equal.
+    Range 0 .. 1. Normalized, uncentered, N >= 2. Exact; cosines closer than TIE count as equal.
     """
     a, b = _pair(a, b, min_samples=2)
     paired = np.sort((a * b).sum(dim=1).cpu().numpy())
@@ -342,7 +341,7 @@ def ks_distance(a: Array, b: Array) -> float:
 
 
 def linear_cka(a: Array, b: Array, *, debiased: bool = True, normalize: bool = False) -> float:
-    """Linear centered kernel alignment of a (N, D_a) and b (N, D_b), raw by default; debiased needs N > 3.
+    """Return linear centered kernel alignment of a (N, D_a) and b (N, D_b), raw; debiased needs N > 3.
 
     Debiased: -1 .. 1, near 0 for unrelated sets. Biased: 0 .. 1, near 1 for *any* two sets once D >> N. 1
     for sets equal up to rotation, shift and scale; 0 if one does not vary. Kornblith et al., arXiv
@@ -364,7 +363,7 @@ def linear_cka(a: Array, b: Array, *, debiased: bool = True, normalize: bool = F
 
 
 def retrieval_ranks(a: Array, b: Array) -> Tensor:
-    """Rank of b_i by cosine to a_i among all b, a tensor (N,) in 1 .. N: 1 + number closer + half the ties.
+    """Return b_i's rank by cosine to a_i among all b, (N,) in 1 .. N: 1 + number closer + half the ties.
 
     So collapsed embeddings have the middle rank (N + 1) / 2 and are not hits. Normalized, uncentered.
     """
@@ -377,27 +376,27 @@ def retrieval_ranks(a: Array, b: Array) -> Tensor:
 
 
 def retrieval_recall(a: Array, b: Array, *, k: int = 1) -> float:
-    """R@k: the share (0 .. 1) of queries a_i whose `retrieval_ranks` is at most k; chance is k / N."""
+    """Return R@k: the share (0 .. 1) of queries a_i with `retrieval_ranks` at most k; chance is k / N."""
     if k < 1:
         raise ValueError(f"k is {k}; pass a rank of 1 or more.")
     return (retrieval_ranks(a, b) <= k).double().mean().item()
 
 
 def median_rank(a: Array, b: Array) -> float:
-    """Median of `retrieval_ranks`, in 1 .. N; chance is (N + 1) / 2."""
+    """Return the median of `retrieval_ranks`, in 1 .. N; chance is (N + 1) / 2."""
     return torch.quantile(retrieval_ranks(a, b), 0.5).item()
 
 
 def geometry_report(
     embeddings: Arrays, labels: Given = None, radius: float | None = None, *, detailed: bool = False
 ) -> dict[str, float]:
-    """The diagnostics of embeddings, a dict modality -> (N, D_m) with N >= 2, as a flat dict of floats.
+    """Return the diagnostics of embeddings, modality -> (N, D_m) with N >= 2, as a flat dict of floats.
 
     Keys are `quantity/modality`, `quantity/first-second` for pairs in the order of the dict, and num_samples.
-    Retrieval goes both ways, query first. All is normalized (and spectra centered), except what ends in
-    `_raw` and linear_cka (raw, debiased). labels (N,) add the class measures, `semantic_margin/joint` of the
-    mean of the normalized rows among them; radius adds band_violation; detailed adds the slow nc1_raw,
-    silhouette and knn_accuracy (k = 20). Quantities that the data leave undefined have no key.
+    Retrieval goes both ways, query first. All is normalized (and spectra centered), except quantities ending
+    in `_raw` and linear_cka (raw, debiased). labels (N,) add the class measures, also `semantic_margin/joint`
+    of the mean of the normalized rows. radius adds band_violation; detailed adds the slow nc1_raw, silhouette
+    and knn_accuracy (k = 20). Undefined quantities have no key.
     """
     if not embeddings:
         raise ValueError("embeddings is empty; pass a dict modality -> (N, D) tensor.")
@@ -409,7 +408,7 @@ def geometry_report(
     if labels is not None:
         labels = class_index(labels, n)[1]
     if radius is not None and not 0 <= radius <= 2:
-        raise ValueError(f"radius is {radius}; distances of unit vectors need one in [0, 2].")
+        raise ValueError(f"radius is {radius}; pass one in [0, 2], the distances of unit vectors.")
     report = {"num_samples": float(n)}
 
     def add(place: str, quantity: Callable, *given: object, name: str | None = None, **options: bool) -> None:
@@ -422,8 +421,8 @@ def geometry_report(
         for quantity in (uniformity, collapse_std, mean_cosine):
             add(m, quantity, u)
         if labels is not None:
-            add(m, class_mean_margin, u, labels)
-            add(m, semantic_margin, u, labels)
+            for quantity in (class_mean_margin, semantic_margin):
+                add(m, quantity, u, labels)
             add(m, cdnv, raw[m], labels, name="cdnv_raw")
         if labels is not None and detailed:
             add(m, nc1, raw[m], labels, name="nc1_raw")

@@ -1,8 +1,8 @@
-"""Encoders, fusion heads, the classifier that joins them, and a split as a model sees it.
+"""Encoders, fusion heads, the classifier that joins them, and the embeddings of a split.
 
 An encoder maps one modality to embeddings of shape (B, D); a fusion maps the embeddings of all modalities to
-logits; ``MultimodalClassifier`` returns both, because the regularizer acts on the embeddings between the two.
-Called with ``hidden=True``, an encoder also returns its last hidden features (B, H), averaged over places.
+logits. ``MultimodalClassifier`` returns both, because the regularizer acts on the embeddings between the two.
+With ``hidden=True``, an encoder also returns its last hidden features (B, H), averaged over places.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .data import MultimodalDataset, Split
+
 
 class ConvEncoder(nn.Module):
     """Four strided convolution-normalization-ReLU blocks and a global average.
 
-    Maps (B, C, H, W), or with frames (B, C, T, H, W), to non-negative embeddings (B, D), the shape of a
-    ResNet's and with it the narrow cone in which real networks keep their embeddings. Sides of 64 and more
-    are reduced by 4 in the first block, smaller ones by 2.
+    Maps (B, C, H, W), or with frames (B, C, T, H, W), to non-negative embeddings (B, D). A ResNet's are
+    non-negative too; so real networks keep their embeddings in a narrow cone. The first block reduces sides
+    of 64 and more by 4, smaller ones by 2.
     """
 
-    def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 8):
+    def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 8) -> None:
         super().__init__()
         if len(shape) not in (3, 4):
             raise ValueError(
@@ -47,7 +49,7 @@ class ConvEncoder(nn.Module):
         return nn.Sequential(convolution, nn.BatchNorm2d(target), nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Return embeddings (B, D), and if asked for the features (B, 4 width) of the third block."""
+        """Return embeddings (B, D), and if ``hidden`` also the features (B, 4 width) of the third block."""
 
         def network(x: Tensor) -> tuple[Tensor, ...]:
             features = self.blocks(x.contiguous(memory_format=torch.channels_last))
@@ -86,7 +88,7 @@ class MLPEncoder(nn.Module):
 
     def __init__(
         self, shape: tuple[int], embedding_dim: int = 128, hidden: int = 128, nonnegative: bool = False
-    ):
+    ) -> None:
         if len(shape) != 1:
             raise ValueError(f"shape={tuple(shape)}: the MLP encoder takes vectors, shape (features,).")
         super().__init__()
@@ -95,7 +97,7 @@ class MLPEncoder(nn.Module):
         self.last = nn.Sequential(nn.Linear(hidden, embedding_dim), *([nn.ReLU()] if nonnegative else []))
 
     def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Return embeddings (B, D), and if asked for the features (B, hidden) of the second layer."""
+        """Return embeddings (B, D), and if ``hidden`` also the features (B, H) of the second layer."""
         features = self.layers(x)
         return (self.last(features), features) if hidden else self.last(features)
 
@@ -107,7 +109,7 @@ class ResNet18Encoder(nn.Module):
     code, Kaiming (fan out).
     """
 
-    def __init__(self, shape: tuple[int, ...], embedding_dim: int = 512):
+    def __init__(self, shape: tuple[int, ...], embedding_dim: int = 512) -> None:
         super().__init__()
         if embedding_dim != 512:
             raise ValueError(f"embedding_dim={embedding_dim}: a ResNet-18 gives 512; set embedding_dim=512.")
@@ -125,7 +127,7 @@ class ResNet18Encoder(nn.Module):
         self.stages, self.last = nn.Sequential(*stages), nn.Sequential(last, pool, nn.Flatten())
 
     def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Return embeddings (B, 512), and if asked for the features (B, 256) of the third of four stages."""
+        """Return embeddings (B, 512), if ``hidden`` with features (B, 256) of the third of four stages."""
 
         def network(x: Tensor) -> tuple[Tensor, ...]:
             features = self.stages(x)
@@ -135,7 +137,7 @@ class ResNet18Encoder(nn.Module):
 
 
 def over_frames(network: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> Tensor | tuple[Tensor, ...]:
-    """Return what ``network`` gives for (B, C, H, W), or the mean over the frames of (B, C, T, H, W)."""
+    """Return ``network`` of x (B, C, H, W), or its mean over the frames of x (B, C, T, H, W)."""
     if x.ndim == 4:
         results = network(x)
     else:
@@ -153,11 +155,11 @@ ENCODERS = {"conv": ConvEncoder, "signal": SignalEncoder, "mlp": MLPEncoder, "re
 
 
 class Fusion(nn.Module):
-    """Maps embeddings {modality: (B, D)} to logits (B, C); a modality missing from the dict is absent."""
+    """A map from embeddings {modality: (B, D)} to logits (B, C); a modality not in the dict is absent."""
 
     kind = ""  # its name in FUSIONS
 
-    def __init__(self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int):
+    def __init__(self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int) -> None:
         super().__init__()
         self.modalities, self.embedding_dim, self.num_classes = tuple(modalities), embedding_dim, num_classes
 
@@ -171,36 +173,36 @@ class ConcatFusion(Fusion):
 
     kind = "concat"
 
-    def __init__(self, modalities, embedding_dim, num_classes):
+    def __init__(self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int) -> None:
         super().__init__(modalities, embedding_dim, num_classes)
         self.linear = nn.Linear(len(self.modalities) * embedding_dim, num_classes)
 
     def weights(self) -> dict[str, Tensor]:
-        """The block W_m (C, D) of each modality."""
+        """Return the block W_m (C, D) of each modality."""
         return dict(zip(self.modalities, self.linear.weight.split(self.embedding_dim, dim=1), strict=True))
 
     def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         weights = self.weights()
         return sum(F.linear(z, weights[m]) for m, z in embeddings.items()) + self.linear.bias
 
-    def unimodal_logits(self, embeddings):
+    def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weights, bias = self.weights(), self.linear.bias / len(self.modalities)
         return {m: F.linear(z, weights[m], bias) for m, z in embeddings.items()}
 
 
 class SumFusion(Fusion):
-    """logits = sum_m (W_m z_m + b_m) over the modalities that are present."""
+    """logits = sum_m (W_m z_m + b_m) over the present modalities."""
 
     kind = "sum"
 
-    def __init__(self, modalities, embedding_dim, num_classes):
+    def __init__(self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int) -> None:
         super().__init__(modalities, embedding_dim, num_classes)
         self.linears = nn.ModuleDict({m: nn.Linear(embedding_dim, num_classes) for m in self.modalities})
 
     def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         return sum(self.unimodal_logits(embeddings).values())
 
-    def unimodal_logits(self, embeddings):
+    def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {m: self.linears[m](z) for m, z in embeddings.items()}
 
 
@@ -209,14 +211,14 @@ class SharedFusion(Fusion):
 
     kind = "shared"
 
-    def __init__(self, modalities, embedding_dim, num_classes):
+    def __init__(self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int) -> None:
         super().__init__(modalities, embedding_dim, num_classes)
         self.linear = nn.Linear(embedding_dim, num_classes)
 
     def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         return self.linear(sum(embeddings.values()) / len(embeddings))
 
-    def unimodal_logits(self, embeddings):
+    def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {m: self.linear(z) for m, z in embeddings.items()}
 
 
@@ -225,33 +227,33 @@ FUSIONS: dict[str, type[Fusion]] = {fusion.kind: fusion for fusion in (ConcatFus
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings {modality: (B, D)} of a batch, and of a model built for it hidden features (B, H)."""
+    """Embeddings {modality: (B, D)} of a batch; a model with ``hidden`` adds hidden features (B, H)."""
 
     embeddings: dict[str, Tensor]
     hidden: dict[str, Tensor] = field(default_factory=dict, kw_only=True)
 
     @property
     def regularized(self) -> dict[str, Tensor]:
-        """What the regularizer gets: the hidden features if the model returns them, else the embeddings."""
+        """Return the regularizer's input: the hidden features if there are any, else the embeddings."""
         return self.hidden or self.embeddings
 
 
 @dataclass(frozen=True)
 class ModelOutput(Embedded):
-    """Also fused logits (B, C) and unimodal_logits {modality: (B, C)}."""
+    """Embeddings with fused logits (B, C) and unimodal_logits {modality: (B, C)}."""
 
     logits: Tensor
     unimodal_logits: dict[str, Tensor]
 
 
 class MultimodalClassifier(nn.Module):
-    """One encoder a modality, one fusion, and optionally a linear head of its own for each modality.
+    """One encoder per modality, one fusion, and optionally a separate linear head for each modality.
 
     Args:
         encoders: modality -> module that maps its input to (B, D).
         fusion: a ``Fusion`` over the same modalities.
-        heads: whether each modality has its own head; then these give the unimodal logits.
-        unit_sphere: whether embeddings are divided by their norms before anything sees them.
+        heads: whether each modality has its own head; then the heads give the unimodal logits.
+        unit_sphere: whether embeddings are divided by their norms before any further use.
         hidden: whether the output also holds the encoders' hidden features, for the regularizer.
     """
 
@@ -262,11 +264,12 @@ class MultimodalClassifier(nn.Module):
         heads: bool = False,
         unit_sphere: bool = False,
         hidden: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         if tuple(encoders) != fusion.modalities:
             raise ValueError(
-                f"encoders for {tuple(encoders)} and a fusion of {fusion.modalities}: name the same ones."
+                f"the encoders have the modalities {tuple(encoders)} and the fusion {fusion.modalities}: "
+                "give both the same ones."
             )
         self.encoders, self.fusion = nn.ModuleDict(encoders), fusion
         self.unit_sphere, self.hidden = unit_sphere, hidden
@@ -284,7 +287,7 @@ class MultimodalClassifier(nn.Module):
     def _given(self, inputs: Mapping[str, Tensor]) -> list[str]:
         if not inputs or not set(inputs) <= set(self.modalities):
             raise ValueError(
-                f"inputs for {sorted(inputs)}: the model has the modalities {list(self.modalities)}."
+                f"`inputs` has the modalities {sorted(inputs)}: give one or more of {list(self.modalities)}."
             )
         return [m for m in self.modalities if m in inputs]
 
@@ -292,13 +295,13 @@ class MultimodalClassifier(nn.Module):
         return {m: F.normalize(z, dim=1) for m, z in embeddings.items()} if self.unit_sphere else embeddings
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits (B, C) of each modality alone: its own head's, otherwise its share of a linear fusion."""
+        """Return logits (B, C) of each modality alone: of its head, or else its share of a linear fusion."""
         if self.heads:
             return {m: self.heads[m](z) for m, z in embeddings.items()}
         return self.fusion.unimodal_logits(embeddings)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> ModelOutput:
-        """Run on ``inputs``; a modality may be left out."""
+        """Return embeddings and logits of ``inputs``; a modality may be left out."""
         hidden: dict[str, Tensor] = {}
         if self.hidden:
             both = {m: self.encoders[m](inputs[m], hidden=True) for m in self._given(inputs)}
@@ -311,7 +314,7 @@ class MultimodalClassifier(nn.Module):
 
 
 def build_model(
-    data,
+    data: MultimodalDataset,
     *,
     fusion: str = "concat",
     embedding_dim: int = 128,
@@ -321,18 +324,18 @@ def build_model(
     encoder_options: Mapping | None = None,
     hidden: bool = False,
 ) -> MultimodalClassifier:
-    """A classifier for ``data`` (its ``modalities``, ``shapes`` and ``num_classes``).
+    """Return a classifier for the ``modalities``, ``shapes`` and ``num_classes`` of ``data``.
 
     ``encoder="auto"`` takes an MLP for vectors, and a small convolutional encoder for images, spectrograms
     and, in one dimension, signals. Encoders are built first and heads last, so that the same seed gives the
-    same encoders with and without heads. With "resnet18", fusion and heads start as in the code of OGM-GE and
-    DGL, Xavier and zero biases; else as PyTorch has it.
+    same encoders with and without heads. With "resnet18", fusion and heads start with Xavier weights and zero
+    biases, as in the code of OGM-GE and DGL; otherwise with PyTorch's defaults.
     """
     for argument, value, known in [("fusion", fusion, FUSIONS), ("encoder", encoder, ("auto", *ENCODERS))]:
         if value not in known:
             raise ValueError(f"{argument}={value!r} is unknown: choose one of {', '.join(known)}.")
 
-    def make(shape):
+    def make(shape: tuple[int, ...]) -> nn.Module:
         kind = encoder if encoder != "auto" else {1: "mlp", 2: "signal"}.get(len(shape), "conv")
         return ENCODERS[kind](shape, embedding_dim, **(encoder_options or {}))
 
@@ -349,7 +352,7 @@ def build_model(
 
 @dataclass(frozen=True)
 class Encoded:
-    """Samples seen through a model: embeddings {modality: (N, D)} and labels (N,), on its device."""
+    """Embeddings {modality: (N, D)} and labels (N,) of samples, on the model's device."""
 
     embeddings: dict[str, Tensor]
     labels: Tensor
@@ -358,7 +361,7 @@ class Encoded:
 @torch.no_grad()
 def encode(
     model: MultimodalClassifier,
-    split,
+    split: Split,
     index: Tensor | None = None,
     *,
     modalities: Sequence[str] | None = None,
@@ -367,18 +370,18 @@ def encode(
     embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
     batch_size: int = 256,
 ) -> Encoded:
-    """Embed a split in evaluation mode; the model's mode is left as it was.
+    """Return a split's embeddings in evaluation mode; the model's mode does not change.
 
     Args:
-        model: what to embed with.
-        split: anything with ``len``, ``batch(index)`` and ``prepare(inputs)``.
-        index: (N,), which samples; all of the split's by default.
-        modalities: which to embed; all of the model's by default.
+        model: the model whose encoders embed.
+        split: an object with ``len``, ``batch(index)`` and ``prepare(inputs)``.
+        index: (N,), the samples to embed; by default the whole split.
+        modalities: those to embed; by default all of the model.
         noise: standard deviation of Gaussian noise added to the inputs, in units of each input's own standard
             deviation over the batch. The noise is fixed by the sample's position and ``batch_size``.
         change: (inputs (B, ...) of one modality, indices (B,) of their samples) -> inputs to embed instead.
-        embed: inputs -> what is returned as embeddings; ``model.encode`` by default.
-        batch_size: samples a forward pass.
+        embed: inputs -> embeddings to return; ``model.encode`` by default.
+        batch_size: samples per forward pass.
     """
     device = next(model.parameters()).device
     modalities = tuple(modalities or model.modalities)
@@ -404,10 +407,10 @@ def encode(
     return Encoded({m: torch.cat(z) for m, z in parts.items()}, torch.cat(labels))
 
 
-def fixed_sample(split, count: int) -> Tensor:
-    """Indices (N,) of ``count`` samples, at least one and at most all; the same every time.
+def fixed_sample(split: Split, count: int) -> Tensor:
+    """Return indices (N,) of ``count`` samples, at least one and at most all; the same every time.
 
-    So two looks at them differ by the model alone, and torch's generator is left as it was.
+    So two measurements on them differ by the model alone. Torch's generator does not change.
     """
     generator = torch.Generator().manual_seed(0)
     return torch.randperm(len(split), generator=generator)[: max(count, 1)]

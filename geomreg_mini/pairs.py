@@ -1,13 +1,14 @@
-"""What both terms are made of: unit vectors, sums over pairs with their gradients, and checked inputs.
+"""The parts of both terms: unit vectors, sums over pairs with their gradients, and checks of inputs.
 
-The sums over pairs work out their gradient on the way, block by block, because autograd would take one more
-matrix product and keep every block. Everything here expects float32 or float64.
+The sums over pairs compute their gradient block by block, because autograd would take one more matrix product
+and keep every block. Everything here expects float32 or float64.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,25 +22,25 @@ Array = Tensor | np.ndarray | Sequence
 Parameters = Mapping[str, Iterable[Tensor]]  # modality -> parameters of its encoder
 FORMS = ("rbf", "cosine", "hinge", "covariance")
 BALANCES, PLACES, REDUCTIONS = ("sum", "pareto"), ("embeddings", "parameters"), (None, "mean", "sum")
-# Arguments of GeometryRegularizer that a balance does not use. "sum" is what ``balance`` is by default.
+# Arguments of GeometryRegularizer that a balance does not use. "sum" is the default ``balance``.
 UNUSED = {"pareto": ("dispersion_weight", "anchoring_weight"), "sum": ("balance", "strength", "at")}
 TINY = torch.finfo(torch.float64).tiny
 SMALLEST_SCALE = 1e-12  # an embedding has no direction if its largest entry is no larger
-TIE = 1e-12  # cosines this close are a tie: those of equal rows differ by rounding alone
+TIE = 1e-12  # closer cosines are a tie: those of equal rows differ by rounding alone
 NEAR = 1e-8  # ||x - y||^2 below this share of ||x||^2 + ||y||^2 is mostly rounding, if from a product
-BLOCK_ELEMENTS = 2**24  # the most entries of a matrix of pairs that a diagnostic forms at a time (128 MiB)
+BLOCK_ELEMENTS = 2**24  # most entries of a matrix of pairs in a diagnostic, at a time (128 MiB)
 
 
 @dataclass(frozen=True)
 class RegularizerOutput:
-    """What one call of GeometryRegularizer, or of a control, returns.
+    """The return value of GeometryRegularizer and of the controls.
 
     Attributes:
         total: weighted scalar to add to the task loss.
         dispersion: modality -> unweighted term; empty if dispersion is switched off (weight 0).
         anchoring: (modality, modality) -> unweighted term; empty if anchoring is switched off.
-        active: (modality, modality) -> share of the paired samples outside the band, in [0, 1]; at 0
-            anchoring has nothing to pull on.
+        active: (modality, modality) -> share of the paired samples outside the band, in [0, 1]; anchoring
+            pulls on these alone.
         alpha: modality -> weight of anchoring against dispersion in [0, 1]; empty unless balance="pareto".
     """
 
@@ -55,8 +56,8 @@ def unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = N
 
     Args:
         embeddings: name -> (B, D).
-        kind: what an error calls a name, "argument" or "modality".
-        mask: name -> boolean (B,), true for the samples that are present.
+        kind: the word for a name in errors, "argument" or "modality".
+        mask: name -> boolean (B,), true for the present samples.
 
     Raises:
         ValueError: NaN or infinity in a present sample.
@@ -77,12 +78,12 @@ def unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = N
 
 class _WithGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, value: Tensor, gradients: tuple[Tensor, ...], *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, gradients: tuple[Tensor, ...], *tensors: Tensor) -> Tensor:
         ctx.save_for_backward(*gradients)
         return value.clone()
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # create_graph=True: the stored gradient would pass for a constant
             raise RuntimeError("dispersion over pairs is differentiable once, so create_graph must be False.")
         return None, None, *(grad * gradient for gradient in ctx.saved_tensors)
@@ -92,8 +93,8 @@ def with_gradient(value: Tensor, tensors: list[Tensor], gradients: list[Tensor])
     """Return ``value``, a scalar, as a function of ``tensors`` with these gradients; differentiable once."""
     if not torch.compiler.is_compiling():
         return _WithGradient.apply(value, tuple(gradients), *tensors)
-    # torch.compile cannot trace such a function for every batch size, but it can trace the value plus zeros
-    # whose gradients are these.
+    # torch.compile cannot trace that for every batch size, but it can trace the value plus zeros with these
+    # gradients.
     return value + sum(((x - x.detach()) * g).sum() for x, g in zip(tensors, gradients, strict=True))
 
 
@@ -138,7 +139,7 @@ def squared_covariances(u: Tensor) -> Tensor:
 
 
 def present(x: Tensor, modality: str, mask: Embeddings) -> Tensor:
-    """Return the rows of x (B, ...) for which a sample has this modality."""
+    """Return the rows of x (B, ...) of the samples with this modality."""
     return x[mask[modality]] if modality in mask else x
 
 
@@ -154,7 +155,7 @@ def present_in_both(first: str, second: str, mask: Embeddings) -> Tensor | None:
 
 
 def mean(values: Tensor, present: Tensor | None) -> Tensor:
-    """Return the mean of values (B,) over the samples that are present; 0 over none."""
+    """Return the mean of values (B,) over the present samples; 0 over none."""
     if present is None:
         return values.sum() / max(len(values), 1)
     return (values * present.to(values)).sum() / present.to(values).sum().clamp(min=1.0)
@@ -178,8 +179,8 @@ def anchoring_gradients(units: Embeddings, mask: Embeddings, radius: float, powe
 def min_norm_weight(gradients: Tensor) -> Tensor:
     """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (2, N).
 
-    It is 1 if g_0 is zero, 0 if g_1 is, and 1/2 if they are equal, two zeros among them. The closed form for
-    two tasks of Sener & Koltun (arXiv 1810.04650) is this project's reading of the paper's Eq. (8).
+    It is 1 if g_0 is zero, 0 if g_1 is, and 1/2 if they are equal, also two zeros. The closed form for two
+    tasks of Sener & Koltun (arXiv 1810.04650) is this project's reading of the paper's Eq. (8).
     """
     (first, cross), (_, second) = gradients @ gradients.T
     apart = first + second - 2 * cross
@@ -204,10 +205,10 @@ def shortest_mixtures(
 
 
 def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor) -> Tensor:
-    """Return gradients (K, B, D) at u = z / ||z|| as gradients (K, B D) at z, up to a factor common to all.
+    """Return gradients (K, B, D) at u = z / ||z|| as gradients (K, B D) at z, up to a common factor.
 
-    The part along u is lost, the rest is divided by the length. The factor keeps the squares of the result in
-    range, however short or long the embeddings are.
+    The part along u is dropped, the rest is divided by the length. The factor keeps the squares of the result
+    in range for embeddings of any length.
     """
     present = u.square().sum(dim=1) > 0
     inverse = torch.where(present, 1 / (z.detach() * u).sum(dim=1), 0.0)
@@ -219,18 +220,18 @@ def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor) -> Tensor:
 def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor) -> Tensor:
     """Return gradients (K, B, D) at u as gradients (K, P) at an encoder's P parameters, means over processes.
 
-    Parameters that are fixed, or that do not reach u, are left out; if none is left, the gradients are zero.
+    Fixed parameters and those that do not reach u are left out; if none is left, the gradients are zero.
     """
     trained = [p for p in parameters if p.requires_grad]
     if not (trained and u.requires_grad):
         return gradients.new_zeros(len(gradients), 1)
     rows = []
     for gradient in gradients:
-        # Sent through the encoder with length 1, so that half precision keeps it.
+        # The gradient passes the encoder with length 1, so that half precision keeps it.
         size = gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
         back = torch.autograd.grad(u, trained, gradient / size, retain_graph=True, allow_unused=True)
         reached = [g.to(u.dtype).flatten() for g in back if g is not None]
-        rows.append(size * torch.cat([gradient.new_zeros(1), *reached]))  # the zero serves if none is
+        rows.append(size * torch.cat([gradient.new_zeros(1), *reached]))  # the zero is for an empty list
     distributed.average(rows)
     return torch.stack(rows)
 
@@ -238,7 +239,7 @@ def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor) ->
 def _pair_sum(
     u: Tensor, scale: float | None, margin: float | None, chunk_size: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Return log sum exp(-d_ij^2 / scale), or sum max(0, margin - d_ij^2)^2, over i != j, and its gradient.
+    """Return log sum exp(-d_ij^2 / scale) or sum max(0, margin - d_ij^2)^2, over i != j, and its gradient.
 
     With w_ij = d term / d d_ij^2, which is symmetric, d term / d u_i = 4 sum_j w_ij (u_i - u_j).
     """
@@ -291,7 +292,7 @@ def distance_blocks(z: Tensor) -> Iterator[tuple[int, Tensor]]:
     for start, block in cosine_blocks(z, z):
         sums = square[start : start + len(block), None] + square
         block.mul_(-2).add_(sums)
-        # A row that is near another than itself is measured again, from differences, which do not cancel.
+        # Rows near another row are computed again from differences, which do not cancel.
         again = ((block <= NEAR * sums).sum(dim=1) > 1).nonzero()[:, 0]
         block.clamp_min_(0).sqrt_().diagonal(offset=start).zero_()
         if len(again):
@@ -300,12 +301,12 @@ def distance_blocks(z: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def float64(x: Tensor) -> Tensor:
-    """Return x in float64, on the CPU if its device, like Apple's GPUs, has none."""
+    """Return x in float64, on the CPU if its device lacks float64, as Apple's GPUs do."""
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def matrix(z: Array, name: str = "z", *, normalize: bool = False, min_samples: int = 1) -> Tensor:
-    """Return embeddings as a float64 tensor (N, D), rows divided by their lengths if asked for."""
+    """Return embeddings as a float64 tensor (N, D), with rows divided by their lengths if ``normalize``."""
     z = torch.as_tensor(z).detach()
     if z.ndim != 2 or z.shape[0] < min_samples or z.shape[1] < 1 or z.is_complex():
         kind = "complex numbers" if z.is_complex() else f"shape {tuple(z.shape)}"
@@ -314,12 +315,10 @@ def matrix(z: Array, name: str = "z", *, normalize: bool = False, min_samples: i
     peak = z.abs().amax(dim=1, keepdim=True)
     bad = int((~torch.isfinite(peak)).sum())
     if bad:
-        raise ValueError(
-            f"{name} has NaN or infinity in {bad} of {len(z)} rows; find where they arise first."
-        )
+        raise ValueError(f"{name} has NaN or infinity in {bad} of {len(z)} rows; find their origin first.")
     if normalize:
-        # So that the squares inside the norm neither overflow nor underflow; the rows that dispersion takes
-        # for zero are zero here too.
+        # The squares inside the norm must neither overflow nor underflow. Rows that count as zero for
+        # dispersion are zero here too.
         z = z / peak.masked_fill(peak <= SMALLEST_SCALE, math.inf)
         z = z / z.norm(dim=1, keepdim=True).clamp_min(TINY)
     return z
@@ -329,7 +328,7 @@ def class_index(labels: Array, count: int, name: str = "labels") -> tuple[np.nda
     """Return the sorted classes and the class (N,) of each sample, for labels of any type."""
     labels = labels.detach().cpu().numpy() if torch.is_tensor(labels) else np.asarray(labels)
     if labels.shape != (count,):
-        raise ValueError(f"{name} has shape {labels.shape}; pass one for each of {count} samples.")
+        raise ValueError(f"{name} has shape {labels.shape}; pass one label for each of {count} samples.")
     missing = int((labels != labels).sum())  # only NaN differs from itself
     if missing:
         raise ValueError(f"{name} has NaN in {missing} of {count} places; leave these samples out.")
@@ -344,7 +343,7 @@ def class_sums(z: Tensor, labels: Array) -> tuple[Tensor, Tensor, Tensor]:
     """Return class index (N,), sizes (C,) and sums of z (C, D); no class is empty, C >= 2."""
     classes, index = class_index(labels, len(z))
     if len(classes) < 2:
-        raise ValueError(f"labels holds {len(classes)} class; at least two are needed to compare classes.")
+        raise ValueError(f"labels holds {len(classes)} class; pass two classes or more.")
     index = index.to(z.device)
     sums = z.new_zeros(len(classes), z.shape[1]).index_add_(0, index, z)
     return index, torch.bincount(index).double(), sums

@@ -1,6 +1,6 @@
 """Figures: one palette, one style, and alt text for every picture.
 
-Every figure function draws into ``ax`` (or a new figure where it is None) and returns the Figure, so that a
+Every figure function draws into ``ax`` (or a new figure if it is None) and returns the Figure, so that a
 cell reads ``plots.show(plots.spectrum(embeddings), alt="...")``. Embeddings are
 ``{modality: tensor (N, D)}``.
 """
@@ -8,14 +8,22 @@ cell reads ``plots.show(plots.spectrum(embeddings), alt="...")``. Embeddings are
 from __future__ import annotations
 
 import io
-import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from .geometry import Array, Arrays, Given, effective_rank
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Axes, Radius, Text = plt.Axes | None, float | None, str | None
+Names, Points = Sequence[str], dict[str, np.ndarray]  # points: modality -> (N, D)
 # Okabe & Ito (2008): distinct under the common color vision deficiencies. Yellow comes late, faint on white.
 COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
 BLUE, ORANGE, GREEN, VERMILION, PINK, SKY, YELLOW, BLACK = COLORS
@@ -24,8 +32,8 @@ MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 LINESTYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3))]
 
 
-def modality_style(names) -> dict[str, dict]:
-    """Color, marker and linestyle of each name, by position, so that no curve is told apart by color alone.
+def modality_style(names: Iterable) -> dict[Any, dict[str, Any]]:
+    """Return color, marker and linestyle of each name by position, so that curves differ not only in color.
 
     ``"fused"`` is always black and solid and takes no position from the modalities.
 
@@ -77,14 +85,10 @@ def use_style() -> None:
     )
 
 
-def _in_notebook() -> bool:
-    return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
-
-
-def show(fig, alt: str) -> None:
+def show(fig: plt.Figure, alt: str) -> None:
     """Display ``fig`` as a PNG whose output metadata carries ``alt``, print ``alt`` below it, close it.
 
-    The text stands below the picture as well because most notebook viewers drop the alt text of an output.
+    The text is also printed below the picture because most notebook viewers drop an output's alt text.
     Outside a notebook only the text is printed.
     """
     if not isinstance(alt, str) or not alt.strip():
@@ -107,23 +111,29 @@ def show(fig, alt: str) -> None:
 
 
 def embeddings_on_circle(
-    embeddings, labels=None, *, radius=None, links=80, class_names=None, title=None, ax=None
-):
-    """Two-dimensional embeddings, one ring a modality, with lines between paired samples.
+    embeddings: Arrays,
+    labels: Given = None,
+    *,
+    radius: Radius = None,
+    links: int = 80,
+    class_names: Names | None = None,
+    title: Text = None,
+    ax: Axes = None,
+) -> plt.Figure:
+    """Draw two-dimensional embeddings, one ring per modality, with lines between paired samples.
 
-    Every embedding is normalized; the rings differ in size only so that they can be told apart. A radial line
-    is a pair that agrees, a slanted one has drifted; with ``radius`` the pairs outside the agreement band are
+    Every embedding is normalized; the rings differ in size only to keep modalities apart. A radial line is a
+    pair that agrees, a slanted one has drifted. With ``radius``, pairs outside the agreement band are
     vermilion.
 
-    embeddings: {modality: (N, 2)}. labels: (N,), the color of each sample. links: pairs drawn at most.
+    embeddings: {modality: (N, 2)}. labels: (N,), the color of each sample. links: most pairs to draw.
     """
     points = _normalized(embeddings, dimensions=2)
     fig, ax = _figure(ax, figsize=(4.6, 4.4))
     styles = modality_style(points)
     rings = _ring_sizes(points)
     _rings(ax, points)
-    for a, b in pairwise(points):
-        _link(ax, points[a], points[b], rings[a], rings[b], radius, links)
+    _link(ax, points, rings, radius, links)
     for name, z in points.items():
         color = styles[name]["color"] if labels is None else _class_colors(labels)
         marker = styles[name]["marker"]
@@ -134,12 +144,14 @@ def embeddings_on_circle(
     return fig
 
 
-def pull_on_circle(embeddings, loss, *, title=None, ax=None):
-    """Where a small step against the gradient of ``loss`` moves each two-dimensional embedding, as arrows.
+def pull_on_circle(
+    embeddings: Arrays, loss: Callable[..., torch.Tensor], *, title: Text = None, ax: Axes = None
+) -> plt.Figure:
+    """Draw the movement of two-dimensional embeddings in a small step against ``loss``'s gradient, as arrows.
 
-    embeddings: {modality: (N, 2)}, one ring a modality as in ``embeddings_on_circle``. loss: maps such a dict
-    to a scalar tensor. The longest arrow has a fixed length; a sample without an arrow is not moved. Thin
-    lines join pairs.
+    embeddings: {modality: (N, 2)}, one ring per modality as in ``embeddings_on_circle``. loss: maps such a
+    dict to a scalar tensor. The longest arrow has a fixed length; a sample without an arrow does not move.
+    Thin lines join pairs.
     """
     points = _normalized(embeddings, dimensions=2)
     fig, ax = _figure(ax, figsize=(4.2, 4.4))
@@ -157,17 +169,23 @@ def pull_on_circle(embeddings, loss, *, title=None, ax=None):
     for name, z in points.items():
         color, marker = styles[name]["color"], styles[name]["marker"]
         ax.scatter(*(rings[name] * z).T, color=color, marker=marker, s=42, label=name, zorder=3)
-    for a, b in pairwise(points):
-        _link(ax, points[a], points[b], rings[a], rings[b], None, len(points[a]))
+    _link(ax, points, rings, None, None)
     ax.set(xlim=(-1.4, 1.4), ylim=(-1.25, 1.25), title=title or "")
     bare(ax)
     return fig
 
 
 def embeddings_on_sphere(
-    embeddings, labels=None, *, radius=None, links=60, class_names=None, title=None, ax=None
-):
-    """Three-dimensional embeddings on the unit sphere, with lines between paired samples as on the circle.
+    embeddings: Arrays,
+    labels: Given = None,
+    *,
+    radius: Radius = None,
+    links: int = 60,
+    class_names: Names | None = None,
+    title: Text = None,
+    ax: Axes = None,
+) -> plt.Figure:
+    """Draw three-dimensional embeddings on the unit sphere, with lines between paired samples.
 
     embeddings: {modality: (N, 3)}. ax: a 3-d axes (``subplot_kw={"projection": "3d"}``) or None.
     """
@@ -176,8 +194,7 @@ def embeddings_on_sphere(
     styles = modality_style(points)
     u, v = np.mgrid[0 : 2 * np.pi : 25j, 0 : np.pi : 13j]
     ax.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#DDDDDD", lw=0.5)
-    for a, b in pairwise(points):
-        _link(ax, points[a], points[b], 1, 1, radius, links)
+    _link(ax, points, dict.fromkeys(points, 1.0), radius, links)
     for name, z in points.items():
         color = styles[name]["color"] if labels is None else _class_colors(labels)
         look = {"s": 20, "lw": 0.3, "edgecolor": "white", "depthshade": False}
@@ -189,21 +206,19 @@ def embeddings_on_sphere(
     return fig
 
 
-def spectrum(embeddings, *, title=None, ax=None):
-    """Share of each singular value of the normalized, centered embeddings; the legend has the effective rank.
+def spectrum(embeddings: Arrays, *, title: Text = None, ax: Axes = None) -> plt.Figure:
+    """Draw the share of each singular value of normalized, centered embeddings, with the effective rank.
 
-    A steep line is a collapsed modality: few directions carry everything. embeddings: {name: (N, D)}, where
-    the names may be anything to compare, such as ``{"plain": z0, "regularized": z1}``; compare equal N only,
-    since N caps the rank.
+    A steep line is a collapsed modality: few directions carry everything. embeddings: {name: (N, D)}, of any
+    names to compare, such as ``{"plain": z0, "regularized": z1}``. Compare equal N only, since N caps the
+    rank.
     """
-    from geomreg_mini.geometry import effective_rank
-
     fig, ax = _figure(ax)
     styles = modality_style(embeddings)
     for name, z in _normalized(embeddings).items():
         values = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
         share = values / max(values.sum(), np.finfo(float).tiny)
-        share[share < 1e-6] = np.nan  # directions that are not used at all end the line
+        share[share < 1e-6] = np.nan  # unused directions end the line
         rank = effective_rank(embeddings[name])
         label, index = f"{name} (effective rank {rank:.1f})", np.arange(1, len(share) + 1)
         ax.plot(index, share, label=label, ms=3.5, mfc="white", **styles[name])
@@ -212,8 +227,10 @@ def spectrum(embeddings, *, title=None, ax=None):
     return fig
 
 
-def drift_histogram(pairs, radius=None, *, title=None, ax=None):
-    """Distances of paired normalized embeddings, with the agreement band shaded.
+def drift_histogram(
+    pairs: Mapping[str, tuple[Array, Array]], radius: Radius = None, *, title: Text = None, ax: Axes = None
+) -> plt.Figure:
+    """Draw the distances of paired normalized embeddings, with the agreement band shaded.
 
     pairs: {name: (a, b)} with a, b (N, D). radius: outer edge of the band, in [0, 2]; None draws no band.
     """
@@ -230,13 +247,22 @@ def drift_histogram(pairs, radius=None, *, title=None, ax=None):
         ax.hist(distance, bins=bins, color=color, alpha=0.25, histtype="stepfilled")
         ax.hist(distance, bins=bins, color=color, histtype="step", lw=1.6, linestyle=line, label=label)
     ax.set(xlabel="distance of the pair on the unit sphere (0 to 2)", ylabel="pairs", xlim=(0, 2))
-    ax.set(title=title or "", ylim=(0, 1.35 * ax.get_ylim()[1]))  # room for the legend
+    ax.set(title=title or "", ylim=(0, 1.35 * ax.get_ylim()[1]))  # space for the legend
     ax.legend()
     return fig
 
 
-def training_curves(history, quantity, *, splits=None, modalities=None, ylabel=None, title=None, ax=None):
-    """One quantity over epochs: a color a modality; the last split is drawn strong, earlier ones thin.
+def training_curves(
+    history: DataFrame,
+    quantity: str,
+    *,
+    splits: Names | None = None,
+    modalities: Names | None = None,
+    ylabel: Text = None,
+    title: Text = None,
+    ax: Axes = None,
+) -> plt.Figure:
+    """Draw one quantity over epochs, one color per modality; the last split is strong, earlier ones thin.
 
     history: tidy DataFrame with the columns epoch, split, quantity, modality, value (``record.history``).
     """
@@ -262,10 +288,12 @@ def training_curves(history, quantity, *, splits=None, modalities=None, ylabel=N
     return fig
 
 
-def gain_forest(table, *, unit="points", xlabel=None, title=None, ax=None):
-    """Gains with their intervals, one row each; a filled marker means that the interval leaves zero out.
+def gain_forest(
+    table: DataFrame, *, unit: str = "points", xlabel: Text = None, title: Text = None, ax: Axes = None
+) -> plt.Figure:
+    """Draw gains with their intervals, one row each; a filled marker means the interval excludes zero.
 
-    table: DataFrame with the columns label, gain, low, high and, where it has groups to color, group.
+    table: DataFrame with the columns label, gain, low, high and, for groups of different colors, group.
     """
     groups = list(dict.fromkeys(table["group"])) if "group" in table else [None]
     styles = modality_style(groups)
@@ -292,11 +320,13 @@ def gain_forest(table, *, unit="points", xlabel=None, title=None, ax=None):
     return fig
 
 
-def gain_map(panels, *, rows, columns, scale=100, unit="points"):
-    """Gains as a table of colored cells; bold with a frame where the interval leaves zero out.
+def gain_map(
+    panels: Mapping[str, DataFrame], *, rows: Names, columns: Names, scale: float = 100, unit: str = "points"
+) -> plt.Figure:
+    """Draw gains as a table of colored cells; bold with a frame if the interval excludes zero.
 
     panels: title -> DataFrame with ``mean``, ``low``, ``high`` and the columns named in ``rows`` and
-    ``columns``, one row a cell; a cell without a row stays empty. ``scale`` multiplies the values (100:
+    ``columns``, one row per cell; a cell without a row stays empty. ``scale`` multiplies the values (100:
     shares become points). All panels share one symmetric color scale.
     """
     import seaborn as sns
@@ -308,7 +338,7 @@ def gain_map(panels, *, rows, columns, scale=100, unit="points"):
     fig, axes = plt.subplots(len(panels), figsize=size, squeeze=False)
     for ax, (title, table) in zip(axes[:, 0], panels.items(), strict=True):
         cells = scale * table.set_index([*rows, *columns])[["mean", "low", "high"]]
-        grid = cells.reindex([(*row, *column) for row in down for column in across])  # what is missing is NaN
+        grid = cells.reindex([(*row, *column) for row in down for column in across])  # a missing row is NaN
         mean, low, high = (grid[name].to_numpy().reshape(len(down), len(across)) for name in cells)
         sns.heatmap(mean, ax=ax, cmap="PuOr_r", center=0, vmin=-limit, vmax=limit, cbar=False)
         for y, x in np.argwhere(~np.isnan(mean)):
@@ -322,7 +352,7 @@ def gain_map(panels, *, rows, columns, scale=100, unit="points"):
     return fig
 
 
-def gain_cell(ax, x, y, mean, low, high, dark) -> None:
+def gain_cell(ax: plt.Axes, x: float, y: float, mean: float, low: float, high: float, dark: bool) -> None:
     """Write a gain and its interval into column ``x`` and row ``y`` of a map; NaN bounds leave it out."""
     clear = low > 0 or high < 0
     look = {"ha": "center", "va": "center", "color": "white" if dark else "black"}
@@ -334,54 +364,58 @@ def gain_cell(ax, x, y, mean, low, high, dark) -> None:
         ax.add_patch(plt.Rectangle((x + 0.04, y + 0.06), 0.92, 0.88, **frame))
 
 
-def _figure(ax, **options):
-    """The figure of ``ax`` and ``ax``, both new where ``ax`` is None."""
+def _figure(ax: Axes, **options: Any) -> tuple[plt.Figure, plt.Axes]:
+    """Return the figure of ``ax`` and ``ax``; create both if ``ax`` is None."""
     if ax is not None:
         return ax.figure, ax
     return plt.subplots(**options)
 
 
-def _normalized(embeddings, dimensions=None) -> dict[str, np.ndarray]:
-    """Unit rows as float64 arrays; zero rows stay zero."""
+def _normalized(embeddings: Arrays, dimensions: int | None = None) -> Points:
+    """Return unit rows as float64 arrays; zero rows stay zero."""
     out = {}
     for name, z in embeddings.items():
         z = z.detach().cpu().double().numpy() if hasattr(z, "detach") else np.asarray(z, dtype=float)
         if z.ndim != 2 or (dimensions and z.shape[1] != dimensions):
             wanted = f"(N, {dimensions or 'D'})"
-            raise ValueError(f"embeddings[{name!r}] has shape {tuple(z.shape)}: this figure needs {wanted}.")
+            raise ValueError(f"embeddings[{name!r}] has shape {tuple(z.shape)}: give {wanted}.")
         out[name] = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
     return out
 
 
-def _ring_sizes(points) -> dict[str, float]:
-    """Size of each modality's ring. Embeddings have length one; different rings tell modalities apart."""
+def _ring_sizes(points: Points) -> dict[str, float]:
+    """Return the radius of each modality's ring. Embeddings have length one; rings keep modalities apart."""
     return {name: 1 - 0.28 * k for k, name in enumerate(points)}
 
 
-def _rings(ax, points) -> None:
+def _rings(ax: plt.Axes, points: Points) -> None:
     angle = np.linspace(0, 2 * np.pi, 200)
     for ring in _ring_sizes(points).values():
         ax.plot(ring * np.cos(angle), ring * np.sin(angle), color="#C8C8C8", lw=1, zorder=0)
 
 
-def bare(ax) -> None:
-    """Equal scales, no ticks and no frame, for pictures and for positions on a circle."""
+def bare(ax: plt.Axes) -> None:
+    """Set equal scales and remove ticks and frame, for pictures and for positions on a circle."""
     ax.set(aspect="equal", xticks=[], yticks=[])
     ax.grid(False)
     ax.spines[:].set_visible(False)
 
 
-def _link(ax, a, b, ring_a, ring_b, radius, links) -> None:
-    """Thin lines between the first ``links`` pairs, vermilion where the pair lies outside the band."""
-    outside = np.linalg.norm(a - b, axis=1)[:links] > (2 if radius is None else radius)
-    # One drawn line a color, broken by NaN between pairs: many single ones take most of a figure's time.
-    ends = np.stack([ring_a * a[:links], ring_b * b[:links], np.full_like(a[:links], np.nan)], axis=1)
-    for color, chosen in ((INSIDE, ~outside), (VERMILION, outside)):
-        if chosen.any():
-            ax.plot(*ends[chosen].reshape(-1, a.shape[1]).T, color=color, lw=0.7, alpha=0.7, zorder=1)
+def _link(
+    ax: plt.Axes, points: Points, rings: Mapping[str, float], radius: Radius, links: int | None
+) -> None:
+    """Draw thin lines between the first ``links`` pairs, vermilion if the pair lies outside the band."""
+    for first, second in pairwise(points):
+        a, b = points[first][:links], points[second][:links]
+        outside = np.linalg.norm(a - b, axis=1) > (2 if radius is None else radius)
+        # One line per color, broken by NaN between pairs: many single lines take most of a figure's time.
+        ends = np.stack([rings[first] * a, rings[second] * b, np.full_like(a, np.nan)], axis=1)
+        for color, pairs in ((INSIDE, ~outside), (VERMILION, outside)):
+            if pairs.any():
+                ax.plot(*ends[pairs].reshape(-1, a.shape[1]).T, color=color, lw=0.7, alpha=0.7, zorder=1)
 
 
-def _class_colors(labels) -> list:
+def _class_colors(labels: Array) -> list:
     labels = np.asarray(labels)
     classes = sorted(set(labels.tolist()))
     colors = COLORS
@@ -390,8 +424,10 @@ def _class_colors(labels) -> list:
     return [colors[classes.index(label)] for label in labels.tolist()]
 
 
-def _legend(ax, styles, labels, class_names, radius) -> None:
-    """Markers stand for modalities, colors for classes where there are labels, lines for pairs in a band."""
+def _legend(
+    ax: plt.Axes, styles: Mapping[Any, dict], labels: Given, class_names: Names | None, radius: Radius
+) -> None:
+    """Add a legend: markers for modalities, colors for classes if there are labels, lines for pairs."""
     for name, style in styles.items():
         color = style["color"] if labels is None else "#555555"
         ax.plot([], [], linestyle="", marker=style["marker"], color=color, label=name)

@@ -1,10 +1,10 @@
-"""What a run writes down, and how it is read back.
+"""The record of a run: its fields, and how to write and read it.
 
 A record is one JSON file: config, seed, versions, device, data fingerprint, split sizes, history, metrics,
-wall time. Two runs of one config on the same kind of CPU give equal records; only the wall time, which
-equality leaves out, differs. Another kind of processor rounds sums in another order, and training turns that
-into another run, as different as another seed's. A record of an earlier version is read under today's names
-(``current_names``); it may lack quantities that were added since, so compare those that both records hold.
+wall time. Two runs of one config on the same kind of CPU give equal records; only the wall time differs, and
+equality ignores it. Another kind of processor rounds sums in another order, and training turns that into
+another run, as different as another seed's. A record of an earlier version is read under today's names
+(``current_names``). It may lack quantities added since, so compare the quantities in both records.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def _table(value: object, fits: Callable[[object], bool]) -> bool:
 
 
 def _series(value: object) -> bool:
-    """Lists of one length, of numbers or None, by names of three parts; "epoch" of numbers only."""
+    """Return whether value holds equally long lists of numbers or None, with names of three parts.
+
+    "epoch" holds numbers only.
+    """
     return (
         _table(value, lambda x: isinstance(x, list) and all(v is None or _number(v) for v in x))
         and all(map(_number, value.get("epoch", [None])))
@@ -52,11 +55,11 @@ def _text(value: object) -> bool:
 
 
 def current_names(values: dict[str, Any]) -> dict[str, Any]:
-    """Return metrics or series of a record under the names that ``geometry`` has today.
+    """Return metrics or series of a record under today's names in ``geometry``.
 
-    Before the paper's Eq. (45) was known, "split/semantic_margin/first-second" held what is now
-    ``cross_modal_margin``. The paper's margin belongs to one modality, which has an effective rank as well,
-    so a name with a hyphen in it stays if that is there. Today's names stay as they are.
+    Before the paper's Eq. (45) was known, "split/semantic_margin/first-second" held today's
+    ``cross_modal_margin``. The paper's margin belongs to one modality, which also has an effective rank. So
+    a name with a hyphen does not change if that rank is there. Today's names do not change.
     """
     answer = {}
     for name, value in values.items():
@@ -68,7 +71,7 @@ def current_names(values: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-# field of a record -> whether a value that was read can be one
+# field of a record -> whether a value is valid for it
 KINDS: dict[str, Callable[[Any], bool]] = {
     "config": lambda x: isinstance(x, dict),
     "seed": lambda x: type(x) is int,
@@ -92,11 +95,11 @@ class Record:
         config: ``TrainConfig.to_dict()`` of the run.
         seed: its seed.
         versions: package -> version.
-        device: where it ran, in words ("cpu", or the card's name).
+        device: "cpu", or the card's name.
         data_fingerprint: sha256 of the data set's contents.
-        data_note: what a reader must know about the data ("" when they are what the name says).
+        data_note: a warning about the data, such as stand-ins, or "".
         split_sizes: split -> number of samples.
-        series: metric name -> values, one an evaluated epoch, None where a diagnostic is undefined; "epoch"
+        series: metric name -> values, one per evaluated epoch, None if a diagnostic is undefined; "epoch"
             holds the epochs, counted from 1.
         selected_epoch: the epoch with the best fused validation accuracy, the first of equals.
         metrics: "split/quantity/modality" -> number, of the selected epoch's weights.
@@ -117,7 +120,7 @@ class Record:
 
     @property
     def history(self) -> pd.DataFrame:
-        """The course of training, tidy: one row an epoch and metric.
+        """Return the course of training as a tidy table, one row per epoch and metric.
 
         Columns: epoch, split, quantity, modality, value.
         """
@@ -140,16 +143,16 @@ class Record:
         missing = set(cls.__dataclass_fields__) - set(values)
         if missing:
             raise ValueError(
-                f"a record lacks {', '.join(sorted(missing))}: it is incomplete or from another version."
+                f"a record lacks {', '.join(sorted(missing))}; it is incomplete or from another version"
             )
         wrong = [name for name, fits in KINDS.items() if not fits(values[name])]
         if wrong:
-            raise ValueError(f"a record has values of a wrong kind in {', '.join(wrong)}.")
+            raise ValueError(f"record fields have the wrong type: {', '.join(wrong)}")
         renamed = {name: current_names(values[name]) for name in ("series", "metrics")}
         return cls(**{name: values[name] for name in cls.__dataclass_fields__} | renamed)
 
     def save(self, path: str | Path) -> Path:
-        """Write as JSON, whole or not at all: a temporary file beside ``path`` takes its name."""
+        """Write as JSON, whole or not at all: a temporary file next to ``path`` takes its name."""
         path = Path(path)
         text = json.dumps(self.to_dict(), indent=None, separators=(",", ":"), sort_keys=True, allow_nan=False)
         write_atomically(path, (text + "\n").encode())
@@ -167,14 +170,14 @@ class Record:
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:
-    """Numbers of ``values`` to six significant digits, which is more than two machines agree on."""
+    """Return ``values`` rounded to six significant digits, more than two machines agree on."""
     return {k: [_rounded(v) for v in x] if isinstance(x, list) else _rounded(x) for k, x in values.items()}
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write so that a reader, or a kill at any moment, finds the old file or the new, never a part.
+    """Write a file so that a reader finds the old or the new one, never a part, even after a kill.
 
-    The new file has the permissions that the umask leaves. What a killed writer of the same file left is
+    The new file has the permissions that the umask allows. Leftovers of a killed writer of the same file are
     removed after a day. ``OSError`` names the file.
     """
     try:
@@ -183,12 +186,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         raise type(error)(
             f"{path} cannot be written ({error.strerror or error}): free space there or choose another "
-            "folder; what was there is as it was."
+            "folder. An earlier file has not changed."
         ) from error
 
 
 def plain(value: Any) -> Any:
-    """Return numbers of other libraries (numpy's, 0-d tensors) as Python's, also inside containers."""
+    """Return numbers of other libraries (numpy, 0-d tensors) as Python numbers, also inside containers."""
     if isinstance(value, dict):
         return {plain(key): plain(each) for key, each in value.items()}
     if type(value) in (list, tuple):
@@ -197,12 +200,12 @@ def plain(value: Any) -> Any:
 
 
 def config_key(config: dict[str, Any]) -> str:
-    """A short name for a config: the first twelve hexadecimal digits of the sha256 of its sorted JSON."""
+    """Return a config's short name: the first twelve hexadecimal digits of its sorted JSON's sha256."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide numbers."""
+    """Return the versions of Python and of the packages that affect numbers."""
     import numpy as np
     import torch
 

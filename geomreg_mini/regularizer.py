@@ -10,8 +10,8 @@ This is balance="sum". With balance="pareto", the paper's default (Algorithm 1),
 strength * (alpha_m grad mean_ab anchoring_ab + (1 - alpha_m) grad dispersion_m), with the alpha_m in [0, 1]
 that makes it shortest. If no pair leaves the band, the first gradient is 0, and dispersion rests too.
 
-Source: DAGR, arXiv 2601.21670v1. Two things in it were not seen, and are this project's reading: the value of
-t = 1 / temperature in Eq. (4), and Eq. (8), which gives alpha and is read as the min-norm point of two tasks.
+Source: DAGR, arXiv 2601.21670v1. We have not seen two of its parts: the value of t = 1 / temperature in
+Eq. (4), and Eq. (8), which gives alpha. This project reads Eq. (8) as the min-norm point of two tasks.
 """
 
 from dataclasses import dataclass, fields
@@ -32,22 +32,22 @@ def dispersion(
 
     Args:
         z: embeddings (B, D) of a floating dtype. Only directions count; a zero vector gets no gradient.
-        temperature: the scale on which closeness counts, > 0; "hinge" and "covariance" do not use it.
+        temperature: the scale of closeness, > 0; "hinge" and "covariance" do not use it.
         form: one of four, with d = ||u_i - u_j|| and means over the ordered pairs i != j: "rbf", the paper's,
             log mean exp(-d^2 / temperature), from 0 if collapsed to -2B / ((B - 1) temperature) on a regular
             simplex; "cosine", log mean exp(-(1 - cos) / temperature), "rbf" at twice the temperature;
             "hinge", mean max(0, 1 - d^2)^2 in [0, 1]; "covariance", sum over features m != n of Cov_mn^2, 0
             also if all embeddings are equal. The last three follow dispersive losses (arXiv 2506.09027),
             without their division by D and their pairs i = i; the hinge's margin 1 is ours.
-        chunk_size: rows of the pair matrix held at a time. Memory is O(B chunk_size) instead of O(B^2); value
-            and gradient are the same. "covariance" ignores it.
+        chunk_size: rows of the pair matrix in memory at a time: O(B chunk_size) instead of O(B^2). Value and
+            gradient are the same. "covariance" ignores it.
 
     Returns:
         A scalar, differentiable once; float64 for float64 input, else float32, also under autocast. Fewer
         than two samples give 0.
 
     Raises:
-        ValueError: wrong shape or dtype, NaN or infinity, unknown form, temperature <= 0, chunk_size < 1.
+        ValueError: for a wrong shape or dtype, NaN, infinity, unknown form, temperature <= 0, chunk_size < 1.
     """
     pairs.check_dispersion_arguments(temperature, form, chunk_size)
     pairs.check_embeddings({"z": z}, "argument")
@@ -75,19 +75,19 @@ def dispersion_and_gradient(u: Tensor, temperature: float, form: str, chunk_size
 
 
 def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) -> Tensor:
-    """Return how far pairs drift beyond the band: mean_i max(0, ||u_i^a - u_i^b|| - radius)^power.
+    """Return the drift of pairs beyond the band: mean_i max(0, ||u_i^a - u_i^b|| - radius)^power.
 
     Args:
         a, b: embeddings (B, D) of the same samples in two modalities.
         radius: tolerance in [0, 2], a distance between unit vectors (0.6 is an angle of 35 degrees). Within
             it value and gradient are exactly zero. 0 is always-on alignment. The paper tries 0, 0.25 and 0.5.
-        power: at least 1; 2, the paper's, makes the pull start softly at the edge of the band.
+        power: at least 1; with 2, the paper's, the pull starts softly at the edge of the band.
 
     Returns:
         A scalar in [0, (2 - radius)^power], of the same dtypes as `dispersion`.
 
     Raises:
-        ValueError: wrong dtype, wrong or unequal shapes, NaN or infinity, radius outside [0, 2], power < 1.
+        ValueError: for a wrong dtype, wrong or unequal shapes, NaN, infinity, a radius or power out of range.
     """
     pairs.check_anchoring_arguments(radius, power)
     pairs.check_embeddings({"a": a, "b": b}, "argument", equal_widths=True)
@@ -106,10 +106,10 @@ def anchoring_of_units(
 
 @dataclass(eq=False, repr=False)
 class GeometryRegularizer(nn.Module):
-    """Both terms for any number of modalities; no parameter, no state, nothing at inference.
+    """Both terms for any number of modalities, without parameters, state, or cost at inference.
 
     ``torch.compile`` makes one graph of it for every batch size; a mask and at="parameters" break the graph,
-    and chunk_size makes a new one per batch size. A graph cannot refuse NaN: the total is NaN then.
+    and chunk_size makes a new one per batch size. A graph cannot refuse NaN; then the total is NaN.
 
     Args:
         dispersion_weight, anchoring_weight: at least 0, for balance="sum"; 0 switches a term off.
@@ -118,13 +118,13 @@ class GeometryRegularizer(nn.Module):
             gradient for its own samples times the number of processes: DistributedDataParallel's mean is then
             that of one process. Local batch sizes may differ; modalities and masked modalities may not.
         balance, strength: "sum", or "pareto" with the paper's beta >= 0; the paper tries 0.1, 0.15 and 0.2.
-        at: where the two gradients are compared: at the "parameters" of the encoders, as in Algorithm 1, for
-            two more backward passes through them, or at the "embeddings", the upper bound of Sener & Koltun
-            (arXiv 1810.04650), for next to nothing. ``total`` is a plain loss either way.
+        at: the place of the comparison of both gradients. "parameters" of the encoders, as in Algorithm 1,
+            costs two more backward passes through them. "embeddings", the upper bound of Sener & Koltun
+            (arXiv 1810.04650), costs almost nothing. ``total`` is a plain loss either way.
         reduction: of dispersion over modalities: "mean" as in Eq. (3) and (6), or "sum" as in Algorithm 1.
             None takes "mean" for balance="sum" and "sum" for balance="pareto".
 
-    An argument that is out of range, or that its balance does not use, raises `ValueError`.
+    An argument out of range, or one that its balance does not use, raises `ValueError`.
     """
 
     dispersion_weight: float = 0.1
@@ -151,14 +151,14 @@ class GeometryRegularizer(nn.Module):
 
         Args:
             embeddings: modality -> (B, D_m), at least two; equal D_m if anchoring is on.
-            mask: modality -> boolean (B,), true where a sample has this modality; a modality left out is
+            mask: modality -> boolean (B,), true for samples with this modality; a modality left out is
                 complete. Absent samples take no part. Dispersion of fewer than two samples is 0, and so is
-                anchoring of two modalities that no sample has both of.
+                anchoring of two modalities without a common sample.
             parameters: modality -> parameters of its encoder, not shared, for at="parameters" alone. Under
                 torch.distributed means over processes are compared, so every process must make the call.
 
         Raises:
-            ValueError: an argument that does not fit, or NaN or infinity in a present sample; names it.
+            ValueError: if an argument does not fit, or a present sample has NaN or infinity; names it.
         """
         mask, pareto = mask or {}, self.balance == "pareto"
         pairs.check_batch(embeddings, mask, equal_widths=pareto or self.anchoring_weight > 0)
@@ -194,7 +194,7 @@ class GeometryRegularizer(nn.Module):
     def _balanced(
         self, embeddings: Embeddings, units: Embeddings, mask: Embeddings, parameters: Parameters | None
     ) -> RegularizerOutput:
-        """Work out the gradient of Algorithm 1 at the unit vectors; the total is a scalar that has it."""
+        """Return both terms and a total whose gradient at the unit vectors is that of Algorithm 1."""
         share = 1 / len(units) if self.reduction == "mean" else 1.0
         dispersions, spread = {}, {}
         for m, u in units.items():
@@ -212,7 +212,7 @@ class GeometryRegularizer(nn.Module):
         return RegularizerOutput(total, dispersions, anchorings, active, alpha)
 
     def hyperparameters(self) -> dict[str, float | int | str | None]:
-        """Return what this balance uses: `type(reg)(**reg.hyperparameters())` is an equal copy."""
+        """Return the arguments of this balance: `type(reg)(**reg.hyperparameters())` is an equal copy."""
         left_out = [*pairs.UNUSED[self.balance], *(["reduction"] if self.reduction is None else [])]
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
 

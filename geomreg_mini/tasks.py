@@ -1,56 +1,63 @@
-"""What the training loop asks a task: a model, the steps that it knows, and what is measured.
+"""The interface between the training loop and a task: its model, its paradigms and its metrics.
 
-The loop (``geomreg_mini.training.fit``) knows batches, gradients, checkpoints and records. Everything that
-differs between classifying, clustering and retrieving stands in a task, so that all of them are trained,
-resumed and recorded by one loop.
+The loop (``geomreg_mini.training.fit``) knows batches, gradients, checkpoints and records. A task holds
+everything that differs between classifying, clustering and retrieving. So one loop trains, resumes and
+records all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
+from .data import MultimodalDataset, Split
 from .evaluation import accuracies, accuracies_alone, disturbed, knn_probe, robustness
 from .models import Encoded, build_model
 from .paradigms import PARADIGMS, Paradigm
 
+if TYPE_CHECKING:
+    from .config import TrainConfig
+
+Metrics = dict[str, float]  # "quantity/modality" -> number
+Splits = Mapping[str, Encoded]  # the name of a split -> its embeddings
+
 
 class Task:
-    """How one kind of problem is modeled and judged; without state.
+    """One kind of problem with its models and metrics, without state.
 
     Attributes:
-        paradigms: what ``TrainConfig.paradigm`` may name.
+        paradigms: name -> class, the choices for ``TrainConfig.paradigm``.
         selection: the quantity of ``measure`` whose largest value on the validation split selects the epoch.
     """
 
     paradigms: ClassVar[Mapping[str, type[Paradigm]]]
     selection: ClassVar[str]
 
-    def build(self, config, data) -> nn.Module:
-        """The model of a ``TrainConfig`` for a data set, drawn from torch's generator.
+    def build(self, config: TrainConfig, data: MultimodalDataset) -> nn.Module:
+        """Return the model of a ``TrainConfig`` for a data set, drawn from torch's generator.
 
         It has ``modalities``, ``encoders`` (a ``ModuleDict`` modality -> module that gives (B, D)) and
         ``encode(inputs)``, embeddings {modality: (B, D)} of the modalities in ``inputs``.
         """
         raise NotImplementedError
 
-    def measure(self, paradigm: Paradigm, split, encoded: Encoded) -> dict[str, float]:
-        """Numbers by "quantity/modality" on a split, given its embeddings; after every evaluated epoch."""
+    def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
+        """Return a split's metrics by "quantity/modality" from its embeddings, after an evaluated epoch."""
         raise NotImplementedError
 
-    def measure_test(self, paradigm: Paradigm, data, encoded: Mapping[str, Encoded]) -> dict[str, float]:
-        """What is measured once more on the test split alone; ``encoded`` has all three splits."""
+    def measure_test(self, paradigm: Paradigm, data: MultimodalDataset, encoded: Splits) -> Metrics:
+        """Return the metrics of the test split alone; ``encoded`` has all three splits."""
         return {}
 
-    def measure_published(self, paradigm: Paradigm, split, encoded: Encoded) -> dict[str, float]:
-        """What ``paper_protocol`` reports of the test split; ``encoded`` has the samples that it scores."""
+    def measure_published(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
+        """Return the metrics that ``paper_protocol`` reports; ``encoded`` has the scored test samples."""
         return self.measure(paradigm, split, encoded)
 
 
 class Classification(Task):
-    """Classes from all modalities together and from each alone: a ``MultimodalClassifier``.
+    """Classification from all modalities together and from each alone, by a ``MultimodalClassifier``.
 
     Its fused accuracy selects the epoch.
     """
@@ -58,7 +65,7 @@ class Classification(Task):
     paradigms = PARADIGMS
     selection = "accuracy/fused"
 
-    def build(self, config, data):
+    def build(self, config: TrainConfig, data: MultimodalDataset) -> nn.Module:
         return build_model(
             data,
             fusion=config.fusion,
@@ -70,16 +77,16 @@ class Classification(Task):
             hidden=config.depth == "hidden",
         )
 
-    def measure(self, paradigm, split, encoded):
+    def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
         return accuracies(paradigm, encoded)
 
-    def measure_test(self, paradigm, data, encoded):
-        """Missing and corrupted modalities, and a k-nearest-neighbor probe of each modality."""
+    def measure_test(self, paradigm: Paradigm, data: MultimodalDataset, encoded: Splits) -> Metrics:
+        """Return metrics of missing and corrupted modalities, and a k-nearest-neighbor probe of each."""
         return {
             **robustness(paradigm, data.test, encoded["test"]),
             **disturbed(paradigm, data, data.test, data.corruptions),
             **knn_probe(encoded["train"], encoded["test"]),
         }
 
-    def measure_published(self, paradigm, split, encoded):
+    def measure_published(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
         return accuracies(paradigm, encoded) | accuracies_alone(paradigm, encoded)

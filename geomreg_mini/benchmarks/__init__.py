@@ -1,4 +1,4 @@
-"""What is trained and how it is judged, apart from the loop that trains it."""
+"""The tasks and the benchmarks' data sets: models and metrics, apart from the training loop."""
 
 from __future__ import annotations
 

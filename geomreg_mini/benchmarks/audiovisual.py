@@ -1,8 +1,8 @@
 """Splits over prepared clips: rows of memory-mapped arrays, and crops, flips and scaling on the device.
 
-A batch leaves the disk as float16 spectrograms and uint8 frames, and only the frames that are used are read.
-In training (``Split.augmented``) times and frames are drawn at random, otherwise they are the middle ones.
-All draws come from torch's generator, which the training loop seeds by the epoch.
+A batch leaves the disk as float16 spectrograms and uint8 frames; only the required frames are read. In
+training (``Split.augmented``) times and frames are drawn at random, otherwise they are the middle ones. All
+draws come from torch's generator, which the training loop seeds by the epoch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,11 +41,11 @@ CROP_TRIES = 10
 
 @dataclass(frozen=True)
 class Reading:
-    """How a clip becomes an input.
+    """The parts of a clip that become an input.
 
     Attributes:
-        frames: T, how many frames of a clip are used.
-        times: how many columns of its spectrogram are used; None for all.
+        frames: T, the number of frames per clip.
+        times: the number of columns of its spectrogram; None for all.
         image_size: height and width of an input image.
     """
 
@@ -57,19 +58,19 @@ class Reading:
 class ClipSplit(Split):
     """Clips of a cache as a split with the modalities ``audio`` and ``visual``.
 
-    ``inputs`` stays empty, since the arrays may be larger than the memory: use ``batch``. There, ``audio`` is
-    float16 (B, 1, frequencies, times) and ``visual`` uint8 (B, T, S, S, 3), and ``aspect`` (B,), the clips'
-    width over height, rides along; ``prepare`` makes float32 (B, 1, frequencies, times) and (B, 3, T, H, W),
-    or (B, 3, H, W) for one frame.
+    ``inputs`` is empty, since the arrays may be larger than the memory: use ``batch``. There, ``audio`` is
+    float16 (B, 1, frequencies, times), ``visual`` uint8 (B, T, S, S, 3), and ``aspect`` (B,) the clips' width
+    over height. ``prepare`` makes float32 (B, 1, frequencies, times) and (B, 3, T, H, W), or (B, 3, H, W) for
+    one frame.
 
-    ``factors``: ``clip`` (N,), positions in the cache, and what the data set adds.
+    ``factors``: ``clip`` (N,), positions in the cache, and the data set's own.
     """
 
     cache: Prepared | None = None
     reading: Reading | None = None
     training: bool = False
 
-    def batch(self, index: Tensor) -> dict:
+    def batch(self, index: Tensor) -> dict[str, Any]:
         rows = self.factors["clip"][index].numpy()
         inputs = {"audio": self._audio(rows), "visual": self._frames(rows)}
         return {
@@ -77,10 +78,6 @@ class ClipSplit(Split):
             "label": self.labels[index],
             "index": index,
         }
-
-    def subset(self, index: Tensor) -> ClipSplit:
-        factors = {name: values[index] for name, values in self.factors.items()}
-        return replace(self, labels=self.labels[index], factors=factors)
 
     def augmented(self) -> ClipSplit:
         return replace(self, training=True)
@@ -106,7 +103,7 @@ class ClipSplit(Split):
         return torch.from_numpy(self.cache.frames[first[:, None] + chosen])
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Model inputs from a batch's, on their device; see the class. Frames are cropped one by one."""
+        """Return model inputs for a batch's, on their device; see the class. Each frame is cropped alone."""
         given = {}
         if "audio" in inputs:
             given["audio"] = inputs["audio"].float()
@@ -126,10 +123,10 @@ class ClipSplit(Split):
 
 
 def frame_choice(count: Tensor, frames: int, training: bool) -> Tensor:
-    """Which frames of clips with ``count`` (B,) frames are used: (B, frames) int64, in order of time.
+    """Return the frames to use of clips with ``count`` (B,) frames: (B, frames) int64, in order of time.
 
-    A clip is cut into ``frames`` equal stretches; from each comes its middle frame, or in training a random
-    one. A clip with fewer frames than that repeats some.
+    A clip is cut into ``frames`` equal stretches; each gives its middle frame, or in training a random one. A
+    clip with too few frames repeats some.
     """
     place = torch.rand(len(count), frames) if training else torch.full((len(count), frames), 0.5)
     position = (torch.arange(frames) + place) / frames  # in [0, 1) of the clip's length
@@ -137,11 +134,11 @@ def frame_choice(count: Tensor, frames: int, training: bool) -> Tensor:
 
 
 def random_boxes(aspects: Tensor) -> Tensor:
-    """Boxes as torchvision's RandomResizedCrop draws them: (N, 4), each left, top, right, bottom in [0, 1].
+    """Return random boxes like torchvision's RandomResizedCrop: (N, 4), left, top, right, bottom in [0, 1].
 
     aspects: (N,), width over height of the pictures. A box has a share U(0.08, 1) of the area and a
-    logarithmically uniform aspect between 3/4 and 4/3 in true proportions; where ten draws do not fit, the
-    largest centered box whose aspect is allowed.
+    logarithmically uniform aspect between 3/4 and 4/3 in true proportions. If ten draws do not fit, it is the
+    largest centered box with an allowed aspect.
     """
     n = len(aspects)
     area = torch.empty(CROP_TRIES, n).uniform_(*CROP_AREA)
@@ -159,10 +156,10 @@ def random_boxes(aspects: Tensor) -> Tensor:
 
 
 def crop(pixels: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
-    """Each picture's box, mirrored where ``flip`` says so, at ``size`` x ``size`` by bilinear interpolation.
+    """Return each picture's box, mirrored if ``flip``, at ``size`` x ``size`` by bilinear interpolation.
 
-    pixels (N, C, H, W); boxes (N, 4) as above; flip boolean (N,). The whole batch in one call, so without the
-    smoothing that torchvision applies where a box is larger than ``size``.
+    pixels (N, C, H, W); boxes (N, 4) as above; flip boolean (N,). One call crops the whole batch, so without
+    torchvision's smoothing of boxes larger than ``size``.
     """
     left, top, right, bottom = boxes.unbind(dim=1)
     left, right = torch.where(flip, right, left), torch.where(flip, left, right)
@@ -185,7 +182,7 @@ def open_prepared(script: ModuleType, prepared: str, source: str, options: str =
         script: ``data_scripts.crema_d`` or ``data_scripts.kinetics_sounds``.
         prepared: path of the official cache below the data folder.
         source: "official" or "stand_in".
-        options: of the command that prepares the official cache.
+        options: options of the command that prepares the official cache.
     """
     name = script.INFO.name
     if not is_official(source):
@@ -200,7 +197,7 @@ def open_prepared(script: ModuleType, prepared: str, source: str, options: str =
 
 
 def reading(cache: Prepared, frames: int, image_size: int | None, times: int | None = None) -> Reading:
-    """Checked options; ``image_size=None`` means 224, or the size of stored frames where they are smaller."""
+    """Return checked options; ``image_size=None`` means 224, or the size of smaller stored frames."""
     stored = cache.preprocessing
     if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= stored.frames:
         raise ValueError(f"frames={frames!r}: give a whole number from 1 to {stored.frames}.")
@@ -212,9 +209,9 @@ def reading(cache: Prepared, frames: int, image_size: int | None, times: int | N
 
 
 def published_parts(cache: Prepared) -> dict[str, np.ndarray]:
-    """Positions of the published test clips, and of the training clips less a tenth, which validates.
+    """Return positions of the published test clips, and of the training clips less a tenth for validation.
 
-    The tenth is stratified and the same always: without it, one would have to choose on the test clips.
+    The tenth is stratified and always the same; without it, the test clips would have to select models.
     """
     parts = np.array(cache.parts)
     train = np.flatnonzero(parts == "train")
@@ -235,7 +232,7 @@ def dataset(
     source: str,
     factors: dict[str, Tensor],
 ) -> MultimodalDataset:
-    """The data set of the clips at ``parts`` of a cache; ``factors`` are of all its clips."""
+    """Return the data set of the clips at ``parts`` of a cache; ``factors`` are those of all its clips."""
     factors = {"clip": torch.arange(len(cache.labels)), **factors}
     splits = {}
     for name, rows in parts.items():
@@ -249,7 +246,7 @@ def dataset(
         )
     rows, times = cache.spectrograms.shape[1:]
     side = (how.image_size, how.image_size)
-    # the arrays are gigabytes, so their fingerprint is that of what they were made from
+    # the arrays are gigabytes, so the fingerprint is that of their sources
     chosen = [cache.fingerprint, how.frames, how.times, how.image_size]
     chosen += [hashlib.sha256(splits[name].factors["clip"].numpy().tobytes()).hexdigest() for name in SPLITS]
     return MultimodalDataset(
@@ -270,16 +267,16 @@ def dataset(
 
 
 def files(data: MultimodalDataset, clip: int) -> tuple[Path, ...]:
-    """Return where the files of a clip (a position in the cache) were when it was prepared."""
+    """Return the paths of a clip's files at the time of preparation; ``clip`` is a position in the cache."""
     cache = data.train.cache
     script = {"crema_d": crema_d, "kinetics_sounds": kinetics_sounds}[data.name]
     return script.files(Path(cache.source), cache.names[clip])
 
 
 def sound(data: MultimodalDataset, clip: int, *, rate: int = 8000, seconds: float = 1.5) -> np.ndarray:
-    """The beginning of a clip's sound, (n,) float32 at ``rate`` Hz, to listen to; see ``files``.
+    """Return the beginning of a clip's sound, (n,) float32 at ``rate`` Hz, for playback; see ``files``.
 
-    Raises ``data_scripts.clips.ClipError`` where the file is no longer there or cannot be read.
+    Raises ``data_scripts.clips.ClipError`` if the file is missing or cannot be read.
     """
     from data_scripts.clips import read_sound_track, read_wav
 
@@ -297,25 +294,25 @@ def load_kinetics_sounds(
     image_size: int | None = None,
     source: str = "official",
 ) -> MultimodalDataset:
-    """Kinetics-Sounds with modalities ``audio`` (1, 129, 626) and ``visual`` (3, frames, size, size).
+    """Return Kinetics-Sounds with modalities ``audio`` (1, 129, 626) and ``visual`` (3, frames, size, size).
 
     Args:
-        seed: nothing depends on it; the clips of each split are the same always.
+        seed: unused; the clips of each split are always the same.
         variant: "lists", the published lists with 31 classes, 14,799 training and 2,597 test clips less those
             that Kinetics lost; a stratified tenth of the training clips validates. "folders": all clips of
-            the 33 classes that DGL's code reads, with Kinetics' validation clips to test.
-        frames: T, how many frames of a clip are seen; with one, ``visual`` is (3, size, size). A clip is cut
-            into T stretches, and each gives a random frame in training and its middle one in evaluation;
-            DGL's code takes the first three in the order of a folder.
-        image_size: 224 by default, or the size of the stored frames where they are smaller.
-        source: "official", as `python -m data_scripts kinetics_sounds` prepared it, or "stand_in": generated
-            clips in the same form, made when they are asked for (31 classes, variant "lists").
+            the 33 classes in DGL's code, with Kinetics' validation clips to test.
+        frames: T, the number of frames per clip; with one, ``visual`` is (3, size, size). A clip is cut into
+            T stretches; each gives a random frame in training and its middle one in evaluation. DGL's code
+            takes the first three in the order of a folder.
+        image_size: 224 by default, or the size of the stored frames if they are smaller.
+        source: "official", as `python -m data_scripts kinetics_sounds` prepared it, or "stand_in": clips
+            generated on demand in the same form (31 classes, variant "lists").
 
-    The sound is five of ten seconds, random ones in training and the middle ones in evaluation, where DGL's
-    code draws them too. They are cut from the ten seconds' spectrogram, so that its first and last column
-    see the sound around them and not zeros.
+    The sound is five of ten seconds, random ones in training and the middle ones in evaluation; DGL's code
+    draws them in evaluation too. They are cut from the ten seconds' spectrogram, so that their first and last
+    columns include the sound around them and not zeros.
 
-    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when it is not prepared.
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
     script = kinetics_sounds
     if variant not in script.VARIANTS:
@@ -336,26 +333,26 @@ def load_crema_d(
     image_size: int | None = None,
     source: str = "official",
 ) -> MultimodalDataset:
-    """CREMA-D with modalities ``audio`` (1, 257, 188) and ``visual`` (3, image_size, image_size).
+    """Return CREMA-D with modalities ``audio`` (1, 257, 188) and ``visual`` (3, image_size, image_size).
 
     Args:
-        seed: picks the test speakers of ``speaker_disjoint``; nothing else depends on it.
+        seed: selects the test speakers of ``speaker_disjoint``; nothing else depends on it.
         split: "community", the files that the published comparisons share: 6,698 clips to train and 744 to
-            test. All 91 speakers stand on both sides, and those comparisons have no validation clips; here a
+            test. All 91 speakers are in both parts, and those comparisons have no validation clips; here a
             stratified tenth of the training clips, the same for every seed, validates.
             "speaker_disjoint": the speakers in ten groups; group ``seed % 10`` tests, the next one validates,
-            the others train, so that ten seeds test everybody once.
-        frames: T, how many frames of a clip are seen; with more than one, ``visual`` is (3, T, H, W). The
-            published code means to draw its one frame and takes the first one listed; here it is drawn in
+            the others train, so that ten seeds test every speaker once.
+        frames: T, the number of frames per clip; with more than one, ``visual`` is (3, T, H, W). The
+            published code means to draw its one frame but takes the first one listed. Here it is random in
             training and the middle one in evaluation.
-        image_size: 224 by default, or the size of the stored frames where they are smaller.
-        source: "official", as `python -m data_scripts crema_d` prepared it, or "stand_in": generated clips
-            in the same form, made when they are asked for.
+        image_size: 224 by default, or the size of the stored frames if they are smaller.
+        source: "official", as `python -m data_scripts crema_d` prepared it, or "stand_in": clips generated on
+            demand in the same form.
 
     ``factors``: ``clip``, positions in the cache; ``speaker`` and ``sentence``, numbers in the order of their
     sorted names.
 
-    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when it is not prepared.
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
     script = crema_d
     if split not in CREMA_D_SPLITS:
@@ -370,7 +367,7 @@ def load_crema_d(
 
 
 def _speaker_parts(speakers: int, speaker: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Positions of the clips of each split's speakers; ``speaker`` (N,) numbers the clips' speakers."""
+    """Return positions of the clips of each split's speakers; ``speaker`` (N,) holds the clips' speakers."""
     groups = np.array_split(np.random.default_rng(0).permutation(speakers), FOLDS)
     test, validation = groups[seed % FOLDS], groups[(seed + 1) % FOLDS]
     return {

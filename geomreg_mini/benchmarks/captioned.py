@@ -1,4 +1,4 @@
-"""Splits over images with captions: a caption of each image drawn in training, the first one otherwise.
+"""Splits over images with captions: a random caption of each image in training, otherwise the first one.
 
 A batch leaves the disk as uint8 pixels and token numbers; CLIP's scaling happens on the device.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from data_scripts.stand_ins import IMAGE_SIZE, prepare
 from ..data.dataset import MultimodalDataset, Split
 from .sources import is_official, not_prepared, provenance
 
-CONTEXT = 77  # tokens of a caption, as CLIP has it
+CONTEXT = 77  # tokens of a caption in CLIP
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of [0, 1]
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 FOLDS = 5  # of COCO's test split: papers report it whole (5K) and as a mean over fifths (1K)
@@ -30,19 +31,18 @@ FOLDS = 5  # of COCO's test split: papers report it whole (5K) and as a mean ove
 class CaptionedSplit(Split):
     """Images with captions as a split with the modalities ``image`` and ``caption``.
 
-    ``inputs`` stays empty: use ``batch``. There, ``image`` is uint8 (B, S, S, 3) and ``caption`` int64
-    (B, L), see ``tokens``; ``prepare`` makes float32 (B, 3, S, S) of the images. Nothing here has classes, so
+    ``inputs`` is empty: use ``batch``. There, ``image`` is uint8 (B, S, S, 3) and ``caption`` int64 (B, L),
+    see ``tokens``; ``prepare`` makes float32 (B, 3, S, S) of the images. The images have no classes, so
     ``labels`` are all 0. ``factors``: ``image`` (N,), positions in the cache.
 
-    ``folds``: how many equal parts papers cut this split into, to report a mean over them as well; 0 for
-    none.
+    ``folds``: the number of equal parts of this split over which papers also report a mean; 0 for none.
     """
 
     cache: Captioned | None = None
     training: bool = False
     folds: int = 0
 
-    def batch(self, index: Tensor) -> dict:
+    def batch(self, index: Tensor) -> dict[str, Any]:
         rows = self.factors["image"][index].numpy()
         captions = [self.cache.captions[row] for row in rows]
         if self.training:
@@ -57,7 +57,7 @@ class CaptionedSplit(Split):
         return {"inputs": inputs, "label": self.labels[index], "index": index}
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Model inputs from a batch's, on their device; see the class."""
+        """Return model inputs for a batch's, on their device; see the class."""
         given = dict(inputs)
         if "image" in inputs:
             pixels = inputs["image"].permute(0, 3, 1, 2).float()
@@ -66,14 +66,13 @@ class CaptionedSplit(Split):
         return given
 
     def subset(self, index: Tensor) -> CaptionedSplit:
-        factors = {name: values[index] for name, values in self.factors.items()}
-        return replace(self, labels=self.labels[index], factors=factors, folds=0)
+        return replace(super().subset(index), folds=0)
 
     def augmented(self) -> CaptionedSplit:
         return replace(self, training=True)
 
     def all_captions(self) -> CaptionList:
-        """Every caption of every image, one a sample; its ``factors["image"]`` (M,) are positions here."""
+        """Return all captions of all images, one per sample; ``factors["image"]`` (M,) are positions here."""
         counts = torch.tensor([len(self.cache.captions[row]) for row in self.factors["image"].tolist()])
         owner = torch.arange(len(self)).repeat_interleave(counts)
         texts = [text for row in self.factors["image"].tolist() for text in self.cache.captions[row]]
@@ -82,19 +81,19 @@ class CaptionedSplit(Split):
 
 @dataclass(frozen=True)
 class CaptionList(Split):
-    """Captions alone, of the modality ``caption``."""
+    """Captions without images, of the modality ``caption``."""
 
     texts: tuple[str, ...] = ()
 
-    def batch(self, index: Tensor) -> dict:
+    def batch(self, index: Tensor) -> dict[str, Any]:
         inputs = {"caption": tokens([self.texts[i] for i in index.tolist()])}
         return {"inputs": inputs, "label": self.labels[index], "index": index}
 
 
 def tokens(texts: list[str]) -> Tensor:
-    """Token numbers of CLIP's tokenizer, (B, L) int64 with L up to 77; what is longer is cut.
+    """Return token numbers of CLIP's tokenizer, (B, L) int64 with L up to 77; longer texts are cut.
 
-    The padding that no text reaches is left out: text is read forwards only, so nothing looks at it.
+    Padding beyond the longest text is left out: attention looks backwards only, so it has no effect.
     """
     import open_clip
 
@@ -105,29 +104,29 @@ def tokens(texts: list[str]) -> Tensor:
 def load_flickr30k(
     seed: int = 0, *, image_size: int | None = None, source: str = "official"
 ) -> MultimodalDataset:
-    """Flickr30K in Karpathy's split: 29,000 images to train, 1,014 to validate and 1,000 to test.
+    """Return Flickr30K in Karpathy's split: 29,000 images to train, 1,014 to validate and 1,000 to test.
 
     The modalities are ``image`` and ``caption``, five captions for each image.
 
     Args:
-        seed: nothing depends on it; the split is the published one.
-        image_size: pixels of an image's side, as it was prepared: 224 by default, 336 for ViT-L-14-336;
-            stand-ins have 32 by default.
-        source: "official", as `python -m data_scripts flickr30k` prepared it, or "stand_in": generated images
-            of shapes in the same form, made when they are asked for; they are fewer.
+        seed: unused; the split is the published one.
+        image_size: pixels of a prepared image's side: 224 by default, 336 for ViT-L-14-336; stand-ins have
+            32 by default.
+        source: "official", as `python -m data_scripts flickr30k` prepared it, or "stand_in": fewer images, of
+            shapes, generated on demand in the same form.
 
-    ``ValueError`` for a bad argument, ``data_scripts.fetch.DataError`` when it is not prepared.
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
     return _load(flickr30k.INFO, image_size, source)
 
 
 def load_coco(seed: int = 0, *, image_size: int | None = None, source: str = "official") -> MultimodalDataset:
-    """COCO: 113,287 images to train, 5,000 to validate and 5,000 to test; all else as in Flickr30K."""
+    """Return COCO: 113,287 images to train, 5,000 to validate, 5,000 to test; all else as in Flickr30K."""
     return _load(coco.INFO, image_size, source, folds=FOLDS)
 
 
 def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0) -> MultimodalDataset:
-    """Return the data set; its test split states ``folds``, over which papers also average."""
+    """Return the data set; its test split has ``folds``, over which papers also average."""
     if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int)):
         raise ValueError(f"image_size={image_size!r}: give a whole number of pixels.")
     official = is_official(source)

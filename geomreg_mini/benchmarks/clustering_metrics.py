@@ -1,7 +1,7 @@
-"""How well clusters match classes: the three numbers of papers, each from 0, or about it, to 1.
+"""The match of clusters and classes: the three numbers of papers, each from about 0 to 1.
 
-The classes are used here and nowhere in training. Clusters have no names, so none of the numbers depends on
-how they are numbered.
+The classes are used here and never in training. Clusters have no names, so the numbers do not depend on their
+order.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..pairs import float64
 
 
 def cluster_accuracy(labels: Tensor, clusters: Tensor) -> float:
-    """ACC: the share of samples that are right where each cluster is named after a class of its own.
+    """Return ACC: the share of correct samples if each cluster is named after a different class.
 
-    Of all such namings the best counts; Kuhn's algorithm finds it. With more clusters than classes, some keep
-    no name and their samples are wrong. One cluster alone scores the share of the largest class.
+    Of all such namings the best counts; Kuhn's algorithm finds it. With more clusters than classes, some have
+    no name and their samples are wrong. A single cluster scores the share of the largest class.
 
     Args:
         labels, clusters: (N,) integers.
@@ -30,14 +30,14 @@ def cluster_accuracy(labels: Tensor, clusters: Tensor) -> float:
 
 
 def best_naming(labels: Tensor, clusters: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Name each cluster after a class of its own so that most samples are right.
+    """Return the naming of clusters after different classes with the most correct samples.
 
     Args:
         labels, clusters: (N,) integers, at least 0.
 
     Returns:
-        Counts (C, K) of samples by class 0 .. C - 1 and cluster; the rows and the columns that are matched,
-        (min(C, K),) each; and the numbers (K,) of the clusters, which may have gaps, by column.
+        Counts (C, K) of samples by class 0 .. C - 1 and cluster; the matched rows and columns, (min(C, K),)
+        each; and the numbers (K,) of the clusters, which may have gaps, by column.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -49,10 +49,10 @@ def best_naming(labels: Tensor, clusters: Tensor) -> tuple[np.ndarray, np.ndarra
 
 
 def scores(labels: Tensor, clusters: Tensor) -> dict[str, float]:
-    """``cluster_accuracy``; ``nmi``, the mutual information of class and cluster divided by the mean of their
-    entropies; ``ari``, the agreement about pairs of samples, adjusted so that chance is 0 on average.
+    """Return ``cluster_accuracy``, ``nmi`` and ``ari``; arguments as in ``cluster_accuracy``.
 
-    A single cluster of several classes has NMI and ARI 0. Arguments as in ``cluster_accuracy``.
+    NMI is the mutual information of class and cluster over the mean of their entropies. ARI is the agreement
+    about pairs of samples, adjusted so that chance is 0 on average. One cluster of several classes gives 0.
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -74,16 +74,16 @@ def _checked(labels: Tensor, clusters: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def k_means(train: Tensor, test: Tensor, clusters: int) -> Tensor:
-    """Clusters (N,) of ``test`` (N, D) by k-means on ``train`` (M, D), both normalized.
+    """Return clusters (N,) of ``test`` (N, D) by k-means on ``train`` (M, D), both normalized.
 
-    What the embeddings give without any head: the best of ten starts, the same each time.
+    This needs no head. It is the best of ten starts, the same each time.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
     train, test = (F.normalize(float64(z), dim=1).cpu().numpy() for z in (train, test))
     with warnings.catch_warnings():
-        # Collapsed embeddings have fewer points than clusters, and that is a result.
+        # Collapsed embeddings have fewer points than clusters; this is a result, not a fault.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = KMeans(clusters, n_init=10, random_state=0).fit(train)
     return torch.from_numpy(fitted.predict(test)).long()

@@ -1,9 +1,9 @@
-"""Two modalities through an encoder each, and one clustering head for both; image and caption with decoders.
+"""One encoder for each of two modalities, one clustering head for both; image and caption have decoders.
 
 Those of image and caption follow CMVAE's (Palumbo et al., ICLR 2024): a ResNet on 64 x 64 pixels, a CNN on
-32 tokens. They are deterministic here, halve the image once more before the first block, and normalize in
-groups of channels and not over the batch, so that what a sample gives depends on no other and two processes
-are exactly one.
+32 tokens. Here they are deterministic, and halve the image once more before the first block. They normalize
+in groups of channels, not over the batch. So a sample's result depends on no other sample, and two processes
+give exactly the result of one.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from torch.nn import functional as F
 
 from ..models import Embedded, Fusion
 
-SMALLEST = 4  # pixels of a side, or tokens, that convolutions end at
-WIDEST = 4  # times the first layer's channels
+SMALLEST = 4  # pixels of a side, or tokens, after the last convolution
+WIDEST = 4  # most channels, relative to the first layer's
 
 
 class Residual(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut, activations first; (B, C, H, W) to (B, C', H, W)."""
+    """Two 3 x 3 convolutions and a shortcut, activations first; (B, C, H, W) to (B, C', H, W)."""
 
-    def __init__(self, source: int, target: int):
+    def __init__(self, source: int, target: int) -> None:
         super().__init__()
         self.steps = nn.Sequential(
             *_activated(source),
@@ -45,7 +45,7 @@ def _activated(channels: int) -> tuple[nn.Module, nn.Module]:
 
 
 def _widths(size: int, width: int) -> list[int]:
-    """Channels after each halving of ``size`` down to ``SMALLEST``, with those before."""
+    """Return the channels before and after each halving of ``size`` down to ``SMALLEST``."""
     halvings = int(math.log2(size / SMALLEST))
     if SMALLEST * 2**halvings != size:
         raise ValueError(f"size={size}: the networks halve it down to {SMALLEST}; give {SMALLEST} times 2^n.")
@@ -53,9 +53,9 @@ def _widths(size: int, width: int) -> list[int]:
 
 
 class ImageEncoder(nn.Sequential):
-    """(B, 3, S, S) in [0, 1] to (B, D)."""
+    """A map from images (B, 3, S, S) in [0, 1] to (B, D)."""
 
-    def __init__(self, side: int, embedding_dim: int, width: int):
+    def __init__(self, side: int, embedding_dim: int, width: int) -> None:
         widths = _widths(side // 2, width)
         stages = [
             layer
@@ -67,9 +67,9 @@ class ImageEncoder(nn.Sequential):
 
 
 class ImageDecoder(nn.Sequential):
-    """(B, D) to (B, 3, S, S) in [0, 1]."""
+    """A map from (B, D) to images (B, 3, S, S) in [0, 1]."""
 
-    def __init__(self, side: int, embedding_dim: int, width: int):
+    def __init__(self, side: int, embedding_dim: int, width: int) -> None:
         widths = _widths(side // 2, width)[::-1]
         first = [nn.Linear(embedding_dim, widths[0] * SMALLEST**2)]
         first.append(nn.Unflatten(1, (widths[0], SMALLEST, SMALLEST)))
@@ -83,9 +83,9 @@ class ImageDecoder(nn.Sequential):
 
 
 class CaptionEncoder(nn.Module):
-    """Word numbers (B, L) to (B, D)."""
+    """A map from word numbers (B, L) to (B, D)."""
 
-    def __init__(self, length: int, vocabulary: int, embedding_dim: int, width: int, word_dim: int):
+    def __init__(self, length: int, vocabulary: int, embedding_dim: int, width: int, word_dim: int) -> None:
         super().__init__()
         self.words = nn.Embedding(vocabulary, word_dim)
         widths = [word_dim, *_widths(length, width)[1:]]
@@ -103,9 +103,9 @@ class CaptionEncoder(nn.Module):
 
 
 class CaptionDecoder(nn.Module):
-    """(B, D) to logits (B, L, words)."""
+    """A map from (B, D) to logits (B, L, words)."""
 
-    def __init__(self, length: int, vocabulary: int, embedding_dim: int, width: int, word_dim: int):
+    def __init__(self, length: int, vocabulary: int, embedding_dim: int, width: int, word_dim: int) -> None:
         super().__init__()
         widths = [word_dim, *_widths(length, width)[1:]][::-1]
         stages = [
@@ -124,18 +124,23 @@ class CaptionDecoder(nn.Module):
 class Prototypes(Fusion):
     """logits = cosines of an embedding and one learned direction for each cluster, divided by a temperature.
 
-    The directions are shared, so that cluster k means the same in both modalities. Together these are read at
-    the mean of their normalized embeddings. As the logits are linear in that, they are the mean of both
-    modalities', and the cluster is the one that the product of the two distributions favors.
+    The directions are shared, so that cluster k means the same in both modalities. The joint logits are those
+    of the mean of the normalized embeddings. As logits are linear in it, they are the mean of both
+    modalities' logits, and the product of the two distributions has its maximum at the same cluster.
 
-    ``standardized``: whether every feature of a modality is centered and scaled before, over the batch.
+    ``standardized``: whether every feature of a modality is first centered and scaled over the batch.
     """
 
     kind = "prototypes"
 
     def __init__(
-        self, modalities, embedding_dim, num_classes, temperature: float = 0.1, standardized: bool = True
-    ):
+        self,
+        modalities: tuple[str, ...],
+        embedding_dim: int,
+        num_classes: int,
+        temperature: float = 0.1,
+        standardized: bool = True,
+    ) -> None:
         super().__init__(modalities, embedding_dim, num_classes)
         self.temperature = temperature
         norm = partial(nn.BatchNorm1d, embedding_dim, affine=False) if standardized else nn.Identity
@@ -146,7 +151,7 @@ class Prototypes(Fusion):
         logits = self.unimodal_logits(embeddings).values()
         return sum(logits) / len(logits)
 
-    def unimodal_logits(self, embeddings):
+    def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         directions = F.normalize(self.directions, dim=1)
         return {
             m: F.normalize(self.norms[m](z), dim=1) @ directions.T / self.temperature
@@ -156,8 +161,8 @@ class Prototypes(Fusion):
 
 @dataclass(frozen=True)
 class Clustered(Embedded):
-    """Also cluster logits {modality: (B, K)}, reconstructions {modality: what its decoder gives} if there are
-    decoders, and the inputs {modality: (b, ...)} of this process."""
+    """Embeddings with cluster logits {modality: (B, K)}, this process's inputs {modality: (b, ...)}, and the
+    decoders' reconstructions, if any, by modality."""
 
     logits: dict[str, Tensor]
     reconstructions: dict[str, Tensor]
@@ -165,11 +170,11 @@ class Clustered(Embedded):
 
 
 class ClusteringModel(nn.Module):
-    """Two encoders whose embeddings ``Prototypes`` assigns to clusters, with decoders or without.
+    """Two encoders whose embeddings ``Prototypes`` assigns to clusters, with or without decoders.
 
     Args:
         encoders: modality -> module that maps its input to (B, D).
-        decoders: modality -> module that maps (B, D) to its input, as ``reconstruction_errors`` wants it.
+        decoders: modality -> module that maps (B, D) to its input, for ``reconstruction_errors``.
         embedding_dim: D.
         clusters: K.
         standardized: see ``Prototypes``.
@@ -183,7 +188,7 @@ class ClusteringModel(nn.Module):
         embedding_dim: int,
         clusters: int,
         standardized: bool = True,
-    ):
+    ) -> None:
         super().__init__()
         self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
         self.fusion = Prototypes(tuple(encoders), embedding_dim, clusters, standardized=standardized)
@@ -193,11 +198,11 @@ class ClusteringModel(nn.Module):
         return self.fusion.modalities
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Embeddings {modality: (B, D)} of the modalities in ``inputs``."""
+        """Return embeddings {modality: (B, D)} of the modalities in ``inputs``."""
         return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Cluster logits {modality: (B, K)}."""
+        """Return cluster logits {modality: (B, K)}."""
         return self.fusion.unimodal_logits(embeddings)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Clustered:
@@ -217,12 +222,12 @@ def captioned_autoencoders(
     word_dim: int = 128,
     standardized: bool = True,
 ) -> ClusteringModel:
-    """A ``ClusteringModel`` of "image" and "caption" that reconstructs both.
+    """Return a ``ClusteringModel`` of "image" and "caption" that reconstructs both.
 
     Args:
         side: S, of the images, which have three channels.
         length: L, of the captions.
-        vocabulary: how many words there are.
+        vocabulary: the number of words.
         embedding_dim: D.
         clusters: K.
         width: channels of the first layers.
@@ -240,7 +245,7 @@ def captioned_autoencoders(
 def reconstruction_errors(
     reconstructions: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Of images the mean absolute difference, of captions the mean cross-entropy of a word, in nats."""
+    """Return images' mean absolute difference and captions' mean cross-entropy per word, in nats."""
     pixels, words = (reconstructions[m].float() for m in ("image", "caption"))
     return {
         "image": F.l1_loss(pixels, inputs["image"].float()),

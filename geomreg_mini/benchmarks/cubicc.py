@@ -1,9 +1,10 @@
-"""CUBICC: photographs of birds and a sentence about each, to be sorted into eight classes without labels."""
+"""CUBICC: photographs of birds and a sentence about each, for clustering into eight unlabelled classes."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,27 +18,27 @@ from data_scripts.stand_ins import prepare
 from ..data.dataset import MultimodalDataset, Split
 from .sources import is_official, not_prepared, provenance
 
-SHIFT = 4  # pixels, the farthest that an image is moved in training
+SHIFT = 4  # pixels, the largest shift of an image in training
 
 
 @dataclass(frozen=True)
 class BirdSplit(Split):
-    """``inputs``: ``image`` uint8 (N, 3, S, S), ``caption`` word numbers int64 (N, L).
+    """Pairs of ``inputs`` ``image`` uint8 (N, 3, S, S) and ``caption`` word numbers int64 (N, L).
 
     ``factors``: ``pair`` (N,), positions in the archive; ``subspecies`` (N,); ``photo`` (N,), equal for pairs
-    with the same picture. ``augmented`` mirrors images by chance and moves them by up to four pixels.
+    with the same picture. ``augmented`` mirrors images at random and shifts them by up to four pixels.
     """
 
     training: bool = False
 
-    def batch(self, index: Tensor) -> dict:
+    def batch(self, index: Tensor) -> dict[str, Any]:
         batch = super().batch(index)
         if self.training:
             batch["inputs"]["image"] = _moved(batch["inputs"]["image"])
         return batch
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Images become float32 in [0, 1]."""
+        """Return images as float32 in [0, 1]."""
         if "image" not in inputs:
             return inputs
         return {**inputs, "image": inputs["image"].float() / 255}
@@ -47,7 +48,7 @@ class BirdSplit(Split):
 
 
 def _moved(images: Tensor) -> Tensor:
-    """Images (B, 3, S, S), half of them mirrored, each moved on its own; what comes in repeats the edge."""
+    """Return images (B, 3, S, S), half of them mirrored, each shifted independently, with repeated edges."""
     count, _, side, _ = images.shape
     mirrored = torch.rand(count) < 0.5
     top, left = torch.randint(0, 2 * SHIFT + 1, (2, count))
@@ -60,34 +61,34 @@ def _moved(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class BirdDataset(MultimodalDataset):
-    """``words`` by number, () where the archive does not name them; ``vocabulary`` is how many there are."""
+    """CUBICC with ``words`` by number, () if the archive lacks them, and their count ``vocabulary``."""
 
     words: tuple[str, ...] = ()
     vocabulary: int = 0
 
     def sentence(self, tokens: Tensor) -> str:
-        """Word numbers (L,) up to the end mark, as text; as numbers where there are no words."""
+        """Return word numbers (L,) up to the end mark as text, or as numbers if there are no words."""
         numbers = tokens.tolist()
         if not self.words:
             return " ".join(map(str, numbers))
-        said = [self.words[number] for number in numbers]
-        said = said[: said.index("<eos>")] if "<eos>" in said else said
-        return " ".join(word for word in said if word != "<pad>")
+        words = [self.words[number] for number in numbers]
+        words = words[: words.index("<eos>")] if "<eos>" in words else words
+        return " ".join(word for word in words if word != "<pad>")
 
 
 def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
-    """13,150 pairs with modalities ``image`` (3, 64, 64) and ``caption`` (32,), in the published split.
+    """Return 13,150 pairs of ``image`` (3, 64, 64) and ``caption`` (32,), in the published split.
 
-    A photograph comes in several pairs, each time with another sentence. Labels are the eight classes,
-    numbered as in the archive; which number is which of Blackbird, Gull, Jay, Oriole, Tanager, Tern, Warbler
-    and Wren is in no public text. They are there to be compared with, not to be trained on.
+    A photograph is in several pairs, each with another sentence. Labels are the eight classes, numbered as in
+    the archive: Blackbird, Gull, Jay, Oriole, Tanager, Tern, Warbler and Wren, but no public text states the
+    order. The labels are for comparison, not for training.
 
     Args:
-        seed: nothing depends on it; the split is the published one.
-        source: "official", as `python -m data_scripts cubicc` prepared it, or "stand_in": drawn birds in the
-            same form, made when they are asked for; they are fewer.
+        seed: unused; the split is the published one.
+        source: "official", as `python -m data_scripts cubicc` prepared it, or "stand_in": fewer birds, drawn
+            on demand in the same form.
 
-    ``ValueError`` for a bad argument, ``data_scripts.fetch.DataError`` when it is not prepared.
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
     official = is_official(source)
     path = data_root() / cubicc.INFO.prepared if official else prepare("cubicc")

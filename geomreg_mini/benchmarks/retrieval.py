@@ -1,13 +1,14 @@
-"""Images found by captions and captions by images, with CLIP as open_clip has it, fine-tuned by contrast.
+"""Retrieval of images by captions and captions by images, with open_clip's CLIP, fine-tuned by contrast.
 
-CLIP: Radford et al., ICML 2021, arXiv 2103.00020. A batch is contrasted as a whole, on however many GPUs and
-in however many parts it is embedded.
+CLIP: Radford et al., ICML 2021, arXiv 2103.00020. The contrast is over the whole batch, for any number of
+GPUs and of parts in which it is embedded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +16,34 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..controls import symmetric_cross_entropy
+from ..data import MultimodalDataset, Split
 from ..geometry import geometry_report
-from ..models import Embedded, encode, fixed_sample
+from ..models import Embedded, Encoded, encode, fixed_sample
 from ..paradigms import Paradigm
-from ..tasks import Task
+from ..paradigms.base import Backward, Batch, Geometry, Losses
+from ..tasks import Metrics, Splits, Task
 from .retrieval_metrics import fold_recalls, recalls
+
+if TYPE_CHECKING:
+    from ..config import TrainConfig
+    from .captioned import CaptionedSplit
 
 # name in open_clip -> width of its embeddings, pixels of its images
 MODELS = {"ViT-B-16": (512, 224), "ViT-L-14": (768, 224), "ViT-L-14-336": (768, 336)}
-TINY = {"width": 64, "layers": 2, "heads": 4, "patches": 4}  # patches a side
+TINY = {"width": 64, "layers": 2, "heads": 4, "patches": 4}  # patches per side
 VOCABULARY, CONTEXT = 49408, 77  # of CLIP's tokenizer
-LARGEST_SCALE = 100.0  # of the logits, as CLIP has it
-LARGEST_SPLIT = 5000  # images; of a larger one, the training split, so many are measured
+LARGEST_SCALE = 100.0  # of the logits, as in CLIP
+LARGEST_SPLIT = 5000  # images; a larger split, that for training, is measured on so many
 
 
 class CaptionEncoder(nn.Module):
     """open_clip's text tower, for tokens (B, L) of any length up to its context.
 
-    Its own ``forward`` wants them padded to 77, of which a caption fills a fifth. Attention looks backwards
-    and the embedding is that of the end token, so what is left out changes nothing.
+    The tower's own ``forward`` needs padding to 77, of which a caption fills a fifth. Attention looks
+    backwards and the embedding is that of the end token, so the missing padding changes nothing.
     """
 
-    def __init__(self, tower: nn.Module):
+    def __init__(self, tower: nn.Module) -> None:
         super().__init__()
         self.tower = tower
 
@@ -51,19 +58,19 @@ class CaptionEncoder(nn.Module):
 class MicroBatched(nn.Module):
     """An encoder for batches that do not fit: the whole batch's embeddings, one part's activations.
 
-    Forward, parts are embedded in turn and their activations dropped; backward, each part is embedded once
-    more and differentiated by the gradient of its embeddings, which knows the whole batch. That is GradCache
-    (arXiv 2101.06983), by PyTorch's own checkpoints, and exact; what it costs is one more forward pass.
+    The forward pass embeds parts in turn and drops their activations. The backward pass embeds each part once
+    more and differentiates it by the gradient of its embeddings, which depends on the whole batch. This is
+    GradCache (arXiv 2101.06983), by PyTorch's own checkpoints. It is exact and costs one more forward pass.
 
     Args:
-        encoder: maps (B, ...) to (B, D), each sample for itself.
-        micro_batch: samples a part.
+        encoder: maps (B, ...) to (B, D), each sample independently.
+        micro_batch: samples per part.
     """
 
-    def __init__(self, encoder: nn.Module, micro_batch: int):
+    def __init__(self, encoder: nn.Module, micro_batch: int) -> None:
         super().__init__()
         if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
-            raise ValueError(f"micro_batch={micro_batch!r}: give a whole number of samples from 1.")
+            raise ValueError(f"micro_batch={micro_batch!r}: give a whole number of samples of at least 1.")
         self.encoder, self.micro_batch = encoder, micro_batch
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,12 +86,12 @@ class ImageCaptionModel(nn.Module):
     Args:
         towers: open_clip's model with ``visual``, ``text`` and ``logit_scale``.
         micro_batch: see ``MicroBatched``; None for whole batches.
-        untrained: gives an equal model as it was before training.
+        untrained: returns an equal model in its state before training.
     """
 
     modalities = ("image", "caption")
 
-    def __init__(self, towers: nn.Module, micro_batch: int | None, untrained: Callable):
+    def __init__(self, towers: nn.Module, micro_batch: int | None, untrained: Callable) -> None:
         super().__init__()
         encoders = {"image": towers.visual, "caption": CaptionEncoder(towers.text)}
         if micro_batch is not None:
@@ -94,7 +101,7 @@ class ImageCaptionModel(nn.Module):
         self.untrained = untrained
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Embeddings {modality: (B, D)} of the modalities in ``inputs``."""
+        """Return embeddings {modality: (B, D)} of the modalities in ``inputs``."""
         return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Embedded:
@@ -111,12 +118,11 @@ def build_clip(
     checkpointing: bool = False,
     micro_batch: int | None = None,
 ) -> ImageCaptionModel:
-    """A CLIP by its name in ``MODELS``, or "tiny", which trains on stand-ins within seconds.
+    """Return a CLIP by its name in ``MODELS``, or "tiny", which trains on stand-ins within seconds.
 
     Args:
-        name, image_size, embedding_dim: must fit each other; "tiny" is of any.
-        pretrained: weights that open_clip knows for it, such as "openai", or a file of them; None for random
-            ones.
+        name, image_size, embedding_dim: must fit each other; "tiny" takes any.
+        pretrained: open_clip's name of weights, such as "openai", or a file of weights; None for random ones.
         checkpointing: whether to keep only the inputs of each block for the backward pass.
         micro_batch: samples embedded at a time in training; see ``MicroBatched``.
     """
@@ -126,12 +132,12 @@ def build_clip(
 
     def untrained() -> ImageCaptionModel:
         with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state)  # random weights are those of then
+            torch.set_rng_state(state)  # to draw the same random weights
             return build_clip(name, image_size, embedding_dim, pretrained=pretrained)
 
     if name == "tiny":
         if pretrained is not None:
-            raise ValueError(f"pretrained={pretrained!r}: there are no weights for 'tiny'; leave it out.")
+            raise ValueError(f"pretrained={pretrained!r}: 'tiny' has no weights; leave it out.")
         shape = {"width": TINY["width"], "layers": TINY["layers"]}
         towers = open_clip.CustomTextCLIP(
             embedding_dim,
@@ -157,12 +163,12 @@ def _published(name: str, image_size: int, embedding_dim: int, pretrained: str |
     width, side = MODELS[name]
     if image_size != side:
         raise ValueError(
-            f"{name} takes images of {side} pixels, and these have {image_size}: load the data set with "
+            f"{name} takes images of {side} pixels, but these have {image_size}: load the data set with "
             f"image_size={side}."
         )
     if embedding_dim != width:
         raise ValueError(f"embedding_dim={embedding_dim}: {name} gives {width}; set embedding_dim={width}.")
-    # OpenAI's weights, by tag or as a file, are for a GELU that other weights do not have.
+    # OpenAI's weights, by tag or as a file, need another GELU than other weights.
     known = open_clip.get_pretrained_cfg(name, pretrained) if pretrained is not None else {}
     quick = pretrained is not None and known.get("quick_gelu", not known)
     try:
@@ -170,18 +176,18 @@ def _published(name: str, image_size: int, embedding_dim: int, pretrained: str |
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"pretrained={pretrained!r}: the weights of {name} cannot be loaded ({type(error).__name__}); "
-            "check the connection, or give the path of a file that has them."
+            "check the connection, or give the path of a file of weights."
         ) from error
 
 
 class Contrastive(Paradigm):
-    """Symmetric InfoNCE: among all captions of the batch the image's own, and the other way round.
+    """Symmetric InfoNCE: find the image's own caption among all of the batch, and the caption's image.
 
-    The learned scale of the cosines is kept at 100 or below, as in CLIP, by clamping its logarithm after each
-    step, so that its gradient does not vanish there.
+    As in CLIP, the learned scale of the cosines is at most 100. Its logarithm is clamped after each step, so
+    that its gradient does not vanish there.
     """
 
-    def losses(self, output: Embedded, label: Tensor) -> dict[str, Tensor]:
+    def losses(self, output: Embedded, label: Tensor) -> Losses:
         image, caption = output.embeddings["image"], output.embeddings["caption"]
         with torch.autocast(image.device.type, enabled=False):
             u, v = (
@@ -190,14 +196,14 @@ class Contrastive(Paradigm):
             contrastive = symmetric_cross_entropy(self.model.logit_scale.exp() * u @ v.T)
         return {"contrastive": contrastive}
 
-    def updates(self, batch, geometry, backward):
+    def updates(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Iterator[Losses]:
         yield from super().updates(batch, geometry, backward)
         with torch.no_grad():
             self.model.logit_scale.clamp_(max=math.log(LARGEST_SCALE))
 
 
 class Retrieval(Task):
-    """An ``ImageCaptionModel``, selected by the mean of R@1, R@5 and R@10 in both directions.
+    """Retrieval by an ``ImageCaptionModel``, selected by the mean of R@1, R@5 and R@10 in both directions.
 
     ``TrainConfig.encoder`` and ``encoder_options`` go to ``build_clip``.
     """
@@ -205,14 +211,14 @@ class Retrieval(Task):
     paradigms = {"contrastive": Contrastive}
     selection = "mean_recall/both"
 
-    def build(self, config, data):
+    def build(self, config: TrainConfig, data: MultimodalDataset) -> nn.Module:
         if config.depth == "logits":
             raise ValueError("depth='logits': retrieval has no unimodal logits; use 'embedding'.")
         side = data.shapes["image"][-1]
         return build_clip(config.encoder, side, config.embedding_dim, **config.encoder_options)
 
-    def measure(self, paradigm, split, encoded):
-        """Recall over every caption, on at most 5,000 images, and where the split has folds over those."""
+    def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
+        """Return recall over every caption, on at most 5,000 images, and over the split's folds, if any."""
         images = encoded.embeddings["image"]
         split = split if len(images) == len(split) else split.subset(torch.arange(len(images)))
         if len(images) > LARGEST_SPLIT:
@@ -220,8 +226,8 @@ class Retrieval(Task):
             split, images = split.subset(index), images[index.to(images.device)]
         return _measured(paradigm.model, split, images)
 
-    def measure_test(self, paradigm, data, encoded):
-        """``zero_shot_...``: recall and geometry of the model as it was before training."""
+    def measure_test(self, paradigm: Paradigm, data: MultimodalDataset, encoded: Splits) -> Metrics:
+        """Return ``zero_shot_...``: recall and geometry of the model before training."""
         untrained = paradigm.model.untrained().to(next(paradigm.model.parameters()).device)
         before = encode(untrained, data.test)
         report = geometry_report(before.embeddings)
@@ -230,8 +236,8 @@ class Retrieval(Task):
         return {f"zero_shot_{name}": value for name, value in report.items()}
 
 
-def _measured(model: ImageCaptionModel, split, images: Tensor) -> dict[str, float]:
-    """Recall for embeddings (N, D) of a split's images among those of all its captions."""
+def _measured(model: ImageCaptionModel, split: CaptionedSplit, images: Tensor) -> Metrics:
+    """Return recall for embeddings (N, D) of a split's images among those of all its captions."""
     every = split.all_captions()
     captions = encode(model, every, modalities=("caption",)).embeddings["caption"]
     found = recalls(images, captions, every.factors["image"])

@@ -1,7 +1,7 @@
-"""Finding captions by images and images by captions: exact ranks, ties included, and the recall of papers.
+"""Retrieval of captions by images and images by captions: exact ranks with ties, and the recall of papers.
 
-An image has several captions. Searching with it, the best-ranked of its own counts; searching with a caption,
-the one image that it belongs to.
+An image has several captions. In a search with an image, its best-ranked caption counts; in a search with a
+caption, its one image.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ KS = (1, 5, 10)
 
 
 def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-    """Ranks by cosine, 1 is best: of each image's best caption among all captions, of each caption's image.
+    """Return ranks by cosine (1 is best) of each image's best caption, and of each caption's image.
 
-    Where others are as close as the right one, the rank is the mean over all orders of the tied: half of them
-    come first, or f / (t + 1) of f captions tied with t of the image's own. So collapsed embeddings are in
-    the middle of the ranks, where counting none would make each of them a hit.
+    If others are as close as the right one, the rank is the mean over all orders of the ties. Half of them
+    come first, or f / (t + 1) of f captions tied with t of the image's own. So collapsed embeddings have the
+    middle ranks; without counting ties, each of them would be a hit.
 
-    The matrix of cosines is formed once, in blocks of rows, for both directions.
+    The matrix of cosines is computed once, in blocks of rows, for both directions.
 
     Args:
         images: (N, D) embeddings.
         captions: (M, D) embeddings.
-        owner: (M,) the row in ``images`` that a caption belongs to; each row has at least one.
+        owner: (M,) the row in ``images`` of each caption; each row has at least one.
 
     Returns:
         float64 (N,) in 1 .. M and (M,) in 1 .. N.
     """
     u, v = matrix(images, "images", normalize=True), matrix(captions, "captions", normalize=True)
     if u.shape[1] != v.shape[1]:
-        raise ValueError(f"images has width {u.shape[1]} and captions {v.shape[1]}; they must be equal.")
+        raise ValueError(f"images has width {u.shape[1]} and captions {v.shape[1]}; pass equal widths.")
     owner = torch.as_tensor(owner, device=u.device)
     if owner.shape != v.shape[:1] or owner.unique().tolist() != list(range(len(u))):
         raise ValueError(
@@ -59,7 +59,7 @@ def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tens
 
 
 def recalls(images: Tensor, captions: Tensor, owner: Tensor, ks: Sequence[int] = KS) -> dict[str, float]:
-    """R@k: the share, 0 .. 1, of queries whose ``caption_ranks`` is at most k.
+    """Return R@k: the share, 0 .. 1, of queries with ``caption_ranks`` at most k.
 
     Keys are "R@1/image-caption" (query first) and so on, and "mean_recall/both", the mean of them all.
     """
@@ -73,9 +73,9 @@ def recalls(images: Tensor, captions: Tensor, owner: Tensor, ks: Sequence[int] =
 
 
 def fold_recalls(images: Tensor, captions: Tensor, owner: Tensor, folds: int) -> dict[str, float]:
-    """``recalls`` within each of ``folds`` equal parts, in the order of the images, averaged: "fold_R@1/...".
+    """Return the mean ``recalls`` of ``folds`` equal parts, in the order of the images: "fold_R@1/...".
 
-    Five folds of COCO's 5,000 test images are the "1K" of papers; what does not fill a fold is left out.
+    Five folds of COCO's 5,000 test images are the "1K" of papers; a remainder is left out.
     """
     size = len(images) // folds
     if size < 1:

@@ -1,4 +1,4 @@
-"""Where a benchmark's files come from: the official ones that a script prepared, or generated stand-ins."""
+"""The source of a benchmark's files: the official ones that a script prepared, or generated stand-ins."""
 
 from __future__ import annotations
 

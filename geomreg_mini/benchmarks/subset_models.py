@@ -1,7 +1,7 @@
-"""A classifier for every subset of its modalities: encoders to tokens, a transformer over what is there.
+"""A classifier for every subset of its modalities: encoders to tokens, a transformer over those present.
 
-The architecture is that of X-Fi (arXiv 2410.10167) in a compact reading; ``TransformerFusion`` says where the
-two differ. The regularizer acts on the mean token of each modality.
+The architecture is a compact reading of X-Fi (arXiv 2410.10167); ``TransformerFusion`` states the
+differences. The regularizer acts on the mean token of each modality.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..data import MultimodalDataset
 from ..models import Embedded, over_places
 
 
 def subsets(modalities: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Every non-empty subset, single modalities first; "+" between names makes its name."""
+    """Return every non-empty subset, single modalities first; "+" between names makes its name."""
     return tuple(s for n in range(1, len(modalities) + 1) for s in combinations(modalities, n))
 
 
@@ -26,9 +27,9 @@ LAYERS = {1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d), 2: (nn.Conv2d, nn.BatchN
 
 
 class Block(nn.Module):
-    """Two convolutions of three with a way around them, in one dimension or two."""
+    """Two convolutions of width 3 and a shortcut, in one or two dimensions."""
 
-    def __init__(self, source: int, target: int, stride: int, dims: int):
+    def __init__(self, source: int, target: int, stride: int, dims: int) -> None:
         super().__init__()
         convolution, norm, pool = LAYERS[dims]
         self.inner = nn.Sequential(
@@ -40,8 +41,8 @@ class Block(nn.Module):
         )
         self.around = nn.Identity()
         if stride != 1 or source != target:
-            # A pool of one leaves out what the stride would: with fewer than 8 channels, oneDNN on processors
-            # without AVX-512 writes past the end of the gradient of a strided convolution of one.
+            # A pool of width 1 does the stride: with fewer than 8 channels, oneDNN on processors without
+            # AVX-512 writes past the end of the gradient of a strided convolution of width 1.
             thinned = pool(1, stride), convolution(source, target, 1, bias=False)
             self.around = nn.Sequential(*thinned, norm(target))
 
@@ -57,7 +58,7 @@ class TokenEncoder(nn.Module):
     places); X-Fi's projection takes 512 channels to D and the places to ``tokens``, each followed by a ReLU.
     """
 
-    def __init__(self, shape: tuple[int, ...], embedding_dim: int, tokens: int = 32, width: int = 64):
+    def __init__(self, shape: tuple[int, ...], embedding_dim: int, tokens: int = 32, width: int = 64) -> None:
         super().__init__()
         dims = len(shape) - 1
         if dims not in (1, 2):
@@ -83,7 +84,7 @@ class TokenEncoder(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Return tokens (B, tokens, D), and if asked for the features (B, C) of the third of four stages."""
+        """Return tokens (B, tokens, D), and if ``hidden`` the features (B, C) of the third of four stages."""
         if x.ndim == 4:  # on a CPU this memory order makes a step of the radar nearly twice as fast
             x = x.contiguous(memory_format=torch.channels_last)
         features = self.backbone(x)
@@ -92,14 +93,14 @@ class TokenEncoder(nn.Module):
 
 
 class TransformerFusion(nn.Module):
-    """Logits (B, C) from the tokens {modality: (B, T, D)} of the modalities that are there.
+    """A map from the tokens {modality: (B, T, D)} of the present modalities to logits (B, C).
 
     A learned vector marks each modality's tokens, ``depth`` layers attend to all of them, and their mean is
-    classified. What is not in the dict takes part in nothing.
+    classified. A modality not in the dict has no influence.
 
-    X-Fi differs. It keeps 32 fused tokens, at first the average of all, and adds to them in each round what
-    they find in each modality, by keys and values made once from that modality's own tokens; its five rounds
-    share one set of weights, where layers here have their own.
+    X-Fi differs. It keeps 32 fused tokens, at first the average of all. Each round adds to them the result of
+    attending to each modality, with keys and values made once from that modality's own tokens. Its five
+    rounds share one set of weights, but layers here have separate ones.
     """
 
     kind = "transformer"
@@ -111,7 +112,7 @@ class TransformerFusion(nn.Module):
         num_classes: int,
         depth: int = 5,
         heads: int = 8,
-    ):
+    ) -> None:
         super().__init__()
         self.marks = nn.ParameterDict(
             {m: nn.Parameter(0.02 * torch.randn(embedding_dim)) for m in modalities}
@@ -120,7 +121,7 @@ class TransformerFusion(nn.Module):
             embedding_dim, heads, 2 * embedding_dim, 0.0, "gelu", batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
-        for weight in self.layers.parameters():  # the layers are copies of one
+        for weight in self.layers.parameters():  # PyTorch makes equal copies of one layer
             if weight.ndim > 1:
                 nn.init.xavier_uniform_(weight)
         self.norm, self.linear = nn.LayerNorm(embedding_dim), nn.Linear(embedding_dim, num_classes)
@@ -132,7 +133,7 @@ class TransformerFusion(nn.Module):
 
 @dataclass(frozen=True)
 class Tokens(Embedded):
-    """Also tokens {modality: (B, T, D)}, whose means are the embeddings, and unimodal_logits (B, C)."""
+    """Embeddings with the tokens {modality: (B, T, D)} whose means they are, and unimodal_logits (B, C)."""
 
     tokens: dict[str, Tensor]
     unimodal_logits: dict[str, Tensor]
@@ -144,7 +145,7 @@ class SubsetClassifier(nn.Module):
     Args:
         encoders: modality -> module that gives (B, T, D).
         fusion: ``TransformerFusion`` of the same modalities.
-        heads: modality -> module from (B, D) to logits (B, C), or nothing.
+        heads: modality -> module from (B, D) to logits (B, C); may be empty.
         hidden: see ``MultimodalClassifier``.
     """
 
@@ -154,22 +155,22 @@ class SubsetClassifier(nn.Module):
         fusion: TransformerFusion,
         heads: Mapping[str, nn.Module],
         hidden: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.hidden = hidden
         self.modalities = tuple(encoders)
         self.encoders, self.fusion, self.heads = nn.ModuleDict(encoders), fusion, nn.ModuleDict(heads)
 
     def tokens(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tokens {modality: (B, T, D)} of the modalities in ``inputs``."""
+        """Return tokens {modality: (B, T, D)} of the modalities in ``inputs``."""
         return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Embeddings {modality: (B, D)} of the modalities in ``inputs``: their mean tokens."""
+        """Return embeddings {modality: (B, D)} of the modalities in ``inputs``: their mean tokens."""
         return {m: z.mean(dim=1) for m, z in self.tokens(inputs).items()}
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits (B, C) of each modality's own head; an empty dict where there are no heads."""
+        """Return logits (B, C) of each modality's own head; an empty dict if there are no heads."""
         return {m: self.heads[m](z) for m, z in embeddings.items() if m in self.heads}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tokens:
@@ -184,7 +185,7 @@ class SubsetClassifier(nn.Module):
 
 
 def build_subset_classifier(
-    data,
+    data: MultimodalDataset,
     embedding_dim: int,
     *,
     heads: bool = False,
@@ -194,7 +195,7 @@ def build_subset_classifier(
     depth: int = 5,
     attention_heads: int = 8,
 ) -> SubsetClassifier:
-    """Return the classifier for ``data``, by default of X-Fi's sizes, with ``heads`` one for each modality.
+    """Return the classifier for ``data``, by default of X-Fi's sizes; ``heads`` adds one per modality.
 
     Heads come last, so that a seed gives the same encoders and fusion with and without them.
     """
@@ -203,8 +204,8 @@ def build_subset_classifier(
             raise ValueError(f"{name}={value!r}: give a whole number of at least 1.")
     if embedding_dim % attention_heads:
         raise ValueError(
-            f"embedding_dim={embedding_dim} does not divide into attention_heads={attention_heads}: choose "
-            "another of the two."
+            f"embedding_dim={embedding_dim} is not a multiple of attention_heads={attention_heads}: change "
+            "one of the two."
         )
     encoders = {m: TokenEncoder(data.shapes[m], embedding_dim, tokens, width) for m in data.modalities}
     fusion = TransformerFusion(data.modalities, embedding_dim, data.num_classes, depth, attention_heads)

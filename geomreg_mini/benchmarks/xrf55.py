@@ -1,11 +1,12 @@
-"""XRF55: 55 actions seen by radar, WiFi and RFID, split by repetition as X-Fi and COMPASS split them."""
+"""XRF55: 55 actions in radar, WiFi and RFID, split by repetition as in X-Fi and COMPASS."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,25 +21,25 @@ from ..data.corruptions import FIGURES_10_TO_12
 from ..data.dataset import MultimodalDataset, Split
 from .sources import is_official, not_prepared, provenance
 
-# Of the twenty repetitions, 1 to 14 are published to train with. The last two of them validate: like those to
-# test with they were recorded after the others.
+# Of the twenty repetitions, 1 to 14 are published for training. The last two of these validate, because they
+# were recorded after the others, as were the test repetitions.
 PARTS = {"train": range(1, 13), "validation": range(13, 15), "test": range(15, 21)}
-READERS = 8  # files read at a time; a disk that is far away answers many questions as fast as one
+READERS = 8  # files read at a time; a remote disk answers many requests as fast as one
 
 
 @dataclass(frozen=True)
 class RecordingSplit(Split):
     """Recordings as a split with the modalities ``mmWave``, ``WiFi`` and ``RFID``.
 
-    ``inputs`` stays empty, since the files are 97 GB: use ``batch``, which reads its recordings and gives
-    float32 as they are, (B, 17, 256, 128), (B, 270, 1000) and (B, 23, 148). Nothing is normalized, as in
-    X-Fi. ``factors``: ``recording``, positions in the index; ``scene``, ``volunteer`` and ``repetition``,
-    their numbers.
+    ``inputs`` is empty, since the files are 97 GB: use ``batch``. It reads its recordings and returns them as
+    stored, float32 (B, 17, 256, 128), (B, 270, 1000) and (B, 23, 148), not normalized, as in X-Fi.
+    ``factors``: ``recording``, positions in the index; ``scene``, ``volunteer`` and ``repetition``, their
+    numbers.
     """
 
     recordings: Recordings | None = None
 
-    def batch(self, index: Tensor) -> dict:
+    def batch(self, index: Tensor) -> dict[str, Any]:
         rows = self.factors["recording"][index].tolist()
         wanted = [(m, row) for m in SHAPES for row in rows]
         workers = min(READERS, 2 * (os.cpu_count() or 1), len(wanted))
@@ -46,24 +47,20 @@ class RecordingSplit(Split):
         inputs = {m: torch.from_numpy(np.stack([next(read) for _ in rows])) for m in SHAPES}
         return {"inputs": inputs, "label": self.labels[index], "index": index}
 
-    def subset(self, index: Tensor) -> RecordingSplit:
-        factors = {name: values[index] for name, values in self.factors.items()}
-        return replace(self, labels=self.labels[index], factors=factors)
-
 
 def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
-    """XRF55 in X-Fi's protocol: of each action of each volunteer, repetitions 15 to 20 test.
+    """Return XRF55 in X-Fi's protocol: repetitions 15 to 20 of each action of each volunteer test.
 
     So the people and rooms of the test split are those of the training split. Part 1 has 20 people, counted
-    in each scene, which makes 13,200 recordings to train with, 2,200 to validate and 6,600 to test. X-Fi has
-    no validation split and trains on all 15,400. An epoch reads 58 GB: keep the files on a local disk.
+    in each scene, so there are 13,200 recordings to train, 2,200 to validate and 6,600 to test. X-Fi has no
+    validation split and trains on all 15,400. An epoch reads 58 GB: keep the files on a local disk.
 
     Args:
-        seed: nothing depends on it.
-        source: "official", as `python -m data_scripts xrf55` indexed it, or "stand_in": generated recordings
-            of six actions in the same form, made when they are asked for.
+        seed: unused.
+        source: "official", as `python -m data_scripts xrf55` indexed it, or "stand_in": recordings of six
+            actions, generated on demand in the same form.
 
-    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when it is not prepared.
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
     official = is_official(source)
     recordings = _official() if official else prepare("xrf55")
@@ -76,9 +73,8 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
             verb = name.replace("validation", "validate")
             raise DataError(
                 f"xrf55 has no recording of the repetitions {repetitions[0]} to {repetitions[-1]}, which are "
-                f"to {verb} with; complete the folder and run `python -m data_scripts "
-                "xrf55` again.",
-                f"there are no recordings to {verb} with",
+                f"to {verb}; complete the folder and run `python -m data_scripts xrf55` again.",
+                f"there are no recordings to {verb}",
             )
         factors = {"scene": scene, "volunteer": volunteer, "repetition": repetition}
         splits[name] = RecordingSplit(
@@ -108,8 +104,8 @@ def _official() -> Recordings:
         raise not_prepared("xrf55", path.parent)
     if not Path(recordings.source).is_dir():
         raise DataError(
-            f"The recordings of xrf55 were in {recordings.source} and are no longer there; run `python -m "
-            "data_scripts xrf55` again, with --folder for where they are.",
+            f"The recordings of xrf55 are no longer in {recordings.source}; run `python -m data_scripts "
+            "xrf55` again, with their folder after --folder.",
             "the recordings were moved",
         )
     return recordings

@@ -9,7 +9,7 @@ from .dataset import MultimodalDataset, Split, fingerprint
 
 __all__ = ["DATASETS", "MultimodalDataset", "Split", "fingerprint", "load"]
 
-# name -> the module and its ``load(seed, **options)``, imported when asked for
+# name -> the module and its ``load(seed, **options)``, imported by ``load`` below
 DATASETS = {
     "toy": "geomreg_mini.data.toy:load",
     "digits": "geomreg_mini.data.digits:load",
@@ -26,7 +26,7 @@ DATASETS = {
 
 
 def load(name: str, *, seed: int = 0, **options: Any) -> MultimodalDataset:
-    """Load a data set by name; ``options`` are the keywords of that data set's own ``load``.
+    """Return a data set by name; ``options`` are the keywords of that data set's own ``load``.
 
     ``seed`` (an integer >= 0) fixes everything that is random: splits, pairing, noise. The same call gives
     the same tensors, bit for bit. Raises ``ValueError`` for an unknown name, option or value, and

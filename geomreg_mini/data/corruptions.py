@@ -1,15 +1,15 @@
-"""What happens to one modality of a test sample: the kinds and levels of the paper's Figures 9 to 12.
+"""Corruptions of one modality of a test sample: the kinds and levels of the paper's Figures 9 to 12.
 
-A corruption changes one sample of one modality. Its random numbers come from a generator that the sample's
-position in its split seeds. So no result depends on the batch size, and every model meets the same ones.
+A corruption changes one sample of one modality. Its random numbers come from a generator seeded by the
+sample's position in its split. So no result depends on the batch size, and every model gets the same ones.
 
-The figures of the paper (arXiv 2601.21670v1) were seen, and not what computes them. This project's reading:
+We have seen the figures of the paper (arXiv 2601.21670v1), but not their code. This project's reading:
 - A missing modality is left out of the fusion. For a concatenation this is the paper's placeholder: zeros in
   place of the modality's features.
 - A segment of XRF55 is a whole recording, so "segments missing" with p = 1 leaves the modality out. The
   figures' values for it lie within 1.3 points of the rows of Table 3 without that modality.
-- What is masked, dropped or cut out of an input becomes 0.
-- Dropout and Gaussian noise meet the features: embeddings (D,), or tokens (T, D) on XRF55.
+- Masked, dropped or cut parts of an input become 0.
+- Dropout and Gaussian noise act on the features: embeddings (D,), or tokens (T, D) on XRF55.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def sound_noise(x: Tensor, decibels: float, generator: torch.Generator, form: Sp
 
     The waveform is not stored. But white noise on it is complex Gaussian in each bin of the spectrogram, and
     the magnitude of its sum with the sound's value does not depend on the sound's phase, which is unknown. So
-    each bin has the distribution that noise on the waveform gives it. Neglected: neighboring bins' noise is
-    independent here, and bins that are averages of others (digits) count as one. Powers are means over the
-    whole spectrogram, padding included.
+    each bin has the distribution that noise on the waveform gives it. Two effects are neglected: neighboring
+    bins' noise is independent here, and bins that are averages of others (digits) count as one. Powers are
+    means over the whole spectrogram, padding included.
     """
     magnitude = ((x * form.std + form.mean).exp() - form.floor).clamp(min=0.0)
     scale = (magnitude.square().mean() * 10 ** (-decibels / 10) / 2).sqrt()
@@ -67,8 +67,8 @@ def sound_noise(x: Tensor, decibels: float, generator: torch.Generator, form: Sp
 def spec_augment(x: Tensor, share: float, generator: torch.Generator, form: Spectrogram) -> Tensor:
     """Return the spectrogram with a band of frequencies and a stretch of time at 0, ``share`` of each axis.
 
-    As SpecAugment (arXiv 1904.08779) does to standardized inputs, for which 0 is the mean. For CREMA-D's log
-    magnitudes, which are not standardized, 0 is loud: a magnitude of 1.
+    SpecAugment (arXiv 1904.08779) does this to standardized inputs, whose mean is 0. CREMA-D's log magnitudes
+    are not standardized, so there 0 is loud: a magnitude of 1.
     """
     x = x.clone()
     for axis in (1, 2):
@@ -80,8 +80,8 @@ def spec_augment(x: Tensor, share: float, generator: torch.Generator, form: Spec
 def frame_drop(x: Tensor, share: float, generator: torch.Generator, form: Clip) -> Tensor:
     """Return the clip with round(share * frames) of its frames set to 0.
 
-    A half is rounded to even: of one frame, 50 % is none and 75 % is all. Figure 9 reads so, too: on CREMA-D,
-    50 % has the accuracy of clean clips, and 75 % nearly that of a missing modality.
+    A half is rounded to even: of one frame, 50 % is none and 75 % is all. This agrees with Figure 9: on
+    CREMA-D, 50 % has the accuracy of clean clips, and 75 % nearly that of a missing modality.
     """
     frames = x.clone().unflatten(0, (len(x), 1)) if form.frames == 1 else x.clone()
     frames[:, torch.randperm(form.frames, generator=generator)[: round(share * form.frames)]] = 0.0
@@ -100,7 +100,7 @@ def cutout(x: Tensor, share: float, generator: torch.Generator, form: Picture) -
 
 
 def _stretch(length: int, share: float, generator: torch.Generator) -> tuple[int, int]:
-    """Start and length of a random stretch of round(share * length) places."""
+    """Return start and length of a random stretch of round(share * length) places."""
     wanted = round(share * length)
     return int(torch.randint(length - wanted + 1, (), generator=generator)), wanted
 
@@ -112,7 +112,7 @@ def feature_dropout(z: Tensor, share: float, generator: torch.Generator, std: fl
 
 
 def feature_noise(z: Tensor, sigma: float, generator: torch.Generator, std: float) -> Tensor:
-    """Return the features plus Gaussian noise of ``sigma`` times ``std``, that of the modality's features."""
+    """Return the features plus Gaussian noise of ``sigma`` times ``std``, the modality's deviation."""
     return z + sigma * std * torch.randn(z.shape, generator=generator).to(z)
 
 
@@ -126,8 +126,8 @@ class Kind:
     """One kind of corruption.
 
     Attributes:
-        levels: those of the paper.
-        form: of the inputs that ``change`` is for; None if it is for features, so for every modality.
+        levels: the levels of the paper.
+        form: the type of the inputs of ``change``; None if it changes features, so fits every modality.
         change: (sample, level, generator, form or standard deviation of the features) -> sample; None if the
             modality is ``missing``.
         least, most: bounds of a level.
@@ -154,13 +154,13 @@ FIGURE_9 = ("features_missing", "snr", "spec_augment", "frame_drop", "cutout")
 FIGURES_10_TO_12 = ("feature_dropout", "feature_noise", "segments_missing")
 
 
-def fitting(kind: str, forms: Mapping[str, Form], modalities: Sequence[str]) -> tuple[str, ...]:
-    """Return the modalities to which a kind can happen."""
+def fitting_modalities(kind: str, forms: Mapping[str, Form], modalities: Sequence[str]) -> tuple[str, ...]:
+    """Return the modalities that a kind can change."""
     form = KINDS[kind].form
     return tuple(m for m in modalities if form is None or isinstance(forms.get(m), form))
 
 
-def chosen(
+def levels_by_kind(
     kinds: Iterable[str] | Mapping[str, Sequence[float]] | None,
     forms: Mapping[str, Form],
     modalities: Sequence[str],
@@ -168,9 +168,9 @@ def chosen(
     """Return kind -> levels: all that fit if ``kinds`` is None, and the paper's levels of kinds by name.
 
     Raises:
-        ValueError: a kind that is unknown or fits no modality, or a level out of its bounds.
+        ValueError: if a kind is unknown or fits no modality, or a level is out of its bounds.
     """
-    known = [kind for kind in KINDS if fitting(kind, forms, modalities)]
+    known = [kind for kind in KINDS if fitting_modalities(kind, forms, modalities)]
     if not isinstance(kinds, Mapping):
         kinds = {
             kind: KINDS[kind].levels if kind in KINDS else () for kind in (known if kinds is None else kinds)
@@ -188,7 +188,7 @@ def chosen(
 
 
 def corrupted(kind: str, level: float, x: Tensor, positions: Tensor, about: Form | float) -> Tensor:
-    """Return samples (B, ...), which stand at ``positions`` (B,) of their split, each disturbed.
+    """Return samples (B, ...), each disturbed; they stand at ``positions`` (B,) of their split.
 
     about: the form of an input, or the standard deviation of the modality's features.
     """

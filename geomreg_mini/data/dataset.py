@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,11 @@ _unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process
 
 @dataclass(frozen=True)
 class Split:
-    """N samples, each seen by every modality.
+    """N samples in every modality.
 
     ``inputs``: modality -> float32 (N, ...), images and spectrograms (N, 1, H, W), vectors (N, D).
     ``labels``: int64 (N,).
-    ``factors``: what else is known of each sample (speaker, true latent factor), name -> tensor (N, ...).
+    ``factors``: other facts about each sample (speaker, true latent factor), name -> tensor (N, ...).
     """
 
     inputs: dict[str, Tensor]
@@ -32,40 +33,38 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, index: Tensor) -> dict:
-        """The samples at ``index`` (B,), as ``{"inputs": {modality: (B, ...)}, "label", "index"}``."""
+    def batch(self, index: Tensor) -> dict[str, Any]:
+        """Return the samples at ``index`` (B,), as ``{"inputs": {modality: (B, ...)}, "label", "index"}``."""
         inputs = {modality: values[index] for modality, values in self.inputs.items()}
         return {"inputs": inputs, "label": self.labels[index], "index": index}
 
     def augmented(self) -> Split:
-        """The split as training reads it; a data set with random crops and the like has its own."""
+        """Return the split for training; a data set with random crops and the like overrides this."""
         return self
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the model is given for a batch's ``inputs``, some modalities or all, on the model's device.
+        """Return the model's inputs for a batch's ``inputs``, some modalities or all, on the model's device.
 
-        Here nothing changes. A data set that stores bytes turns them into numbers here, on the device, so
-        that a batch travels small.
+        By default nothing changes. A data set of bytes overrides this to make numbers on the device, so that
+        batches are small in transfer.
         """
         return inputs
 
     def subset(self, index: Tensor) -> Split:
-        """The split that holds only the samples at ``index`` (B,)."""
-        return Split(
-            {modality: values[index] for modality, values in self.inputs.items()},
-            self.labels[index],
-            {name: values[index] for name, values in self.factors.items()},
-        )
+        """Return the split of the samples at ``index`` (B,) alone."""
+        inputs = {modality: values[index] for modality, values in self.inputs.items()}
+        factors = {name: values[index] for name, values in self.factors.items()}
+        return replace(self, inputs=inputs, labels=self.labels[index], factors=factors)
 
 
 @dataclass(frozen=True)
 class MultimodalDataset:
-    """A data set with its three splits and what a reader must know about it.
+    """A data set with its three splits and the facts that a reader must know about it.
 
     ``shapes``: modality -> shape of one sample. ``note``: one sentence that every use has to show, for
     example that embedded data stand in, or "". ``fingerprint``: see :func:`fingerprint`. ``forms``: modality
-    -> whether its input is a spectrogram, a picture or a clip, if it is one of them. ``corruptions``: kinds
-    in ``geomreg_mini.data.corruptions`` that each record of this data set measures on the test split; few do.
+    -> spectrogram, picture or clip, if its input is one of them. ``corruptions``: kinds in
+    ``geomreg_mini.data.corruptions`` that each record of this data set measures on the test split.
     """
 
     name: str
@@ -85,7 +84,7 @@ class MultimodalDataset:
 
 
 def fingerprint(train: Split, validation: Split, test: Split) -> str:
-    """SHA-256 (hex) over the splits' inputs, labels and factors, with their names, types and shapes."""
+    """Return SHA-256 (hex) over the splits' inputs, labels and factors, with names, types and shapes."""
     digest = hashlib.sha256()
     for name, split in (("train", train), ("validation", validation), ("test", test)):
         tensors = {f"inputs/{modality}": values for modality, values in split.inputs.items()}
@@ -99,7 +98,7 @@ def fingerprint(train: Split, validation: Split, test: Split) -> str:
 
 
 def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random order of the samples of which every beginning holds the classes in proportion.
+    """Return a random order of the samples; every beginning of it holds the classes in proportion.
 
     So a subset of 300 is part of the subset of 600 drawn with the same generator.
     """
@@ -111,7 +110,7 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def check_labels(labels: int | None, num_classes: int, available: int) -> int:
-    """How many of ``available`` training samples to keep; ``ValueError`` where ``labels`` cannot be met."""
+    """Return how many of ``available`` training samples to keep; raise ValueError for invalid ``labels``."""
     if labels is None:
         return available
     if isinstance(labels, bool) or not isinstance(labels, int) or not num_classes <= labels <= available:
@@ -122,14 +121,14 @@ def check_labels(labels: int | None, num_classes: int, available: int) -> int:
 
 
 def check_noise(image_noise: float) -> float:
-    """``image_noise`` as a finite float >= 0; raises ``ValueError`` otherwise."""
+    """Return ``image_noise`` as a finite float >= 0; raise ``ValueError`` otherwise."""
     if not isinstance(image_noise, (int, float)) or not 0 <= image_noise < float("inf"):
         raise ValueError(f"image_noise must be a finite number >= 0, got {image_noise!r}.")
     return float(image_noise)
 
 
 def tensor(array: np.ndarray) -> Tensor:
-    """A float32 tensor that owns its memory."""
+    """Return a float32 tensor with its own memory."""
     return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 

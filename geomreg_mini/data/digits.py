@@ -25,8 +25,7 @@ from .dataset import (
 PROTOCOLS = ("unseen_speakers", "official")
 SOURCES = ("auto", "spoken", "embedded")
 TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validation and test
-# Fixed, so that noise of one strength means the same to a network whatever the split: MNIST's usual
-# constants.
+# MNIST's usual constants, so that noise of one strength means the same to a network for every split.
 IMAGE_MEAN, IMAGE_STD = 0.1307, 0.3081
 
 
@@ -38,16 +37,16 @@ def load(
     labels: int | None = None,
     image_noise: float = 0.8,
 ) -> MultimodalDataset:
-    """The digits with modalities ``audio`` (1, 64, 64) and ``image`` (1, 28, 28) and ten classes.
+    """Return the digits with modalities ``audio`` (1, 64, 64) and ``image`` (1, 28, 28) and ten classes.
 
     Args:
-        seed: fixes the pairing, the image noise, the labelled subset, and which speaker is tested.
+        seed: fixes the pairing, the image noise, the labelled subset, and the test speaker.
         source: ``"spoken"``; ``"embedded"``, scikit-learn's handwritten digits as two views
-            (see :mod:`geomreg_mini.data.embedded_digits`); or ``"auto"``: spoken where the files are prepared
-            or can be fetched, otherwise embedded, said in ``note`` and once on the console.
+            (see :mod:`geomreg_mini.data.embedded_digits`); or ``"auto"``: spoken if the files are prepared or
+            can be fetched, otherwise embedded, with a message in ``note`` and once on the console.
         protocol: ``"unseen_speakers"``: four speakers train, one validates, one tests; in alphabetical order,
-            speaker number ``seed % 6`` is the tested one and the next one validates. ``"official"``: of each
-            speaker and digit, recordings 0-4 test, as the data set's authors say, 5-9 validate, 10-49 train.
+            speaker number ``seed % 6`` tests and the next one validates. ``"official"``: of each speaker and
+            digit, recordings 0-4 test, as by the data set's authors, 5-9 validate, 10-49 train.
         labels: None for the whole training split, or the number of training samples to keep, in equal
             shares of the classes. A smaller subset is part of a larger one of the same seed.
         image_noise: standard deviation of Gaussian noise added to images on their [0, 1] scale. Fixed for
@@ -59,7 +58,7 @@ def load(
     ``image_index``.
 
     Raises ``ValueError`` for a bad argument and, with ``source="spoken"``, ``data_scripts.fetch.DataError``
-    when the spoken digits cannot be had.
+    if the spoken digits cannot be obtained.
     """
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}.")
@@ -81,7 +80,9 @@ def load(
     return _spoken(arrays, seed, protocol, labels, image_noise)
 
 
-def _spoken(arrays, seed: int, protocol: str, labels: int | None, image_noise: float) -> MultimodalDataset:
+def _spoken(
+    arrays: dict, seed: int, protocol: str, labels: int | None, image_noise: float
+) -> MultimodalDataset:
     from data_scripts.digits import FLOOR
 
     parts = _recordings_of(arrays, seed, protocol)
@@ -128,7 +129,7 @@ def _spoken(arrays, seed: int, protocol: str, labels: int | None, image_noise: f
 
 
 def _recordings_of(arrays: dict, seed: int, protocol: str) -> dict[str, np.ndarray]:
-    """Which recordings are in which split."""
+    """Return the positions of each split's recordings."""
     if protocol == "official":
         recording = arrays["recordings"]
         part = np.where(recording < 5, "test", np.where(recording < 10, "validation", "train"))
@@ -140,7 +141,7 @@ def _recordings_of(arrays: dict, seed: int, protocol: str) -> dict[str, np.ndarr
 
 
 def _pair(arrays: dict, parts: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """For each recording of each split an MNIST image of the same digit; no image twice."""
+    """Return for each recording of each split an MNIST image of the same digit; no image twice."""
     rng = np.random.default_rng([seed, 0])
     index = np.arange(len(arrays["image_labels"]))
     pairs = {name: np.empty(len(recordings), np.int64) for name, recordings in parts.items()}

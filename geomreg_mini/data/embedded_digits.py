@@ -1,6 +1,6 @@
 """Real digits without any download: scikit-learn's handwritten digits, cut into a left and a right half.
 
-Stands in for the spoken digits on machines that have neither the files nor the internet. The 1,797 images are
+They replace the spoken digits on machines without the files and the internet. The 1,797 images are
 UCI's "Optical recognition of handwritten digits"; the halves of one image are two views of one event.
 """
 
@@ -26,12 +26,12 @@ TRAIN, VALIDATION = 1197, 300  # of 1,797; the remaining 300 test
 def load(
     seed: int = 0, *, labels: int | None = None, image_noise: float = 0.8, why: str = "they were asked for"
 ) -> MultimodalDataset:
-    """The embedded digits with modalities ``left`` and ``right``, each (1, 8, 4), and ten classes.
+    """Return the embedded digits with modalities ``left`` and ``right``, each (1, 8, 4), and ten classes.
 
     ``seed`` fixes the stratified splits, the noise and the labelled subset. ``image_noise`` is the standard
-    deviation of Gaussian noise on the [0, 1] scale, added to ``right`` only (so that one view is clean, as
-    the audio of the spoken digits is), fixed for each image, not clipped. Both views are standardized by the
-    clean pixels of the whole training split. ``why``: the reason that ``note`` gives. ``factors`` holds
+    deviation of Gaussian noise on the [0, 1] scale, fixed for each image, not clipped. It is added to
+    ``right`` only, so that one view is clean like the audio of the spoken digits. Both views are standardized
+    by the clean pixels of the whole training split. ``why``: the reason for ``note``. ``factors`` holds
     ``image_index``.
     """
     from sklearn.datasets import load_digits

@@ -23,16 +23,18 @@ TRAIN, VALIDATION = 1400, 300  # of 2,000; the remaining 300 test
 def load(
     seed: int = 0, *, labels: int | None = None, views: Sequence[str] | None = None
 ) -> MultimodalDataset:
-    """UCI Multiple Features with its views as modalities: vectors ``fou`` of width 76 (Fourier coefficients),
-    ``fac`` 216 (profile correlations), ``kar`` 64 (Karhunen-Loeve coefficients), ``pix`` 240 (pixel
-    averages), ``zer`` 47 (Zernike moments) and ``mor`` 6 (morphology).
+    """Return UCI Multiple Features with its views as modalities.
+
+    The views are vectors: ``fou`` of width 76 (Fourier coefficients), ``fac`` 216 (profile correlations),
+    ``kar`` 64 (Karhunen-Loeve coefficients), ``pix`` 240 (pixel averages), ``zer`` 47 (Zernike moments) and
+    ``mor`` 6 (morphology).
 
     ``seed`` fixes the stratified splits and the labelled subset; ``labels`` keeps that many training samples,
     in equal shares of the classes (None: all 1,400); ``views`` names two views or more (None: all six).
     Features are standardized one by one by the whole training split.
 
-    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` when the files cannot be
-    had.
+    Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if the files cannot be
+    obtained.
     """
     from data_scripts import multiview_digits
 
@@ -72,7 +74,7 @@ def load(
 
 
 def _standardized(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Each feature of ``values`` (N, D) with mean 0 and standard deviation 1 on the rows ``train``."""
+    """Return ``values`` (N, D) with each feature's mean 0 and standard deviation 1 on the rows ``train``."""
     training = values[train].astype(np.float64)
     spread = training.std(axis=0)
     return ((values - training.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Toy data whose true factors are known, so that what a representation kept or lost can be checked.
+"""Toy data with known true factors, to check which of them a representation keeps or loses.
 
 Two vector modalities, ``a`` and ``b``, are two views of one event. Behind a sample with label ``y`` stand
 
@@ -38,7 +38,7 @@ def load(
     imbalance: float = 0.0,
     input_dim: int = 32,
 ) -> MultimodalDataset:
-    """Draw a toy data set; ``seed`` fixes the world (centers, mixing) and the samples.
+    """Return a random toy data set; ``seed`` fixes the world (centers, mixing) and the samples.
 
     Args:
         num_classes: number of classes C >= 2, equally likely.
@@ -46,15 +46,15 @@ def load(
         separation: distance of the class centers from the origin, in units of the spread within a class; 0
             leaves nothing to learn.
         private_share: in [0, 1], the share of the squared separation that sits in the private factors.
-            Arrange the classes in a square table: the private factor of ``a`` tells only the row, that of
-            ``b`` only the column. At 1 no modality alone can name the class and both together can; at 0 the
-            private factors say nothing about the class and each modality alone is sufficient.
+            Arrange the classes in a square table: the private factor of ``a`` depends only on the row, that
+            of ``b`` only on the column. At 1 both modalities together determine the class, but neither does
+            alone; at 0 the private factors do not depend on the class and each modality alone is sufficient.
         shared_dim, private_dim, nuisance_dim: widths of the factors.
         nuisance: standard deviation of the nuisance factors, one number or ``{"a": ..., "b": ...}``.
-        noise: standard deviation of the observation noise, one number or one a modality.
-        imbalance: in [0, 1], how much fainter ``b`` shows its shared and private factors: ``g_a`` is 1 and
-            ``g_b`` is 1 - imbalance. Without noise ``b`` knows as much as before and is only slower to
-            learn from.
+        noise: standard deviation of the observation noise, one number or one per modality.
+        imbalance: in [0, 1], how much weaker ``b`` shows its shared and private factors: ``g_a`` is 1 and
+            ``g_b`` is 1 - imbalance. Without noise ``b`` has the same information and is only slower to learn
+            from.
         input_dim: width of both observations, at least ``shared_dim + private_dim + nuisance_dim``.
 
     Returns:
@@ -63,7 +63,7 @@ def load(
         ``nuisance_b`` (N, nuisance_dim).
 
     Raises:
-        ValueError: when an argument is outside its range.
+        ValueError: if an argument is outside its range.
     """
     nuisance, noise = _per_modality("nuisance", nuisance), _per_modality("noise", noise)
     _check_range("num_classes", num_classes, 2, math.inf)
@@ -93,7 +93,7 @@ def load(
     private_scale = separation * math.sqrt(private_share)
 
     def draw(size: int) -> Split:
-        # Balanced classes in random order, so that small sets do not differ in class counts by luck.
+        # Balanced classes in random order, so that small sets do not differ in class counts by chance.
         labels = (torch.arange(size) % num_classes)[torch.randperm(size, generator=generator)]
         shared = shared_scale * shared_centers[labels] + torch.randn(size, shared_dim, generator=generator)
         inputs, factors = {}, {"shared": shared}
@@ -125,7 +125,7 @@ def load(
 
 
 def _centers(count: int, dim: int, generator: torch.Generator) -> torch.Tensor:
-    """(count, dim) unit vectors in random directions, orthogonal to one another where dim allows."""
+    """Return (count, dim) unit vectors in random directions, orthogonal to one another if dim allows."""
     directions = torch.randn(dim, count, generator=generator)
     if count <= dim:
         return torch.linalg.qr(directions).Q.T
@@ -136,7 +136,7 @@ def _per_modality(name: str, value: float | dict[str, float]) -> dict[str, float
     values = value if isinstance(value, dict) else dict.fromkeys(MODALITIES, value)
     if set(values) != set(MODALITIES):
         raise ValueError(
-            f"{name} names the modalities {sorted(values)}; give one number, or one for a and for b."
+            f"{name} has the modalities {sorted(values)}; give one number, or one for a and for b."
         )
     for m, v in values.items():
         _check_range(f"{name} of modality {m}", v, 0, math.inf)

@@ -1,4 +1,4 @@
-"""Training paradigms: how one step forms its gradients. One file a method; ``PARADIGMS`` names them all."""
+"""Training paradigms: how one step forms its gradients. One file per method; ``PARADIGMS`` names them all."""
 
 from .agm import AGM
 from .base import Paradigm

@@ -1,40 +1,43 @@
-"""Adaptive gradient modulation: split the fused logits by Shapley values and scale what flows back."""
+"""Adaptive gradient modulation: split the fused logits by Shapley values and scale their gradients."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import combinations
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import Paradigm
+from ..models import MultimodalClassifier
+from ..pairs import Embeddings
+from .base import Backward, Batch, Geometry, Losses, Paradigm, State
 
 
 class AGM(Paradigm):
     """Adaptive gradient modulation (ICCV 2023, arXiv 2308.07686).
 
-    The fused logits F split into mono-modal outputs o_m, the Shapley values of a game among the modalities in
-    which a coalition is worth the logits when all other inputs are zeros, and the empty one nothing. They add
-    up to F for every fusion. For two modalities
+    The fused logits F split into mono-modal outputs o_m, the Shapley values of a game among the modalities.
+    In this game, a coalition is worth the logits with all other inputs zero, and the empty one is worth 0.
+    The o_m add up to F for every fusion. For two modalities
 
         o_a = (F(a, v) - F(0, v) + F(a, 0)) / 2,    o_v = (F(a, v) - F(a, 0) + F(0, v)) / 2
 
-    With s_m the mean cross-entropy of o_m (at most -log 1e-8 a sample), S_m its mean over all earlier steps,
-    and M modalities, the gradient that flows back through o_m is multiplied by
+    Let s_m be the mean cross-entropy of o_m (at most -log 1e-8 per sample), S_m its mean over all earlier
+    steps, and M the number of modalities. The gradient through o_m is multiplied by
 
         k_m = exp(alpha min(r*_m - r_m, 10)),    r_m = exp(M/(M-1) (mean s - s_m)),    r*_m the same of S
 
-    For M = 2, r_a = exp(s_v - s_a) as in the paper: who is further ahead than usual in this batch is damped.
+    For M = 2, r_a = exp(s_v - s_a) as in the paper: a modality further ahead than usual is damped.
 
-    Zero inputs are embedded in evaluation mode, as released, but once a step and without gradient; the other
-    embeddings are those of the training batch, which the released code computes again in evaluation mode. Its
-    clipping (all gradients to norm 1 where one of the head's exceeds 1) is left to the loop's ``clip_norm``,
-    and its window of epochs, all 10 by default, is the whole of training. ``alpha`` = 1 is its default.
+    As released, zero inputs are embedded in evaluation mode, but here once per step and without gradient. The
+    other embeddings are those of the training batch; the released code computes them again in evaluation
+    mode. Its clipping (all gradients to norm 1 if one of the head's exceeds 1) is left to ``clip_norm``. Its
+    window of epochs, all 10 by default, is the whole of training here. ``alpha`` = 1 is its default.
     """
 
-    def __init__(self, model, *, alpha: float = 1.0):
+    def __init__(self, model: MultimodalClassifier, *, alpha: float = 1.0) -> None:
         super().__init__(model)
         if len(model.modalities) < 2:
             raise ValueError(
@@ -43,29 +46,29 @@ class AGM(Paradigm):
         self.alpha = alpha
         self.steps, self.means = 0, dict.fromkeys(model.modalities, 0.0)
 
-    def state_dict(self):
+    def state_dict(self) -> State:
         return {"steps": self.steps, "means": dict(self.means)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: State) -> None:
         self.steps, self.means = state["steps"], dict(state["means"])
 
-    def silence(self, inputs) -> dict[str, Tensor]:
-        """Embeddings (1, D) of inputs that are zero, as the encoders are in evaluation mode."""
+    def silence(self, inputs: Embeddings) -> Embeddings:
+        """Return embeddings (1, D) of zero inputs, with the encoders in evaluation mode."""
         training = self.model.training
         self.model.eval()
         silent = self.model.encode({m: torch.zeros_like(x[:1]) for m, x in inputs.items()})
         self.model.train(training)
         return {m: z.detach() for m, z in silent.items()}
 
-    def mono_modal_logits(self, embeddings, silent) -> dict[str, Tensor]:
-        """Shapley values (B, C) of the modalities; their sum is the fused logits."""
+    def mono_modal_logits(self, embeddings: Embeddings, silent: Embeddings) -> Embeddings:
+        """Return the Shapley values (B, C) of the modalities; their sum is the fused logits."""
         everyone = tuple(embeddings)
         worth: dict[frozenset, Tensor | float] = {frozenset(): 0.0}
         for size in range(1, len(everyone) + 1):
             for members in combinations(everyone, size):
                 z = {m: z if m in members else silent[m].expand_as(z) for m, z in embeddings.items()}
                 logits = self.model.fusion(z)
-                # Differences of logits in half precision would lose what is left.
+                # Differences of logits in half precision would lose their last digits.
                 worth[frozenset(members)] = logits.to(torch.promote_types(logits.dtype, torch.float32))
         values = {}
         for m in everyone:
@@ -77,10 +80,10 @@ class AGM(Paradigm):
             )
         return values
 
-    def coefficients(self, scores) -> dict[str, float]:
-        """k_m from this step's scores {modality: s_m}; then the scores enter the running means."""
+    def coefficients(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """Return k_m from this step's scores {modality: s_m}, then add the scores to the running means."""
 
-        def lead(values):
+        def lead(values: Mapping[str, float]) -> dict[str, float]:
             mean = sum(values.values()) / len(values)
             return {m: math.exp(len(values) / (len(values) - 1) * (mean - s)) for m, s in values.items()}
 
@@ -90,7 +93,7 @@ class AGM(Paradigm):
             self.means[m] += (score - self.means[m]) / self.steps
         return {m: math.exp(self.alpha * min(usual[m] - now[m], 10.0)) for m in scores}
 
-    def step(self, batch, geometry, backward):
+    def step(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Losses:
         silent = self.silence(batch["inputs"])
         output, label = self.model(batch["inputs"]), batch["label"]
         mono = self.mono_modal_logits(output.embeddings, silent)

@@ -1,28 +1,29 @@
-"""What every training paradigm is: how the gradients of one step are formed, and from which state.
+"""The base class of every training paradigm: the state of a method, and the gradients of one step.
 
 A paradigm runs the model on a batch, combines the task losses, and calls ``backward``; the training loop
-clips and steps. The regularizer is orthogonal: ``geometry`` maps the live embeddings to one more loss, and
-every paradigm adds *its unchanged gradient* to what reaches the encoders, whatever it does to the gradients
-of the task. Parameters are found by module (``model.encoders[m]``, ``model.fusion``), never by name.
+clips and steps. The regularizer is orthogonal: ``geometry`` maps the live embeddings to one more loss. Every
+paradigm adds *its unchanged gradient* to the encoders' gradients, however it changes those of the task.
+Parameters are found by module (``model.encoders[m]``, ``model.fusion``), never by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..data import MultimodalDataset
 from ..models import ModelOutput, MultimodalClassifier
 
-if TYPE_CHECKING:
-    from ..data import MultimodalDataset
-
-Geometry = Callable[[Mapping[str, Tensor]], Tensor]
+Batch = Mapping[str, Any]  # "inputs" {modality: (B, ...)} and "label" (B,)
+Geometry = Callable[[Mapping[str, Tensor]], Tensor]  # embeddings {modality: (B, D)} -> scalar loss
+Losses = dict[str, Tensor]  # name -> scalar
+State = dict[str, Any]
 
 
 class Backward(Protocol):
-    """What to call with a scalar to differentiate; it hides loss scaling from the paradigm."""
+    """A function that differentiates a scalar; it hides loss scaling from the paradigm."""
 
     def __call__(self, loss: Tensor, retain_graph: bool = False) -> None: ...
 
@@ -30,13 +31,12 @@ class Backward(Protocol):
 class Paradigm:
     """One forward, one sum of losses, one backward.
 
-    A subclass says which ``losses``; where it shapes gradients it replaces ``step``, and where it updates
-    more than once a batch, ``updates``. What it remembers between steps goes into ``state_dict``, so that a
-    resumed run continues as if it had not stopped.
+    A subclass defines ``losses``. It replaces ``step`` if it shapes gradients, and ``updates`` if it updates
+    more than once per batch. Its memory between steps goes into ``state_dict``, so that a resumed run
+    continues as if it had not stopped.
 
-    ``needs_heads`` says whether the model must have a linear head of its own for each modality;
-    ``fusions`` names the fusions for which the method is defined (all, where it is None), and
-    ``usual_fusion`` the one that it is trained with where nobody asks for another.
+    ``needs_heads`` says whether the model must have a separate linear head for each modality. ``fusions``
+    names the fusions for which the method is defined (None: all), and ``usual_fusion`` its default one.
     """
 
     needs_heads = False
@@ -54,38 +54,38 @@ class Paradigm:
             )
         self.model = model
 
-    #: completes "is not defined for fusion=..., " where ``fusions`` is given
+    #: completes "is not defined for fusion=..., " if ``fusions`` is given
     undefined = ""
 
     def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
-        """Called before each epoch, ``epoch`` from 1 to ``epochs``, with the data set; by default nothing.
+        """Prepare for an epoch, ``epoch`` from 1 to ``epochs``; by default do nothing.
 
-        It must leave the model in training mode, and may draw from torch's generator, which the loop seeds
-        for each epoch.
+        The loop calls this before each epoch. It must leave the model in training mode. It may draw from
+        torch's generator, which the loop seeds for each epoch.
         """
 
-    def state_dict(self) -> dict[str, Any]:
-        """What the paradigm remembers between steps: tensors, numbers, and dicts and lists of them."""
+    def state_dict(self) -> State:
+        """Return the memory between steps: tensors, numbers, and dicts and lists of them."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state_dict`` gave."""
+    def load_state_dict(self, state: State) -> None:
+        """Restore the memory that ``state_dict`` returned."""
 
-    def losses(self, output: ModelOutput, label: Tensor) -> dict[str, Tensor]:
-        """The task losses by name; their sum is differentiated."""
+    def losses(self, output: ModelOutput, label: Tensor) -> Losses:
+        """Return the task losses by name; their sum is differentiated."""
         raise NotImplementedError
 
     def fused_logits(self, embeddings: Mapping[str, Tensor]) -> Tensor:
-        """Return the logits (B, C) that the paradigm predicts with from embeddings {modality: (B, D)}."""
+        """Return the logits (B, C) of the paradigm's prediction from embeddings {modality: (B, D)}."""
         return self.model.fusion(embeddings)
 
-    def step(self, batch: Mapping, geometry: Geometry | None, backward: Backward) -> dict[str, Tensor]:
-        """Form the gradients of one batch; returns the detached losses by name.
+    def step(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Losses:
+        """Form the gradients of one batch and return the detached losses by name.
 
         Args:
             batch: ``inputs`` {modality: tensor} and ``label`` (B,).
             geometry: embeddings {modality: (B, D)} -> scalar loss, or None.
-            backward: what to call with each scalar to differentiate.
+            backward: the function that differentiates a scalar.
         """
         output = self.model(batch["inputs"])
         losses = self.losses(output, batch["label"])
@@ -94,10 +94,8 @@ class Paradigm:
         backward(sum(losses.values()))
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def updates(
-        self, batch: Mapping, geometry: Geometry | None, backward: Backward
-    ) -> Iterator[dict[str, Tensor]]:
-        """``step`` for each update that the batch is good for, nearly always one.
+    def updates(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Iterator[Losses]:
+        """Yield the losses of ``step`` for each update from one batch, nearly always a single one.
 
         After each item the caller steps the optimizer and clears the gradients.
         """

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from .base import Paradigm
+from ..models import ModelOutput, MultimodalClassifier
+from .base import Losses, Paradigm
 
 
 class DGL(Paradigm):
     """Disentangled gradient learning (ICCV 2025, arXiv 2507.10213).
 
     Encoders see only ``alpha`` times the unimodal losses, the fusion head only the fused loss. DGL's released
-    code gets there by two backward passes and by dropping gradients by parameter name; here the same
-    gradients come from one pass, with the head's parameters detached in the unimodal branch and the
-    embeddings detached in the fused one. The unimodal branch runs the fusion on one modality alone, others
-    absent, bias included, as in that code. The regularizer acts on the live embeddings, so it is the only
-    other gradient that the encoders get. ``alpha`` = 4 is the released default for CREMA-D.
+    code runs two backward passes and drops gradients by parameter name. Here one pass gives the same
+    gradients: the head's parameters are detached in the unimodal branch, the embeddings in the fused one. As
+    in that code, the unimodal branch runs the fusion on one modality alone, others absent, bias included.
+    The regularizer acts on the live embeddings, so the encoders get no gradient besides these two. ``alpha``
+    = 4 is the released default for CREMA-D.
     """
 
-    def __init__(self, model, alpha: float = 4.0):
+    def __init__(self, model: MultimodalClassifier, alpha: float = 4.0) -> None:
         super().__init__(model)
         self.alpha = alpha
 
-    def losses(self, output, label):
+    def losses(self, output: ModelOutput, label: Tensor) -> Losses:
         fusion = self.model.fusion
         frozen = {name: parameter.detach() for name, parameter in fusion.named_parameters()}
         losses = {

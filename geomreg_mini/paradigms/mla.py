@@ -1,61 +1,62 @@
-"""MLA: one modality at a time through one shared head, whose updates avoid what is known already."""
+"""MLA: one modality at a time through one shared head, whose updates avoid features seen before."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import Paradigm
+from ..data import MultimodalDataset
+from ..models import MultimodalClassifier
+from .base import Backward, Batch, Geometry, Losses, Paradigm, State
 
 
 class MLA(Paradigm):
     """Multimodal learning with alternating unimodal adaptation (CVPR 2024, arXiv 2311.10707).
 
-    A batch is good for one update a modality: the cross-entropy of W z_m + b trains encoder m and the head
-    that all share. To keep it from unlearning the others, its gradient is projected, grad W <- grad W P^T,
-    away from the features r seen so far (r: mean of z_m over the batch), by recursive least squares from
-    P = I:
+    A batch gives one update per modality: the cross-entropy of W z_m + b trains encoder m and the shared
+    head. To keep the head from unlearning the others, its gradient is projected, grad W <- grad W P^T, away
+    from the features r seen so far (r: mean of z_m over the batch), by recursive least squares from P = I:
 
         P <- P - P r r^T P / (lambda + r^T P r),   P <- P / ||P||_F,   lambda = 0.1^(1 + t)
 
-    with t in [0, 1) the part of the epoch that is done. As in the released code P first takes in r of the
-    very modality that is about to be updated, the first update of all is not projected, the bias never is,
-    and all embeddings of a batch are computed before its first update. The Frobenius norm also makes the
-    head's steps small: a unit-norm P = I / sqrt(D) shortens them by sqrt(D).
+    with t in [0, 1) the finished part of the epoch. As in the released code, P first takes in r of the very
+    modality to be updated. The first update of all is not projected, the bias never is, and all embeddings
+    of a batch are computed before its first update. The Frobenius norm also makes the head's steps small: a
+    unit-norm P = I / sqrt(D) shortens them by sqrt(D).
 
-    Deviations: that code divides by the matrix lambda + P r^T r, of all D x D products, where least squares
-    has the scalar; it projects only where the parameter is called "module.weight", that is under
-    DataParallel; here it always does. The prediction weighs each sample's logits by exp(-entropy) of its
+    Deviations: that code divides by the matrix lambda + P r^T r, of all D x D products, but least squares
+    has the scalar. It projects only if the parameter is called "module.weight", as under DataParallel; here
+    the projection always happens. The prediction weighs each sample's logits by exp(-entropy) of its
     modalities, as the paper describes; the code takes softmax over the batch, one weight for all its samples.
 
     The regularizer's gradient is taken once, on the embeddings of the batch, and joins each encoder's own
-    update; where the regularizer looks at logits, the head does not feel it.
+    update. If the regularizer acts on logits, its gradient does not reach the head.
     """
 
     fusions = ("shared",)
     usual_fusion = "shared"
     undefined = "whose head is not one and the same for every modality"
 
-    def __init__(self, model):
+    def __init__(self, model: MultimodalClassifier) -> None:
         super().__init__(model)
         weight = model.fusion.linear.weight
         self.projector = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
         self.started = False  # whether the head has been updated at all
         self.seen, self.size = 0, 1
 
-    def start_epoch(self, epoch, epochs, data):
+    def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
         self.seen, self.size = 0, len(data.train)
 
-    def state_dict(self):
+    def state_dict(self) -> State:
         return {"projector": self.projector, "started": self.started}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: State) -> None:
         self.projector, self.started = state["projector"], state["started"]
 
-    def updates(self, batch, geometry, backward):
+    def updates(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Iterator[Losses]:
         label, encoders, head = batch["label"], self.model.encoders, self.model.fusion
         output = self.model(batch["inputs"])
         extra, pulls = {}, {}
@@ -65,7 +66,7 @@ class MLA(Paradigm):
                 backward(extra["geometry"], retain_graph=True)
                 pulls = {m: [p.grad for p in encoder.parameters()] for m, encoder in encoders.items()}
                 self.model.zero_grad(set_to_none=True)
-                # A loss scale that changes between two updates of one batch, rare, is not made up for.
+                # A loss scale rarely changes between two updates of one batch; this is not corrected.
         for m, z in output.embeddings.items():
             if m in pulls:
                 for p, pull in zip(encoders[m].parameters(), pulls[m], strict=True):
@@ -78,7 +79,7 @@ class MLA(Paradigm):
         self.seen += len(label)
 
     def project(self, feature: Tensor) -> None:
-        """Take ``feature`` (D,) into the projector and project the gradient of the head's weight."""
+        """Add ``feature`` (D,) to the projector and project the gradient of the head's weight."""
         weight = self.model.fusion.linear.weight
         if not self.started:
             self.started = True
@@ -94,7 +95,7 @@ class MLA(Paradigm):
     def fused_logits(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         total, weights = 0.0, 0.0
         for logits in self.model.fusion.unimodal_logits(embeddings).values():
-            # by log_softmax in float32 at least, where p log p of an underflown p is 0 and not NaN
+            # log_softmax, at least in float32, gives p log p = 0 and not NaN if p underflows
             log_p = logits.log_softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
             weight = (log_p.exp() * log_p).sum(dim=1).exp()
             total, weights = total + weight[:, None] * logits, weights + weight

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch.nn import functional as F
 
-from .base import Paradigm
+from ..models import MultimodalClassifier
+from .base import Backward, Batch, Geometry, Losses, Paradigm
 from .pareto import pareto_gradients
 
 
@@ -16,19 +17,19 @@ class MMPareto(Paradigm):
 
         gamma * pareto_gradients(g, g_m)
 
-    which is gamma (g + g_m) where the two agree (positive cosine over all its parameters) and else the
+    This is gamma (g + g_m) if the two agree (positive cosine over all its parameters). Otherwise it is the
     shortest vector between them, stretched to the norm of that sum. Heads keep their plain gradients.
-    ``gamma`` = 1.5 is the released value; where no gradients conflict, that alone tells the method from the
-    uniform sum, whose row is therefore to be read beside this one.
+    ``gamma`` = 1.5 is the released value. If no gradients conflict, it is the only difference from the
+    uniform sum, so read that row next to this one.
     """
 
     needs_heads = True
 
-    def __init__(self, model, *, gamma: float = 1.5):
+    def __init__(self, model: MultimodalClassifier, *, gamma: float = 1.5) -> None:
         super().__init__(model)
         self.gamma = gamma
 
-    def step(self, batch, geometry, backward):
+    def step(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Losses:
         output, label = self.model(batch["inputs"]), batch["label"]
         losses = {"fused": F.cross_entropy(output.logits, label)}
         losses |= {m: F.cross_entropy(o, label) for m, o in output.unimodal_logits.items()}

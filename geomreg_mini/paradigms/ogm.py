@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import Paradigm
+from ..data import MultimodalDataset
+from ..models import ModelOutput, MultimodalClassifier
+from .base import Backward, Batch, Geometry, Losses, Paradigm
 
 
 class OGM(Paradigm):
     """On-the-fly gradient modulation (CVPR 2022, arXiv 2203.15332), without its noise.
 
-    Joint training, after whose backward pass each encoder's gradient is multiplied by k_m. A modality's score
-    s_m is the probability of the true class under its share of the fused logits (W_m z_m + b/M for "concat"),
-    summed over the batch; rho_m compares it with the weakest modality's:
+    After the backward pass of joint training, each encoder's gradient is multiplied by k_m. A modality's
+    score s_m is the probability of the true class under its share of the fused logits (W_m z_m + b/M for
+    "concat"), summed over the batch; rho_m compares it with the weakest modality's:
 
-        rho_m = s_m / min s,    k_m = 1 - tanh(alpha rho_m) where rho_m > 1, else 1
+        rho_m = s_m / min s,    k_m = 1 - tanh(alpha rho_m) if rho_m > 1, else 1
 
-    For two modalities this is the paper's Eq. 10; dividing by the weakest of more follows BalanceBenchmark.
+    For two modalities this is the paper's Eq. 10. For more, dividing by the weakest follows BalanceBenchmark.
 
     ``alpha`` >= 0 is 0.8 in the authors' advice for CREMA-D. Gradients are modulated in the first ``until``
     of training; 0.5 stands for epochs 0 to 50 of the released 100. As there, only weights with more than one
-    dimension are touched; the released code names convolutions, and here the matrices of an MLP count too.
-    Equal scores leave all encoders alone, as in the paper; that code then slows down audio.
+    dimension change; the released code names convolutions, and here the matrices of an MLP count too. Equal
+    scores leave all encoders alone, as in the paper; that code then slows down audio.
     """
 
     fusions = ("concat", "sum", "shared")
     undefined = "whose logits have no share for each modality"
     noise = False
 
-    def __init__(self, model, *, alpha: float = 0.8, until: float = 0.5):
+    def __init__(self, model: MultimodalClassifier, *, alpha: float = 0.8, until: float = 0.5) -> None:
         super().__init__(model)
         self.alpha, self.until = alpha, until
         self.active = True
 
-    def start_epoch(self, epoch, epochs, data):
+    def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
         self.active = epoch - 1 < self.until * epochs
 
-    def losses(self, output, label):
+    def losses(self, output: ModelOutput, label: Tensor) -> Losses:
         return {"fused": F.cross_entropy(output.logits, label)}
 
     @torch.no_grad()
-    def coefficients(self, embeddings, label: Tensor) -> dict[str, Tensor]:
-        """k_m, a scalar in [0, 1] for each modality."""
+    def coefficients(self, embeddings: Mapping[str, Tensor], label: Tensor) -> dict[str, Tensor]:
+        """Return k_m, a scalar in [0, 1] for each modality."""
         scores = {
             m: torch.exp(-F.cross_entropy(logits, label, reduction="none")).sum()
             for m, logits in self.model.fusion.unimodal_logits(embeddings).items()
@@ -57,20 +61,20 @@ class OGM(Paradigm):
         }
 
     @torch.no_grad()
-    def modulate(self, coefficients) -> None:
+    def modulate(self, coefficients: Mapping[str, Tensor]) -> None:
         """Scale the gradients in the encoders' ``.grad``; OGM-GE adds noise."""
         for m, k in coefficients.items():
             for parameter in self.model.encoders[m].parameters():
                 gradient = parameter.grad
                 if gradient is None or gradient.ndim < 2:
                     continue
-                # One number has no standard deviation. The released 1e-8 beside it is left out, because
-                # .grad may be scaled.
+                # One number has no standard deviation. The 1e-8 that the released code adds is left out,
+                # because .grad may be scaled.
                 noisy = self.noise and gradient.numel() > 1
                 noise = gradient.std() * torch.randn_like(gradient) if noisy else 0.0
                 parameter.grad = k * gradient + noise
 
-    def step(self, batch, geometry, backward):
+    def step(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Losses:
         output = self.model(batch["inputs"])
         losses = self.losses(output, batch["label"])
         if geometry is not None:
@@ -79,7 +83,7 @@ class OGM(Paradigm):
         backward(losses["fused"], retain_graph=more)
         if self.active:
             self.modulate(self.coefficients(output.embeddings, batch["label"]))
-        if more:  # after the modulation, which is of the task's gradient alone
+        if more:  # after the modulation, which concerns the task's gradient alone
             backward(losses["geometry"])
         return {name: loss.detach() for name, loss in losses.items()}
 

@@ -1,13 +1,13 @@
-"""Two gradients, one direction: their sum where they agree, the shortest point between them elsewhere.
+"""Two gradients, one direction: their sum if they agree, otherwise the shortest point between them.
 
 MMPareto (arXiv 2405.17730) combines a fused and a unimodal gradient this way. The training loop offers the
-same rule for the gradients of task and regularizer (``TrainConfig.combination = "task_pareto"``), which is
-this project's own idea: the paper balances the two terms of the regularizer, in ``GeometryRegularizer``.
+same rule for the gradients of task and regularizer (``TrainConfig.combination = "task_pareto"``). That is
+this project's own idea; the paper balances the two terms of the regularizer, in ``GeometryRegularizer``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +15,20 @@ from torch import Tensor, nn
 from ..pairs import float64
 from .base import Geometry
 
-Gradients = Sequence[Tensor | None]  # one entry a parameter, None where a loss does not reach it
+Gradients = Sequence[Tensor | None]  # one entry per parameter, None if a loss does not reach it
 
 
 def inner(first: Gradients, second: Gradients) -> float:
-    """Inner product of two gradients over all parameters, in float64."""
+    """Return the inner product of two gradients over all parameters, in float64."""
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     return float(sum(torch.dot(float64(a.flatten()), float64(b.flatten())) for a, b in pairs))
 
 
 def min_norm_weights(first: Gradients, second: Gradients, end: float = 0.001) -> tuple[float, float]:
-    """Weights (w, 1 - w) of the shortest vector w g1 + (1 - w) g2, w in [end, 1 - end].
+    """Return the weights (w, 1 - w) of the shortest vector w g1 + (1 - w) g2, w in [end, 1 - end].
 
     Closed form w = (g2.g2 - g1.g2) / (g1.g1 + g2.g2 - 2 g1.g2). MMPareto's released code has the same
-    ``end``, but only for a w outside (0, 1). Equal gradients, two zeros among them, give (1/2, 1/2).
+    ``end``, but only for a w outside (0, 1). Equal gradients, also two zeros, give (1/2, 1/2).
     """
     cross, own, other = inner(first, second), inner(first, first), inner(second, second)
     distance = own + other - 2 * cross
@@ -39,22 +39,22 @@ def min_norm_weights(first: Gradients, second: Gradients, end: float = 0.001) ->
 
 
 def pareto_gradients(first: Gradients, second: Gradients) -> list[Tensor | None]:
-    """The combined gradient 2 (w1 g1 + w2 g2), one tensor a parameter.
+    """Return the combined gradient 2 (w1 g1 + w2 g2), one tensor per parameter.
 
-    Where the cosine of the two is positive the weights are 1/2, so that this is the plain sum; else they are
-    ``min_norm_weights``. The min-norm point is short, so each tensor is stretched to the norm of the plain
-    sum where it falls below, but where it is zero.
+    If the cosine of the two is positive, the weights are 1/2 and this is the plain sum; otherwise they are
+    ``min_norm_weights``. The min-norm point is short, so each tensor shorter than the plain sum is stretched
+    to its norm, unless the tensor is zero.
     """
     agree = inner(first, second) > 0
     w1, w2 = (0.5, 0.5) if agree else min_norm_weights(first, second)
     combined: list[Tensor | None] = []
     for a, b in zip(first, second, strict=True):
-        if a is None or b is None:  # nothing to be in conflict with
+        if a is None or b is None:  # no conflict with a missing gradient
             combined.append(b if a is None else a)
             continue
         plain, h = a + b, 2 * (w1 * a + w2 * b)
         length, wanted = h.norm(), plain.norm()
-        # Opposite gradients cancel up to rounding, and rounding errors are no direction to be stretched.
+        # Opposite gradients cancel up to rounding, and rounding errors must not be stretched.
         sound = length > 1e-6 * (a.norm() + b.norm())
         stretch = torch.where(sound & (wanted > length), wanted / length, torch.ones_like(length))
         combined.append(h * stretch)
@@ -62,21 +62,20 @@ def pareto_gradients(first: Gradients, second: Gradients) -> list[Tensor | None]
 
 
 class ParetoGeometry:
-    """Stands in for ``geometry``: keeps its gradient apart until the paradigm has formed that of the task.
+    """A replacement for ``geometry`` that keeps its gradient apart until the paradigm has formed the task's.
 
-    Called by the paradigm, it differentiates the regularizer with respect to each encoder and returns its
-    value without a graph. ``combine`` then replaces each encoder's task gradient by ``pareto_gradients`` of
-    the two.
+    A call by the paradigm differentiates the regularizer with respect to each encoder and returns its value
+    without a graph. ``combine`` then replaces each encoder's task gradient by ``pareto_gradients`` of both.
     """
 
-    def __init__(self, encoders: nn.ModuleDict, geometry: Geometry, scale: Tensor | float = 1.0):
+    def __init__(self, encoders: nn.ModuleDict, geometry: Geometry, scale: Tensor | float = 1.0) -> None:
         self.geometry, self.scale = geometry, scale
         self.parameters = {
             m: [p for p in encoder.parameters() if p.requires_grad] for m, encoder in encoders.items()
         }
         self.gradients: dict[str, Gradients] = {}
 
-    def __call__(self, embeddings) -> Tensor:
+    def __call__(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         loss = self.geometry(embeddings)
         if loss.requires_grad:
             flat = [p for parameters in self.parameters.values() for p in parameters]
@@ -87,7 +86,7 @@ class ParetoGeometry:
         return loss.detach()
 
     def combine(self) -> None:
-        """Call between the paradigm's backward and the optimizer's step."""
+        """Replace the encoders' gradients, between the paradigm's backward and the optimizer's step."""
         for m, geometry in self.gradients.items():
             own = self.parameters[m]
             if all(p.grad is None for p in own):

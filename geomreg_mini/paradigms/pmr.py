@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..models import encode
-from .base import Paradigm
+from ..data import MultimodalDataset
+from ..models import ModelOutput, MultimodalClassifier, encode
+from .base import Losses, Paradigm, State
 
 
 class PMR(Paradigm):
@@ -15,36 +18,38 @@ class PMR(Paradigm):
 
     The prototype c_mk is the mean embedding of class k in modality m over a random tenth of the training
     split, in evaluation mode, renewed before each epoch: c <- (1 - momentum) c_new + momentum c_old.
-    Distances to prototypes are logits of their own, and add a loss for the modality whose score is lowest:
+    Distances to prototypes are separate logits, and add a loss for the modality whose score is lowest:
 
         p_m = softmax_k(-||z_m - c_mk||),    s_m = sum_i p_m(y_i),    L = CE(fused) + alpha CE(p_weakest)
 
-    With two modalities this is the released 0/1 gate: the one whose score s_m is lower gets the prototype
-    loss, neither where they are equal. For more, giving it to the weakest alone is our extension. The paper's
-    clipped coefficients and its prototype entropy are not in the released code, nor here.
+    With two modalities this is the released 0/1 gate: the modality with the lower score s_m gets the
+    prototype loss, and neither does if they are equal. For more, giving it to the weakest alone is our
+    extension. The paper's clipped coefficients and prototype entropy are not in the released code, nor here.
 
     ``until`` is the part of training with that loss; 2/3 stands for the released 100 of 150 epochs. A class
-    that a tenth does not hold keeps its old prototype; while it has none, it is left out of the softmax, and
-    its samples out of scores and loss (the released code divides by zero there).
+    without samples in the tenth keeps its old prototype. As long as it has none, it is left out of the
+    softmax, and its samples are left out of scores and loss (the released code divides by zero there).
     """
 
     share = 0.1
 
-    def __init__(self, model, *, alpha: float = 1.0, momentum: float = 0.2, until: float = 2 / 3):
+    def __init__(
+        self, model: MultimodalClassifier, *, alpha: float = 1.0, momentum: float = 0.2, until: float = 2 / 3
+    ) -> None:
         super().__init__(model)
         self.alpha, self.momentum, self.until = alpha, momentum, until
         self.active = True
         self.prototypes: dict[str, Tensor] = {}  # modality -> (C, D)
         self.seen: Tensor | None = None  # (C,), which classes have prototypes
 
-    def start_epoch(self, epoch, epochs, data):
+    def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
         self.active = epoch - 1 < self.until * epochs
         if self.active:
             size = max(1, round(self.share * len(data.train)))
             seen = encode(self.model, data.train, torch.randperm(len(data.train))[:size])
             self.renew(seen.embeddings, seen.labels)
 
-    def renew(self, embeddings, labels: Tensor) -> None:
+    def renew(self, embeddings: Mapping[str, Tensor], labels: Tensor) -> None:
         """Move the prototypes towards the class means of embeddings {modality: (N, D)} with labels (N,)."""
         members = F.one_hot(labels, self.model.fusion.num_classes)  # (N, C)
         counts = members.sum(dim=0)
@@ -58,13 +63,13 @@ class PMR(Paradigm):
             self.prototypes[m] = means
         self.seen = found if earlier is None else found | earlier
 
-    def state_dict(self):
+    def state_dict(self) -> State:
         return {"prototypes": dict(self.prototypes), "seen": self.seen}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: State) -> None:
         self.prototypes, self.seen = dict(state["prototypes"]), state["seen"]
 
-    def losses(self, output, label):
+    def losses(self, output: ModelOutput, label: Tensor) -> Losses:
         fused = {"fused": F.cross_entropy(output.logits, label)}
         if not self.active:
             return fused
@@ -75,10 +80,10 @@ class PMR(Paradigm):
         losses, scores = [], []
         for m, prototypes in self.prototypes.items():
             z = output.embeddings[m].to(prototypes.dtype)
-            # cdist has gradient 0 at distance 0, where a root of squares has none; products would be inexact.
+            # cdist has gradient 0 at distance 0, but a root of squares has none; products would be inexact.
             distance = torch.cdist(z, prototypes, compute_mode="donot_use_mm_for_euclid_dist")
             logits = (-distance).masked_fill(~self.seen, float("-inf"))
-            each = F.cross_entropy(logits, target, reduction="none")  # 0 where the label is ignored
+            each = F.cross_entropy(logits, target, reduction="none")  # 0 if the label is ignored
             losses.append(each.sum() / known.sum().clamp_min(1))
             scores.append((known * torch.exp(-each.detach())).sum())
         losses, scores = torch.stack(losses), torch.stack(scores)

@@ -8,56 +8,59 @@ import warnings
 import torch
 from torch import Tensor
 
-from ..models import encode, fixed_sample
+from ..data import MultimodalDataset
+from ..models import MultimodalClassifier, encode, fixed_sample
+from .base import State
 from .plain import Joint
 
 
 class DiagnoseRelearn(Joint):
     """Diagnosing & re-learning (ECCV 2024, arXiv 2407.09705), on top of joint training.
 
-    ``times`` times, ``every`` such part of training, each modality is diagnosed: k-means with one cluster a
-    class on its embeddings, purity P = share of samples in the majority class of their cluster, of training
-    samples (D) and of validation samples (V). A large gap says that the encoder separates what it has seen
-    and not what it has not; its parameters go back towards their initial values,
+    Each modality is diagnosed ``times`` times, once per part ``every`` of training. The diagnosis is k-means
+    on its embeddings, with one cluster per class. Purity P is the share of samples in the majority class of
+    their cluster, for training samples (D) and validation samples (V). With a large gap, the encoder
+    separates seen samples and not unseen ones; its parameters move back towards their initial values,
 
         alpha_m = tanh(strength * |P_D - P_V|),   theta_m <- (1 - alpha_m) theta_m + alpha_m theta_m^init
 
-    So does the paper; its released code adds what is not in these formulas, and we follow it: each component
-    of the embeddings is first scaled to one range; joint cross-entropy is the only loss; exactly the
-    parameters of the encoders move (those of normalization layers among them), while the running statistics
-    of normalization, the fusion, and the optimizer's momentum stay, so that the first steps after still
-    carry the old momentum. Defaults are those of its script: strength 3, every 20 of 90 epochs, 3 times.
+    So says the paper. Its released code adds details, and we follow it. Each component of the embeddings is
+    first scaled to one range. Joint cross-entropy is the only loss. Exactly the parameters of the encoders
+    move, also those of normalization layers. Running statistics, the fusion and the optimizer's momentum
+    stay, so that the next steps still carry the old momentum. Defaults are those of its script: strength 3,
+    every 20 of 90 epochs, 3 times.
 
-    Deviations: purity rises with fewer samples a cluster, so both are measured on equally many, as many as
-    the smaller split has, where the code takes all of each. It diagnoses after epochs 21, 41, 61 of 90; we
-    after 20, 40, 60.
+    Deviations: purity rises with fewer samples per cluster, so both splits use as many samples as the smaller
+    one has; the code takes all of each. It diagnoses after epochs 21, 41, 61 of 90; we after 20, 40, 60.
 
-    Mind that a gap also comes from a validation split of another kind, unseen speakers say, and that the
-    method sees that split's labels: M purities each time.
+    Mind that a different kind of validation split, such as unseen speakers, also causes a gap. The method
+    sees that split's labels: M purities each time.
     """
 
-    def __init__(self, model, *, strength: float = 3.0, every: float = 2 / 9, times: int = 3):
+    def __init__(
+        self, model: MultimodalClassifier, *, strength: float = 3.0, every: float = 2 / 9, times: int = 3
+    ) -> None:
         super().__init__(model)
         self.strength, self.every, self.times = strength, every, times
         self.initial = {
             m: [p.detach().clone() for p in encoder.parameters()] for m, encoder in model.encoders.items()
         }
 
-    def state_dict(self):
+    def state_dict(self) -> State:
         return {"initial": self.initial}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: State) -> None:
         self.initial = state["initial"]
 
-    def start_epoch(self, epoch, epochs, data):
-        # floor, so that a short run is not moved back so late that it cannot recover
+    def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
+        # floor: a short run must not be moved back too late to recover
         interval = max(1, math.floor(self.every * epochs + 1e-9))
         done, rest = divmod(epoch - 1, interval)
         if rest == 0 and 1 <= done <= self.times:
             self.relearn(self.diagnose(data))
 
-    def diagnose(self, data) -> dict[str, float]:
-        """|P_D - P_V| of each modality, in [0, 1]."""
+    def diagnose(self, data: MultimodalDataset) -> dict[str, float]:
+        """Return |P_D - P_V| of each modality, in [0, 1]."""
         count = min(len(data.train), len(data.validation))
         purities = []
         for split in (data.train, data.validation):
@@ -76,22 +79,22 @@ class DiagnoseRelearn(Joint):
 
 
 def purity(z: Tensor, labels: Tensor) -> float:
-    """Share of samples in the majority class of their k-means cluster; z (N, D), labels (N,) from 0.
+    """Return the share of samples in the majority class of their k-means cluster.
 
-    As many clusters as classes; 1 where they coincide. Collapsed embeddings are one cluster and give the
-    share of the largest class.
+    z (N, D), labels (N,) from 0. There are as many clusters as classes; 1 if they coincide. Collapsed
+    embeddings are one cluster and give the share of the largest class.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    z = z.cpu().double().nan_to_num()  # a loss that is not finite is the training loop's to report
+    z = z.cpu().double().nan_to_num()  # the training loop reports a loss that is not finite
     low, high = z.amin(dim=0), z.amax(dim=0)
     z = (z - low) / (high - low).clamp_min(torch.finfo(z.dtype).tiny)
     labels = labels.cpu()
     classes = int(labels.max()) + 1
     kmeans = KMeans(n_clusters=len(labels.unique()), n_init=10, random_state=0)
-    # Its threads add up in any order; one alone gives the same clusters every time.
+    # Several threads add up in any order; a single one gives the same clusters every time.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
         clusters = torch.from_numpy(kmeans.fit_predict(z.numpy())).long()

@@ -528,7 +528,7 @@ def test_recordings_that_vanish_or_move_after_preparation_are_one_sentence(prepa
     with pytest.raises(DataError, match="has the shape"):
         found.train.batch(torch.tensor([0]))
     prepared.rename(prepared.with_name("moved"))
-    with pytest.raises(DataError, match="are no longer there"):
+    with pytest.raises(DataError, match="are no longer in"):
         load("xrf55")
 
 
@@ -539,9 +539,7 @@ def test_missing_preparation_splits_and_sources_are_one_sentence(tmp_path, monke
     with pytest.raises(ValueError, match="source='real' is unknown: choose one of official, stand_in"):
         load("xrf55", source="real")
     script.prepare(folder=write(tmp_path / "files", FEW[:1]), published=False, progress=False)
-    with pytest.raises(
-        DataError, match="no recording of the repetitions 13 to 14, which are to validate with"
-    ):
+    with pytest.raises(DataError, match="no recording of the repetitions 13 to 14, which are to validate"):
         load("xrf55")
 
 

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from data_scripts import clips
-from geomreg_mini.data.corruptions import KINDS, Clip, Picture, Spectrogram, chosen, corrupted, missing
+from geomreg_mini.data.corruptions import (
+    KINDS,
+    Clip,
+    Picture,
+    Spectrogram,
+    corrupted,
+    levels_by_kind,
+    missing,
+)
 
 SOUND = Spectrogram(floor=1e-2, mean=-1.5, std=2.0)
 ONE = torch.zeros(1, dtype=torch.long)
@@ -151,20 +159,20 @@ def test_samples_are_missing_as_often_as_asked_and_those_of_a_lower_p_among_thos
 
 def test_what_is_chosen_is_what_fits_and_the_rest_is_refused_by_name():
     forms = {"audio": SOUND, "image": Picture()}
-    everything = chosen(None, forms, ("audio", "image"))
+    everything = levels_by_kind(None, forms, ("audio", "image"))
     assert set(everything) == set(KINDS) - {"frame_drop"}
     assert everything["snr"] == (20, 10, 0)
-    assert chosen(("cutout",), forms, ("audio", "image")) == {"cutout": (0.1, 0.3, 0.5)}
-    assert chosen({"cutout": [0.2]}, forms, ("audio", "image")) == {"cutout": (0.2,)}
+    assert levels_by_kind(("cutout",), forms, ("audio", "image")) == {"cutout": (0.1, 0.3, 0.5)}
+    assert levels_by_kind({"cutout": [0.2]}, forms, ("audio", "image")) == {"cutout": (0.2,)}
     with pytest.raises(
         ValueError, match=r"^corruption 'frame_drop' does not exist for audio, image: choose"
     ) as e:
-        chosen(("frame_drop",), forms, ("audio", "image"))
+        levels_by_kind(("frame_drop",), forms, ("audio", "image"))
     assert all(kind in str(e.value) for kind in everything) and "\n" not in str(e.value)
     with pytest.raises(
         ValueError, match="corruption 'snr' does not exist for a, b: choose among features_miss"
     ):
-        chosen(("snr",), {}, ("a", "b"))
+        levels_by_kind(("snr",), {}, ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -178,4 +186,4 @@ def test_what_is_chosen_is_what_fits_and_the_rest_is_refused_by_name():
 )
 def test_a_level_out_of_its_bounds_is_refused(kind, level, said):
     with pytest.raises(ValueError, match=said):
-        chosen({kind: [level]}, {"a": SOUND, "b": Picture()}, ("a", "b"))
+        levels_by_kind({kind: [level]}, {"a": SOUND, "b": Picture()}, ("a", "b"))

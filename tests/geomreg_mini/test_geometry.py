@@ -295,7 +295,7 @@ def test_class_mean_margin_of_pure_noise_is_negative_as_leaving_out_removes_the_
 def test_singletons_take_no_part_in_the_class_mean_margin_but_compete():
     z = torch.tensor([[1.0, 0], [1, 0], [0, 1]])
     assert class_mean_margin(z, torch.tensor([0, 0, 1])) == approx(1)
-    with pytest.raises(ValueError, match="labels has no class with two samples"):
+    with pytest.raises(ValueError, match="labels has only classes of one sample"):
         class_mean_margin(z, torch.arange(3))
 
 

@@ -160,7 +160,7 @@ def test_weights_that_cannot_be_had_and_a_model_that_does_not_fit_are_named(publ
             "'openai': the weights of ViT-B-16 cannot be loaded",
         ),
         ((published, 224, 256), {"pretrained": "none.pt"}, "'none.pt': the weights of .* cannot"),
-        (("ViT-L-14-336", 224, 768), {}, "takes images of 336 pixels, and these have 224"),
+        (("ViT-L-14-336", 224, 768), {}, "takes images of 336 pixels, but these have 224"),
         (("ViT-B-16", 224, 128), {}, "embedding_dim=128: ViT-B-16 gives 512"),
         (("auto", 224, 512), {}, "encoder='auto' is unknown: choose one of tiny, ViT-B-16"),
         (("tiny", 16, 8), {"pretrained": "openai"}, "there are no weights for 'tiny'"),

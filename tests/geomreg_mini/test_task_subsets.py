@@ -119,7 +119,7 @@ def test_modalities_are_kept_as_often_as_asked_and_never_none():
     paradigm = ModalityDropout(model(), keep)
     torch.manual_seed(0)
     draws = 4000
-    counts = Counter("+".join(paradigm.kept()) for _ in range(draws))
+    counts = Counter("+".join(paradigm.draw_modalities()) for _ in range(draws))
     assert set(counts) <= set(NAMES)
     nothing = math.prod(1 - p for p in keep.values())
     for subset in subsets(MODALITIES):
@@ -176,7 +176,7 @@ def test_two_stages_train_first_the_encoders_and_then_all_but_their_resnets():
         ({"keep": {"mmWave": 0.5}}, "give each of mmWave, WiFi, RFID a probability"),
         ({"keep": {"mmWave": 0.5, "WiFi": 0, "RFID": 1}}, "a probability above 0, up to 1"),
         ({"pretrain": 1.0}, "pretrain=1.0: give a share of the epochs"),
-        ({"freeze": True}, "ResNets that were never trained would be fixed; set pretrain"),
+        ({"freeze": True}, "freeze=True would fix untrained ResNets; set pretrain"),
     ],
 )
 def test_bad_options_of_modality_dropout_are_told(options, said):
@@ -326,7 +326,7 @@ def test_the_regularizer_may_see_hidden_layers_and_logits_where_there_are_heads(
     [
         ({"encoder": "conv"}, "encoder='conv', fusion='transformer': the task has 'resnet18'"),
         ({"fusion": "concat"}, "the task has 'resnet18' and 'transformer' only"),
-        ({"embedding_dim": 9}, "embedding_dim=9 does not divide into attention_heads=2"),
+        ({"embedding_dim": 9}, "embedding_dim=9 is not a multiple of attention_heads=2"),
         ({"encoder_options": {"width": 0}}, "width=0: give a whole number of at least 1"),
     ],
 )

@@ -94,7 +94,7 @@ def test_nuisance_and_noise_of_one_modality_leave_the_other_alone():
         ({"private_share": 1.5}, "private_share is 1.5"),
         ({"imbalance": -0.1}, "imbalance is -0.1"),
         ({"separation": float("nan")}, "separation is nan"),
-        ({"noise": {"a": 0.1}}, "noise names"),
+        ({"noise": {"a": 0.1}}, "noise has the modalities"),
         ({"nuisance": -1.0}, "nuisance of modality a is -1.0"),
         ({"input_dim": 10}, "input_dim is 10"),
         ({"train_size": 0}, "train_size is 0"),
