@@ -85,6 +85,10 @@ def use_style() -> None:
     )
 
 
+def _in_notebook() -> bool:
+    return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
+
+
 def show(fig: plt.Figure, alt: str) -> None:
     """Display ``fig`` as a PNG whose output metadata carries ``alt``, print ``alt`` below it, close it.
 
