@@ -8,6 +8,7 @@ cell reads ``plots.show(plots.spectrum(embeddings), alt="...")``. Embeddings are
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
