@@ -1,6 +1,7 @@
 """`geomreg-course`, held to tiny notebooks: what passes, what fails, what is named, what is stored."""
 
 import csv
+import itertools
 import multiprocessing
 import os
 import random
@@ -324,13 +325,12 @@ def test_a_folder_in_place_of_a_file_fails_one_notebook(two, in_the_way):
     assert in_the_way in summary(two)["00_first"]["error"]
 
 
-def full(limit, calls):
-    """An atomic writer on a disk that is full for files with this ending, for the first `calls` of them."""
-    left = [calls]
+def full(name, when=range(1000)):
+    """An atomic writer on a disk without room for this file, at these of its writes."""
+    numbers = itertools.count()
 
     def write(path, content):
-        if path.name.endswith(limit) and left[0]:
-            left[0] -= 1
+        if path.name == name and next(numbers) in when:
             raise OSError(f"{path} cannot be written (No space left on device): free space there")
         return records.write_atomically(path, content)
 
@@ -339,7 +339,7 @@ def full(limit, calls):
 
 @pytest.mark.parametrize("ending", ["00_first.ipynb", "00_first.html"])
 def test_a_full_disk_fails_one_notebook_and_leaves_no_part_of_a_file(two, monkeypatch, ending):
-    monkeypatch.setattr(running, "write_atomically", full(ending, 100))
+    monkeypatch.setattr(running, "write_atomically", full(ending))
     assert course.main(["run", "--out", str(two)]) == 1
     assert statuses(two) == {"00_first": "failed", "01_second": "ok"}
     assert "No space left on device" in summary(two)["00_first"]["error"]
@@ -347,10 +347,11 @@ def test_a_full_disk_fails_one_notebook_and_leaves_no_part_of_a_file(two, monkey
 
 
 def test_a_summary_that_cannot_be_written_for_a_while_is_written_later(two, monkeypatch):
-    monkeypatch.setattr(running, "write_atomically", full("summary.md", 1))
+    monkeypatch.setattr(running, "write_atomically", full("summary.md"))
     assert course.main(["run", "--out", str(two)]) == 2  # nothing can be stored: said before anything runs
-    monkeypatch.setattr(running, "write_atomically", lambda path, content: None)
+    monkeypatch.setattr(running, "write_atomically", full("summary.csv", [1]))
     assert course.main(["run", "--out", str(two)]) == 0
+    assert statuses(two) == {"00_first": "ok", "01_second": "ok"}
 
 
 def test_an_error_of_the_exporter_fails_one_notebook(two, monkeypatch):
@@ -517,3 +518,14 @@ def test_make_installs_again_in_a_checkout_that_was_moved(tmp_path):
 
     assert "pip install" in steps("/elsewhere") and "pip install" not in steps(tmp_path.resolve())
     assert "-m geomreg_course site" in steps(tmp_path.resolve())
+
+
+def test_an_account_without_a_home_directory_is_told_what_to_set(folder, monkeypatch, capsys):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert course.main(["list"]) == 2
+    assert capsys.readouterr().err == (
+        "geomreg-course: this account has no home directory: set HOME to a folder\n"
+    )
