@@ -1,8 +1,8 @@
 """The command `geomreg-course`: tasks that concern all notebooks, one file per task.
 
-`books` finds and describes them, `running` executes them, `storing` keeps their outputs, `student` makes the
-edition without solutions, `badges` points a fork's notebooks at itself, `grading` checks handed-in work,
-`pages` makes static HTML, and `printing` makes the report.
+`books` finds and describes them, `running` executes them in `kernels`, `storing` keeps their outputs,
+`student` makes the edition without solutions, `badges` points a fork's notebooks at itself, `grading`
+checks handed-in work, `pages` makes static HTML, and `printing` makes the report.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 import geomreg_course as course
 import nbformat
 import pytest
-from geomreg_course import books, pages, running, storing
+from geomreg_course import books, kernels, pages, running, storing
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from geomreg_mini import records
@@ -234,9 +234,10 @@ if not Path("dropped").exists():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(running, "PATIENCE", 8.0)
+    monkeypatch.setattr(kernels, "PATIENCE", 8.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "state"), [("execute_reply", None), ("status", "idle")])
 def test_a_notebook_whose_reply_was_lost_is_run_once_more_and_the_summary_says_so(
     folder, tmp_path, impatient, kind, state
@@ -254,6 +255,7 @@ KILL = "import os, signal\nfrom pathlib import Path\nif not Path('{0}').exists()
 KILL += "    os.kill(os.getpid(), signal.{0})"
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(
     ("name", "note"),
@@ -269,6 +271,7 @@ def test_a_kernel_that_is_killed_or_stopped_is_replaced_once(folder, tmp_path, i
     assert (row["status"], row["note"]) == ("ok", f"ran again after {note}")
 
 
+@pytest.mark.slow
 @posix
 def test_a_kernel_that_stops_in_its_second_run_too_is_a_failure(folder, tmp_path, impatient):
     write(folder / "00_gone.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)")
@@ -279,6 +282,7 @@ def test_a_kernel_that_stops_in_its_second_run_too_is_a_failure(folder, tmp_path
     assert rows["00_gone"]["error"].startswith("a kernel that stopped answering, twice:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
