@@ -68,6 +68,7 @@ PAGE = """<!doctype html>
 def without_scripts(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return a copy with figures as `img` with alt text, which nbconvert drops, and a note per widget."""
     notebook = nbformat.from_dict(notebook)
+    notebook.metadata.pop("widgets", None)  # nbconvert would load a script for their state
     for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
         if WIDGET_VIEW in output.get("data", {}):
             output.data = {"text/markdown": "*Controls: open the notebook in Jupyter to use them.*"}

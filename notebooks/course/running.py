@@ -2,55 +2,45 @@
 
 Papermill does the executing. This module adds what it leaves open. Every notebook runs in the Python of this
 command, and a failing one is named by cell and error while the others continue. A widget callback that failed
-counts as a failure too: ipywidgets catches such an exception, so papermill reports success. No run waits for
-a reply that never comes, and a stopped run continues.
+counts as a failure too: ipywidgets catches such an exception, so papermill reports success. A stopped run
+continues.
 """
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import hashlib
 import io
 import json
-import logging
 import os
 import re
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from queue import Empty
 
 import nbformat
 import papermill
-from ipykernel.kernelspec import get_kernel_dict
-from jupyter_client.asynchronous import AsyncKernelClient
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import ensure_async, run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.engines import papermill_engines
 from papermill.iorw import LocalHandler, papermill_io
 from tqdm import tqdm
 
 from geomreg_mini.records import write_atomically
 
 from .books import WIDGET_VIEW, CourseError, parameters_of, read
+from .kernels import LostReply, ThisPython, WatchedEngine
 from .pages import to_html
 
 CELL_TIMEOUT = {"quick": 600, "full": 7 * 24 * 3600}  # seconds; quick: no cell takes a tenth of this
-PATIENCE = 60.0  # seconds without a sign of life, or of idleness before a reply, until a kernel is given up
 UNFINISHED = "not finished"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 READ_BY_NOTEBOOKS = ("geomreg_mini", "data_scripts", "experiments", "notebooks", "results")  # in a checkout
-LOG = logging.getLogger("geomreg_course")
-LOG.addHandler(logging.NullHandler())  # nbclient logs what the summary says
 
 
 @dataclass(frozen=True)
@@ -66,119 +56,11 @@ class Outcome:
     note: str = ""  # what else happened, for example a second run
 
 
-class LostReply(Exception):
-    """The kernel no longer answers; the text says how that was noticed."""
-
-
 class EndedItself(Exception):
     """A cell called exit() or sys.exit(), so the cells below it did not run."""
 
     def __str__(self) -> str:
         return "stopped before its last cell by exit() or sys.exit(): remove that call"
-
-
-class _ThisPython(KernelSpecManager):
-    """Starts kernels in the running interpreter, whatever kernels the user has registered."""
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        spec = get_kernel_dict()  # ipykernel's own description of this interpreter
-        return KernelSpec(
-            argv=[*spec["argv"], "--log-level=ERROR"],  # its warnings would break into the progress bars
-            display_name=spec["display_name"],
-            language=spec["language"],
-            metadata=spec.get("metadata", {}),
-            # One thread: results that do not depend on the number of cores.
-            env={"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
-        )
-
-
-class _Client(PapermillNotebookClient):
-    """Papermill's client, which also notices a lost reply and a kernel that no longer answers.
-
-    A cell may take a week, so elapsed time proves nothing. The kernel answers requests in their order: an
-    answer over a second connection proves that it finished the cell. Its heartbeat is a thread that no cell
-    can block: if it stops, the whole process stopped.
-    """
-
-    async def async_start_new_kernel_client(self) -> object:
-        try:
-            return await super().async_start_new_kernel_client()
-        except RuntimeError as error:
-            raise LostReply(f"the kernel did not start ({error})") from error
-
-    async def async_execute_cell(self, *arguments: object, **options: object) -> object:
-        return await self._answered(super().async_execute_cell(*arguments, **options))
-
-    async def async_wait_for_reply(self, *arguments: object, **options: object) -> object:
-        return await self._answered(super().async_wait_for_reply(*arguments, **options))
-
-    start_new_kernel_client = run_sync(async_start_new_kernel_client)
-    execute_cell = run_sync(async_execute_cell)
-    wait_for_reply = run_sync(async_wait_for_reply)
-
-    async def _answered(self, reply: Awaitable[object]) -> object:
-        """Wait for a reply; raise LostReply if there will be none."""
-        others = asyncio.all_tasks()
-        waiting, watch = asyncio.ensure_future(reply), asyncio.ensure_future(self._watch())
-        try:
-            await asyncio.wait({waiting, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                raise LostReply(watch.result())
-            return waiting.result()
-        finally:
-            begun = asyncio.all_tasks() - others  # with those that nbclient leaves behind
-            for task in begun:
-                task.cancel()
-            await asyncio.gather(*begun, return_exceptions=True)
-
-    async def _watch(self) -> str:
-        """Return what is wrong with the kernel, once it was so for PATIENCE seconds."""
-        interval = PATIENCE / 10
-        await asyncio.sleep(interval)  # most cells are faster
-        asking = AsyncKernelClient()  # with a session of its own; the same one would take the replies
-        asking.load_connection_info(self.km.get_connection_info())
-        asking.start_channels(iopub=False, stdin=False, control=False)
-        try:
-            await ensure_async(asking.kernel_info())
-            missed = 0
-            while missed < 10:
-                try:
-                    await asking.get_shell_msg(timeout=interval)
-                except Empty:
-                    missed = 0 if asking.hb_channel.is_beating() else missed + 1
-                else:
-                    await asyncio.sleep(PATIENCE)  # the reply may still be under way
-                    return "a lost reply"
-            return "a kernel that stopped answering"
-        finally:
-            asking.stop_channels()
-
-
-class _Engine(NBClientEngine):
-    @classmethod
-    def execute_managed_notebook(
-        cls,
-        nb_man: NotebookExecutionManager,
-        kernel_name: str,
-        *,
-        km: AsyncKernelManager,
-        execution_timeout: float,
-        start_timeout: float = 60,
-        **options: object,
-    ) -> nbformat.NotebookNode:
-        chosen = {name: options[name] for name in ("resources", "on_cell_execute", "on_cell_executed")}
-        client = _Client(
-            nb_man,
-            km=km,
-            kernel_name=kernel_name,
-            timeout=execution_timeout,
-            startup_timeout=start_timeout,
-            iopub_timeout=CELL_TIMEOUT["full"],  # outputs are awaited under the same watch as replies
-            shutdown_kernel="immediate",
-            log=LOG,
-            **chosen,
-        )
-        return client.execute(cleanup_kc=True)
 
 
 class _WholeFiles(LocalHandler):
@@ -190,7 +72,7 @@ class _WholeFiles(LocalHandler):
 
 WHOLE = "whole:"
 papermill_io.register(WHOLE, _WholeFiles())
-papermill_engines.register("geomreg", _Engine)
+papermill_engines.register("geomreg", WatchedEngine)
 
 
 class Runner:
@@ -234,14 +116,14 @@ class Runner:
                     bar.reset()
                     self._execute(source, target, count)
             cell, error = widget_failure(read(target)) or ("", "")
+        except CellTimeoutError:  # an OSError too
+            cell, error = ran, f"the cell ran longer than {self.timeout:g} s"
         except (CourseError, OSError) as failure:
             error = one_line(failure)
         except EndedItself as failure:
             cell, error = ran, str(failure)
         except papermill.PapermillExecutionError as failure:
             cell, error = ran, one_line(f"{failure.ename}: {failure.evalue}")
-        except CellTimeoutError:
-            cell, error = ran, f"the cell ran longer than {self.timeout:g} s"
         except (LostReply, DeadKernelError) as lost:
             cell, error = ran, f"{_reason(lost)}, twice: free memory, or look for what stops it"
         except Exception as failure:
@@ -256,7 +138,7 @@ class Runner:
         return Outcome(source.stem, status, seconds, ran, str(cell), error, note)
 
     def _execute(self, source: Path, target: Path, on_cell_execute: Callable[..., None]) -> None:
-        kernel = AsyncKernelManager(kernel_spec_manager=_ThisPython())
+        kernel = AsyncKernelManager(kernel_spec_manager=ThisPython())
         self._kernels.add(kernel)
         try:
             executed = papermill.execute_notebook(

@@ -151,3 +151,12 @@ def test_without_an_address_the_set_up_cell_says_what_to_write(colab):
     assert done.stderr.strip().endswith(
         "Write the git address of this course into REPOSITORY above, then run this cell."
     )
+
+
+@needs
+def test_without_pip_the_set_up_cell_names_the_command_that_installs_the_course(colab, repository):
+    cell = re.sub(r'^REPOSITORY = ""', f"REPOSITORY = {repository!r}", setup_cell(), flags=re.MULTILINE)
+    done = start(colab, f"sys.modules['pip'] = None\n{cell}")
+    if done.returncode == 0:
+        pytest.skip("the course itself is installed here, and not as an editable checkout")
+    assert "There is no pip: run `uv pip install " in done.stderr.splitlines()[-1]

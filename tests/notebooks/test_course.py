@@ -1,6 +1,7 @@
 """`geomreg-course`, held to tiny notebooks: what passes, what fails, what is named, what is stored."""
 
 import csv
+import itertools
 import multiprocessing
 import os
 import random
@@ -14,7 +15,7 @@ from pathlib import Path
 import geomreg_course as course
 import nbformat
 import pytest
-from geomreg_course import books, pages, running, storing
+from geomreg_course import books, kernels, pages, running, storing
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from geomreg_mini import records
@@ -233,9 +234,10 @@ if not Path("dropped").exists():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(running, "PATIENCE", 8.0)
+    monkeypatch.setattr(kernels, "PATIENCE", 8.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "state"), [("execute_reply", None), ("status", "idle")])
 def test_a_notebook_whose_reply_was_lost_is_run_once_more_and_the_summary_says_so(
     folder, tmp_path, impatient, kind, state
@@ -253,6 +255,7 @@ KILL = "import os, signal\nfrom pathlib import Path\nif not Path('{0}').exists()
 KILL += "    os.kill(os.getpid(), signal.{0})"
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(
     ("name", "note"),
@@ -268,6 +271,7 @@ def test_a_kernel_that_is_killed_or_stopped_is_replaced_once(folder, tmp_path, i
     assert (row["status"], row["note"]) == ("ok", f"ran again after {note}")
 
 
+@pytest.mark.slow
 @posix
 def test_a_kernel_that_stops_in_its_second_run_too_is_a_failure(folder, tmp_path, impatient):
     write(folder / "00_gone.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)")
@@ -278,6 +282,7 @@ def test_a_kernel_that_stops_in_its_second_run_too_is_a_failure(folder, tmp_path
     assert rows["00_gone"]["error"].startswith("a kernel that stopped answering, twice:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -324,13 +329,12 @@ def test_a_folder_in_place_of_a_file_fails_one_notebook(two, in_the_way):
     assert in_the_way in summary(two)["00_first"]["error"]
 
 
-def full(limit, calls):
-    """An atomic writer on a disk that is full for files with this ending, for the first `calls` of them."""
-    left = [calls]
+def full(name, when=range(1000)):
+    """An atomic writer on a disk without room for this file, at these of its writes."""
+    numbers = itertools.count()
 
     def write(path, content):
-        if path.name.endswith(limit) and left[0]:
-            left[0] -= 1
+        if path.name == name and next(numbers) in when:
             raise OSError(f"{path} cannot be written (No space left on device): free space there")
         return records.write_atomically(path, content)
 
@@ -339,7 +343,7 @@ def full(limit, calls):
 
 @pytest.mark.parametrize("ending", ["00_first.ipynb", "00_first.html"])
 def test_a_full_disk_fails_one_notebook_and_leaves_no_part_of_a_file(two, monkeypatch, ending):
-    monkeypatch.setattr(running, "write_atomically", full(ending, 100))
+    monkeypatch.setattr(running, "write_atomically", full(ending))
     assert course.main(["run", "--out", str(two)]) == 1
     assert statuses(two) == {"00_first": "failed", "01_second": "ok"}
     assert "No space left on device" in summary(two)["00_first"]["error"]
@@ -347,10 +351,11 @@ def test_a_full_disk_fails_one_notebook_and_leaves_no_part_of_a_file(two, monkey
 
 
 def test_a_summary_that_cannot_be_written_for_a_while_is_written_later(two, monkeypatch):
-    monkeypatch.setattr(running, "write_atomically", full("summary.md", 1))
+    monkeypatch.setattr(running, "write_atomically", full("summary.md"))
     assert course.main(["run", "--out", str(two)]) == 2  # nothing can be stored: said before anything runs
-    monkeypatch.setattr(running, "write_atomically", lambda path, content: None)
+    monkeypatch.setattr(running, "write_atomically", full("summary.csv", [1]))
     assert course.main(["run", "--out", str(two)]) == 0
+    assert statuses(two) == {"00_first": "ok", "01_second": "ok"}
 
 
 def test_an_error_of_the_exporter_fails_one_notebook(two, monkeypatch):
@@ -517,3 +522,14 @@ def test_make_installs_again_in_a_checkout_that_was_moved(tmp_path):
 
     assert "pip install" in steps("/elsewhere") and "pip install" not in steps(tmp_path.resolve())
     assert "-m geomreg_course site" in steps(tmp_path.resolve())
+
+
+def test_an_account_without_a_home_directory_is_told_what_to_set(folder, monkeypatch, capsys):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert course.main(["list"]) == 2
+    assert capsys.readouterr().err == (
+        "geomreg-course: this account has no home directory: set HOME to a folder\n"
+    )

@@ -108,3 +108,16 @@ def test_every_relative_link_of_the_course_has_its_page(course_site):
         links = {link.split("#")[0] for link in re.findall(r'<a [^>]*href="([^"]+)"', page)}
         broken = {link for link in links if link and not link.startswith("http")} - set(course_site)
         assert broken == set(), name
+
+
+def test_the_page_of_a_run_is_as_self_contained_as_those_of_the_site(tmp_path):
+    folder = write_course(tmp_path)
+    slider = "from ipywidgets import IntSlider\nIntSlider()"
+    nbformat.write(notebook(new_markdown_cell("So $x_i^2$."), slider, "1 / 0"), folder / "02_odd.ipynb")
+    assert course.main(["run", "--notebooks", str(folder), "--out", str(tmp_path / "out")]) == 1
+    tiny, odd = ((tmp_path / "out" / f"{name}.html").read_text() for name in ("01_tiny", "02_odd"))
+    assert external(tiny) == external(odd) == []
+    folds = re.findall(r"<details><summary>(.*?)</summary>", tiny)
+    assert folds == ["Set-up", "Solution", "Solution", "One answer"]
+    assert "<math" in odd and "open the notebook in Jupyter" in odd and "ZeroDivisionError" in odd
+    assert "<title>Tiny</title>" in tiny
