@@ -208,7 +208,7 @@ class Body:
             self.waited, self.count = 0.0, 0
         begin = monotonic()
         try:
-            piece = self.raw.read1(count, decode_content=False)
+            piece = self.raw.read1(count)
         except urllib3.exceptions.HTTPError as error:  # not an OSError, unlike those of requests
             raise OSError("the connection broke off") from error
         self.on_bytes(len(piece))

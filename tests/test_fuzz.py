@@ -250,7 +250,7 @@ LINKS = [(f"x/{KEPT}_000011.mp4", kind, "/etc/passwd") for kind in (tarfile.SYMT
 def test_streamed_archives_of_clips(examples, folder, monkeypatch, record_property):
     import requests
 
-    monkeypatch.setattr(kinetics_sounds.clip_cache, "ask", lambda *arguments: None)
+    monkeypatch.setattr(kinetics_sounds.clip_cache, "confirm_download", lambda *arguments: None)
     monkeypatch.setattr(kinetics_sounds, "remote_size", lambda url: 1)
     served = {}
 

@@ -484,7 +484,7 @@ def test_a_host_is_given_up_below_a_thousand_bytes_per_second_over_a_minute(
     monkeypatch, size, seconds, given_up
 ):
     waiting(monkeypatch, seconds)
-    raw = SimpleNamespace(read1=lambda count, decode_content: bytes(size))
+    raw = SimpleNamespace(read1=lambda count: bytes(size))
     body = fetch.Body(SimpleNamespace(raw=raw))
     for _ in range(60 if seconds == 1 else 67):
         body.read(2**15)
