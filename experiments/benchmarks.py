@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarks crema_d --until 11    # resumable; skips what is recorded
     torchrun --nproc-per-node 4 -m experiments.benchmarks crema_d
-    python -m experiments.benchmarks crema_d --data split=speaker_disjoint  # a folder of its own
+    python -m experiments.benchmarks crema_d --data split=speaker_disjoint    # in a separate folder
     python -m experiments.benchmarks crema_d --paradigms dgl --arms baseline \\
         beta0.{1,15,2}-tau{0,0.25,0.5} intra0.{12,14,16}-inter0.0{3,5,7}    # the settings of Figures 7 and 8
     python -m experiments.benchmarks crema_d --paradigms dgl --arms baseline regularized \\
@@ -10,11 +10,12 @@
 
 Kinetics-Sounds has intra0.{04,08,12}-inter0.0{3,5,8}. The shell expands the braces.
 
-Every run leaves a record below ``OUT/NAME/PARADIGM/seedN/``, and while it trains a checkpoint beside it. So
-the same command goes on where a time limit, SIGTERM or a lost machine ended it. Seeds come first in the
-order, so that what is recorded is a table with fewer seeds and not half a table. Of seed 0 the embeddings of
-the test split are kept too. The task's validation score picks the epoch; "test_selected" metrics follow the
-papers' protocol (``TrainConfig.paper_protocol``).
+Every run leaves a record below ``OUT/NAME/PARADIGM/seedN/``, and a checkpoint next to it while it trains. So
+the same command continues after a time limit, SIGTERM or the loss of the machine. Seeds come first in the
+order, so that an interrupted sweep is a table with fewer seeds and not half a table. The embeddings of the
+test split are kept for seed 0. The task's validation score picks the epoch; "test_selected" metrics follow
+the papers' protocol (``TrainConfig.paper_protocol``). To commit new records, also run
+``python -m experiments.manifest --write``.
 """
 
 from __future__ import annotations
@@ -26,28 +27,35 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geomreg_mini import distributed
 from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.data import Split
 from geomreg_mini.models import Encoded, Fusion, encode
 from geomreg_mini.records import Record, write_atomically
 from geomreg_mini.training import Stopped, TrainConfig, set_seed
 
 from .recipes import ARMS, RECIPES, deviations, recipe
-from .sweeps import load_or_train
+from .sweeps import load_or_train, load_record
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
+    from torch.nn import Module
 
 SEEDS = (0, 1, 2, 3, 4)
-EMBEDDED_SEED = 0  # of its runs the test split's embeddings are kept, for figures
-SETTINGS = ("strength", "radius", "temperature")  # of the arms' regularizers, what the command line sets
+EMBEDDED_SEED = 0  # the test split's embeddings of its runs are kept, for figures
+SETTINGS = (
+    "strength",
+    "radius",
+    "temperature",
+)  # arguments of the arms' regularizers that the command line sets
 
 
 class Run(NamedTuple):
@@ -58,49 +66,48 @@ class Run(NamedTuple):
     seed: int
 
     def path(self, folder: Path) -> Path:
+        """Return where its record is below ``folder``."""
         return folder / self.paradigm / f"seed{self.seed}" / f"{self.arm}.json"
 
 
 def folder_name(name: str, options: Mapping[str, Any]) -> str:
-    """Of a benchmark's records: ``name``, and each option in which its data are not the recipe's."""
+    """Return a name for a folder of records: ``name`` and each data option unlike the recipe's."""
     own = RECIPES[name].config.dataset_options
     return "-".join([name, *(f"{k}={v}" for k, v in sorted(options.items()) if own.get(k) != v)])
 
 
 def command(folder: str | Path) -> str:
-    """What makes the records of a ``folder`` that is named so."""
+    """Return the command that makes the records of a ``folder`` with such a name."""
     name, *options = Path(folder).name.split("-")
     data = ["--data", *options] if options else []
     return " ".join(["python -m experiments.benchmarks", name, *data])
 
 
-def config(name: str, run: Run, settings: dict[str, float] | None = None, **changes) -> TrainConfig:
+def config(name: str, run: Run, settings: dict[str, float] | None = None, **changes: Any) -> TrainConfig:
     """Return the run's config: the recipe ``name`` with the arm's regularizer, changed by ``settings``.
 
     Raises:
-        ValueError: an arm that the benchmark does not have, or a setting that the arm does not have.
+        ValueError: if the benchmark lacks the arm, or the arm a setting.
     """
     arms = ARMS | RECIPES[name].arms
     if run.arm not in arms:
-        raise ValueError(f"{name} has no arm {run.arm!r}: choose among {', '.join(arms)}.")
+        raise ValueError(f"{name} has no arm {run.arm!r}: choose from {', '.join(arms)}.")
     regularizer = arms[run.arm]
     if regularizer is not None and settings:
         known = regularizer.hyperparameters()
         if foreign := set(settings) - set(known):
-            raise ValueError(
-                f"arm {run.arm!r} has no {', '.join(sorted(foreign))}: leave out one of the two."
-            )
+            raise ValueError(f"arm {run.arm!r} has no {', '.join(sorted(foreign))}: leave out one of them.")
         regularizer = type(regularizer)(**known | settings)
     return recipe(name, run.paradigm, regularizer=regularizer, seed=run.seed, **changes)
 
 
 class Deadline:
-    """Asked after every epoch: would one more like it end later than ``hours`` from the start?
+    """A time limit, asked after every epoch: would one more like it end later than ``hours`` from the start?
 
-    ``took`` is how many seconds passed between the last two questions.
+    ``took`` is the number of seconds between the last two questions.
     """
 
-    def __init__(self, hours: float | None):
+    def __init__(self, hours: float | None) -> None:
         self.asked = time.monotonic()
         self.end = math.inf if hours is None else self.asked + 3600 * hours
 
@@ -111,13 +118,13 @@ class Deadline:
 
 
 def forecast(left: Sequence[Run], seconds: dict[str, list[float]]) -> float | None:
-    """Hours for the runs ``left``, from the wall times known of each paradigm, else of all; None without."""
-    known = [t for times in seconds.values() for t in times]
-    if not known:
+    """Return the hours for the runs ``left``, or None if no wall time is known.
+
+    A run takes the mean of the known times of its paradigm, or of all paradigms if its own has none.
+    """
+    if not (known := [t for times in seconds.values() for t in times]):
         return None
-    means = {paradigm: sum(times) / len(times) for paradigm, times in seconds.items() if times}
-    overall = sum(known) / len(known)
-    return sum(means.get(run.paradigm, overall) for run in left) / 3600
+    return sum(fmean(seconds.get(run.paradigm, known)) for run in left) / 3600
 
 
 def run_benchmark(
@@ -128,22 +135,23 @@ def run_benchmark(
     hours: float | None = None,
     settings: dict[str, float] | None = None,
     say: Callable[[str], None] = print,
-    changes: dict | None = None,
-    **options,
+    changes: dict[str, Any] | None = None,
+    **options: Any,
 ) -> None:
-    """Train what is not recorded below ``folder``.
+    """Train the runs that are not recorded below ``folder``.
 
     Args:
         name: of the recipe, in which ``changes`` replace fields.
         folder: of this benchmark's records.
         runs: in the order in which they are trained.
-        hours: stop before so many are over, saving what is trained; None for never.
-        settings: of the arms' regularizers, in place of theirs.
-        say: what to do with a sentence for the reader.
+        hours: stop before these hours are over and save the training so far; None for no limit.
+        settings: arguments of the arms' regularizers that replace their own.
+        say: called with each sentence for the reader.
         options: of ``fit``.
 
     Raises:
-        Stopped: where ``hours`` are over; what was trained is in checkpoints.
+        Stopped: if ``hours`` are over; checkpoints keep the training so far.
+        ValueError: if a record is out of range or of another config or data.
     """
     from geomreg_mini.data import load
 
@@ -155,8 +163,8 @@ def run_benchmark(
             seconds.setdefault(run.paradigm, []).append(Record.load(path).wall_time)
     left = [run for run in runs if not paths[run].exists()]
     configs = {run: config(name, run, settings, **(changes or {})) for run in runs}
-    told = dict.fromkeys(line for run in runs for line in deviations(configs[run]))
-    say("\n".join([f"{name}: what differs from the published procedure:", *(f"- {line}" for line in told)]))
+    lines = dict.fromkeys(f"- {line}" for run in runs for line in deviations(configs[run]))
+    say("\n".join([f"{name}: differences from the published procedure:", *lines]))
     say(f"{len(runs)} runs, {len(runs) - len(left)} recorded{_hours(forecast(left, seconds))}.")
 
     data, loaded = None, None
@@ -171,9 +179,9 @@ def run_benchmark(
                 say(data.note)
             loaded = wanted.seed, wanted.dataset_options
 
-        def stop(run=run, epochs=wanted.epochs) -> bool:
+        def stop(epochs: int = wanted.epochs) -> bool:
             over = deadline()
-            if not seconds:  # nothing is recorded to judge by, so one epoch has to do
+            if not seconds:  # no run is recorded, so the forecast is based on one epoch
                 seconds[""] = [epochs * deadline.took]
                 say(f"after one epoch{_hours(forecast(left, seconds))}.")
             return over
@@ -207,46 +215,50 @@ def _hours(hours: float | None) -> str:
     return "" if not hours else f", about {hours:.1f} h left" if hours >= 0.1 else ", minutes left"
 
 
-def load_runs(folder: str | Path) -> pd.DataFrame:
-    """What is recorded of one benchmark, one row a run: paradigm, arm, seed, epochs, and every metric.
+def _records(folder: str | Path, paradigm: str = "") -> Iterator[tuple[str, Record]]:
+    """Yield (arm, record) of one benchmark, or of one paradigm of it, with every value in its range."""
+    paths = sorted(Path(folder).glob(f"{paradigm or '*'}/seed*/*.json"))
+    if not paths:
+        of, only = (f" of {paradigm}", f" --paradigms {paradigm}") if paradigm else ("", "")
+        raise FileNotFoundError(f"no records{of} below {folder}: run '{command(folder)}{only}' first.")
+    for path in paths:
+        yield path.stem, load_record(path)
 
-    ``note`` is what a reader must know about the data, "" where they are what the name says.
+
+def load_runs(folder: str | Path) -> pd.DataFrame:
+    """Return the recorded runs of one benchmark, one per row: paradigm, arm, seed, epochs and every metric.
+
+    ``note`` says what a reader must know about the data; it is "" for the benchmark's own.
 
     Args:
         folder: of the benchmark, such as "results/crema_d".
 
     Raises:
         FileNotFoundError: if no run is recorded there.
+        ValueError: naming a record that is damaged or out of range.
     """
     import pandas as pd
 
     rows = []
-    for path in sorted(Path(folder).glob("*/seed*/*.json")):
-        record = Record.load(path)
-        cell = {"paradigm": record.config["paradigm"], "arm": path.stem, "seed": record.seed}
-        told = {"note": record.data_note, "epochs": record.config["epochs"]}
-        rows.append({**cell, **told, **record.metrics})
-    if not rows:
-        raise FileNotFoundError(f"no records below {folder}: run '{command(folder)}' first.")
+    for arm, record in _records(folder):
+        cell = {"paradigm": record.config["paradigm"], "arm": arm, "seed": record.seed}
+        about = {"note": record.data_note, "epochs": record.config["epochs"]}
+        rows.append({**cell, **about, **record.metrics})
     return pd.DataFrame(rows)
 
 
 def load_histories(folder: str | Path, paradigm: str) -> pd.DataFrame:
-    """The course of training of one paradigm's runs: arm, seed, and the columns of ``Record.history``."""
+    """Return the course of training of a paradigm's runs: arm, seed, and the columns of ``Record.history``.
+
+    Errors as in ``load_runs``.
+    """
     import pandas as pd
 
-    paths = sorted((Path(folder) / paradigm).glob("seed*/*.json"))
-    if not paths:
-        wanted = f"{command(folder)} --paradigms {paradigm}"
-        raise FileNotFoundError(f"no records of {paradigm} below {folder}: run '{wanted}' first.")
-    records = {path: Record.load(path) for path in paths}
-    return pd.concat(
-        [record.history.assign(arm=path.stem, seed=record.seed) for path, record in records.items()],
-        ignore_index=True,
-    )
+    runs = _records(folder, paradigm)
+    return pd.concat([r.history.assign(arm=arm, seed=r.seed) for arm, r in runs], ignore_index=True)
 
 
-def _save_embeddings(path: Path, model, split) -> None:
+def _save_embeddings(path: Path, model: Module, split: Split) -> None:
     import numpy as np
     import torch
 
@@ -262,7 +274,7 @@ def _save_embeddings(path: Path, model, split) -> None:
 
 
 def _kept(folder: str | Path, paradigm: str, arm: str) -> dict[str, Tensor]:
-    """The arrays that ``_save_embeddings`` wrote of the run of ``EMBEDDED_SEED``."""
+    """Return the arrays that ``_save_embeddings`` wrote for the run of ``EMBEDDED_SEED``."""
     import numpy as np
     import torch
 
@@ -270,14 +282,14 @@ def _kept(folder: str | Path, paradigm: str, arm: str) -> dict[str, Tensor]:
     if not path.exists():
         wanted = f"{command(folder)} --paradigms {paradigm} --arms {arm} --seeds {EMBEDDED_SEED}"
         raise FileNotFoundError(
-            f"no embeddings in {path}: move the record beside it away, if there is one, and run '{wanted}'."
+            f"no embeddings in {path}: move away the record next to it, if there is one, and run '{wanted}'."
         )
     with np.load(path, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
 def load_embeddings(folder: str | Path, paradigm: str, arm: str) -> Encoded:
-    """The test split as the run of ``EMBEDDED_SEED`` embedded it.
+    """Return the embeddings of the test split by the run of ``EMBEDDED_SEED``.
 
     Raises:
         FileNotFoundError: if they were not kept.
@@ -288,7 +300,7 @@ def load_embeddings(folder: str | Path, paradigm: str, arm: str) -> Encoded:
 
 
 def load_fused(folder: str | Path, paradigm: str, arm: str) -> Tensor:
-    """Logits (N, C) of the test split by the fusion, or the clusters' head, of the same run.
+    """Return the logits (N, C) of the test split by the fusion, or the clusters' head, of the same run.
 
     Raises:
         FileNotFoundError: if they were not kept.
@@ -297,7 +309,7 @@ def load_fused(folder: str | Path, paradigm: str, arm: str) -> Tensor:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """An option of the data set and its value: a number, true or false where it reads like one."""
+    """Return an option of the data set and its value, read as JSON if it is JSON, else as text."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r}: write OPTION=VALUE, such as split=speaker_disjoint")
@@ -308,34 +320,27 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmarks", description=__doc__.split("\n")[0]
-    )
-    add = parser.add_argument
+    add = (parser := argparse.ArgumentParser("python -m experiments.benchmarks")).add_argument
+    parser.description = __doc__.split("\n")[0]
     add("name", choices=RECIPES, help="the benchmark")
     add("--paradigms", nargs="+", metavar="P", help="default: the rows of the benchmark's table")
     add("--arms", nargs="+", metavar="ARM", default=("baseline", "regularized"), help="default: %(default)s")
     add("--seeds", nargs="+", type=int, default=SEEDS, metavar="N", help="default: %(default)s")
-    add("--until", type=float, metavar="HOURS", help="save and end cleanly before so many hours are over")
+    add("--until", type=float, metavar="HOURS", help="save and end cleanly before these hours are over")
     add("--out", default="results", help="folder of the records; NAME is put below it (default: %(default)s)")
-    add(
-        "--data",
-        nargs="+",
-        type=_option,
-        default=[],
-        metavar="OPTION=VALUE",
-        help="of the data set, such as split=speaker_disjoint; they become part of the folder's name",
-    )
+    words = "of the data set, such as split=speaker_disjoint; they become part of the folder's name"
+    add("--data", nargs="+", type=_option, default=[], metavar="OPTION=VALUE", help=words)
     add("--source", help="the same as --data source=SOURCE, such as stand_in")
-    add("--epochs", type=int, help="in place of the recipe's")
-    add("--device", help='"cpu", "cuda", ... (default: a GPU where there is one)')
+    add("--epochs", type=int, help="instead of the recipe's")
+    add("--device", help='"cpu", "cuda", ... (default: a GPU if there is one)')
     add("--compile", action="store_true", help="run the encoders through torch.compile")
     for setting in SETTINGS:
-        add(f"--{setting}", type=float, help="of the arms' regularizers, in place of theirs")
+        add(f"--{setting}", type=float, help="of the arms' regularizers, instead of theirs")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
     options = _arguments(arguments)
     from data_scripts.fetch import DataError
 
@@ -343,11 +348,11 @@ def main(arguments: list[str] | None = None) -> int:
         if distributed.rank() == 0:
             print(text, flush=True)
 
-    def terminated(*_) -> None:
+    def terminated(*_: object) -> None:
         raise Stopped("stopped by SIGTERM, up to an epoch after the last checkpoint.")
 
     earlier = signal.signal(signal.SIGTERM, terminated)
-    changes = {"epochs": options.epochs} if options.epochs is not None else {}
+    changes = {} if options.epochs is None else {"epochs": options.epochs}
     chosen = dict(options.data) | ({"source": options.source} if options.source else {})
     folder = Path(options.out) / folder_name(options.name, chosen)
     changes["dataset_options"] = RECIPES[options.name].config.dataset_options | chosen

@@ -3,23 +3,23 @@
 Every comparison is a difference of two arms, paired by seed, with a 95 % interval, from committed records and
 through the functions that make the README's tables; what each arm may choose, it chooses on validation.
 
-The margin that these records hold is the cross-modal one: it compares modalities, as the paper's Figure 3
-does, with classes in place of pairs. The paper's semantic margin, Eq. (45), is another quantity, which is
-judged only where records have it.
+These records have the cross-modal margin: it compares modalities, as the paper's Figure 3 does, with classes
+in place of pairs. The paper's semantic margin, Eq. (45), is another quantity; it is judged only if records
+have it.
 
-The rule. A claim names a quantity and a side. It is *replicated in direction* where more than half of its
-comparisons leave zero out on that side and none does on the other, and *not replicated* otherwise;
-``reason`` counts. Plain *replicated* is not to be had, since these are other data than the paper's. The rule
-was written when these records were known: it is one for all claims, and asks of each what it asks of others.
-Comparisons of one claim share seeds, baselines or data, so their number is no number of independent trials.
+The rule. A claim names a quantity and a side. It is *replicated in direction* if more than half of its
+comparisons exclude zero on that side and none does on the other, and *not replicated* otherwise; ``reason``
+counts. Plain *replicated* is not possible, since these data are not the paper's. The rule was written when
+these records were known, and it is the same for all claims. Comparisons of one claim share seeds, baselines
+or data, so they do not count as independent trials.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import ablations, paradigm_table, regimes, unlabeled
 from .paper import GEOMETRY
@@ -30,23 +30,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RIGID = "both, radius 0 (rigid)"
-MAP, TABLE, COMPONENTS, CONTROLS, CLUSTERS = (  # what each arm may choose from, on validation
-    "four settings an arm",
-    "four runs an arm",
-    "fixed settings",
-    "three settings an objective",
-    "three settings an arm, no label",
-)
+# What each arm may choose from, on validation.
+MAP, TABLE, COMPONENTS = "four settings an arm", "four runs an arm", "fixed settings"
+CONTROLS, CLUSTERS = "three settings an objective", "three settings an arm, no label"
 
 
 class Records(NamedTuple):
-    """What is recorded, one row a run."""
+    """The committed records of all studies, one row per run."""
 
     map: pd.DataFrame
     table: pd.DataFrame
-    twenty: pd.DataFrame  # the table's row of DGL on digits, with all seeds that it was trained with
+    twenty: pd.DataFrame  # the table's row of DGL on digits, with all its seeds
     ablations: pd.DataFrame
-    components: pd.DataFrame  # the same, with all seeds that the components under DGL were trained with
+    components: pd.DataFrame  # the same, with all seeds of the components under DGL
     unlabeled: pd.DataFrame
 
 
@@ -72,54 +68,57 @@ def load(results: str | Path) -> Records:
     )
 
 
-# Where a claim is put to the test: each gives (comparison, row of gains, protocol, records) for a metric.
-Comparisons = Iterator[tuple[str, dict, str, str]]
+# The comparisons behind a claim: (comparison, row of gains, protocol, records) for a metric.
+Comparisons = Iterator[tuple[str, dict[str, Any], str, str]]
 
 
 def on_dgl(records: Records, metric: str) -> Comparisons:
-    """DGL with the regularizer minus DGL, the pair of rows that the paper's tables compare."""
-    rows = regimes.STUDY.gains(records.map, metric, by=["paradigm"])
-    yield "digits, mean of 12 regimes", _row(rows, "dgl"), MAP, "results/digits/*-dgl"
+    """Yield DGL with the regularizer minus DGL, the pair of rows that the paper's tables compare."""
+    yield "digits, mean of 12 regimes", _over_regimes(records, metric), MAP, "results/digits/*-dgl"
     frames = {"digits, unseen speakers": (records.twenty, "digits")}
     frames |= {"three views": (records.table, "three_views"), "six views": (records.table, "six_views")}
     for name, (frame, dataset) in frames.items():
-        rows = paradigm_table.STUDY.gains(frame[frame["dataset"] == dataset], metric)
-        yield name, _row(rows, "dgl"), TABLE, f"results/paradigms/{dataset}/dgl"
+        rows = frame[(frame["dataset"] == dataset) & (frame["paradigm"] == "dgl")]
+        (row,) = paradigm_table.STUDY.gains(rows, metric).to_dict("records")
+        yield name, row, TABLE, f"results/paradigms/{dataset}/dgl"
 
 
 def on_every_paradigm(records: Records, metric: str) -> Comparisons:
+    """Yield every paradigm with the regularizer minus the same paradigm without it, on digits."""
     digits = records.table[records.table["dataset"] == "digits"]
     for row in paradigm_table.STUDY.gains(digits, metric).to_dict("records"):
         yield paradigm_table.NAMES[row["paradigm"]], row, TABLE, f"results/paradigms/digits/{row['paradigm']}"
 
 
 def when_disturbed(records: Records, metric: str) -> Comparisons:
-    for trial in ("missing", "corrupted_2.0"):
+    """Yield the gains of the map under DGL if a modality is missing or noisy in the test."""
+    for trial, words in {"missing": "missing", "corrupted_2.0": "under noise 2.0"}.items():
         for name in ("audio", "image"):
-            rows = regimes.STUDY.gains(records.map, f"{metric}_{trial}/{name}", by=["paradigm"])
-            label = f"{name} {'missing' if trial == 'missing' else 'under noise 2.0'}"
-            yield label, _row(rows, "dgl"), MAP, "results/digits/*-dgl"
+            row = _over_regimes(records, f"{metric}_{trial}/{name}")
+            yield f"{name} {words}", row, MAP, "results/digits/*-dgl"
 
 
-def _component(name: str, against: str) -> Callable[[Records, str], Comparisons]:
-    """One row of the component ablation minus another, under DGL and under joint training."""
+def _over_regimes(records: Records, metric: str) -> dict[str, Any]:
+    """Return the mean gain of the map's regimes under DGL."""
+    rows = records.map[records.map["paradigm"] == "dgl"]
+    return regimes.STUDY.gains(rows, metric, by=["paradigm"]).iloc[0].to_dict()
+
+
+def _component(*pairs: tuple[str, str]) -> Callable[[Records, str], Comparisons]:
+    """Return the first row of each pair minus the second, in the ablation of components."""
 
     def compare(records: Records, metric: str) -> Comparisons:
-        for paradigm in ("dgl", "joint"):
+        for (name, against), paradigm in product(pairs, ("dgl", "joint")):
             rows = ablations.differences(records.components, metric, "components", paradigm, against)
-            row = rows[rows["arm"] == name].iloc[0].to_dict()
+            (row,) = rows[rows["arm"] == name].to_dict("records")
             label = f"{paradigm_table.NAMES[paradigm]}: {name} minus {against}"
             yield label, row, COMPONENTS, f"results/ablations/{paradigm}"
 
     return compare
 
 
-def both_minus_one(records: Records, metric: str) -> Comparisons:
-    for part in ("dispersion only", "anchoring only"):
-        yield from _component("both", part)(records, metric)
-
-
 def band_minus_controls(records: Records, metric: str) -> Comparisons:
+    """Yield the bounded band minus each other objective."""
     rows = ablations.differences(records.ablations, metric, "controls", against=ablations.BAND)
     for row in rows[rows["arm"] != "none"].to_dict("records"):
         turned = {"mean": -row["mean"], "low": -row["high"], "high": -row["low"]}
@@ -127,6 +126,7 @@ def band_minus_controls(records: Records, metric: str) -> Comparisons:
 
 
 def on_clusters(records: Records, metric: str) -> Comparisons:
+    """Yield the gains of both terms without labels, for both kinds of heads."""
     tables = {
         label: unlabeled.STUDY.gains(records.unlabeled, f"{metric}/{name}").set_index("arm")
         for name, label in unlabeled.READ.items()
@@ -136,9 +136,8 @@ def on_clusters(records: Records, metric: str) -> Comparisons:
             yield f"{head}, {label}", rows.loc[arm].to_dict(), CLUSTERS, "results/unlabeled"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """``quantity`` is a metric without its split; ``side`` is +1 where it should rise, else -1."""
+class Claim(NamedTuple):
+    """``quantity`` is a metric without its split; ``side`` is +1 if the claim says that it rises, else -1."""
 
     words: str
     quantity: str
@@ -146,6 +145,7 @@ class Claim:
     compare: Callable[[Records, str], Comparisons]
 
 
+SEPARATE = _component(("both", "dispersion only"), ("both", "anchoring only"))
 CLAIMS = {
     "fused": Claim("added to DGL, it raises fused accuracy", "accuracy/fused", +1, on_dgl),
     "unimodal": Claim("added to DGL, it raises unimodal accuracy", "accuracy/mean", +1, on_dgl),
@@ -155,28 +155,20 @@ CLAIMS = {
     "robust": Claim("it keeps a prediction with a disturbed modality", "accuracy", +1, when_disturbed),
     "clusters": Claim("it sorts better without labels", "cluster_accuracy", +1, on_clusters),
     "any": Claim("added to any paradigm, it raises fused accuracy", "accuracy/fused", +1, on_every_paradigm),
-    "alone": Claim(
-        "dispersion alone lets pairs drift apart",
-        "paired_drift/mean",
-        +1,
-        _component("dispersion only", "none"),
-    ),
-    "both": Claim("both terms together beat one alone", "accuracy/fused", +1, both_minus_one),
-    "rigid": Claim("a band beats rigid alignment", "accuracy/fused", +1, _component("both", RIGID)),
+    "alone": Claim("dispersion alone lets pairs drift apart", "paired_drift/mean", +1,
+                   _component(("dispersion only", "none"))),
+    "both": Claim("both terms together beat one alone", "accuracy/fused", +1, SEPARATE),
+    "rigid": Claim("a band beats rigid alignment", "accuracy/fused", +1, _component(("both", RIGID))),
     "controls": Claim("the band beats other objectives", "accuracy/fused", +1, band_minus_controls),
-}
-
-
-def _row(rows: pd.DataFrame, paradigm: str) -> dict:
-    return rows[rows["paradigm"] == paradigm].iloc[0].to_dict()
+}  # fmt: skip
 
 
 def evidence(records: Records) -> pd.DataFrame:
-    """One row a comparison of a claim.
+    """Return one row per comparison of a claim.
 
     Columns: ``claim`` (a key of ``CLAIMS``), ``comparison``, ``quantity``, ``gain``, ``low``, ``high`` and
     ``baseline`` (accuracies in percent, gains of them in points), ``seeds``, ``protocol``, ``record``, and
-    ``side``: +1 or -1 where the interval leaves zero out above or below, else 0.
+    ``side``: +1 or -1 if the interval excludes zero above or below, else 0.
     """
     import pandas as pd
 
@@ -194,7 +186,7 @@ def evidence(records: Records) -> pd.DataFrame:
 
 
 def shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """``evidence`` as text: a row a comparison, with its interval, seeds, protocol and records."""
+    """Return ``evidence`` as text: one row per comparison, with interval, seeds, protocol and records."""
     import pandas as pd
 
     answer = []
@@ -209,10 +201,10 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a claim of ``evidence``, judged by the rule above.
+    """Return one row per claim of ``evidence``, judged by the rule above.
 
-    Columns: ``claim``, ``words``, ``claimed``, ``nothing`` and ``other`` (how many intervals leave zero out
-    on the claimed side, hold it, or leave it out on the other side), ``status`` and ``reason``.
+    Columns: ``claim``, ``words``, ``claimed``, ``nothing`` and ``other`` (how many intervals exclude zero on
+    the claimed side, contain it, or exclude it on the other side), ``status`` and ``reason``.
     """
     import pandas as pd
 
@@ -229,13 +221,13 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
         elif claimed:
             reason = f"{claimed} of {len(part)} as claimed, none the other way"
         else:
-            reason = f"nothing measurable in {len(part)} comparisons"
+            reason = f"no detectable difference in {len(part)} comparisons"
         answer.append((key, CLAIMS[key].words, claimed, nothing, other, status, reason))
     return pd.DataFrame(answer, columns=["claim", "words", "claimed", "nothing", "other", "status", "reason"])
 
 
 def summary(rows: pd.DataFrame) -> str:
-    """The verdicts as a Markdown table, for the README and the report."""
+    """Return the verdicts as a Markdown table, for the README and the report."""
     lines = [
         "| claim | comparisons: as claimed / nothing measurable / the other way | on these data |",
         "|---|---|---|",
@@ -246,7 +238,7 @@ def summary(rows: pd.DataFrame) -> str:
 
 
 def beside_the_paper(rows: pd.DataFrame) -> pd.DataFrame:
-    """Fused and unimodal gains under DGL as ``plots.gain_forest`` wants them, the paper's own on top.
+    """Return fused and unimodal gains under DGL for ``plots.gain_forest``, the paper's own on top.
 
     The paper's unimodal gain is the mean of audio and visual. Its Table 1 gives a spread for each row, but no
     interval for a gain.
@@ -265,16 +257,16 @@ def beside_the_paper(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def geometry(records: Records) -> pd.DataFrame:
-    """The paper's geometry on CREMA-D beside ours on digits: DGL, DGL with the regularizer, the change.
+    """Return the paper's geometry on CREMA-D next to ours on digits, under DGL.
 
-    Ours is the mean over the twelve regimes of the map under DGL. The two are other data, other networks and
-    another number of samples, so only the direction compares. recall@100 in percent; where the paper gives
-    one number for two modalities or directions, ours is their mean.
+    Ours is the mean over the twelve regimes of the map under DGL. Data, networks and number of samples
+    differ, so only the direction can be compared. recall@100 is in percent. If the paper gives one number for
+    two modalities or directions, ours is their mean.
 
     Returns:
-        A row for each quantity of the paper that is recorded: ``paper_without``, ``paper_with``, ``without``,
-        ``with``, ``change``, ``low``, ``high``, ``seeds``, and ``same_side``: whether our interval leaves
-        zero out on the paper's side.
+        One row per quantity of the paper that is recorded: ``paper_without``, ``paper_with``, ``without``,
+        ``with``, ``change``, ``low``, ``high``, ``seeds``, and ``same_side``: whether our interval excludes
+        zero on the paper's side.
     """
     import pandas as pd
 
@@ -282,7 +274,7 @@ def geometry(records: Records) -> pd.DataFrame:
     for quantity, theirs in GEOMETRY.items():
         if f"test/{quantity}/mean" not in records.map:
             continue
-        row = _row(regimes.STUDY.gains(records.map, f"test/{quantity}/mean", by=["paradigm"]), "dgl")
+        row = _over_regimes(records, f"test/{quantity}/mean")
         scale = 100 if quantity.startswith("recall") else 1
         change, low, high, base = (scale * row[name] for name in ("mean", "low", "high", "baseline"))
         before, after = theirs["DGL"], theirs["DGL + DAGR"]

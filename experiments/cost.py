@@ -1,18 +1,18 @@
-"""What the full replication costs: operations are counted, throughput is assumed, prices are yours.
+"""The cost of the full replication: operations are counted, throughput is assumed, prices are yours.
 
     python -m experiments.cost    # hours on one T4, one A100 and eight A100
-    python -m experiments.cost crema_d --price T4=0.4 A100=2    # and money, by prices per hour
+    python -m experiments.cost crema_d --price T4=0.4 A100=2    # also money, at these prices per hour
 
-*Counted*, by PyTorch, once, with inputs of full size (``--count``; ``results/cost.json``): the floating-point
+*Counted*, once, by PyTorch, with inputs of full size (``--count``; ``results/cost.json``): the floating-point
 operations of a training step, for every paradigm in a benchmark's table, and of embedding a sample.
 *Assumed*: the throughput. No GPU was measured. ``DEVICES`` has the peak that the vendor states for half
-precision on tensor cores, and training of this kind is taken to reach between 5 and 20 % of it; ``--tflops``
-replaces that by what `make bench` measured on yours. *Left out*: downloading and preparing data, reading
-batches (2 ms of a core for 64 samples of CREMA-D in memory), the terms themselves (a hundred-thousandth of a
-step), what paradigms do between epochs, and searching for weights; captions are as short as the stand-ins'.
-The paper's form of the regularizer compares two gradients at the encoders' parameters, so a step with it has
-two more backward passes through the encoders, each taken to be two forward passes.
-Runs do not depend on each other, so several GPUs train several runs at a time.
+precision on tensor cores, and training of this kind is assumed to reach between 5 and 20 % of it;
+``--tflops`` replaces this by what `make bench` measured on your device. *Left out*: downloading and preparing
+data, reading batches (2 ms of a core for 64 samples of CREMA-D in memory), the terms themselves (a
+hundred-thousandth of a step), the work of paradigms between epochs, and searching for weights; captions are
+as short as the stand-ins'. The paper's form of the regularizer compares two gradients at the encoders'
+parameters, so a step with it has two more backward passes through the encoders; each is assumed to cost two
+forward passes. Runs do not depend on each other, so several GPUs train several runs at a time.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 import torch
 
 from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.data import MultimodalDataset, load
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
@@ -39,14 +40,15 @@ FILE = "results/cost.json"
 COUNTED = 4  # samples in the step that is counted
 DEVICES = {"T4": 65.0, "A100": 312.0}  # peak in TFLOP/s, half precision on tensor cores, as the vendor states
 MACHINES = (("T4", 1), ("A100", 1), ("A100", 8))
-REACHED = (0.05, 0.2)  # share of the peak that training reaches: an assumption
+REACHED = (0.05, 0.2)  # share of the peak that training reaches, an assumption
 TABLE_ARMS = ("baseline", "regularized")
-BACKWARD = 2  # forward passes that a backward pass is taken to cost
+Counts = Mapping[str, Mapping[str, Mapping[str, float]]]  # benchmark -> paradigm -> "step" or "encode"
+BACKWARD = 2  # cost of a backward pass in forward passes, an assumption
 
 
 @dataclass(frozen=True)
 class Size:
-    """Samples of the splits, and options that make stand-ins as large as the published inputs."""
+    """Sizes of the splits, and options that make stand-ins as large as the published inputs."""
 
     train: int
     validation: int
@@ -64,14 +66,12 @@ SIZES = {
     },
     "xrf55": Size(13200, 2200, 6600),
     "xrf55_two_stage": Size(13200, 2200, 6600),
-    "cubicc": Size(10520, 1315, 1315),  # assumed: how its 13,150 pairs are split is in the archive only
+    "cubicc": Size(10520, 1315, 1315),  # assumed: only the archive says how its 13,150 pairs are split
 }
 
 
-def full_size(name: str, paradigm: str | None = None):
-    """A recipe's config, from random weights, and stand-ins with inputs of full size, to count and time."""
-    from geomreg_mini.data import load
-
+def full_size(name: str, paradigm: str | None = None) -> tuple[TrainConfig, MultimodalDataset]:
+    """Return a recipe's config, with random weights, and stand-ins of full size, to count and time."""
     config = recipe(name, paradigm)
     options = {**config.dataset_options, **SIZES[name].options, "source": "stand_in"}
     own = {k: v for k, v in config.encoder_options.items() if k != "pretrained"}
@@ -79,11 +79,11 @@ def full_size(name: str, paradigm: str | None = None):
     return config, load(config.dataset, seed=config.seed, **options)
 
 
-def count(config: TrainConfig, data, samples: int = COUNTED) -> dict[str, float]:
-    """Operations per sample of a training step ("step") and of embedding ("encode"), on a CPU."""
+def count(config: TrainConfig, data: MultimodalDataset, samples: int = COUNTED) -> dict[str, float]:
+    """Return operations per sample of a training step ("step") and of embedding ("encode"), on a CPU."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    if "micro_batch" in config.encoder_options:  # so that here, too, a batch has several parts
+    if "micro_batch" in config.encoder_options:  # here, too, a batch has several parts
         own = {**config.encoder_options, "micro_batch": samples // 2}
         config = replace(config, encoder_options=own)
     task = TASKS[config.task]()
@@ -97,14 +97,14 @@ def count(config: TrainConfig, data, samples: int = COUNTED) -> dict[str, float]
     with FlopCounterMode(display=False) as step:
         for _ in paradigm.updates(batch, None, torch.Tensor.backward):
             model.zero_grad(set_to_none=True)
-    # Still in training mode, because what attention does in evaluation mode is one call that is not counted.
+    # Still in training mode: in evaluation mode, attention is one call that is not counted.
     with FlopCounterMode(display=False) as encode, torch.no_grad():
         model.encode(batch["inputs"])
     return {"step": step.get_total_flops() / samples, "encode": encode.get_total_flops() / samples}
 
 
 def operations(config: TrainConfig, size: Size, counted: Mapping[str, float]) -> float:
-    """Floating-point operations of one run: its epochs, its looks at validation and test, and its end."""
+    """Return the operations of one run: its epochs, its evaluations between epochs, and its end."""
     looks = -(-config.epochs // config.evaluate_every)
     step = counted["step"]
     if getattr(config.regularizer, "at", None) == "parameters":
@@ -115,12 +115,12 @@ def operations(config: TrainConfig, size: Size, counted: Mapping[str, float]) ->
 
 
 def hours(total: float, tflops: float, gpus: int = 1) -> float:
-    """Of ``total`` operations at ``tflops`` TFLOP/s on each of ``gpus``."""
+    """Return the hours for ``total`` operations at ``tflops`` TFLOP/s on each of ``gpus``."""
     return total / (tflops * 1e12) / 3600 / gpus
 
 
-def totals(counts: Mapping[str, Mapping], names: Sequence[str]) -> dict[str, tuple[int, float]]:
-    """Benchmark -> runs (paradigms x arms x seeds) and operations of all of them.
+def totals(counts: Counts, names: Sequence[str]) -> dict[str, tuple[int, float]]:
+    """Return benchmark -> runs (paradigms x arms x seeds) and operations of all of them.
 
     Raises:
         ValueError: for a benchmark that was not counted.
@@ -132,9 +132,8 @@ def totals(counts: Mapping[str, Mapping], names: Sequence[str]) -> dict[str, tup
                 f"{name} is not counted for {', '.join(missing)}: run 'python -m experiments.cost --count'."
             )
         cells = [Run(p, arm, seed) for p in RECIPES[name].rows for arm in TABLE_ARMS for seed in SEEDS]
-        each = [
-            operations(benchmarks.config(name, run), SIZES[name], counts[name][run.paradigm]) for run in cells
-        ]
+        configs = {run: benchmarks.config(name, run) for run in cells}
+        each = [operations(c, SIZES[name], counts[name][run.paradigm]) for run, c in configs.items()]
         found[name] = len(cells), sum(each)
     return found
 
@@ -144,15 +143,15 @@ def table(
     prices: Mapping[str, float] | None = None,
     tflops: Mapping[str, float] | None = None,
 ) -> str:
-    """Markdown: a row for each benchmark and one for all; hours, and money where a price is given.
+    """Return a Markdown table with a row per benchmark and one for all: hours, and money if a price is given.
 
     Args:
         found: of ``totals``.
         prices: device -> price of a GPU hour.
-        tflops: device -> measured TFLOP/s, in place of the assumed range.
+        tflops: device -> measured TFLOP/s, instead of the assumed range.
     """
     prices, tflops = prices or {}, tflops or {}
-    everything = tuple(sum(column) for column in zip(*found.values(), strict=True))
+    found = {**found, "all": tuple(sum(column) for column in zip(*found.values(), strict=True))}
 
     def cell(total: float, device: str, gpus: int) -> str:
         reached = [tflops[device]] if device in tflops else [DEVICES[device] * r for r in REACHED]
@@ -164,7 +163,7 @@ def table(
 
     titles = [f"{'one' if gpus == 1 else gpus} {device}" for device, gpus in MACHINES]
     lines = [["benchmark", "runs", "PFLOP", *titles], ["---"] * (3 + len(titles))]
-    for name, (runs, total) in [*found.items(), ("all", everything)]:
+    for name, (runs, total) in found.items():
         cells = [cell(total, *machine) for machine in MACHINES]
         lines.append([name, f"{runs}", f"{total / 1e15:,.0f}", *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -178,12 +177,13 @@ def _pairs(text: str) -> tuple[str, float]:
     device, _, value = text.partition("=")
     if device not in DEVICES or not float(value or 0) > 0:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: give DEVICE=NUMBER, DEVICE one of {', '.join(DEVICES)}, NUMBER positive"
+            f"{text!r} is not DEVICE=NUMBER: choose a device of {', '.join(DEVICES)} and a positive number"
         )
     return device, float(value)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m experiments.cost", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help=f"benchmarks (default: {', '.join(SIZES)})")
@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         if unknown := [name for name in names if name not in SIZES]:
-            raise ValueError(f"there is no benchmark {unknown[0]!r}: choose among {', '.join(SIZES)}.")
+            raise ValueError(f"the benchmark {unknown[0]!r} is unknown: choose from {', '.join(SIZES)}.")
         path = Path(FILE)
         counts = json.loads(path.read_text()) if path.exists() else {}
         if options.count:
@@ -214,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     if assumed:
         low, high = (f"{100 * r:.0f}" for r in REACHED)
         peaks = " and ".join(f"{DEVICES[device]:.0f} TFLOP/s ({device})" for device in assumed)
-        print(f"No GPU was measured: assumed are {low} to {high} % of a peak of {peaks}.")
+        print(f"No GPU was measured: {low} to {high} % of a peak of {peaks} is assumed.")
     return 0
 
 

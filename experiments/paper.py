@@ -12,7 +12,8 @@ Figures 7 and 8 gives Table 1; the retrieval table of v3 (Flickr30K and COCO).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ SOURCES = {
     "table_2": "Table 2, page 7 of v1, printed.",
     "table_3": "Table 3, page 7 of v1, printed; its R, W and RF are mmWave, WiFi and RFID.",
     "table_4": "Table 4, page 8 of v1, printed.",
-    "table_6": "Table 6, page 17 of v1, printed; one NVIDIA H100, and what is timed is not said there.",
+    "table_6": "Table 6, page 17 of v1, printed; one NVIDIA H100, and it does not say what is timed.",
     "table_7": "Table 7, page 24 of v1, printed.",
     "figure_2": "Figure 2, page 17 of v1, ends of the curves, read off.",
     "figure_3": "Figure 3, page 19 of v1: two values are printed in its panels, the recalls are read off.",
@@ -138,7 +139,7 @@ FIGURE_3: dict[str, dict[str, float]] = {
     "recall@50": {"DGL": 6.6, "DGL + DAGR": 10.0},
     "recall@100": {"DGL": 14.3, "DGL + DAGR": 19.6},
 }
-# of both figures, what is compared on other data too
+# the quantities of both figures that are also compared on other data
 GEOMETRY = {name: FIGURE_3[name] for name in ("cosine_contrast", "ks_distance", "recall@100")} | FIGURE_2
 
 # dataset -> (lambda_intra, lambda_inter) -> multimodal accuracy with the sum form at tau = 0
@@ -168,6 +169,19 @@ FIGURE_8: dict[str, dict[tuple[float, float], float]] = {
         (0.20, 0.0): 76.2, (0.20, 0.25): 77.8, (0.20, 0.5): 75.7,
     },
 }  # fmt: skip
+
+INTRA_INTER, BETA_TAU = "intra{:g}-inter{:g}", "beta{:g}-tau{:g}"  # names of their settings
+
+
+def axes(cells: Iterable[tuple[float, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the values of both hyperparameters of a map, in ascending order.
+
+    >>> axes(FIGURE_8["CREMA-D"])
+    ((0.1, 0.15, 0.2), (0.0, 0.25, 0.5))
+    """
+    first, second = zip(*cells, strict=True)
+    return tuple(sorted(set(first))), tuple(sorted(set(second)))
+
 
 # figure -> (what is done to one modality, the modality) -> level -> multimodal accuracy of (baseline, with
 # DAGR). Levels: probability of absence, signal-to-noise ratio in dB, share of bins, frames or area, share of
@@ -212,7 +226,7 @@ XFI_XRF55: dict[str, tuple[float, float]] = {
 }
 
 # method of Table 1, or joint training with a concatenation -> (fused accuracy on CREMA-D, source). Frames,
-# sound features, optimizers and epochs differ: this shows how far one name's numbers lie apart, and no more.
+# sound features, optimizers and epochs differ: this only shows how far the numbers of one method lie apart.
 BALANCE = "BalanceBenchmark, arXiv 2502.10816"
 ELSEWHERE: dict[str, tuple[tuple[float, str], ...]] = {
     "Joint": (
@@ -253,7 +267,7 @@ def published() -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows: list[tuple] = []
+    rows: list[tuple[Any, ...]] = []
 
     def add(table: str, dataset: str, method: str, quantity: str, modality: str, entry: Entry,
             setting: str = "", known: str = PRINTED) -> None:  # fmt: skip
@@ -285,7 +299,7 @@ def published() -> pd.DataFrame:
             known = PRINTED if quantity in ("cosine_contrast", "ks_distance") else READ_OFF
             for method, value in values.items():
                 add(table, "CREMA-D", method, quantity, "", value, known=known)
-    maps = {"figure_7": ("intra{:g}-inter{:g}", FIGURE_7), "figure_8": ("beta{:g}-tau{:g}", FIGURE_8)}
+    maps = {"figure_7": (INTRA_INTER, FIGURE_7), "figure_8": (BETA_TAU, FIGURE_8)}
     for table, (name, datasets) in maps.items():
         for dataset, cells in datasets.items():
             for setting, value in cells.items():

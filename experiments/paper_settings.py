@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -30,7 +30,7 @@ from geomreg_mini.models import MultimodalClassifier
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig, fit
 
-from .paper import FIGURE_7, FIGURE_8, TABLE_1
+from .paper import BETA_TAU, FIGURE_7, FIGURE_8, INTRA_INTER, TABLE_1, axes
 from .study import UNSEEN_SPEAKERS, WATCHED, Arm, Cell, Study, change, markdown
 from .sweeps import load_record
 
@@ -42,9 +42,12 @@ if TYPE_CHECKING:
 RATES = {"joint": 0.05, "dgl": 0.02}
 SEEDS = tuple(range(100, 120))
 FEWER = SEEDS[:10]
-BETAS, TAUS = (0.1, 0.15, 0.2), (0.0, 0.25, 0.5)
-INTRAS, INTERS = (0.12, 0.14, 0.16), (0.03, 0.05, 0.07)
-MORE_BETAS, MORE_TAUS = (0.5, 1.0, 2.0, 5.0, 10.0), (0.25, 0.5, 0.8)
+# Words -> names of the settings, and the values of both hyperparameters.
+GRIDS = {
+    "beta x tau": (BETA_TAU, *axes(FIGURE_8["CREMA-D"])),
+    "lambda x lambda": (INTRA_INTER, *axes(FIGURE_7["CREMA-D"])),
+}
+MORE = (BETA_TAU, (0.5, 1.0, 2.0, 5.0, 10.0), (0.25, 0.5, 0.8))
 
 
 def pareto(beta: float, tau: float, at: str = "embeddings") -> GeometryRegularizer:
@@ -52,20 +55,16 @@ def pareto(beta: float, tau: float, at: str = "embeddings") -> GeometryRegulariz
     return GeometryRegularizer(balance="pareto", strength=beta, radius=tau, at=at)
 
 
-def plain_sum(intra: float, inter: float, tau: float = 0.0) -> GeometryRegularizer:
-    """Return the paper's Eq. (6), with its names for both weights and the radius."""
-    return GeometryRegularizer(dispersion_weight=intra, anchoring_weight=inter, radius=tau)
-
-
 def _settings() -> dict[str, GeometryRegularizer | None]:
     named: dict[str, GeometryRegularizer | None] = {"none": None}
-    for beta, tau in (*product(BETAS, TAUS), *product(MORE_BETAS, MORE_TAUS)):
-        named[f"beta{beta:g}-tau{tau:g}"] = pareto(beta, tau)
-    for intra, inter in product(INTRAS, INTERS):
-        named[f"intra{intra:g}-inter{inter:g}"] = plain_sum(intra, inter)
-    named["intra1-inter1-tau0.25"] = plain_sum(1.0, 1.0, 0.25)
+    paretos, sums = GRIDS.values()
+    for name, betas, taus in (paretos, MORE):
+        named |= {name.format(beta, tau): pareto(beta, tau) for beta, tau in product(betas, taus)}
+    for intra, inter in product(*sums[1:]):  # Eq. (6)
+        named[INTRA_INTER.format(intra, inter)] = GeometryRegularizer(intra, inter, radius=0.0)
+    named["intra1-inter1-tau0.25"] = GeometryRegularizer(1.0, 1.0, radius=0.25)
     for beta in (0.2, 2.0):
-        named[f"beta{beta:g}-tau0.25-parameters"] = pareto(beta, 0.25, "parameters")
+        named[f"{BETA_TAU.format(beta, 0.25)}-parameters"] = pareto(beta, 0.25, "parameters")
     return named
 
 
@@ -195,13 +194,14 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for paradigm, names in HEADLINE.items():
         for name in names[1:]:
-            cell, digits = (paradigm, name), {"drift": 2, "cosine": 2}
+            cell = (paradigm, name)
             texts = {"seeds": str(int(found["fused"].loc[cell, "seeds"]))}
             for column, gained in found.items():
                 metric = COLUMNS[column]
                 scale = 100 if "accuracy" in metric or "probe" in metric else 1
-                places = next((n for word, n in digits.items() if word in metric), 1)
-                texts[column] = change(gained.loc[cell], scale, places)
+                texts[column] = change(
+                    gained.loc[cell], scale, 2 if "drift" in metric or "cosine" in metric else 1
+                )
             texts["would have seen, fused"] = f"{100 * found['fused'].loc[cell, 'detectable']:.1f}"
             for column, part in TITLES.items():
                 values = means.loc[cell].filter(like=f"train/{column}/").dropna()
@@ -251,58 +251,35 @@ def forms_in_words(folder: str | Path, frame: pd.DataFrame) -> str:
 
 def summary(frame: pd.DataFrame) -> str:
     """Return the columns of ``table`` that fit a page, in Markdown, and a line for each grid."""
-    shown = table(frame)[list(SHOWN)]
-    lines = [markdown(shown, "digits, minus no regularizer"), ""]
+    lines = [markdown(table(frame)[list(SHOWN)], "digits, minus no regularizer"), ""]
     fused = STUDY.gains(frame, COLUMNS["fused"])
-    for paradigm in RATES:
-        for words, start in (("beta x tau", "beta"), ("lambda x lambda", "intra")):
-            names = [n for n in SETTINGS if n.startswith(start) and _of_the_paper(n)]
-            rows = fused[(fused["paradigm"] == paradigm) & fused["arm"].isin(names)]
-            if len(rows):
-                up, down = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
-                lines.append(
-                    f"- {NAMES[paradigm]}, the paper's {words}: mean {100 * rows['mean'].mean():+.1f} points "
-                    f"over {len(rows)} cells; the interval excludes zero above in {up}, below in {down}."
-                )
+    for paradigm, (words, (name, *values)) in product(RATES, GRIDS.items()):
+        names = [name.format(*cell) for cell in product(*values)]
+        rows = fused[(fused["paradigm"] == paradigm) & fused["arm"].isin(names)]
+        if len(rows):
+            up, down = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+            lines.append(
+                f"- {NAMES[paradigm]}, the paper's {words}: mean {100 * rows['mean'].mean():+.1f} points "
+                f"over {len(rows)} cells; the interval excludes zero above in {up}, below in {down}."
+            )
     return "\n".join(lines)
-
-
-def _of_the_paper(setting: str) -> bool:
-    reg = SETTINGS[setting]
-    if reg is None or reg.at == "parameters":
-        return False
-    if reg.balance == "pareto":
-        return reg.strength in BETAS and reg.radius in TAUS
-    return reg.dispersion_weight in INTRAS
 
 
 def _grid(
     frame: pd.DataFrame,
     metric: str,
     paradigm: str,
+    name: str,
     rows: Sequence[float],
     columns: Sequence[float],
-    name: str,
 ) -> np.ndarray:
     """Return the gains of a grid of settings in points: mean, low and high, (3, rows, columns)."""
     import numpy as np
 
     found = STUDY.gains(frame[frame["paradigm"] == paradigm], metric).set_index("arm")
-    names = [[name.format(row, column) for column in columns] for row in rows]
-    lines = found.reindex(sum(names, []))[["mean", "low", "high"]].to_numpy() * 100
+    names = [name.format(*cell) for cell in product(rows, columns)]
+    lines = found.reindex(names)[["mean", "low", "high"]].to_numpy() * 100
     return np.moveaxis(lines.reshape(len(rows), len(columns), 3), 2, 0)
-
-
-def _published(
-    cells_of: Mapping[tuple[float, float], float],
-    base: float,
-    rows: Sequence[float],
-    columns: Sequence[float],
-) -> np.ndarray:
-    import numpy as np
-
-    mean = np.array([[cells_of[row, column] - base for column in columns] for row in rows])
-    return np.stack([mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)])
 
 
 def figure(frame: pd.DataFrame) -> Figure:
@@ -311,34 +288,28 @@ def figure(frame: pd.DataFrame) -> Figure:
     All in points; the paper's cells are minus the row of DGL in its Table 1.
     """
     import matplotlib.pyplot as plt
+    import numpy as np
     import seaborn as sns
 
     from geomreg_mini import plots
 
     plots.use_style()
-    theirs = [(data, TABLE_1[data]["DGL"][2][0]) for data in ("CREMA-D", "Kinetics-Sounds")]
-    fused, probe = COLUMNS["fused"], COLUMNS["image, k-NN"]
-    beta, intra = "beta{:g}-tau{:g}", "intra{:g}-inter{:g}"
     panels = []
-    for data, base in theirs:
-        panels.append((f"the paper, {data}", BETAS, TAUS, _published(FIGURE_8[data], base, BETAS, TAUS)))
-    for paradigm in RATES:
-        title = f"digits, {NAMES[paradigm]}"
-        panels.append((title, BETAS, TAUS, _grid(frame, fused, paradigm, BETAS, TAUS, beta)))
-    for data, base in theirs:
-        intras, inters = (sorted({cell[k] for cell in FIGURE_7[data]}) for k in (0, 1))
-        panels.append(
-            (f"the paper, {data}", intras, inters, _published(FIGURE_7[data], base, intras, inters))
-        )
-    for paradigm in RATES:
-        title = f"digits, {NAMES[paradigm]}"
-        panels.append((title, INTRAS, INTERS, _grid(frame, fused, paradigm, INTRAS, INTERS, intra)))
-    for metric, words in ((fused, "fused"), (probe, "image, k-NN")):
+    for grid, published in zip(GRIDS.values(), (FIGURE_8, FIGURE_7), strict=True):
+        for data, cells in published.items():
+            rows, columns = axes(cells)
+            mean = np.array([cells[cell] for cell in product(rows, columns)]) - TABLE_1[data]["DGL"][2][0]
+            unknown = np.full_like(mean, np.nan)
+            matrices = np.stack([mean, unknown, unknown]).reshape(3, len(rows), len(columns))
+            panels.append((f"the paper, {data}", rows, columns, matrices))
         for paradigm in RATES:
-            matrices = _grid(frame, metric, paradigm, MORE_BETAS, MORE_TAUS, beta)
-            panels.append((f"digits, {NAMES[paradigm]}: {words}", MORE_BETAS, MORE_TAUS, matrices))
-    fig, axes = plt.subplots(3, 4, figsize=(13, 9.6), height_ratios=(3, 3, 4.6))
-    for ax, (title, rows, columns, (mean, low, high)) in zip(axes.flat, panels, strict=True):
+            matrices = _grid(frame, COLUMNS["fused"], paradigm, *grid)
+            panels.append((f"digits, {NAMES[paradigm]}", *grid[1:], matrices))
+    for words, paradigm in product(("fused", "image, k-NN"), RATES):
+        matrices = _grid(frame, COLUMNS[words], paradigm, *MORE)
+        panels.append((f"digits, {NAMES[paradigm]}: {words}", *MORE[1:], matrices))
+    fig, grid_of_axes = plt.subplots(3, 4, figsize=(13, 9.6), height_ratios=(3, 3, 4.6))
+    for ax, (title, rows, columns, (mean, low, high)) in zip(grid_of_axes.flat, panels, strict=True):
         sns.heatmap(mean, ax=ax, cmap="PuOr_r", center=0, vmin=-6, vmax=6, cbar=False)
         for y, row in enumerate(mean):
             for x, value in enumerate(row):
@@ -348,14 +319,12 @@ def figure(frame: pd.DataFrame) -> Figure:
         ax.set_xticklabels([f"{c:g}" for c in columns])
         ax.set_yticklabels([f"{r:g}" for r in rows], rotation=0)
         ax.tick_params(length=0)
-    for row, (down, across) in enumerate(
-        (("strength beta", "radius tau"), ("dispersion weight", "anchoring weight, radius 0"),
-         ("strength beta", "radius tau"))
-    ):  # fmt: skip
-        axes[row, 0].set_ylabel(down)
-        for ax in axes[row]:
+    titles = (("strength beta", "radius tau"), ("dispersion weight", "anchoring weight, radius 0"))
+    for line, (down, across) in zip(grid_of_axes, (*titles, titles[0]), strict=True):
+        line[0].set_ylabel(down)
+        for ax in line:
             ax.set_xlabel(across)
-    bar = fig.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.5, extend="both")
+    bar = fig.colorbar(grid_of_axes[0, 0].collections[0], ax=grid_of_axes, shrink=0.5, extend="both")
     bar.set_label("gain over no regularizer (points)")
     return fig
 

@@ -1,38 +1,40 @@
-"""The replication report: every number of the paper beside ours, and the rule by which each is judged.
+"""The replication report: every number of the paper next to ours, and the rule that judges each of them.
 
-The rule, written down before any of the paper's benchmarks was run:
+The rule was written down before any of the paper's benchmarks was run:
 
-A *number* of the paper stands beside the mean over seeds of our runs, made in the paper's way where its way
-is known (``protocol``), with a 95 % interval over seeds.
+A *number* of the paper stands next to the mean over seeds of our runs, with a 95 % interval over seeds. The
+runs follow the paper's protocol if it is known (``protocol``).
 
-- *replicated*: our interval, widened at both ends, holds the paper's number, and neither half of it is longer
-  than three points (``SHARP``; for what is not in percent, a quarter of the number), since an interval that
-  holds everything replicates nothing. It is widened by the paper's own spread; where there is none, by the
-  standard deviation of our runs, because a number without a spread may be a single run; for a number read
-  off a figure, by a tenth of it, and if it is in percent by one point (``READING``) at most.
-- *replicated in direction*: not that, but the difference to the reference row of the same table (DGL, or
-  what stands for it: ``REFERENCE``), paired by seed, has the paper's sign, and its interval leaves zero out.
+- *replicated*: our interval, widened at both ends, contains the paper's number, and neither half of it is
+  longer than three points (``SHARP``; a quarter of the number if that is not in percent), because an interval
+  that contains everything replicates nothing. It is widened by the paper's own spread. If there is none, it
+  is widened by the standard deviation of our runs, because a number without a spread may be a single run. A
+  number read off a figure widens it by a tenth of the number, and by at most one point if that is in percent
+  (``READING``).
+- *replicated in direction*: not replicated, but the difference to the reference row of the same table (DGL,
+  or the row that takes its place: ``REFERENCE``), paired by seed, has the paper's sign, and its interval
+  excludes zero.
 - *not replicated*: neither.
 
 A *gain* is what the regularizer adds to the reference row. Ours is paired by seed, and validation picks the
 epoch in both arms: a claim is judged where it can fail.
 
-- *replicated*: its interval leaves zero out on the paper's side and holds the paper's gain.
-- *replicated in direction*: it leaves zero out on the paper's side. More is not possible where the paper's
-  values were read off a figure, or where our runs are on top of another baseline.
-- *not replicated*: neither; ``reason`` says whether our interval rules the paper's gain out or is too wide.
+- *replicated*: its interval excludes zero on the paper's side and contains the paper's gain.
+- *replicated in direction*: it excludes zero on the paper's side. More is not possible if the paper's values
+  were read off a figure, or if our runs are on top of another baseline.
+- *not replicated*: neither; ``reason`` says whether our interval rules out the paper's gain or is too wide.
 
-*Not run (needs data or GPU)*: fewer than three seeds (``SEEDS``) are recorded, or they are of generated
-stand-ins, or of other epochs than the recipe's. *Not possible (not public)*: what one would have to run, or
-the number itself, was not seen in public.
+*Not run (needs data or GPU)*: fewer than three seeds (``SEEDS``) are recorded, or the runs use generated
+stand-ins, or other epochs than the recipe's. *Not possible (not public)*: the number itself, or something
+that our runs would need, is not public.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .benchmarks import load_runs
 from .paper import READ_OFF, published
@@ -42,6 +44,8 @@ from .recipes import RECIPES
 if TYPE_CHECKING:
     import pandas as pd
 
+    from geomreg_mini.evaluation import Interval
+
 REPLICATED = "replicated"
 DIRECTION = "replicated in direction"
 FAILED = "not replicated"
@@ -49,7 +53,7 @@ NOT_RUN = "not run (needs data or GPU)"
 NOT_PUBLIC = "not possible (not public)"
 STATUSES = (REPLICATED, DIRECTION, FAILED, NOT_RUN, NOT_PUBLIC)
 
-SEEDS = 3  # with fewer there is no interval worth the name
+SEEDS = 3  # with fewer, an interval means nothing
 SHARP = 3.0  # points; for quantities that are not in percent a quarter of the paper's number
 READING = 1.0  # points by which an accuracy that was read off a figure may be misread
 COLUMNS = (
@@ -76,38 +80,21 @@ TITLES = {
     "xfi_xrf55": "X-Fi on XRF55",
 }
 # The row of each table that the others are compared with.
-REFERENCE = {
-    "table_1": "DGL",
-    "table_2": "DCMEM",
-    "table_3": "X-Fi",
-    "table_4": "none",
-    "table_6": "baseline",
-    "table_7": "ours",
-    "figure_2": "DGL",
-    "figure_3": "DGL",
-    "figure_7": "DGL",
-    "figure_8": "DGL",
-    "figure_9": "DGL",
-    "figure_10": "X-Fi",
-    "figure_11": "X-Fi",
-    "figure_12": "X-Fi",
-    "xfi_xrf55": "baseline",
-}
+REFERENCE = dict.fromkeys(TITLES, "DGL") | {"table_2": "DCMEM", "table_4": "none", "table_6": "baseline",
+    "table_7": "ours", "xfi_xrf55": "baseline"}  # fmt: skip
+REFERENCE |= dict.fromkeys(("table_3", "figure_10", "figure_11", "figure_12"), "X-Fi")
 # The rows that are the reference with the regularizer on top.
 TREATED = {
-    "table_1": ("DGL + DAGR",),
+    **dict.fromkeys(("table_1", "figure_3", "figure_7", "figure_8"), ("DGL + DAGR",)),
     "table_2": ("DCMEM + DAGR",),
     "table_3": ("X-Fi + DAGR",),
     "table_4": ("dispersion", "anchoring", "both"),
     "figure_2": ("DGL + dispersion", "DGL + DAGR"),
-    "figure_3": ("DGL + DAGR",),
-    "figure_7": ("DGL + DAGR",),
-    "figure_8": ("DGL + DAGR",),
 }
-GRIDS = ("figure_7", "figure_8")  # each setting is an arm of ours; their reference row stands in Table 1
+GRIDS = ("figure_7", "figure_8")  # each setting is an arm of ours; their reference row is in Table 1
 DISTURBED = ("figure_9", "figure_10", "figure_11", "figure_12")  # each setting is a metric of ours
-ANOTHER_BASELINE = ("DCMEM", "DCMEM + DAGR")  # DCMEM is not public, so ours are on top of something else
-# Rows of Tables 4 and 7 whose arm has another name.
+ANOTHER_BASELINE = ("DCMEM", "DCMEM + DAGR")  # DCMEM is not public, so ours has another base
+# The rows of Tables 4 and 7 whose arm has another name.
 ARM_OF_ROW = {
     "none": "baseline",
     "both": "regularized",
@@ -117,9 +104,13 @@ ARM_OF_ROW = {
     "Barlow-Twins-style": "barlow_twins",
     "unit sphere only": "unit_sphere",
 }
-PAPER_PICKS, WE_PICK = "test split picks the epoch", "validation picks the epoch"
+PICKS = {"test_selected": "test split picks the epoch", "test": "validation picks the epoch"}
+SPLITS = {"paper": tuple(PICKS), "ours": ("test",)}  # the splits to look in, in this order
+# Our accuracy for the paper's, the preferred first. X-Fi averages over batches. DGL's code gives a modality
+# alone all of the head's bias.
+ACCURACIES = ("batch_accuracy", "accuracy_alone", "accuracy")
 
-# What a comparison would need and was not seen in public: (data set or table, what is missing).
+# What a comparison would need and is not public: (data set or table, what is missing).
 UNPUBLISHED = (
     ("Flickr30K", "v3's retrieval table: recall@1, @5 and @10 in both directions for three CLIP models"),
     ("MS-COCO", "the same, and whether on 1,000 or 5,000 images"),
@@ -132,89 +123,65 @@ UNPUBLISHED = (
 
 @dataclass(frozen=True)
 class Ours:
-    """Our side of a number: value by seed, in the paper's unit, and where it comes from."""
+    """Our side of a number: value by seed, in the paper's unit, and its source."""
 
     values: dict[int, float]
     protocol: str = ""
     record: str = ""
-    missing: str = "nothing is recorded"  # why there are no values, where there are none
+    missing: str = "nothing is recorded"  # the reason if there are no values
 
 
 def arm_of(table: str, method: str, own: str) -> tuple[str, str] | None:
-    """(paradigm, arm) of our runs beside a row of the paper, or None where we train no such thing.
+    """Return (paradigm, arm) of our runs for a row of the paper, or None if this project does not train it.
 
     ``own`` is the paradigm of the benchmark's recipe.
     """
-    base, _, terms = method.partition(" + ")
-    arm = {"": "baseline", "DAGR": "regularized"}.get(terms, terms)
-    if table in ("table_4", "table_7"):
-        return "dgl", ARM_OF_ROW.get(method, method)
-    if table == "table_2":
-        return (own, arm) if base == "DCMEM" else None
     if table == "table_6":
         return None
-    if base == "X-Fi" and table != "xfi_xrf55":
-        return own, arm
+    if table in ("table_4", "table_7"):
+        return "dgl", ARM_OF_ROW.get(method, method)
     if table == "xfi_xrf55":
         return {"X-Fi": own, "baseline": "unimodal"}[method], "baseline"
-    known = {name: paradigm for paradigm, name in NAMES.items()}
-    return (known[base], arm) if base in known else None
-
-
-def own_paradigm(dataset: str, recorded: Sequence[str] = ()) -> str:
-    """The paradigm of the data set's recipe, or where it has none the first that is recorded."""
-    name = RECIPE_OF[dataset]
-    return RECIPES[name].config.paradigm if name in RECIPES else (*recorded, "")[0]
-
-
-def metric(quantity: str, modality: str, split: str = "test") -> str:
-    """Our metric for a number of the paper."""
-    names = {"ACC": "cluster_accuracy", "multi": "fused"}
-    return f"{split}/{names.get(quantity, quantity.lower())}/{names.get(modality, modality)}"
+    base, _, terms = method.partition(" + ")
+    paradigms = {name: paradigm for paradigm, name in NAMES.items()} | {"DCMEM": own, "X-Fi": own}
+    arm = {"": "baseline", "DAGR": "regularized"}.get(terms, terms)
+    return (paradigms[base], arm) if base in paradigms else None
 
 
 def _candidates(quantity: str, modality: str, split: str) -> list[list[str]]:
-    """Metrics for a number of the paper, the preferred first; of several in one place the mean is taken."""
-    if quantity == "accuracy":
-        # X-Fi averages over batches. What DGL's code calls the accuracy of a modality gives it all of the
-        # head's bias.
-        names = ("batch_accuracy", "accuracy_alone", "accuracy")
-        return [[metric(name, modality, split)] for name in names]
-    if modality:
-        return [[metric(quantity, modality, split)]]
-    places = ["audio", "visual"] if quantity == "effective_rank" else ["audio-visual"]
-    if quantity == "semantic_margin":  # the paper does not state of which representation
-        places = ["joint"]
-    places += ["visual-audio"] if quantity.startswith("recall@") else []
-    return [[metric(quantity, place, split) for place in places]]
+    """Return our metrics for a number of the paper, the preferred first; several in one list are averaged."""
+    places = [{"multi": "fused"}.get(modality, modality)]
+    if not modality:  # the paper does not state of which representation the semantic margin is
+        places = {"effective_rank": ["audio", "visual"], "semantic_margin": ["joint"]}.get(
+            quantity, ["audio-visual", "visual-audio"] if quantity.startswith("recall@") else ["audio-visual"]
+        )
+    name = {"ACC": "cluster_accuracy"}.get(quantity, quantity.lower())
+    names = ACCURACIES if quantity == "accuracy" else (name,)
+    return [[f"{split}/{name}/{place}" for place in places] for name in names]
 
 
 def _scale(quantity: str) -> float:
-    """Ours are shares where the paper's are percent."""
+    """Return 100 for a quantity that the paper gives in percent, else 1; ours are shares."""
     percent = quantity in ("ACC", "NMI", "ARI") or quantity.startswith(("accuracy", "recall@"))
     return 100.0 if percent else 1.0
 
 
-Place = tuple[str, str, str]  # quantity, modality and setting of a number
-
-
 @dataclass(frozen=True)
 class Recorded:
-    """What is recorded for one table and data set of the paper; ``runs`` may be None."""
+    """The runs that are recorded for one table and data set of the paper; ``runs`` may be None."""
 
     runs: pd.DataFrame | None
     table: str
     dataset: str
     folder: str
 
-    def of(self, method: str, place: Place, splits: Sequence[str]) -> Ours:
-        """Return our side of a number, of the first of ``splits`` that has it."""
+    def of(self, method: str, place: tuple[str, str, str], splits: Sequence[str]) -> Ours:
+        """Return our side of a number at (quantity, modality, setting), of the first split that has it."""
         quantity, modality, setting = place
-        known = [] if self.runs is None else list(dict.fromkeys(self.runs["paradigm"]))
-        cell = arm_of(self.table, method, own_paradigm(self.dataset, known))
+        cell = arm_of(self.table, method, RECIPES[RECIPE_OF[self.dataset]].config.paradigm)
         if cell is None:
             return Ours({}, missing="this project neither trains nor times it")
-        if not known:
+        if self.runs is None:
             return Ours({})
         paradigm, arm = cell
         arm = setting if setting and self.table in GRIDS else arm
@@ -222,63 +189,55 @@ class Recorded:
         rows = self.runs[(self.runs["paradigm"] == paradigm) & (self.runs["arm"] == arm)].set_index("seed")
         for split in splits:
             for columns in _candidates(quantity, modality, split):
-                if rows.empty or not set(columns) <= set(rows.columns):
+                if not set(columns) <= set(rows.columns):
                     continue
                 values = rows[columns].mean(axis=1, skipna=False).dropna() * _scale(quantity)
                 if len(values):
-                    protocol = PAPER_PICKS if split == "test_selected" else WE_PICK
                     record = "/".join(filter(None, [self.folder, paradigm, "seed*", f"{arm}.json"]))
-                    return Ours({int(k): float(v) for k, v in values.items()}, protocol, record)
+                    return Ours({int(k): float(v) for k, v in values.items()}, PICKS[split], record)
         return Ours({})
 
     def unlike(self) -> str:
-        """Why the runs are not the benchmark's, or "" where they are: generated data, or other epochs."""
+        """Return why the runs are not the benchmark's (generated data, other epochs), or "" if they are."""
         if self.runs is None:
             return ""
-        if "note" in self.runs and (self.runs["note"] != "").any():
-            return "ours are runs on generated stand-ins"
-        name = RECIPE_OF[self.dataset]
-        if name in RECIPES and "epochs" in self.runs:
-            epochs = RECIPES[name].config.epochs
-            if (self.runs["epochs"] != epochs).any():
-                return f"ours are runs of {self.runs['epochs'].min()} epochs, the recipe has {epochs}"
+        if (self.runs["note"] != "").any():
+            return "our runs use generated stand-ins"
+        epochs = RECIPES[RECIPE_OF[self.dataset]].config.epochs
+        if (self.runs["epochs"] != epochs).any():
+            return f"our runs have {self.runs['epochs'].min()} epochs, the recipe has {epochs}"
         return ""
 
 
 def compared(
     runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = "", protocol: str = "paper"
 ) -> pd.DataFrame:
-    """The paper's numbers of one table and data set beside ours, each judged by the rule above.
+    """Return the paper's numbers of one table and data set next to ours, each judged by the rule above.
 
     Args:
-        runs: what ``benchmarks.load_runs`` gave, or None where nothing is recorded.
-        table: as in ``paper.published()``, such as "table_1" or "figure_8".
-        dataset: as there: "CREMA-D", "Kinetics-Sounds", "CUBICC" or "XRF55".
+        runs: of ``benchmarks.load_runs``, or None if nothing is recorded.
+        table: a table of ``paper.published()``, such as "table_1" or "figure_8".
+        dataset: "CREMA-D", "Kinetics-Sounds", "CUBICC" or "XRF55".
         folder: of the records, put in front of ``record``.
-        protocol: "paper" for numbers of the epoch that is best on the test split, where they were recorded;
-            "ours" for those of the epoch that validation picked.
+        protocol: "paper" for the epoch that is best on the test split, if its numbers were recorded; "ours"
+            for the epoch that validation picked.
 
     Returns:
-        One row a number of the paper, in its order, with ``COLUMNS``: ``paper`` and ``spread`` are theirs,
+        One row per number of the paper, in its order, with ``COLUMNS``: ``paper`` and ``spread`` are theirs,
         ``ours``, ``low`` and ``high`` the mean over seeds and its 95 % interval, ``difference`` is ours minus
-        theirs, ``record`` the files behind ours, and ``reason`` says in words why the status is what it is.
+        theirs, ``record`` the files behind ours, and ``reason`` explains the status in words.
 
     Raises:
-        ValueError: for a table that the paper does not have for this data set.
+        ValueError: for a table that the paper does not have for this data set, or an unknown protocol.
     """
-    rows, splits = _published(table, dataset), _splits(protocol)
-    recorded, reference = Recorded(runs, table, dataset, folder), REFERENCE[table]
-    theirs, answer = _reference(table, dataset), []
-    for row in rows.itertuples():
-        mine = recorded.of(row.method, (row.quantity, row.modality, row.setting), splits)
-        place = _place_of_reference(row, table)
-        base = Ours({}) if row.method == reference else recorded.of(reference, place, splits)
-        answer.append(_number(row, mine, base, row.mean - theirs.get(place, float("nan"))))
-    return _frame(answer, recorded)
+    if protocol not in SPLITS:
+        raise ValueError(f"protocol is {protocol!r}: choose 'paper' or 'ours'.")
+    recorded = Recorded(runs, table, dataset, folder)
+    return _judged(_published(table, dataset), recorded, _number, SPLITS[protocol])
 
 
 def gains(runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = "") -> pd.DataFrame:
-    """What the regularizer adds to the reference row of a table: the paper's gains beside ours, judged.
+    """Return what the regularizer adds to the reference row: the paper's gains next to ours, judged.
 
     Arguments and columns as in ``compared``; ``method`` is a row of ``TREATED``, ``paper``, ``ours``, ``low``
     and ``high`` are of the gain, and validation picks the epoch in both arms.
@@ -288,50 +247,30 @@ def gains(runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = 
     """
     if table not in TREATED:
         raise ValueError(f"table {table!r} has no row with the regularizer: choose {', '.join(TREATED)}.")
-    rows, recorded = _published(table, dataset), Recorded(runs, table, dataset, folder)
-    theirs, answer = _reference(table, dataset), []
-    for row in rows[rows["method"].isin(TREATED[table])].itertuples():
-        place = _place_of_reference(row, table)
-        mine = recorded.of(row.method, (row.quantity, row.modality, row.setting), ("test",))
-        base = recorded.of(REFERENCE[table], place, ("test",))
-        answer.append(_gain(row, row.mean - theirs[place], mine, base))
-    return _frame(answer, recorded)
+    rows = _published(table, dataset)
+    rows = rows[rows["method"].isin(TREATED[table])]
+    return _judged(rows, Recorded(runs, table, dataset, folder), _gain, SPLITS["ours"])
 
 
 def numbers(results: str | Path) -> pd.DataFrame:
-    """Every number of the paper that is public, and every gain, beside what is recorded below ``results``.
+    """Return every public number of the paper and every gain, next to the records below ``results``.
 
     Columns: ``table``, ``dataset``, ``kind`` ("number" or "gain"), and ``COLUMNS``.
     """
     import pandas as pd
 
-    parts = []
+    parts = {}
     for table, dataset in published()[["table", "dataset"]].drop_duplicates().itertuples(index=False):
         name = RECIPE_OF[dataset]
         try:
             runs = load_runs(Path(results) / name)
         except FileNotFoundError:
             runs = None
-        frames = {"number": compared(runs, table, dataset, folder=f"results/{name}")}
+        parts[table, dataset, "number"] = compared(runs, table, dataset, folder=f"results/{name}")
         if table in TREATED:
-            frames["gain"] = gains(runs, table, dataset, folder=f"results/{name}")
-        for kind, frame in frames.items():
-            where = {"table": table, "dataset": dataset, "kind": kind}
-            parts.append(
-                pd.DataFrame({name: [value] * len(frame) for name, value in where.items()}).join(frame)
-            )
-    return pd.concat(parts, ignore_index=True)
-
-
-def _frame(rows: list[tuple], recorded: Recorded) -> pd.DataFrame:
-    """Rows with their names; runs that are not the benchmark's are shown and not judged."""
-    import pandas as pd
-
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    if reason := recorded.unlike():
-        unjudged = (frame["seeds"] > 0) & (frame["status"] != NOT_PUBLIC)
-        frame.loc[unjudged, ["status", "reason"]] = NOT_RUN, reason
-    return frame
+            parts[table, dataset, "gain"] = gains(runs, table, dataset, folder=f"results/{name}")
+    levels = ["table", "dataset", "kind"]
+    return pd.concat(parts, names=levels).reset_index(levels).reset_index(drop=True)
 
 
 def _published(table: str, dataset: str) -> pd.DataFrame:
@@ -344,26 +283,90 @@ def _published(table: str, dataset: str) -> pd.DataFrame:
     return rows
 
 
-def _reference(table: str, dataset: str) -> dict[Place, float]:
-    """Return the paper's numbers of the reference row; that of Figures 7 and 8 is DGL in Table 1."""
-    rows = _published("table_1" if table in GRIDS else table, dataset)
-    rows = rows[rows["method"] == REFERENCE[table]]
-    return dict(zip(rows[["quantity", "modality", "setting"]].itertuples(index=False, name=None),
-                    rows["mean"], strict=True))  # fmt: skip
+def _judged(
+    rows: pd.DataFrame, recorded: Recorded, judge: Callable[..., dict[str, Any]], splits: Sequence[str]
+) -> pd.DataFrame:
+    """Return ``rows`` of the paper next to ours; runs that are not the benchmark's are not judged."""
+    import pandas as pd
+
+    grid, reference = recorded.table in GRIDS, REFERENCE[recorded.table]
+    theirs = _published("table_1" if grid else recorded.table, recorded.dataset)
+    theirs = theirs[theirs["method"] == reference].set_index(["quantity", "modality", "setting"])["mean"]
+    found = []
+    for row in rows.itertuples():
+        place = (row.quantity, row.modality, "" if grid else row.setting)
+        mine = recorded.of(row.method, (*place[:2], row.setting), splits)
+        base = Ours({}) if row.method == reference else recorded.of(reference, place, splits)
+        verdict = judge(row, mine, base, row.mean - theirs.get(place, float("nan")))
+        verdict["difference"] = verdict["ours"] - verdict["paper"]
+        found.append({**row._asdict(), **verdict, "protocol": mine.protocol, "record": mine.record})
+    frame = pd.DataFrame(found)[list(COLUMNS)]
+    if reason := recorded.unlike():
+        unjudged = (frame["seeds"] > 0) & (frame["status"] != NOT_PUBLIC)
+        frame.loc[unjudged, ["status", "reason"]] = NOT_RUN, reason
+    return frame
 
 
-def _place_of_reference(row, table: str) -> Place:
-    return row.quantity, row.modality, "" if table in GRIDS else row.setting
+def _number(row: Any, mine: Ours, base: Ours, lead: float) -> dict[str, Any]:
+    """Judge a number; ``lead`` is the paper's number minus the reference row's."""
+    import numpy as np
+
+    values = list(mine.values.values())
+    mean = float(np.mean(values)) if values else float("nan")
+    interval = _difference(mine, Ours(dict.fromkeys(mine.values, 0.0)))
+    percent = _scale(row.quantity) == 100
+    if row.method in ANOTHER_BASELINE:
+        status, reason = NOT_PUBLIC, "DCMEM's code and recipe are not public; ours is another baseline"
+    elif interval is None:
+        status, reason = NOT_RUN, _too_few(len(values), mine)
+    else:
+        if row.spread == row.spread:
+            more = row.spread
+        elif row.known == READ_OFF:
+            more = min(abs(row.mean) / 10, READING if percent else np.inf)
+        else:
+            more = float(np.std(values, ddof=1))
+        within = interval.low - more <= row.mean <= interval.high + more
+        half = max(mean - interval.low, interval.high - mean)
+        if within and half <= (SHARP if percent else abs(row.mean) / 4):
+            status, reason = REPLICATED, "our interval, widened by the rule, contains the paper's number"
+        else:
+            what = "contains it but is too wide to count" if within else "excludes the paper's number"
+            status, reason = FAILED, f"our interval, widened by the rule, {what}"
+            if _on_the_side_of(lead, _difference(mine, base)):
+                status, reason = DIRECTION, f"{reason}; the difference to the reference row has its sign"
+    return {"paper": row.mean, "spread": row.spread, "ours": mean, **_ends(interval), "seeds": len(values),
+            "status": status, "reason": reason}  # fmt: skip
 
 
-def _splits(protocol: str) -> tuple[str, ...]:
-    if protocol not in ("paper", "ours"):
-        raise ValueError(f"protocol is {protocol!r}: choose 'paper' or 'ours'.")
-    return ("test_selected", "test") if protocol == "paper" else ("test",)
+def _gain(row: Any, mine: Ours, base: Ours, paper: float) -> dict[str, Any]:
+    """Judge a gain."""
+    interval = _difference(mine, base)
+    seeds = len(set(mine.values) & set(base.values))
+    if interval is None:
+        status, reason = NOT_RUN, _too_few(seeds, mine)
+    elif _on_the_side_of(paper, interval):
+        status, reason = DIRECTION, "our interval excludes zero on the paper's side"
+        if row.method in ANOTHER_BASELINE:
+            reason += "; on another baseline the size says nothing"
+        elif row.known == READ_OFF:
+            reason += "; the paper's values were read off a figure, so the size says nothing"
+        elif interval.low <= paper <= interval.high:
+            status, reason = REPLICATED, f"{reason} and contains the paper's gain"
+        else:
+            reason += "; the paper's gain lies outside it"
+    elif interval.excludes_zero:
+        status, reason = FAILED, "our interval excludes zero on the other side"
+    elif interval.low <= paper <= interval.high:
+        status, reason = FAILED, "our interval contains zero and the paper's gain: it is too wide to tell"
+    else:
+        status, reason = FAILED, "our interval contains zero and rules out the paper's gain"
+    return {"paper": paper, "spread": float("nan"), "ours": interval.mean if interval else float("nan"),
+            **_ends(interval), "seeds": seeds, "status": status, "reason": reason}  # fmt: skip
 
 
-def _difference(mine: Ours, base: Ours):
-    """The paired interval of mine - base over the seeds that both have, or None with fewer than ``SEEDS``."""
+def _difference(mine: Ours, base: Ours) -> Interval | None:
+    """Return the interval of mine - base over the seeds that both have, or None with fewer than ``SEEDS``."""
     from geomreg_mini.evaluation import paired_interval
 
     shared = sorted(set(mine.values) & set(base.values))
@@ -372,81 +375,13 @@ def _difference(mine: Ours, base: Ours):
     return paired_interval([mine.values[s] for s in shared], [base.values[s] for s in shared])
 
 
-def _side(value: float) -> int:
-    return int(value > 0) - int(value < 0)
+def _ends(interval: Interval | None) -> dict[str, float]:
+    return {end: getattr(interval, end, float("nan")) for end in ("low", "high")}
 
 
-def _clear(interval, side: int) -> bool:
-    """Whether the interval leaves zero out on the side where the paper's difference lies."""
-    return interval is not None and interval.excludes_zero and _side(interval.mean) == side
-
-
-def _number(row, mine: Ours, base: Ours, lead: float) -> tuple:
-    """One row of ``compared``; ``lead`` is what the paper's number has more than the reference row's."""
-    import numpy as np
-
-    from geomreg_mini.evaluation import paired_interval
-
-    nan, n = float("nan"), len(mine.values)
-    values = list(mine.values.values())
-    mean = float(np.mean(values)) if values else nan
-    low = high = nan
-    if n >= SEEDS:
-        interval = paired_interval(values, [0.0] * n)
-        low, high = interval.low, interval.high
-    if row.method in ANOTHER_BASELINE:
-        status, reason = NOT_PUBLIC, "DCMEM's code and recipe are not public; ours is another baseline"
-    elif n < SEEDS:
-        status, reason = NOT_RUN, _too_few(n, mine)
-    else:
-        sharp = SHARP if _scale(row.quantity) == 100 else abs(row.mean) / 4
-        half = max(mean - low, high - mean)
-        if row.spread == row.spread:
-            more = row.spread
-        elif row.known == READ_OFF:
-            more = abs(row.mean) / 10
-            more = min(more, READING) if _scale(row.quantity) == 100 else more
-        else:
-            more = float(np.std(values, ddof=1))
-        within = low - more <= row.mean <= high + more
-        if within and half <= sharp:
-            status, reason = REPLICATED, "our interval, widened by the rule, holds the paper's number"
-        else:
-            what = "holds it but is too wide to count" if within else "does not hold the paper's number"
-            status, reason = FAILED, f"our interval, widened by the rule, {what}"
-            if _clear(_difference(mine, base), _side(lead)):
-                status, reason = DIRECTION, f"{reason}; the difference to the reference row has its sign"
-    return (row.method, row.quantity, row.modality, row.setting, row.known, row.mean, row.spread, mean,
-            mean - row.mean, low, high, n, status, mine.protocol, mine.record, reason)  # fmt: skip
-
-
-def _gain(row, paper: float, mine: Ours, base: Ours) -> tuple:
-    """One row of ``gains``."""
-    nan = float("nan")
-    interval = _difference(mine, base)
-    mean, low, high = (interval.mean, interval.low, interval.high) if interval else (nan, nan, nan)
-    seeds = interval.n if interval else len(set(mine.values) & set(base.values))
-    another, read_off = row.method in ANOTHER_BASELINE, row.known == READ_OFF
-    if interval is None:
-        status, reason = NOT_RUN, _too_few(seeds, mine)
-    elif _clear(interval, _side(paper)):
-        status, reason = DIRECTION, "our interval leaves zero out on the paper's side"
-        if another:
-            reason += "; on another baseline the size says nothing"
-        elif read_off:
-            reason += "; the paper's values were read off a figure, so the size says nothing"
-        elif low <= paper <= high:
-            status, reason = REPLICATED, f"{reason} and holds the paper's gain"
-        else:
-            reason += "; the paper's gain lies outside it"
-    elif low <= 0 <= high and low <= paper <= high:
-        status, reason = FAILED, "our interval holds zero and the paper's gain: it is too wide to tell"
-    elif low <= 0 <= high:
-        status, reason = FAILED, "our interval holds zero and rules the paper's gain out"
-    else:
-        status, reason = FAILED, "our interval leaves zero out on the other side"
-    return (row.method, row.quantity, row.modality, row.setting, row.known, paper, nan, mean, mean - paper,
-            low, high, seeds, status, mine.protocol, mine.record, reason)  # fmt: skip
+def _on_the_side_of(paper: float, interval: Interval | None) -> bool:
+    """Return whether the interval excludes zero on the side of the paper's difference."""
+    return interval is not None and (interval.low > 0 < paper or interval.high < 0 > paper)
 
 
 def _too_few(seeds: int, mine: Ours) -> str:
@@ -454,12 +389,12 @@ def _too_few(seeds: int, mine: Ours) -> str:
 
 
 def shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return what ``compared`` or ``gains`` gave in the form of the paper's tables, as text.
+    """Return a table of ``compared`` or ``gains`` in the form of the paper's tables, as text.
 
     Methods (with quantities) go down and modalities across; with more than three modalities, or with several
     settings, methods go across. Each cell has the paper's number with its spread ("~" if it was read off a
-    figure), ours with its interval, the difference and the status. If nothing is recorded, "ours" says so and
-    stands alone.
+    figure), ours with its interval, the difference and the status. If nothing is recorded, there is only
+    "ours", which says so.
     """
     import pandas as pd
 

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from geomreg_mini.data import load
@@ -90,7 +91,7 @@ def search(
     _optuna()
     for argument, value in {"trials": trials, "jobs": jobs, "len(seeds)": len(seeds)}.items():
         if value < 1:
-            raise ValueError(f"{argument}={value}: give at least 1.")
+            raise ValueError(f"{argument} must be at least 1, got {value}.")
     space = default_space() if space is None else dict(space)
     if not space:
         raise ValueError("space is empty: name at least one parameter to search.")
@@ -104,19 +105,19 @@ def search(
     if jobs == 1:
         _work(study, config, space, data, trials, progress)
         return _table(study)
-    shared = {"storage": storage, "name": name, "trials": trials, "seeds": seeds, "space": space}
-    shared["progress"] = progress
+    shared = {"storage": storage, "name": name, "trials": trials, "seeds": seeds, "space": space,
+              "progress": progress}  # fmt: skip
     os.environ["OMP_NUM_THREADS"] = "1"  # for the workers, which start after it is set
     start = partial(get_context("spawn").Process, target=search, args=(config,), kwargs=shared, daemon=True)
     workers = [start() for _ in range(jobs)]
     for worker in workers:
         worker.start()
-    for worker in workers:  # one that is killed does not take the others along
+    for worker in workers:  # the others continue if one is killed
         worker.join()
     if len(_complete(study)) < trials:
         raise RuntimeError(
             f"the workers ended after {len(_complete(study))} of {trials} trials, killed or with the error "
-            "above: run the same search again to continue the study."
+            "above: run the same search again to continue."
         )
     return _table(study)
 
@@ -129,9 +130,7 @@ def best_config(config: TrainConfig, storage: str, name: str) -> TrainConfig:
     """
     study = _study(storage, name)
     if study.user_attrs.get("config") != config.key:
-        raise ValueError(
-            f"the study {name!r} was made from another config: give the one it was searched with."
-        )
+        raise ValueError(f"the study {name!r} was made from another config: give the config it searched.")
     return _applied(config, _best(study).params)
 
 
@@ -144,14 +143,14 @@ def trials_table(storage: str, name: str) -> pd.DataFrame:
     return _table(_study(storage, name))
 
 
-def _optuna():
+def _optuna() -> ModuleType:
     try:
         import optuna
     except ImportError as error:
         raise ModuleNotFoundError(
             "a search needs optuna, which is not installed: pip install 'geomreg-mini[scale]'."
         ) from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the printed lines and the table say it
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the printed lines and the table have all of it
     return optuna
 
 
@@ -174,8 +173,9 @@ def _applied(config: TrainConfig, parameters: Mapping[str, Any]) -> TrainConfig:
             options[name.partition(".")[2]] = value
         else:
             raise ValueError(
-                f"space names {name!r}: name an argument of {type(regularizer).__name__}, a number in "
-                "TrainConfig such as 'learning_rate', or 'paradigm_options.NAME'."
+                f"space names {name!r}, which cannot be searched: name an argument of "
+                f"{type(regularizer).__name__}, a field of TrainConfig such as 'learning_rate', or "
+                "'paradigm_options.NAME'."
             )
     if chosen:
         changes["regularizer"] = type(regularizer)(**{**arguments, **chosen})
@@ -185,7 +185,7 @@ def _applied(config: TrainConfig, parameters: Mapping[str, Any]) -> TrainConfig:
 def _study(storage: str, name: str, seed: int | None = None) -> optuna.Study:
     """Return the study; create it, with proposals by ``seed``, if it does not exist and ``seed`` is given."""
     optuna = _optuna()
-    shown = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage)  # a message must not carry a password
+    shown = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage)  # a message must not show a password
     if storage.rstrip("/") == "sqlite:" or ":memory:" in storage:
         raise ValueError(f"storage={shown!r} would be lost with this process: name a file.")
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar and the heartbeat
@@ -195,7 +195,7 @@ def _study(storage: str, name: str, seed: int | None = None) -> optuna.Study:
 
             backend = optuna.storages.JournalStorage(JournalFileBackend(storage))
         else:
-            # sqlite gives up after five seconds by default, too few where workers share a slow disk.
+            # sqlite gives up after five seconds by default, too early if workers share a slow disk.
             patience = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
             backend = optuna.storages.RDBStorage(
                 storage, patience, heartbeat_interval=HEARTBEAT, grace_period=2 * HEARTBEAT
@@ -210,24 +210,21 @@ def _study(storage: str, name: str, seed: int | None = None) -> optuna.Study:
     if seed is None and name not in names:
         raise ValueError(f"{shown} has no study {name!r}; it has {', '.join(sorted(names)) or 'none'}.")
 
-    def sampler(seed: int | None) -> optuna.samplers.TPESampler:
-        # constant_liar: what other workers are trying now counts as bad, so this one looks elsewhere.
-        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-
+    # constant_liar: the running trials of other workers count as bad, so this one looks elsewhere.
+    sampler = partial(optuna.samplers.TPESampler, constant_liar=True)
+    shared = {"storage": backend, "study_name": name}
     if name not in names:
         try:
-            return optuna.create_study(
-                storage=backend, study_name=name, sampler=sampler(seed), direction="maximize"
-            )
+            return optuna.create_study(**shared, sampler=sampler(seed=seed), direction="maximize")
         except optuna.exceptions.DuplicatedStudyError:
             pass  # another worker was quicker, and proposes by the seed
-    return optuna.load_study(storage=backend, study_name=name, sampler=sampler(None))
+    return optuna.load_study(**shared, sampler=sampler())
 
 
 def _claim(
     study: optuna.Study, config: TrainConfig, seeds: list[int], space: Mapping, fingerprints: list[str]
 ) -> None:
-    """Store in the study what it is a search of; raise ``ValueError`` if that is something else already."""
+    """Store in the study what it searches; raise ``ValueError`` if it searches something else already."""
     from optuna.distributions import distribution_to_json
 
     made_from = {
@@ -242,7 +239,7 @@ def _claim(
             study.set_user_attr(what, value)
         elif noted[what] != value:
             raise ValueError(
-                f"the study {study.study_name!r} was made with another {what}, and config, seeds, space and "
+                f"the study {study.study_name!r} was made with another {what}; config, seeds, space and "
                 "data must stay the same: give this search another name."
             )
 
@@ -254,8 +251,7 @@ def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _best(study: optuna.Study) -> optuna.trial.FrozenTrial:
-    complete = _complete(study)
-    if not complete:
+    if not (complete := _complete(study)):
         raise ValueError(f"the study {study.study_name!r} has no complete trial yet.")
     return max(complete, key=lambda t: (t.value, -t.user_attrs["cross_entropy"], -t.number))
 
@@ -275,7 +271,7 @@ def _work(
                 record = fit(dataclasses.replace(candidate, seed=seed), data=split, progress=False)
             except FloatingPointError as error:
                 trial.set_user_attr("note", str(error))
-                # Pruned, not failed: the sampler ignores failed trials, and this one it shall learn from.
+                # Pruned, not failed: the sampler learns from this trial, and it ignores failed ones.
                 raise _optuna().TrialPruned(str(error)) from error
             measured.append([record.metrics[f"validation/{q}/fused"] for q in ("accuracy", "cross_entropy")])
         value, cross_entropy = (sum(column) / len(measured) for column in zip(*measured, strict=True))
@@ -283,10 +279,10 @@ def _work(
         return value
 
     def report(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        said = f"diverged: {trial.user_attrs['note']}" if trial.value is None else f"{trial.value:.3f}"
+        ended = f"diverged: {trial.user_attrs['note']}" if trial.value is None else f"{trial.value:.3f}"
         if progress:
-            count = len(_complete(study))
-            print(f"trial {trial.number} {said} ({count}/{trials} complete)", file=sys.stderr, flush=True)
+            line = f"trial {trial.number} {ended} ({len(_complete(study))}/{trials} complete)"
+            print(line, file=sys.stderr, flush=True)
 
     def give_up(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
@@ -298,7 +294,7 @@ def _work(
     def leave(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         parent = parent_process()
         if parent is not None and not parent.is_alive():
-            study.stop()  # nobody waits for this worker any more
+            study.stop()  # no process waits for this worker any more
 
     study.optimize(objective, callbacks=[report, give_up, leave, MaxTrialsCallback(trials)])
 
@@ -316,20 +312,16 @@ def _table(study: optuna.Study) -> pd.DataFrame:
     import pandas as pd
 
     trials = study.get_trials(deepcopy=False)
+    states = {"PRUNED": "diverged", "FAIL": "failed"}
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     columns = ["trial", "state", "value", "cross_entropy", *parameters, "seconds", "note"]
     rows = [
-        {
-            "trial": trial.number,
-            "state": {"PRUNED": "diverged", "FAIL": "failed"}.get(trial.state.name, trial.state.name.lower()),
-            "value": trial.value,
-            "cross_entropy": trial.user_attrs.get("cross_entropy"),
-            **trial.params,
-            "seconds": trial.duration and trial.duration.total_seconds(),
-            "note": trial.user_attrs.get("note", ""),
-        }
+        {"trial": trial.number, "state": states.get(trial.state.name, trial.state.name.lower()),
+         "value": trial.value, "cross_entropy": trial.user_attrs.get("cross_entropy"), **trial.params,
+         "seconds": trial.duration and trial.duration.total_seconds(),
+         "note": trial.user_attrs.get("note", "")}
         for trial in trials
-    ]
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -344,25 +336,19 @@ def _config_of(options: argparse.Namespace) -> TrainConfig:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m experiments.search", description=__doc__.split("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="FILE", help="JSON of a TrainConfig, or a record")
     what.add_argument("--dataset", help="a data set, with the default config")
-    parser.add_argument("--paradigm", help="instead of the config's")
-    parser.add_argument("--epochs", type=int, help="instead of the config's")
-    parser.add_argument(
-        "--storage", required=True, help="sqlite:///FILE, another database's URL, or FILE.log"
-    )
-    parser.add_argument("--name", required=True, help="of the study; the same name continues it")
-    parser.add_argument(
-        "--trials", type=int, default=20, help="complete trials in total (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], help="trained in every trial (default: 0)"
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="processes, one thread each (default: %(default)s)"
-    )
+    add = parser.add_argument
+    add("--paradigm", help="instead of the config's")
+    add("--epochs", type=int, help="instead of the config's")
+    add("--storage", required=True, help="sqlite:///FILE, another database's URL, or FILE.log")
+    add("--name", required=True, help="of the study; the same name continues it")
+    add("--trials", type=int, default=20, help="complete trials in total (default: %(default)s)")
+    add("--seeds", type=int, nargs="+", default=[0], help="trained in every trial (default: 0)")
+    add("--jobs", type=int, default=1, help="processes, one thread each (default: %(default)s)")
     options = parser.parse_args(arguments)
     from data_scripts.fetch import DataError
 

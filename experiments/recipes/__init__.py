@@ -1,8 +1,9 @@
-"""The published recipes of the paper's benchmarks as configurations, and how we deviate from them."""
+"""The published recipes of the paper's benchmarks as configurations, and the deviations of this project."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.training import TrainConfig
@@ -18,18 +19,18 @@ RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **CLUSTERING, **RETRIEVAL, **XRF55
 __all__ = ["ARMS", "RECIPES", "Recipe", "deviations", "recipe"]
 
 
-def recipe(name: str, paradigm: str | None = None, **changes) -> TrainConfig:
-    """The config of the recipe ``name``, for its own paradigm or another, with fields changed by ``changes``.
+def recipe(name: str, paradigm: str | None = None, **changes: Any) -> TrainConfig:
+    """Return the config of the recipe ``name``, for its own or another paradigm, with fields ``changes``.
 
-    The options of the recipe's own paradigm stay with it; others have their defaults, which are the released
-    ones. A paradigm that is not defined for the recipe's fusion comes with its usual one. Stand-ins, asked
-    for by ``dataset_options={"source": "stand_in"}``, come with what the recipe has for them.
+    Only the recipe's own paradigm has the recipe's options; others have their defaults, the released ones. A
+    paradigm that is not defined for the recipe's fusion gets its usual fusion. Stand-ins
+    (``dataset_options={"source": "stand_in"}``) get the recipe's fields for stand-ins.
 
     Raises:
         ValueError: for a name that is not in ``RECIPES``, or a paradigm that its task does not know.
     """
     if name not in RECIPES:
-        raise ValueError(f"there is no recipe {name!r}: choose one of {', '.join(RECIPES)}.")
+        raise ValueError(f"the recipe {name!r} is unknown: choose one of {', '.join(RECIPES)}.")
     base = RECIPES[name].config
     if paradigm is not None and paradigm != base.paradigm:
         base = replace(base, paradigm=paradigm, paradigm_options={})

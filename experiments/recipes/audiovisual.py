@@ -6,13 +6,13 @@ numbers come from.
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 from geomreg_mini.controls import AlwaysOnAlignment, BarlowTwins, UnitSphere, VICReg
 from geomreg_mini.regularizer import GeometryRegularizer
 from geomreg_mini.training import TrainConfig
 
+from ..paper import BETA_TAU, FIGURE_7, FIGURE_8, INTRA_INTER
 from .base import BETA, Recipe, changes
 
 REFERENCE: dict[str, Any] = {  # what both data sets share, as in the scripts of DGL's code
@@ -28,16 +28,8 @@ REFERENCE: dict[str, Any] = {  # what both data sets share, as in the scripts of
     "clip_norm": 40.0,
     "precision": "float32",
 }
-# DGL's alpha (its scripts also have 5 and 2), and how many frames of a clip are seen
-OWN = {"crema_d": (4.0, 1), "kinetics_sounds": (3.0, 3)}
-
-# The paper's settings: beta and tau of the Pareto form (Figure 8), and for each data set lambda_intra and
-# lambda_inter of the sum (Figure 7), at tau = 0.
-BETAS, TAUS = (0.1, 0.15, 0.2), (0.0, 0.25, 0.5)
-LAMBDAS = {
-    "crema_d": ((0.12, 0.14, 0.16), (0.03, 0.05, 0.07)),
-    "kinetics_sounds": ((0.04, 0.08, 0.12), (0.03, 0.05, 0.08)),
-}
+# Name in the paper, DGL's alpha (its scripts also have 5 and 2), and the number of frames seen of a clip.
+OWN = {"crema_d": ("CREMA-D", 4.0, 1), "kinetics_sounds": ("Kinetics-Sounds", 3.0, 3)}
 # The controls of Table 7. Their weights were not seen: alignment has the strength of the paper's terms, and
 # the other two the middle one of three that were tried on digits (``ablations``).
 CONTROL_ARMS = {
@@ -84,7 +76,7 @@ OF_DATASET = {
 
 def deviations(config: TrainConfig) -> list[str]:
     """Return what a run of ``config`` does differently from DGL's released code."""
-    alpha, frames = OWN[config.dataset]
+    _, alpha, frames = OWN[config.dataset]
     expected = REFERENCE | {"depth": "embedding", "combination": "sum"}
     said = changes(config, expected, {"frames": frames})
     if config.paradigm == "dgl" and config.paradigm_options != {"alpha": alpha}:
@@ -96,17 +88,16 @@ def deviations(config: TrainConfig) -> list[str]:
     return [*said, *DEVIATIONS, *OF_DATASET[config.dataset]]
 
 
-def _settings(name: str) -> dict[str, GeometryRegularizer]:
-    """Return the paper's settings for a data set as arms: "beta0.2-tau0.25", "intra0.14-inter0.05", ..."""
+def _settings(title: str) -> dict[str, GeometryRegularizer]:
+    """Return the paper's settings for a data set as arms: Figure 8 (Pareto form), Figure 7 (sum, tau 0)."""
     pareto = {
-        f"beta{beta:g}-tau{tau:g}": GeometryRegularizer(
+        BETA_TAU.format(beta, tau): GeometryRegularizer(
             balance="pareto", strength=beta, radius=tau, at="parameters"
         )
-        for beta, tau in product(BETAS, TAUS)
+        for beta, tau in sorted(FIGURE_8[title])
     }
     sums = {
-        f"intra{intra:g}-inter{inter:g}": GeometryRegularizer(intra, inter, radius=0.0)
-        for intra, inter in product(*LAMBDAS[name])
+        INTRA_INTER.format(*cell): GeometryRegularizer(*cell, radius=0.0) for cell in sorted(FIGURE_7[title])
     }
     return pareto | sums
 
@@ -123,7 +114,7 @@ AUDIO_VISUAL = {
         ),
         deviations,
         ROWS,
-        arms=_settings(name) | CONTROL_ARMS,
+        arms=_settings(title) | CONTROL_ARMS,
     )
-    for name, (alpha, frames) in OWN.items()
+    for name, (title, alpha, frames) in OWN.items()
 }

@@ -71,7 +71,7 @@ def deviations(config: TrainConfig) -> list[str]:
     return [*DEVIATIONS, *said]
 
 
-def _config(**options) -> TrainConfig:
+def _config(**options: Any) -> TrainConfig:
     return TrainConfig(
         dataset="xrf55",
         task="subsets",

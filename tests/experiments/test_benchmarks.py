@@ -1,5 +1,6 @@
 """Full runs: nothing twice, nothing lost, a clean end at any time, and what is told on the way."""
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -20,8 +21,8 @@ from experiments.benchmarks import (
     load_runs,
     main,
 )
+from experiments.paper import published
 from experiments.recipes import RECIPES, Recipe
-from experiments.recipes.audiovisual import LAMBDAS
 from geomreg_mini import GeometryRegularizer, training
 from geomreg_mini.geometry import geometry_report
 from geomreg_mini.records import Record
@@ -178,27 +179,25 @@ def test_the_arms_of_one_term_are_the_default_with_alpha_held_at_zero_and_one():
 
 
 def test_the_papers_settings_and_controls_are_arms_of_their_data_sets(tmp_path, capfd):
-    for name, sums in LAMBDAS.items():
+    for name, title in {"crema_d": "CREMA-D", "kinetics_sounds": "Kinetics-Sounds"}.items():
         arms = RECIPES[name].arms
-        assert len(arms) == 9 + 9 + 4
         strong = arms["beta0.2-tau0.25"]
         assert (strong.balance, strong.at, strong.strength, strong.radius, strong.temperature) == (
             "pareto", "parameters", 0.2, 0.25, 0.5,
         )  # fmt: skip
-        for intra in sums[0]:
-            for inter in sums[1]:
-                made = config(name, Run("dgl", f"intra{intra}-inter{inter}", 0)).regularizer
-                assert made.hyperparameters() == GeometryRegularizer(intra, inter, radius=0).hyperparameters()
-        assert {f"beta{b}-tau{t}" for b in ("0.1", "0.15", "0.2") for t in ("0", "0.25", "0.5")} < set(arms)
+        theirs = published().query("table in ('figure_7', 'figure_8')").set_index("dataset")
+        assert set(theirs.loc[title, "setting"]) < set(arms)
+    plain = config("kinetics_sounds", Run("dgl", "intra0.08-inter0.05", 0)).regularizer
+    assert plain.hyperparameters() == GeometryRegularizer(0.08, 0.05, radius=0).hyperparameters()
     default = config("crema_d", Run("dgl", "regularized", 0))
     assert default == config("crema_d", Run("dgl", "beta0.15-tau0.25", 0)), "the paper's default form"
     assert main(command(tmp_path, "--arms", "beta0.2-tau0.25")) == 1
     err = capfd.readouterr().err
     assert err == (
-        "benchmarks: toy has no arm 'beta0.2-tau0.25': choose among baseline, regularized, dispersion, "
+        "benchmarks: toy has no arm 'beta0.2-tau0.25': choose from baseline, regularized, dispersion, "
         "anchoring.\n"
     )
-    with pytest.raises(ValueError, match="arm 'vicreg' has no radius: leave out one of the two"):
+    with pytest.raises(ValueError, match="arm 'vicreg' has no radius: leave out one of them"):
         config("crema_d", Run("dgl", "vicreg", 0), {"radius": 0.3})
 
 
@@ -252,12 +251,23 @@ def test_other_data_than_the_recipes_have_a_folder_that_names_them_and_the_comma
     assert "'speakers': write OPTION=VALUE" in capfd.readouterr().err
 
 
-def test_the_source_is_one_of_the_data_options():
-    options = benchmarks._arguments(["crema_d", "--data", "split=speaker_disjoint", "frames=3"])
-    assert dict(options.data) == {"split": "speaker_disjoint", "frames": 3}
+def test_a_folder_names_the_options_that_are_not_the_recipes():
     assert benchmarks.folder_name("crema_d", {"source": "stand_in"}) == "crema_d-source=stand_in"
     assert benchmarks.folder_name("crema_d", {"frames": 1}) == "crema_d", "which is the recipe's"
     assert benchmarks.folder_name("kinetics_sounds", {"variant": "folders"}).endswith("-variant=folders")
+
+
+def test_a_record_out_of_range_is_named_on_reading(tmp_path):
+    assert main(command(tmp_path, "--seeds", "0", "--paradigms", "dgl", "--arms", "baseline")) == 0
+    (path,) = tmp_path.rglob("baseline.json")
+    record = json.loads(path.read_text())
+    record["metrics"]["test/accuracy/fused"] = 1.5
+    path.write_text(json.dumps(record))
+    for read in (load_runs, lambda folder: load_histories(folder, "dgl")):
+        with pytest.raises(
+            ValueError, match=r"baseline.json: test/accuracy/fused must be in \[0, 1\], got 1.5"
+        ):
+            read(tmp_path / "toy")
 
 
 def test_the_first_seeds_embeddings_of_the_test_split_are_kept_and_give_the_records_numbers(tmp_path):

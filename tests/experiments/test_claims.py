@@ -41,7 +41,7 @@ def judged(claim, *sides):
         ((1, 1, 0), DIRECTION, "2 of 3 as claimed, none the other way"),
         ((1, 0), FAILED, "1 of 2 as claimed, none the other way"),
         ((1, 1, 1, -1), FAILED, "mixed: 3 as claimed, 1 the other way"),
-        ((0, 0), FAILED, "nothing measurable in 2 comparisons"),
+        ((0, 0), FAILED, "no detectable difference in 2 comparisons"),
         ((0, -1, -1), FAILED, "2 of 3 the other way, none as claimed"),
     ],
 )

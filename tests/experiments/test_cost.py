@@ -1,4 +1,4 @@
-"""The cost of the replication: operations counted right, arithmetic that adds up, assumptions said."""
+"""The cost of the replication: correct counts, arithmetic that adds up, stated assumptions."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ def in_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def test_operations_of_a_linear_network_are_two_a_weight_and_pass():
+def test_operations_of_a_linear_network_are_two_per_weight_and_pass():
     first, rest, head = 6 * 128, 128 * 128 + 128 * 8, 2 * 8 * 3  # weights; two modalities of 6 numbers
     counted = count(TOY, clouds())
     assert counted["encode"] == 2 * 2 * (first + rest)
@@ -64,15 +64,6 @@ def test_comparing_gradients_at_the_parameters_costs_two_backward_passes_of_the_
     base = operations(RECIPES["xrf55_two_stage"].config, SIZES["xrf55_two_stage"], own)
     assert runs == 10
     assert total == pytest.approx(10 * base + 5 * 100 * 13200 * 4 * own["encode"])
-
-
-def test_splits_have_the_published_sizes():
-    sizes = {name: (s.train + s.validation, s.test) for name, s in SIZES.items()}
-    assert sizes["crema_d"] == (6698, 744)
-    assert sizes["kinetics_sounds"] == (14799, 2597)
-    assert sizes["flickr30k"] == sizes["flickr30k_l14"] == (30014, 1000)
-    assert sizes["coco"] == (118287, 5000)
-    assert set(SIZES) == set(RECIPES)
 
 
 def test_every_row_of_every_benchmark_is_counted():
@@ -136,7 +127,7 @@ def test_the_command_prints_the_table_and_what_it_assumes(capsys):
 @pytest.mark.parametrize("words", [["nothing"], ["crema_d", "nothing"]])
 def test_an_unknown_benchmark_is_named(words, capsys):
     assert cost.main(words) == 1
-    assert "no benchmark 'nothing'" in capsys.readouterr().err
+    assert "the benchmark 'nothing' is unknown" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("price", ["T4", "T4=-1", "T4=0", "TPU=3"])

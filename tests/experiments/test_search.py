@@ -285,9 +285,9 @@ def test_a_missing_study_is_named_beside_those_there_are(trained, study):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"trials": 0}, "trials=0"),
-        ({"jobs": 0}, "jobs=0"),
-        ({"seeds": ()}, r"len\(seeds\)=0"),
+        ({"trials": 0}, "trials must be at least 1, got 0"),
+        ({"jobs": 0}, "jobs must be at least 1"),
+        ({"seeds": ()}, r"len\(seeds\) must be at least 1"),
         ({"space": {}}, "space is empty"),
         ({"space": {"seed": optuna.distributions.IntDistribution(0, 9)}}, "space names 'seed'"),
         ({"space": {"radius": optuna.distributions.FloatDistribution(0, 3)}}, "radius"),
