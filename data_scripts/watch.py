@@ -52,7 +52,7 @@ SIGNALS = ("posture", "acceleration", "rotation")
 class _DType:
     """What a pickle says of an array's numbers, and nothing of numpy's."""
 
-    def __init__(self, name: str, *_: object):
+    def __init__(self, name: str, *_: object) -> None:
         self.name = name
 
     def __setstate__(self, state: tuple) -> None:

@@ -61,7 +61,7 @@ class ConvEncoder(nn.Module):
 class SignalEncoder(nn.Module):
     """The convolutional encoder in one dimension: signals (B, C, L) to non-negative embeddings (B, D)."""
 
-    def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 16):
+    def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 16) -> None:
         super().__init__()
         if len(shape) != 2:
             raise ValueError(f"shape={tuple(shape)}: the signal encoder takes (channels, length).")

@@ -78,7 +78,7 @@ papermill_engines.register("geomreg", WatchedEngine)
 class Runner:
     """Executes notebooks; keeps its running kernels, so that an interrupt can stop them."""
 
-    def __init__(self, out: Path, parameters: dict[str, object], timeout: float):
+    def __init__(self, out: Path, parameters: dict[str, object], timeout: float) -> None:
         self.out = out
         self.parameters = parameters
         self.timeout = timeout
