@@ -6,8 +6,8 @@ The artists are those whose licences neither ask to share alike nor forbid chang
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,4 +85,6 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m data_scripts.emoji_subset", description=main.__doc__)
+    parser.add_argument("folder", help="folder to write the subset into, as geomreg_mini/data/emoji_subset")
+    main(parser.parse_args().folder)

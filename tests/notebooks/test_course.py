@@ -103,7 +103,7 @@ def test_a_cell_that_takes_too_long_is_stopped_and_named(folder, tmp_path):
 def test_a_kernel_that_dies_is_named(folder, tmp_path):
     write(folder / "00_dies.ipynb", "import os\nos._exit(1)")
     assert course.main(["run", "--out", str(tmp_path / "out")]) == 1
-    assert summary(tmp_path / "out")["00_dies"]["error"].startswith("the kernel died")
+    assert summary(tmp_path / "out")["00_dies"]["error"].startswith("the death of its kernel")
 
 
 @pytest.mark.parametrize(

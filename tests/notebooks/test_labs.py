@@ -327,7 +327,7 @@ def recorded():
                 geometry = {"test/paired_drift/audio-image": 1.0}
                 for q in ("effective_rank", "mean_cosine"):
                     geometry |= {f"test/{q}/audio": 2.0, f"test/{q}/image": 3.0}
-                rows.append({"group": group, "name": name, "seed": seed, **accuracy, **geometry})
+                rows.append({"group": group, "arm": name, "seed": seed, **accuracy, **geometry})
     return pd.DataFrame(rows)
 
 
