@@ -252,7 +252,7 @@ def test_a_record_has_the_three_scores_of_every_view_under_the_names_of_the_repo
     series = record.series["validation/mutual_information/both"]
     assert record.selected_epoch == 1 + series.index(max(series)) and len(series) == 3
     assert all(len(name.split("/")) == 3 for name in [*record.metrics, *(set(record.series) - {"epoch"})])
-    epochs = recipe("cubicc").config.epochs  # as many as the recipe has, or the report does not judge
+    epochs = recipe("cubicc").epochs  # as many as the recipe has, or the report does not judge
     rows = [
         {"paradigm": "swav", "arm": "baseline", "seed": s, "note": "", "epochs": epochs, **record.metrics}
         for s in range(3)
