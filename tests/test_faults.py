@@ -342,7 +342,7 @@ def spoiled(part: str, modality: str, samples: list[int], value: float = float("
 @pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_samples_that_are_not_finite_stop_a_run_and_are_named_whatever_is_trained(tmp_path, paradigm):
     config = replace(REGULARIZED, paradigm=paradigm, fusion="shared")
-    with pytest.raises(ValueError, match="^NaN or infinity in the inputs: 'b' of train sample 41; mend"):
+    with pytest.raises(ValueError, match="^The inputs hold NaN or infinity: 'b' of train sample 41; mend"):
         run(config, spoiled("train", "b", [41]), checkpoint=tmp_path / "run.pt")
     assert list(tmp_path.iterdir()) == []
 
