@@ -17,7 +17,29 @@ from torch.nn import functional as F
 from .data import MultimodalDataset, Split
 
 
-class ConvEncoder(nn.Module):
+class Encoder(nn.Module):
+    """An encoder in two parts: ``features``, which a subclass defines, and ``last``, from them to (B, D)."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the last hidden features (B, H), or their maps (B, H, ...)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Return embeddings (B, D), and if ``hidden`` also the last hidden features (B, H).
+
+        Features are averaged over places, and of x (B, C, T, H, W) both results over the T frames.
+        """
+        frames = x.shape[2] if x.ndim == 5 else None
+        features = self.features(x if frames is None else x.transpose(1, 2).flatten(0, 1))
+        results = [self.last(features)]
+        if hidden:
+            results.append(features.flatten(2).mean(2) if features.ndim > 2 else features)
+        if frames is not None:
+            results = [z.unflatten(0, (-1, frames)).mean(dim=1) for z in results]
+        return tuple(results) if hidden else results[0]
+
+
+class ConvEncoder(Encoder):
     """Four strided convolution-normalization-ReLU blocks and a global average.
 
     Maps (B, C, H, W), or with frames (B, C, T, H, W), to non-negative embeddings (B, D). A ResNet's are
@@ -48,17 +70,12 @@ class ConvEncoder(nn.Module):
         convolution = nn.Conv2d(source, target, kernel, stride, padding=kernel // 2, bias=False)
         return nn.Sequential(convolution, nn.BatchNorm2d(target), nn.ReLU(inplace=True))
 
-    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Return embeddings (B, D), and if ``hidden`` also the features (B, 4 width) of the third block."""
-
-        def network(x: Tensor) -> tuple[Tensor, ...]:
-            features = self.blocks(x.contiguous(memory_format=torch.channels_last))
-            return (self.last(features), over_places(features)) if hidden else (self.last(features),)
-
-        return over_frames(network, x)
+    def features(self, x: Tensor) -> Tensor:
+        """Return the maps (B, 4 width, h, w) of the third block."""
+        return self.blocks(x.contiguous(memory_format=torch.channels_last))
 
 
-class SignalEncoder(nn.Module):
+class SignalEncoder(Encoder):
     """The convolutional encoder in one dimension: signals (B, C, L) to non-negative embeddings (B, D)."""
 
     def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 16) -> None:
@@ -77,13 +94,12 @@ class SignalEncoder(nn.Module):
         self.blocks = nn.Sequential(*blocks[:-1])
         self.last = nn.Sequential(blocks[-1], nn.AdaptiveAvgPool1d(1), nn.Flatten())
 
-    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Return embeddings (B, D), and if asked for the features (B, 4 width) of the third block."""
-        features = self.blocks(x)
-        return (self.last(features), over_places(features)) if hidden else self.last(features)
+    def features(self, x: Tensor) -> Tensor:
+        """Return the maps (B, 4 width, l) of the third block."""
+        return self.blocks(x)
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(Encoder):
     """Two hidden layers with ReLU, (B, features) to (B, D); ``nonnegative`` ends it with a ReLU as well."""
 
     def __init__(
@@ -96,13 +112,12 @@ class MLPEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.last = nn.Sequential(nn.Linear(hidden, embedding_dim), *([nn.ReLU()] if nonnegative else []))
 
-    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Return embeddings (B, D), and if ``hidden`` also the features (B, H) of the second layer."""
-        features = self.layers(x)
-        return (self.last(features), features) if hidden else self.last(features)
+    def features(self, x: Tensor) -> Tensor:
+        """Return the second layer (B, H)."""
+        return self.layers(x)
 
 
-class ResNet18Encoder(nn.Module):
+class ResNet18Encoder(Encoder):
     """torchvision's ResNet-18 from scratch, for (B, C, H, W) or, with frames, (B, C, T, H, W); C from 1 to 3.
 
     The embedding has 512 non-negative components. Convolutions are initialized as in the OGM-GE and DGL
@@ -126,29 +141,9 @@ class ResNet18Encoder(nn.Module):
         *stages, last, pool, _ = network.children()
         self.stages, self.last = nn.Sequential(*stages), nn.Sequential(last, pool, nn.Flatten())
 
-    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Return embeddings (B, 512), if ``hidden`` with features (B, 256) of the third of four stages."""
-
-        def network(x: Tensor) -> tuple[Tensor, ...]:
-            features = self.stages(x)
-            return (self.last(features), over_places(features)) if hidden else (self.last(features),)
-
-        return over_frames(network, x)
-
-
-def over_frames(network: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> Tensor | tuple[Tensor, ...]:
-    """Return ``network`` of x (B, C, H, W), or its mean over the frames of x (B, C, T, H, W)."""
-    if x.ndim == 4:
-        results = network(x)
-    else:
-        folded = network(x.transpose(1, 2).flatten(0, 1))
-        results = tuple(z.unflatten(0, (-1, x.shape[2])).mean(dim=1) for z in folded)
-    return results[0] if len(results) == 1 else results
-
-
-def over_places(features: Tensor) -> Tensor:
-    """Return feature maps (B, C, ...) averaged over places, (B, C)."""
-    return features.flatten(2).mean(2)
+    def features(self, x: Tensor) -> Tensor:
+        """Return the maps (B, 256, h, w) of the third of four stages."""
+        return self.stages(x)
 
 
 ENCODERS = {"conv": ConvEncoder, "signal": SignalEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder}
@@ -246,6 +241,16 @@ class ModelOutput(Embedded):
     unimodal_logits: dict[str, Tensor]
 
 
+def encoded(
+    encoders: Mapping[str, nn.Module], inputs: Mapping[str, Tensor], hidden: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return modality -> output of its encoder, and if ``hidden`` modality -> hidden features, else {}."""
+    if not hidden:
+        return {m: encoders[m](x) for m, x in inputs.items()}, {}
+    both = {m: encoders[m](x, hidden=True) for m, x in inputs.items()}
+    return {m: z for m, (z, _) in both.items()}, {m: h for m, (_, h) in both.items()}
+
+
 class MultimodalClassifier(nn.Module):
     """One encoder per modality, one fusion, and optionally a separate linear head for each modality.
 
@@ -282,7 +287,8 @@ class MultimodalClassifier(nn.Module):
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""
-        return self._on_sphere({m: self.encoders[m](inputs[m]) for m in self._given(inputs)})
+        given = {m: inputs[m] for m in self._given(inputs)}
+        return self._on_sphere(encoded(self.encoders, given)[0])
 
     def _given(self, inputs: Mapping[str, Tensor]) -> list[str]:
         if not inputs or not set(inputs) <= set(self.modalities):
@@ -302,13 +308,9 @@ class MultimodalClassifier(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> ModelOutput:
         """Return embeddings and logits of ``inputs``; a modality may be left out."""
-        hidden: dict[str, Tensor] = {}
-        if self.hidden:
-            both = {m: self.encoders[m](inputs[m], hidden=True) for m in self._given(inputs)}
-            embeddings = self._on_sphere({m: z for m, (z, _) in both.items()})
-            hidden = {m: h for m, (_, h) in both.items()}
-        else:
-            embeddings = self.encode(inputs)
+        given = {m: inputs[m] for m in self._given(inputs)}
+        embeddings, hidden = encoded(self.encoders, given, self.hidden)
+        embeddings = self._on_sphere(embeddings)
         logits = self.fusion(embeddings)
         return ModelOutput(embeddings, logits, self.unimodal_logits(embeddings), hidden=hidden)
 

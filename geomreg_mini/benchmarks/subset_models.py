@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data import MultimodalDataset
-from ..models import Embedded, over_places
+from ..models import Embedded, Encoder, encoded
 
 
 def subsets(modalities: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -50,7 +50,7 @@ class Block(nn.Module):
         return F.relu(self.inner(x) + self.around(x))
 
 
-class TokenEncoder(nn.Module):
+class TokenEncoder(Encoder):
     """A ResNet-18 in one or two dimensions, from scratch, and a projection of its last map to tokens.
 
     Maps (B, C, L) or (B, C, H, W) to (B, tokens, D). The channels of the four stages are those of XRF55's
@@ -83,16 +83,17 @@ class TokenEncoder(nn.Module):
         )
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Return tokens (B, tokens, D), and if ``hidden`` the features (B, C) of the third of four stages."""
+    def features(self, x: Tensor) -> Tensor:
+        """Return the maps (B, C, ...) of the third of four stages."""
         if x.ndim == 4:  # on a CPU this memory order makes a step of the radar nearly twice as fast
             x = x.contiguous(memory_format=torch.channels_last)
-        *stages, last = self.backbone
-        features = x
-        for stage in stages:
-            features = stage(features)
-        tokens = self.projection(last(features).flatten(2)).transpose(1, 2)
-        return (tokens, over_places(features)) if hidden else tokens
+        for stage in list(self.backbone)[:-1]:
+            x = stage(x)
+        return x
+
+    def last(self, features: Tensor) -> Tensor:
+        """Return tokens (B, tokens, D) of these maps."""
+        return self.projection(self.backbone[-1](features).flatten(2)).transpose(1, 2)
 
 
 class TransformerFusion(nn.Module):
@@ -177,12 +178,8 @@ class SubsetClassifier(nn.Module):
         return {m: self.heads[m](z) for m, z in embeddings.items() if m in self.heads}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tokens:
-        hidden: dict[str, Tensor] = {}
-        if self.hidden:
-            both = {m: self.encoders[m](inputs[m], hidden=True) for m in self.modalities if m in inputs}
-            tokens, hidden = {m: t for m, (t, _) in both.items()}, {m: h for m, (_, h) in both.items()}
-        else:
-            tokens = self.tokens(inputs)
+        given = {m: inputs[m] for m in self.modalities if m in inputs}
+        tokens, hidden = encoded(self.encoders, given, self.hidden)
         embeddings = {m: z.mean(dim=1) for m, z in tokens.items()}
         return Tokens(embeddings, tokens, self.unimodal_logits(embeddings), hidden=hidden)
 
