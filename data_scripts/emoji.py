@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .fetch import (
+    AnyPath,
     DataError,
     DatasetInfo,
     Source,
@@ -134,7 +134,7 @@ NAMES_NOTICE = (
     "(https://www.unicode.org/license.txt), as collected by Miles Johnson, MIT "
     "(https://github.com/milesj/emojibase), from the npm package emojibase-data@17.0.0; changed: tabulated."
 )
-COMPONENT = 2  # the group of skin tones and hair, which are no emoji by themselves
+COMPONENT = 2  # the group of skin tones and hair, which are not emoji by themselves
 FLAGS = 9
 # What relatives differ in, taken out of an English name; in this order.
 VARIANTS = (
@@ -151,9 +151,7 @@ VARIANTS = (
 )
 
 
-def prepare(
-    root: str | os.PathLike | None = None, mirror: str | os.PathLike | None = None, *, progress: bool = True
-) -> Path:
+def prepare(root: AnyPath | None = None, mirror: AnyPath | None = None, *, progress: bool = True) -> Path:
     """Fetch, verify, draw and store the emoji in the data folder ``root``; return the prepared file.
 
     ``mirror`` as in :mod:`.digits`. Packages that were downloaded before an interruption are not downloaded
@@ -181,11 +179,6 @@ def prepare(
             licences.write("".join(f"{notice}\n" for notice in arrays["licences"]).encode())
     shutil.rmtree(packages, ignore_errors=True)
     return path
-
-
-def summary_lines(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Return what to say of the prepared arrays: the licence of each set, and the checksum."""
-    return [*arrays["licences"].tolist(), f"the arrays have sha256 {arrays['fingerprint']}"]
 
 
 def texts_of(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, list[str]]]:
@@ -273,16 +266,14 @@ def _keys(hexcode: str, name: str, group: int) -> list[str]:
     return [" ".join(words), parts[0]]
 
 
-def _package(source: Source, sha256: str, mirror: str | os.PathLike | None, folder: Path) -> dict[str, Any]:
+def _package(source: Source, sha256: str, mirror: AnyPath | None, folder: Path) -> dict[str, Any]:
     """Return the JSON files of a package, path -> content; what is downloaded stays in ``folder``."""
     kept = folder / Path(source.mirror_path).name
 
     def get(requirement: str, scratch: Path, *, progress: bool) -> Path:
-        return (
-            kept
-            if kept.is_file()
-            else download_package(requirement, scratch, progress=progress).replace(kept)
-        )
+        if not kept.is_file():
+            download_package(requirement, scratch, progress=progress).replace(kept)
+        return kept
 
     folder.mkdir(exist_ok=True)
     try:

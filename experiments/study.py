@@ -1,4 +1,4 @@
-"""One declaration for each experiment: what is trained, who chooses what on validation, what is compared.
+"""One declaration for each experiment: its runs, the choice on validation, and the comparison.
 
 A *cell* is one situation, such as a regime of labels and noise, with its seeds. In it, *arms* compete. Each
 arm has *settings*, and validation picks one of them for each seed. A gain is the difference of two picked

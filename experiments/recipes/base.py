@@ -27,7 +27,7 @@ class Recipe:
     """One benchmark of the paper.
 
     Attributes:
-        config: what is run by default.
+        config: of a run without other choices.
         deviations: how a run of a config differs from the published procedure, one sentence each.
         rows: the paradigms of its table.
         stand_in: fields of the config that differ if the data are stand-ins (``source="stand_in"``),
