@@ -49,6 +49,12 @@ def select(numbers: list[str], folder: Path | None = None) -> list[Path]:
     return list(known.values()) if not numbers else [known[n] for n in sorted({n.zfill(2) for n in numbers})]
 
 
+def one_line(text: object, width: int = 200) -> str:
+    """Return a text without line breaks and terminal colors, at most `width` characters long."""
+    line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(text)).split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
 def read(path: Path) -> nbformat.NotebookNode:
     """Return a notebook in the current format; raise CourseError if it is missing or damaged."""
     try:
@@ -57,11 +63,9 @@ def read(path: Path) -> nbformat.NotebookNode:
             notebook = nbformat.convert(nbformat.reader.reads(path.read_text(encoding="utf-8")), 4)
             nbformat.validate(notebook)
     except Exception as error:
-        cause = " ".join(str(error).split())
-        cause = cause if len(cause) <= 100 else f"{cause[:99]}…"
         raise CourseError(
-            f"{path.name} is not a readable notebook ({type(error).__name__}: {cause}): restore it, for "
-            f"example with git checkout -- {path}"
+            f"{path.name} is not a readable notebook ({type(error).__name__}: {one_line(error, 100)}): "
+            f"restore it, for example with git checkout -- {path}"
         ) from error
     return notebook
 

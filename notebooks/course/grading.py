@@ -45,8 +45,7 @@ from data_scripts.fetch import DataError, data_root, named_folder
 from geomreg_mini.records import write_atomically
 
 from . import books, sandbox
-from .books import CourseError, Exercise, exercises, select
-from .running import one_line
+from .books import CourseError, Exercise, exercises, one_line, select
 
 LARGEST = 20 * 2**20  # bytes of a notebook; a larger file is not read
 ANSWER = 2**20  # bytes of the other process's answer that are read

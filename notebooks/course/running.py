@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import signal
 import threading
 import time
@@ -33,7 +32,7 @@ from tqdm import tqdm
 
 from geomreg_mini.records import write_atomically
 
-from .books import WIDGET_VIEW, CourseError, parameters_of, read
+from .books import WIDGET_VIEW, CourseError, one_line, parameters_of, read
 from .kernels import LostReply, ThisPython, WatchedEngine
 from .pages import to_html
 
@@ -215,12 +214,6 @@ def widget_failure(notebook: nbformat.NotebookNode) -> tuple[int | str, str] | N
 
 def _widget_error(output: nbformat.NotebookNode) -> str:
     return one_line(f"in a widget callback: {output['ename']}: {output['evalue']}")
-
-
-def one_line(text: object, width: int = 200) -> str:
-    """Return a text without line breaks and terminal colors, at most `width` characters long."""
-    line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(text)).split())
-    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def run_all(

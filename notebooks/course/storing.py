@@ -10,8 +10,8 @@ from pathlib import Path
 
 import nbformat
 
-from .books import WIDGET_VIEW, CourseError, fingerprint, parameters_of, read, save
-from .running import CELL_TIMEOUT, Runner, one_line, run_all
+from .books import WIDGET_VIEW, CourseError, fingerprint, one_line, parameters_of, read, save
+from .running import CELL_TIMEOUT, Runner, run_all
 
 MACHINE_PATH = r"/(?:root|home|tmp|Users|private/var)/|[A-Z]:\\+Users\\"
 
