@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import bench_report as report
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
-
-import bench_report as report  # noqa: E402
 
 RECORD = ROOT / "results" / "bench" / "speed.json"
 WHERE = {"device": "cpu", "B": 1024, "D": 512}

@@ -9,7 +9,6 @@ import json
 import tarfile
 import wave
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -315,6 +314,7 @@ def test_pointers(examples, folder, record_property):
 
 def test_answers_of_a_server(examples, folder, monkeypatch, record_property):
     import requests
+    import urllib3
 
     content = b"sound"
     digest = fetch.hashlib.sha256(content).hexdigest()
@@ -322,29 +322,18 @@ def test_answers_of_a_server(examples, folder, monkeypatch, record_property):
     good = {"objects": [{"oid": digest, "size": 5, "actions": {"download": action}}]}
     given = {}
 
-    class Part:
-        """What a host sends for a file."""
+    def sent(body):
+        answer = requests.Response()
+        answer.status_code = 200
+        answer.raw = urllib3.HTTPResponse(io.BytesIO(body), status=200, preload_content=False)
+        return answer
 
-        status_code = 200
+    def get(url, *, headers, **options):
+        requests.Request("GET", url, headers).prepare()  # refuses what requests.get would refuse
+        return sent(given["body"])
 
-        def __init__(self, url, *, headers, **options):
-            requests.Request("GET", url, headers).prepare()  # refuses what requests.get would refuse
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            return None
-
-        def raise_for_status(self):
-            return None
-
-        def iter_content(self, size):
-            yield given["body"]
-
-    monkeypatch.setattr(requests, "get", Part)
-    post = lambda *a, **k: SimpleNamespace(raise_for_status=lambda: None, json=lambda: given["answer"])  # noqa: E731
-    monkeypatch.setattr(requests, "post", post)
+    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setattr(requests, "post", lambda *a, **k: sent(json.dumps(given["answer"]).encode()))
 
     def check(value):
         given["answer"], given["body"] = value

@@ -315,6 +315,12 @@ def test_a_missing_annotation_is_found_wherever_it_is(tmp_path):
     assert [line.partition(",")[0] for line in sorted(unannotated(path))] == ["b", "c", "e", "f", "g"]
 
 
+def test_no_two_files_of_tests_share_a_name():
+    """pytest imports them by name, and so do processes that a test starts."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_path_of_somebodys_machine_is_committed():
     readable = [*ROOT.glob("*.md"), *ROOT.glob("notebooks/**/*.ipynb"), *ROOT.glob("notebooks/**/*.md")]
     found = {}
