@@ -57,8 +57,8 @@ def deviations(config: TrainConfig) -> list[str]:
             lines.append(f"Modalities are kept with {options.get('keep')}; in the reference with {KEEP}.")
     else:
         lines.append(
-            f"{config.paradigm!r} stands in for the two baselines of X-Fi's code: encoders never meet, and a "
-            "subset's prediction averages their probabilities."
+            f"{config.paradigm!r} stands in for X-Fi's baseline (its code has two): encoders never meet, and "
+            "a subset's prediction averages their probabilities."
         )
     return [*DEVIATIONS, *lines]
 
