@@ -1,6 +1,6 @@
-"""Controls and ablations on spoken and written digits: what else could one add, and which part does what?
+"""Controls and ablations on spoken and written digits: other objectives, and the effect of each part.
 
-    python -m experiments.ablations --jobs 2        # resumable; skips what is recorded
+    python -m experiments.ablations --jobs 2        # resumable; skips recorded runs
 
 The protocol, fixed before any test number was looked at. Everything is trained in one regime, unseen
 speakers with all labels and image noise 0.8, under joint training, and if named under DGL. In the group
@@ -10,7 +10,7 @@ an arm that comes in several scales ("form") has two settings to pick from. The 
 hyperparameters have three seeds and show every point.
 
 One thing was added after the tables were seen. Under DGL anchoring alone raised fused accuracy
-measurably, so the group "components" under DGL, and no other, was trained again with fifteen new seeds
+detectably, so the group "components" under DGL, and no other, was trained again with fifteen new seeds
 (``AGAIN``), on another kind of processor. They take no part in the tables.
 """
 
@@ -157,7 +157,7 @@ def differences(
     """Return the paired difference of every arm of a group to ``against``, at the picked settings.
 
     Args:
-        frame: what ``STUDY.load`` gave.
+        frame: of ``STUDY.load``.
         metric: a metric column, such as "test/accuracy/fused".
         group, paradigm: which arms.
         against: the arm to compare with; its own row is left out.

@@ -1,6 +1,6 @@
 """A benchmark of the paper in full: every paradigm, with and without the regularizer, seed by seed.
 
-    python -m experiments.benchmarks crema_d --until 11    # resumable; skips what is recorded
+    python -m experiments.benchmarks crema_d --until 11    # resumable; skips recorded runs
     torchrun --nproc-per-node 4 -m experiments.benchmarks crema_d
     python -m experiments.benchmarks crema_d --data split=speaker_disjoint    # in a separate folder
     python -m experiments.benchmarks crema_d --paradigms dgl --arms baseline \\

@@ -68,22 +68,21 @@ def state(folder: str | Path) -> str:
     if home is None:
         return f"{len(found):,} records, which no manifest covers."
     inside = "" if folder == home else f"{folder.relative_to(home).as_posix()}/"
-    listed = {
-        path.removeprefix(inside): digest
-        for path, digest in read(home / NAME).items()
-        if path.startswith(inside)
-    }
+    entries = read(home / NAME).items()
+    listed = {path.removeprefix(inside): digest for path, digest in entries if path.startswith(inside)}
     good = [path for path, digest in listed.items() if found.get(path) == digest]
     faults = {
         "missing": [path for path in listed if path not in found],
         "changed": [path for path in listed if found.get(path, listed[path]) != listed[path]],
         "not in the manifest": [path for path in found if path not in listed],
     }
-    told = [f"{kind}: {some(paths)}" for kind, paths in faults.items() if paths]
-    return f"{len(good):,} of {len(listed):,} records, unmodified{'; ' if told else ''}{'; '.join(told)}."
+    parts = [f"{len(good):,} of {len(listed):,} records, unmodified"]
+    parts += [f"{kind}: {some(paths)}" for kind, paths in faults.items() if paths]
+    return "; ".join(parts) + "."
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status: 1 if a record is missing, changed or not listed."""
     parser = argparse.ArgumentParser(prog="python -m experiments.manifest", description=__doc__.split(":")[0])
     parser.add_argument("--write", action="store_true", help="write the manifest instead of checking it")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder (default: %(default)s)")

@@ -12,8 +12,8 @@ Figures 7 and 8 gives Table 1; the retrieval table of v3 (Flickr30K and COCO).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,49 +267,50 @@ def published() -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows: list[tuple[Any, ...]] = []
-
-    def add(table: str, dataset: str, method: str, quantity: str, modality: str, entry: Entry,
-            setting: str = "", known: str = PRINTED) -> None:  # fmt: skip
+    order = list(SOURCES)
+    rows = []
+    for table, dataset, method, quantity, modality, entry, setting, known in _entries():
         mean, spread = entry if isinstance(entry, tuple) else (entry, float("nan"))
         rows.append((table, dataset, method, quantity, modality, setting, mean, spread, known))
+    return pd.DataFrame(sorted(rows, key=lambda row: order.index(row[0])), columns=list(COLUMNS))
 
+
+def _entries() -> Iterator[tuple[str, str, str, str, str, Entry, str, str]]:
+    """Yield (table, dataset, method, quantity, modality, entry, setting, known) of every number."""
     blocks = [("table_1", dataset, methods) for dataset, methods in TABLE_1.items()]
     blocks += [("table_4", "CREMA-D", TABLE_4), ("table_7", "CREMA-D", TABLE_7)]
     for table, dataset, methods in blocks:
         for method, entries in methods.items():
             for modality, entry in zip(AUDIO_VISUAL, entries, strict=True):
-                add(table, dataset, method, "accuracy", modality, entry)
+                yield table, dataset, method, "accuracy", modality, entry, "", PRINTED
     for method, views in TABLE_2.items():
         for modality, scores in views.items():
             for quantity, score in zip(("ACC", "NMI", "ARI"), scores, strict=True):
-                add("table_2", "CUBICC", method, quantity, modality, score)
+                yield "table_2", "CUBICC", method, quantity, modality, score, "", PRINTED
     pairs = {"table_3": (("X-Fi", "X-Fi + DAGR"), TABLE_3), "xfi_xrf55": (("baseline", "X-Fi"), XFI_XRF55)}
     for table, (methods, subsets) in pairs.items():
         for modality, entries in subsets.items():
             for method, entry in zip(methods, entries, strict=True):
-                add(table, "XRF55", method, "accuracy", modality, entry)
+                yield table, "XRF55", method, "accuracy", modality, entry, "", PRINTED
     timed = (("baseline", "seconds"), ("baseline + DAGR", "seconds"), ("baseline + DAGR", "overhead"))
     for dataset, batches in TABLE_6.items():
         for batch, values in batches.items():
             for (method, quantity), value in zip(timed, values or (), strict=values is not None):
-                add("table_6", dataset, method, quantity, "", value, f"batch {batch}")
+                yield "table_6", dataset, method, quantity, "", value, f"batch {batch}", PRINTED
     for table, quantities in (("figure_2", FIGURE_2), ("figure_3", FIGURE_3)):
         for quantity, values in quantities.items():
             known = PRINTED if quantity in ("cosine_contrast", "ks_distance") else READ_OFF
             for method, value in values.items():
-                add(table, "CREMA-D", method, quantity, "", value, known=known)
+                yield table, "CREMA-D", method, quantity, "", value, "", known
     maps = {"figure_7": (INTRA_INTER, FIGURE_7), "figure_8": (BETA_TAU, FIGURE_8)}
     for table, (name, datasets) in maps.items():
         for dataset, cells in datasets.items():
-            for setting, value in cells.items():
-                add(table, dataset, "DGL + DAGR", "accuracy", "multi", value, name.format(*setting))
+            for cell, value in cells.items():
+                yield table, dataset, "DGL + DAGR", "accuracy", "multi", value, name.format(*cell), PRINTED
     for table, curves in ROBUSTNESS.items():
         dataset, base = ("CREMA-D", "DGL") if table == "figure_9" else ("XRF55", "X-Fi")
         for (kind, modality), levels in curves.items():
             for level, values in levels.items():
+                setting = f"{kind}_{level:g}" if kind else ""
                 for method, value in zip((base, f"{base} + DAGR"), values, strict=True):
-                    setting = f"{kind}_{level:g}" if kind else ""
-                    add(table, dataset, method, "accuracy", modality, value, setting, READ_OFF)
-    order = list(SOURCES)
-    return pd.DataFrame(sorted(rows, key=lambda row: order.index(row[0])), columns=list(COLUMNS))
+                    yield table, dataset, method, "accuracy", modality, value, setting, READ_OFF

@@ -1,6 +1,6 @@
-"""The settings that the paper tried, on spoken and written digits: what do they do, and which ones matter?
+"""The settings that the paper tried, on spoken and written digits: their effects, and which ones matter.
 
-    python -m experiments.paper_settings --jobs 2        # resumable; skips what is recorded
+    python -m experiments.paper_settings --jobs 2        # resumable; skips recorded runs
 
 The protocol, fixed before its first test number: unseen speakers, all labels, image noise 0.8; joint training
 at learning rate 0.05 and DGL at 0.02, with and without the regularizer; seeds that no other sweep here used.
@@ -77,15 +77,12 @@ HEADLINE = {
 NAMES = {"joint": "joint training", "dgl": "DGL"}
 COLUMNS = {
     "fused": "test/accuracy/fused",
-    "audio alone": "test/accuracy/audio",
-    "image alone": "test/accuracy/image",
-    "audio, k-NN": "test/knn_probe/audio",
-    "image, k-NN": "test/knn_probe/image",
+    "audio alone": "test/accuracy/audio", "image alone": "test/accuracy/image",
+    "audio, k-NN": "test/knn_probe/audio", "image, k-NN": "test/knn_probe/image",
     "drift": "test/paired_drift/audio-image",
-    "mean cosine, audio": "test/mean_cosine/audio",
-    "mean cosine, image": "test/mean_cosine/image",
+    "mean cosine, audio": "test/mean_cosine/audio", "mean cosine, image": "test/mean_cosine/image",
     "effective rank, audio": "test/effective_rank/audio",
-}
+}  # fmt: skip
 SHOWN = ("fused", "would have seen, fused", "audio alone", "image alone", "image, k-NN", "drift",
          "pairs outside the band", "alpha")  # fmt: skip
 FORMS = "forms.csv"  # next to the records
@@ -160,7 +157,7 @@ def compare_forms(paradigm: str, seed: int, batches: int = 4) -> pd.DataFrame:
 
 
 def load_watched(folder: str | Path) -> pd.DataFrame:
-    """Return what the runs of ``HEADLINE`` watched over epochs, means over seeds and modalities or pairs.
+    """Return the watched series of the runs of ``HEADLINE``, means over seeds and modalities or pairs.
 
     Columns: paradigm, arm, epoch, and "dose", "active" and "alpha", NaN if there is none.
     """
@@ -199,9 +196,8 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
             for column, gained in found.items():
                 metric = COLUMNS[column]
                 scale = 100 if "accuracy" in metric or "probe" in metric else 1
-                texts[column] = change(
-                    gained.loc[cell], scale, 2 if "drift" in metric or "cosine" in metric else 1
-                )
+                digits = 2 if "drift" in metric or "cosine" in metric else 1
+                texts[column] = change(gained.loc[cell], scale, digits)
             texts["would have seen, fused"] = f"{100 * found['fused'].loc[cell, 'detectable']:.1f}"
             for column, part in TITLES.items():
                 values = means.loc[cell].filter(like=f"train/{column}/").dropna()
@@ -225,7 +221,7 @@ def described(setting: str) -> str:
 
 
 def forms_in_words(folder: str | Path, frame: pd.DataFrame) -> str:
-    """Return how close both forms of the balance are: their gradients, by ``FORMS``, and what they train."""
+    """Return how close both forms of the balance are: their gradients, by ``FORMS``, and the accuracies."""
     import pandas as pd
 
     rows = pd.read_csv(Path(folder) / FORMS)
@@ -266,16 +262,12 @@ def summary(frame: pd.DataFrame) -> str:
 
 
 def _grid(
-    frame: pd.DataFrame,
-    metric: str,
-    paradigm: str,
-    name: str,
-    rows: Sequence[float],
-    columns: Sequence[float],
+    frame: pd.DataFrame, metric: str, paradigm: str, grid: tuple[str, Sequence[float], Sequence[float]]
 ) -> np.ndarray:
     """Return the gains of a grid of settings in points: mean, low and high, (3, rows, columns)."""
     import numpy as np
 
+    name, rows, columns = grid
     found = STUDY.gains(frame[frame["paradigm"] == paradigm], metric).set_index("arm")
     names = [name.format(*cell) for cell in product(rows, columns)]
     lines = found.reindex(names)[["mean", "low", "high"]].to_numpy() * 100
@@ -303,10 +295,10 @@ def figure(frame: pd.DataFrame) -> Figure:
             matrices = np.stack([mean, unknown, unknown]).reshape(3, len(rows), len(columns))
             panels.append((f"the paper, {data}", rows, columns, matrices))
         for paradigm in RATES:
-            matrices = _grid(frame, COLUMNS["fused"], paradigm, *grid)
+            matrices = _grid(frame, COLUMNS["fused"], paradigm, grid)
             panels.append((f"digits, {NAMES[paradigm]}", *grid[1:], matrices))
     for words, paradigm in product(("fused", "image, k-NN"), RATES):
-        matrices = _grid(frame, COLUMNS[words], paradigm, *MORE)
+        matrices = _grid(frame, COLUMNS[words], paradigm, MORE)
         panels.append((f"digits, {NAMES[paradigm]}: {words}", *MORE[1:], matrices))
     fig, grid_of_axes = plt.subplots(3, 4, figsize=(13, 9.6), height_ratios=(3, 3, 4.6))
     for ax, (title, rows, columns, (mean, low, high)) in zip(grid_of_axes.flat, panels, strict=True):
@@ -330,7 +322,7 @@ def figure(frame: pd.DataFrame) -> Figure:
 
 
 def watched_figure(watched: pd.DataFrame) -> Figure:
-    """Draw dose, share of pairs outside the band and alpha over epochs, of what ``load_watched`` gave."""
+    """Draw dose, share of pairs outside the band and alpha over epochs, as ``load_watched`` returns them."""
     import matplotlib.pyplot as plt
 
     from geomreg_mini import plots

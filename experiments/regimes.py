@@ -1,6 +1,6 @@
 """The regime map: on spoken and written digits, when does geometry regularization pay?
 
-    python -m experiments.regimes --jobs 2        # resumable; skips what is recorded
+    python -m experiments.regimes --jobs 2        # resumable; skips recorded runs
 
 The protocol, fixed before any test number was looked at. A *regime* is a protocol (whose voices are
 tested), a number of labels, a strength of image noise and a training paradigm: 2 x 2 x 3 x 2 = 24 of
@@ -34,12 +34,7 @@ SEEDS = tuple(range(6))
 REGULARIZERS: dict[str, dict[str, float]] = {
     "default": GENTLE,
     "tight": TIGHT,
-    "dispersion_only": {
-        "dispersion_weight": 0.02,
-        "anchoring_weight": 0.0,
-        "temperature": 0.5,
-        "radius": 0.6,
-    },
+    "dispersion_only": GENTLE | {"dispersion_weight": 0.02, "anchoring_weight": 0.0},
     "anchoring_only": {"dispersion_weight": 0.0, "anchoring_weight": 2.0, "temperature": 0.5, "radius": 0.3},
 }
 
@@ -69,13 +64,8 @@ def regime(protocol: str, labels: int | None, image_noise: float, paradigm: str)
     few = labels is not None
     name = f"{protocol}-{labels or 'all'}-noise{image_noise}-{paradigm}"
     options = {"source": "spoken", "protocol": protocol, "labels": labels, "image_noise": image_noise}
-    config = {
-        "dataset": "digits",
-        "dataset_options": options,
-        "paradigm": paradigm,
-        "epochs": 60 if few else 12,
-        "evaluate_every": 10 if few else 2,
-    }
+    config = {"dataset": "digits", "dataset_options": options, "paradigm": paradigm}
+    config |= {"epochs": 60, "evaluate_every": 10} if few else {"epochs": 12, "evaluate_every": 2}
     controlled = (protocol, labels, paradigm) == ("unseen_speakers", None, "joint")
     columns = dict(zip(CELL, (name, protocol, labels or "all", image_noise, paradigm), strict=True))
     return Cell(columns, config, ARMS | (CONTROL if controlled else {}), SEEDS)

@@ -63,22 +63,13 @@ COLUMNS = (
 
 RECIPE_OF = {"CREMA-D": "crema_d", "Kinetics-Sounds": "kinetics_sounds", "CUBICC": "cubicc", "XRF55": "xrf55"}
 TITLES = {
-    "table_1": "Table 1",
-    "table_2": "Table 2",
-    "table_3": "Table 3",
-    "table_4": "Table 4, components",
-    "table_6": "Table 6, time",
-    "table_7": "Table 7, controls",
-    "figure_2": "Figure 2, geometry",
-    "figure_3": "Figure 3, geometry",
-    "figure_7": "Figure 7, weights",
-    "figure_8": "Figure 8, strength and radius",
-    "figure_9": "Figure 9, robustness",
-    "figure_10": "Figure 10, features dropped",
-    "figure_11": "Figure 11, Gaussian noise",
-    "figure_12": "Figure 12, segments missing",
-    "xfi_xrf55": "X-Fi on XRF55",
-}
+    "table_1": "Table 1", "table_2": "Table 2", "table_3": "Table 3", "table_4": "Table 4, components",
+    "table_6": "Table 6, time", "table_7": "Table 7, controls",
+    "figure_2": "Figure 2, geometry", "figure_3": "Figure 3, geometry", "figure_7": "Figure 7, weights",
+    "figure_8": "Figure 8, strength and radius", "figure_9": "Figure 9, robustness",
+    "figure_10": "Figure 10, features dropped", "figure_11": "Figure 11, Gaussian noise",
+    "figure_12": "Figure 12, segments missing", "xfi_xrf55": "X-Fi on XRF55",
+}  # fmt: skip
 # The row of each table that the others are compared with.
 REFERENCE = dict.fromkeys(TITLES, "DGL") | {"table_2": "DCMEM", "table_4": "none", "table_6": "baseline",
     "table_7": "ours", "xfi_xrf55": "baseline"}  # fmt: skip
@@ -96,14 +87,9 @@ DISTURBED = ("figure_9", "figure_10", "figure_11", "figure_12")  # each setting 
 ANOTHER_BASELINE = ("DCMEM", "DCMEM + DAGR")  # DCMEM is not public, so ours has another base
 # The rows of Tables 4 and 7 whose arm has another name.
 ARM_OF_ROW = {
-    "none": "baseline",
-    "both": "regularized",
-    "ours": "regularized",
-    "naive align": "naive_align",
-    "VICReg-style": "vicreg",
-    "Barlow-Twins-style": "barlow_twins",
-    "unit sphere only": "unit_sphere",
-}
+    "none": "baseline", "both": "regularized", "ours": "regularized", "naive align": "naive_align",
+    "VICReg-style": "vicreg", "Barlow-Twins-style": "barlow_twins", "unit sphere only": "unit_sphere",
+}  # fmt: skip
 PICKS = {"test_selected": "test split picks the epoch", "test": "validation picks the epoch"}
 SPLITS = {"paper": tuple(PICKS), "ours": ("test",)}  # the splits to look in, in this order
 # Our accuracy for the paper's, the preferred first. X-Fi averages over batches. DGL's code gives a modality

@@ -67,7 +67,7 @@ def search(
     trials they are in, so a study can end with one more trial per worker than asked for.
 
     Args:
-        config: what every trial shares. If its regularizer is None, the regularizer's arguments are searched
+        config: common to all trials. If its regularizer is None, the regularizer's arguments are searched
             on a ``GeometryRegularizer``; its seed decides the proposals of the first process.
         storage: a database URL such as "sqlite:///search.db" (several machines: any URL that optuna takes),
             or a path ending in .log or .journal, a file that machines with a shared file system append to.

@@ -1,4 +1,4 @@
-"""One declaration for each experiment: its runs, the choice on validation, and the comparison.
+"""The declaration of an experiment: its runs, the choices on validation, and the comparisons.
 
 A *cell* is one situation, such as a regime of labels and noise, with its seeds. In it, *arms* compete. Each
 arm has *settings*, and validation picks one of them for each seed. A gain is the difference of two picked
@@ -27,7 +27,7 @@ runs, paired by seed. A protocol is a ``Study`` and one line that runs it; this 
         sys.exit(STUDY.main())
 
 ``python -m experiments.NAME`` then trains into ``results/NAME`` and continues after an interruption;
-``--summary``, ``--csv`` and ``--figure`` show what is recorded.
+``--summary``, ``--csv`` and ``--figure`` show the records.
 """
 
 from __future__ import annotations
@@ -56,17 +56,10 @@ GENTLE = {"dispersion_weight": 0.1, "anchoring_weight": 0.5, "temperature": 0.5,
 MODERATE = {"dispersion_weight": 0.05, "anchoring_weight": 2.0, "temperature": 0.5, "radius": 0.4}
 TIGHT = {"dispersion_weight": 0.02, "anchoring_weight": 5.0, "temperature": 1.0, "radius": 0.3}
 # The regime of the studies that keep to one, as fields of ``TrainConfig``.
+_SPOKEN = {"source": "spoken", "protocol": "unseen_speakers", "labels": None, "image_noise": 0.8}
 UNSEEN_SPEAKERS: dict[str, Any] = {
-    "dataset": "digits",
-    "dataset_options": {
-        "source": "spoken",
-        "protocol": "unseen_speakers",
-        "labels": None,
-        "image_noise": 0.8,
-    },
-    "epochs": 12,
-    "evaluate_every": 2,
-}
+    "dataset": "digits", "dataset_options": _SPOKEN, "epochs": 12, "evaluate_every": 2,
+}  # fmt: skip
 WATCHED = ("dose", "active", "alpha")  # series of training of which the mean over epochs is kept
 Fields = Mapping[str, Any]  # of ``TrainConfig``
 
@@ -108,7 +101,7 @@ class Study:
     Attributes:
         name: of its module, and of its folder below ``results`` unless ``folder`` says another.
         path: of a record below the folder, with the cell's columns, {seed}, {arm} and {setting} in braces.
-        cells: what the tables show.
+        cells: those of the tables.
         against: the arm that the others are compared with, or a mapping from each arm to its baseline.
         later: cells that were added after the tables were seen; they are trained, and loaded on request.
         selection: the metric of validation that picks.
@@ -125,7 +118,7 @@ class Study:
     keep_diverged: bool = False
     folder: str = ""
 
-    # What is trained
+    # Training
 
     def file(self, cell: Cell, seed: int, arm: str, setting: str) -> str:
         """Return the path of a record below the folder, in characters that make can read."""
@@ -162,13 +155,13 @@ class Study:
         return found
 
     def train(self, folder: str | Path, *, jobs: int = 2) -> None:
-        """Train what is not recorded below ``folder``, in ``jobs`` processes of one thread each."""
+        """Train the runs that are not recorded below ``folder``, in ``jobs`` processes of one thread each."""
         units = list(self._units())
         total = sum(len(self._files(cell, seed)) for cell, seed in units)
         work_through(self.train_cell, [(*unit, Path(folder)) for unit in units], total=total, jobs=jobs)
 
     def train_cell(self, cell: Cell, seed: int, folder: Path) -> int:
-        """Train what is not recorded of a cell and seed; return how many runs it has."""
+        """Train the missing runs of a cell and seed; return the number of all its runs."""
         from geomreg_mini.data import load
 
         data = load(cell.config["dataset"], seed=seed, **cell.config["dataset_options"])
@@ -198,7 +191,7 @@ class Study:
                 if files:
                     yield cell, seed
 
-    # What is recorded
+    # Records
 
     def missing(self, folder: str | Path, cells: Sequence[Cell] | None = None) -> list[str]:
         """Return the files of ``files(cells)`` that are not below ``folder``."""
@@ -255,7 +248,7 @@ class Study:
             lines.append(f"Left out of the tables: {manifest.some(out)}.")
         return "\n".join(lines)
 
-    # What is compared
+    # Comparisons
 
     def gains(
         self,
@@ -275,8 +268,8 @@ class Study:
             metric: a column, such as "test/accuracy/fused".
             by: columns that make a row, by default those of the cell. With fewer, cells that share them are
                 averaged within each seed before seeds are compared.
-            against: in place of the study's own ``against``.
-            setting: one setting for all seeds in place of the picked one; the baseline stays picked.
+            against: instead of the study's own ``against``.
+            setting: one setting for all seeds instead of the picked one; the baseline stays picked.
             reference: rows in which the baseline is found, by default those of ``frame``.
             level: coverage of the intervals.
 
@@ -347,10 +340,10 @@ class Study:
         folder = self.folder or f"results/{self.name}"
         add("--out", default=folder, type=Path, help="folder of the records (default: %(default)s)")
         add("--jobs", type=int, default=2, help="processes at a time, one thread each (default: %(default)s)")
-        add("--summary", action="store_true", help="print a table of what is recorded, train nothing")
+        add("--summary", action="store_true", help="print a table of the records, train nothing")
         add("--csv", metavar="FILE", help="write the gains of every test metric, train nothing")
         if figure is not None:
-            add("--figure", metavar="FILE", help="draw what is recorded, train nothing")
+            add("--figure", metavar="FILE", help="draw the records, train nothing")
         options = vars(parser.parse_args(arguments))
         shown = {name: options.get(name) for name in ("summary", "csv", "figure")}
         from data_scripts.fetch import DataError
@@ -391,7 +384,7 @@ class Study:
 
 
 def _values(record: Record) -> dict[str, float]:
-    """Return a record's metrics, their means over modalities or pairs, and what training watched."""
+    """Return a record's metrics, their means over modalities or pairs, and the watched means of training."""
     values, places = dict(record.metrics), {}
     for name, value in record.metrics.items():
         split, quantity, place = name.split("/")
@@ -425,14 +418,9 @@ def _gain(values: Mapping[int, float], baseline: Mapping[int, float], level: flo
     found = paired_interval(values, baseline, level=level)
     spread = np.std([values[seed] - baseline[seed] for seed in values], ddof=1)
     factor = t.ppf(0.975, found.n - 1) + t.ppf(0.8, found.n - 1)
-    return {
-        "mean": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "seeds": found.n,
-        "baseline": sum(baseline.values()) / len(baseline),
-        "detectable": float(factor * spread / found.n**0.5),
-    }
+    return {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.n,
+            "baseline": sum(baseline.values()) / len(baseline),
+            "detectable": float(factor * spread / found.n**0.5)}  # fmt: skip
 
 
 def change(row: Mapping[str, float], scale: float = 100, digits: int = 1) -> str:

@@ -1,4 +1,4 @@
-"""What every sweep shares: train a config once, check each record on reading, and use several processes."""
+"""The parts that every sweep shares: train a config once, check each record, use several processes."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def load_or_train(
     """Return the record at ``path``; train it first, for minutes or more, if there is none.
 
     Args:
-        path: where the record is or will be.
+        path: of the record.
         config: the run.
         data: its data set.
         first: writes what accompanies the record of a training. It is called before the record is saved, so
             anyone who finds the record finds the rest.
         keep_diverged: record a training that diverges instead of raising. Such a record says so in
             ``data_note`` and has one metric, a fused validation accuracy of 0, so that it is never picked.
-        options: arguments of ``fit`` in place of a CPU and no progress bar.
+        options: arguments of ``fit``; by default, a CPU and no progress bar.
 
     Raises:
         ValueError: if the file is the record of another config or of other data, or out of range.

@@ -1,6 +1,6 @@
-"""Clusters of spoken and written digits without labels: does the geometry matter where nothing else guides?
+"""Clusters of spoken and written digits without labels: does the geometry matter if nothing else guides?
 
-    python -m experiments.unlabeled --jobs 2        # resumable; skips what is recorded
+    python -m experiments.unlabeled --jobs 2        # resumable; skips recorded runs
 
 Two encoders agree on balanced clusters (``benchmarks/clustering.py``), ten clusters for ten digits. The
 protocol, fixed before any number of these seeds was looked at: unseen speakers, image noise 0.8, twenty
@@ -10,14 +10,13 @@ information between the clusters of the two modalities on validation pairs picks
 judge.
 
 The length of training and the rate of the regularized arms were set on seeds 0 to 3 without a
-regularizer, by the same mutual information. Two more questions. What is a tuned baseline worth? In
-"untuned" both terms at a third of that rate meet none at the same rate. And is it the head? It centers
-each modality, so it is blind to the gap between them. "plain" heads do not, and there none and both terms
-choose among the same three rates.
+regularizer, by the same mutual information. Two more questions. What is a tuned baseline worth? "untuned"
+compares both terms at a third of that rate with none at the same rate. Does the head matter? It centers
+each modality, so it does not see the gap between them. "plain" heads do not center; with them, none and
+both terms choose from the same three rates.
 
-An earlier trial with a plain head, one rate and known speakers had shown gains of 5.6 points by both
-terms over fourteen other seeds. It is why this was run; with the head above, that regime leaves no errors
-to mend.
+The reason for this study is an earlier trial: with a plain head, one rate and known speakers, both terms
+gained 5.6 points over fourteen other seeds. With the head above, that regime has no errors left to correct.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ STUDY = Study(
 
 
 def table(frame: pd.DataFrame, quantity: str = "cluster_accuracy") -> pd.DataFrame:
-    """Return a score of the test split in percent; below each baseline what an arm adds, in points."""
+    """Return a score of the test split in percent; below each baseline the gain of an arm, in points."""
     import pandas as pd
 
     rows = [  # title, arm, and whether the row is that arm or its baseline
@@ -111,11 +110,8 @@ def figure(frame: pd.DataFrame) -> Figure:
 
     plots.use_style()
     metric = "test/cluster_accuracy/joint"
-    titles = {
-        "both": "standardizing head, tuned",
-        "untuned": "a third of the rate",
-        "plain_both": "plain head, tuned",
-    }
+    titles = {"both": "standardizing head, tuned", "untuned": "a third of the rate",
+              "plain_both": "plain head, tuned"}  # fmt: skip
     fig, axes = plt.subplots(1, len(titles), figsize=(10.5, 4.6), sharex=True, sharey=True)
     rows = STUDY.gains(frame, metric).set_index("arm")
     picked = frame[frame["selected"]].pivot(index="seed", columns="arm", values=metric)

@@ -204,7 +204,7 @@ def third_party(tree: ast.AST) -> set[str]:
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
     ours = {path.stem for folder in ("tests", "notebooks") for path in (ROOT / folder).rglob("*.py")}
-    ours |= set().union(*HOUSES)
+    ours |= set().union(*HOUSES) | {"benchmarks"}
     return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - ours - {"google"}
 
 

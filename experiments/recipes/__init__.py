@@ -43,10 +43,10 @@ def recipe(name: str, paradigm: str | None = None, **changes: Any) -> TrainConfi
 
 
 def deviations(config: TrainConfig) -> list[str]:
-    """Return what a run of ``config`` does differently from the published procedure, one sentence each.
+    """Return how a run of ``config`` differs from the published procedure, one sentence each.
 
     Raises:
-        ValueError: if there is no recipe for the config's data set.
+        ValueError: if the config's data set has no recipe.
     """
     recipe(config.dataset)
     return RECIPES[config.dataset].deviations(config)

@@ -6,6 +6,7 @@ numbers come from.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from geomreg_mini.controls import AlwaysOnAlignment, BarlowTwins, UnitSphere, VICReg
@@ -15,19 +16,11 @@ from geomreg_mini.training import TrainConfig
 from ..paper import BETA_TAU, FIGURE_7, FIGURE_8, INTRA_INTER
 from .base import BETA, Recipe, changes
 
-REFERENCE: dict[str, Any] = {  # what both data sets share, as in the scripts of DGL's code
-    "encoder": "resnet18",
-    "embedding_dim": 512,
-    "fusion": "concat",
-    "epochs": 100,
-    "batch_size": 64,
-    "learning_rate": 0.002,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "schedule": "step",
-    "clip_norm": 40.0,
+REFERENCE: dict[str, Any] = {  # common to both data sets, as in the scripts of DGL's code
+    "encoder": "resnet18", "embedding_dim": 512, "fusion": "concat", "epochs": 100, "batch_size": 64,
+    "learning_rate": 0.002, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "step", "clip_norm": 40.0,
     "precision": "float32",
-}
+}  # fmt: skip
 # Name in the paper, DGL's alpha (its scripts also have 5 and 2), and the number of frames seen of a clip.
 OWN = {"crema_d": ("CREMA-D", 4.0, 1), "kinetics_sounds": ("Kinetics-Sounds", 3.0, 3)}
 # The controls of Table 7. Their weights were not seen: alignment has the strength of the paper's terms, and
@@ -75,46 +68,29 @@ OF_DATASET = {
 
 
 def deviations(config: TrainConfig) -> list[str]:
-    """Return what a run of ``config`` does differently from DGL's released code."""
+    """Return how a run of ``config`` differs from DGL's released code, one sentence each."""
     _, alpha, frames = OWN[config.dataset]
     expected = REFERENCE | {"depth": "embedding", "combination": "sum"}
-    said = changes(config, expected, {"frames": frames})
+    lines = changes(config, expected, {"frames": frames})
     if config.paradigm == "dgl" and config.paradigm_options != {"alpha": alpha}:
-        said.append(f"DGL has {config.paradigm_options}; in the reference {{'alpha': {alpha}}}.")
+        lines.append(f"DGL has {config.paradigm_options}; in the reference {{'alpha': {alpha}}}.")
     if config.paradigm not in ("dgl", "joint"):
-        said.append(
-            f"{config.paradigm!r} runs under DGL's recipe; its own paper's may differ, see its docstring."
-        )
-    return [*said, *DEVIATIONS, *OF_DATASET[config.dataset]]
+        lines.append(f"{config.paradigm!r} runs under DGL's recipe; that of its own paper may differ.")
+    return [*lines, *DEVIATIONS, *OF_DATASET[config.dataset]]
 
 
-def _settings(title: str) -> dict[str, GeometryRegularizer]:
-    """Return the paper's settings for a data set as arms: Figure 8 (Pareto form), Figure 7 (sum, tau 0)."""
-    pareto = {
-        BETA_TAU.format(beta, tau): GeometryRegularizer(
-            balance="pareto", strength=beta, radius=tau, at="parameters"
-        )
-        for beta, tau in sorted(FIGURE_8[title])
+def _recipe(name: str) -> Recipe:
+    """Return the recipe of a data set; its arms are the settings of Figures 8 (Pareto form) and 7 (sum)."""
+    title, alpha, frames = OWN[name]
+    own = REFERENCE | {"precision": "auto", "paper_protocol": True}
+    config = TrainConfig(name, {"frames": frames}, "dgl", {"alpha": alpha}, **own)
+    pareto = partial(GeometryRegularizer, balance="pareto", at="parameters")
+    arms = {
+        BETA_TAU.format(beta, tau): pareto(strength=beta, radius=tau) for beta, tau in sorted(FIGURE_8[title])
     }
-    sums = {
-        INTRA_INTER.format(*cell): GeometryRegularizer(*cell, radius=0.0) for cell in sorted(FIGURE_7[title])
-    }
-    return pareto | sums
+    for cell in sorted(FIGURE_7[title]):
+        arms[INTRA_INTER.format(*cell)] = GeometryRegularizer(*cell, radius=0.0)
+    return Recipe(config, deviations, ROWS, arms=arms | CONTROL_ARMS)
 
 
-AUDIO_VISUAL = {
-    name: Recipe(
-        TrainConfig(
-            dataset=name,
-            dataset_options={"frames": frames},
-            paradigm="dgl",
-            paradigm_options={"alpha": alpha},
-            paper_protocol=True,
-            **REFERENCE | {"precision": "auto"},
-        ),
-        deviations,
-        ROWS,
-        arms=_settings(title) | CONTROL_ARMS,
-    )
-    for name, (title, alpha, frames) in OWN.items()
-}
+AUDIO_VISUAL = {name: _recipe(name) for name in OWN}

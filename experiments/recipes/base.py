@@ -1,4 +1,4 @@
-"""What a recipe is: a configuration, and sentences on how it differs from the published procedure."""
+"""Recipes: a configuration, and sentences on how it differs from the published procedure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from geomreg_mini.regularizer import GeometryRegularizer
 from geomreg_mini.training import TrainConfig
 
-BETA, TAU = 0.15, 0.25  # the middle of what the paper tries; which setting gives its tables was not seen
+BETA, TAU = 0.15, 0.25  # the middle of the paper's settings; which one gives its tables was not seen
 # arm -> its regularizer, for every benchmark. "regularized" is the paper's default form (Algorithm 1). The
 # next two, for the component ablation of Table 4, are that form with alpha held at 0 and at 1.
 ARMS: dict[str, nn.Module | None] = {
@@ -27,7 +27,7 @@ class Recipe:
     """One benchmark of the paper.
 
     Attributes:
-        config: of a run without other choices.
+        config: of a run by default.
         deviations: how a run of a config differs from the published procedure, one sentence each.
         rows: the paradigms of its table.
         stand_in: fields of the config that differ if the data are stand-ins (``source="stand_in"``),
@@ -55,7 +55,7 @@ def changes(config: TrainConfig, expected: Mapping[str, Any], options: Mapping[s
         if options.get(option) != value
     ]
     if config.precision == "auto":
-        found.append("'auto' is float32 on a CPU, and on a GPU bfloat16 or, where it has none, float16.")
+        found.append("'auto' is float32 on a CPU, and on a GPU bfloat16 or, if the GPU lacks it, float16.")
     if isinstance(config.regularizer, GeometryRegularizer):
         found.append(
             f"The terms are {config.regularizer}. Which of the paper's settings gives its tables was not "

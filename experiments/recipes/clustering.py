@@ -12,15 +12,10 @@ from geomreg_mini.training import TrainConfig
 from .base import Recipe, changes
 
 REFERENCE: dict[str, Any] = {
-    "embedding_dim": 96,  # a shared code of 64 and one of the modality's own of 32
-    "epochs": 300,
-    "batch_size": 32,
-    "optimizer": "adam",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0,
-    "schedule": "constant",
-    "clip_norm": None,
-}
+    "embedding_dim": 96,  # a shared code of 64 and one of 32 for the modality alone
+    "epochs": 300, "batch_size": 32, "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0,
+    "schedule": "constant", "clip_norm": None,
+}  # fmt: skip
 BATCH_SIZE = 128  # codes are balanced within a batch, so each of eight clusters needs several samples in it
 STAND_IN = {  # small networks, in seconds
     "encoder_options": {"width": 8, "word_dim": 32}, "embedding_dim": 32,
@@ -45,27 +40,16 @@ DEVIATIONS = (
 
 
 def deviations(config: TrainConfig) -> list[str]:
-    """Return what a run of ``config`` does differently from CMVAE's code, and what the paper leaves open."""
+    """Return how a run of ``config`` differs from CMVAE's code, and the open points of the paper."""
     expected = REFERENCE | {"depth": "embedding", "combination": "sum", "fusion": "prototypes"}
-    said = changes(config, expected, {})
+    lines = changes(config, expected, {})
     if config.paradigm_options:
-        said.append(f"The losses are weighted by {config.paradigm_options}; their defaults are 1.")
+        lines.append(f"The losses are weighted by {config.paradigm_options}; their defaults are 1.")
     if config.encoder_options:
-        said.append(f"The networks are built with {config.encoder_options}.")
-    return [*DEVIATIONS, *said]
+        lines.append(f"The networks are built with {config.encoder_options}.")
+    return [*DEVIATIONS, *lines]
 
 
-CLUSTERING = {
-    "cubicc": Recipe(
-        TrainConfig(
-            dataset="cubicc",
-            task="clustering",
-            paradigm="swav",
-            fusion="prototypes",
-            **REFERENCE | {"batch_size": BATCH_SIZE},
-        ),
-        deviations,
-        ("swav",),
-        STAND_IN,
-    )
-}
+OWN = REFERENCE | {"task": "clustering", "fusion": "prototypes", "batch_size": BATCH_SIZE}
+CONFIG = TrainConfig("cubicc", paradigm="swav", **OWN)
+CLUSTERING = {"cubicc": Recipe(CONFIG, deviations, ("swav",), STAND_IN)}

@@ -13,16 +13,12 @@ from geomreg_mini.training import TrainConfig
 from .base import Recipe, changes
 
 REFERENCE: dict[str, Any] = {
-    "epochs": 6,
-    "batch_size": 256,
-    "optimizer": "adamw",
-    "weight_decay": 0.05,
-    "schedule": "cosine",
+    "epochs": 6, "batch_size": 256, "optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine",
     "clip_norm": None,
-}
+}  # fmt: skip
 # ending of the recipe's name -> encoder, width, pixels, BLIP's rate for its size, samples embedded at a time
-# For ViT-B/16 that is, counted and not measured on a GPU, 3 GB of weights, gradients, moments and kept
-# weights, and less than 1 GB of activations in half precision; the whole batch without checkpointing has 16.
+# ViT-B/16 then needs 3 GB of weights, gradients, moments and kept weights, and less than 1 GB of activations
+# in half precision, instead of 16 for the whole batch without checkpointing. Counted, not measured on a GPU.
 BACKBONES = {
     "": ("ViT-B-16", 512, 224, 1e-5, 64),
     "_l14": ("ViT-L-14", 768, 224, 5e-6, 32),
@@ -38,44 +34,37 @@ DEVIATIONS = (
     "The paper's fine-tuning recipe for retrieval is not public: neither which layers are trained, nor "
     "optimizer, rates, length, batch and loss, nor whether COCO is reported on 5K or 1K.",
     "Optimizer, rates, length and batch are those of BLIP's released fine-tuning; its loss has a momentum "
-    "queue and a matching head, where here CLIP's contrast within the batch is the only one.",
-    "Images are resized and cropped in the middle as CLIP wants them, in training too; BLIP's fine-tuning "
+    "queue and a matching head; here the only loss is CLIP's contrast within the batch.",
+    "Images are resized and cropped in the middle as CLIP needs them, also in training; BLIP's fine-tuning "
     "crops at random and augments.",
-    "Both towers are trained in all their layers.",
+    "All layers of both towers are trained.",
 )
 
 
 def deviations(config: TrainConfig) -> list[str]:
-    """Return how a run of ``config`` differs from BLIP's fine-tuning, and what the paper leaves open."""
+    """Return how a run of ``config`` differs from BLIP's fine-tuning, and the open points of the paper."""
     rate = RATES.get(config.encoder, RATES["ViT-B-16"])
     wanted = {"image_size": 336} if config.encoder == "ViT-L-14-336" else {}
-    said = changes(
+    lines = changes(
         config, REFERENCE | {"learning_rate": rate, "depth": "embedding", "combination": "sum"}, wanted
     )
     if config.encoder not in RATES:
-        said.append(f"The model is {config.encoder!r}, from random weights; the paper's are CLIP's.")
+        lines.append(f"The model is {config.encoder!r}, from random weights; the paper's are CLIP's.")
     elif config.encoder_options.get("pretrained") != "openai":
-        said.append(f"{config.encoder} starts from other weights than OpenAI's.")
-    return [*DEVIATIONS, *said]
+        lines.append(f"{config.encoder} starts from other weights than OpenAI's.")
+    return [*DEVIATIONS, *lines]
+
+
+def _recipe(name: str, ending: str) -> Recipe:
+    encoder, width, size, rate, micro_batch = BACKBONES[ending]
+    config = TrainConfig(
+        name, {"image_size": size} if size != 224 else {}, "contrastive", task="retrieval",
+        encoder=encoder, embedding_dim=width, learning_rate=rate, **REFERENCE,
+        encoder_options={"pretrained": "openai", "checkpointing": True, "micro_batch": micro_batch},
+    )  # fmt: skip
+    return Recipe(config, deviations, ("contrastive",), STAND_IN)
 
 
 RETRIEVAL = {
-    f"{name}{ending}": Recipe(
-        TrainConfig(
-            dataset=name,
-            dataset_options={"image_size": size} if size != 224 else {},
-            task="retrieval",
-            paradigm="contrastive",
-            encoder=encoder,
-            encoder_options={"pretrained": "openai", "checkpointing": True, "micro_batch": micro_batch},
-            embedding_dim=width,
-            learning_rate=rate,
-            **REFERENCE,
-        ),
-        deviations,
-        ("contrastive",),
-        STAND_IN,
-    )
-    for name in ("flickr30k", "coco")
-    for ending, (encoder, width, size, rate, micro_batch) in BACKBONES.items()
+    f"{name}{ending}": _recipe(name, ending) for name in ("flickr30k", "coco") for ending in BACKBONES
 }

@@ -1,8 +1,8 @@
 """XRF55 in X-Fi's protocol (arXiv 2410.10167). How the paper trained for its Table 3 was not seen.
 
-``xrf55`` trains all of the model from scratch; ``xrf55_two_stage`` is nearer to X-Fi, whose encoders come
-trained and stay fixed. The first is the default because the paper's terms act on what encoders learn, and
-fixed ones learn nothing.
+``xrf55`` trains the whole model from scratch; ``xrf55_two_stage`` is nearer to X-Fi, whose encoders come
+trained and stay fixed. The first is the default because the paper's terms act on the training of encoders,
+and fixed encoders are not trained.
 """
 
 from __future__ import annotations
@@ -14,18 +14,10 @@ from geomreg_mini.training import TrainConfig
 from .base import Recipe, changes
 
 REFERENCE: dict[str, Any] = {  # as in X-Fi's code, XRF55_HAR/run.py and utils.py
-    "encoder": "resnet18",
-    "encoder_options": {},
-    "embedding_dim": 512,
-    "fusion": "transformer",
-    "epochs": 100,
-    "batch_size": 16,
-    "optimizer": "adamw",
-    "learning_rate": 1e-4,
-    "weight_decay": 0.01,
-    "schedule": "constant",
-    "clip_norm": None,
-}
+    "encoder": "resnet18", "encoder_options": {}, "embedding_dim": 512, "fusion": "transformer",
+    "epochs": 100, "batch_size": 16, "optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 0.01,
+    "schedule": "constant", "clip_norm": None,
+}  # fmt: skip
 KEEP = {"mmWave": 0.5, "WiFi": 0.9, "RFID": 0.6}
 PRETRAIN = 0.5  # share of the epochs that the first of two stages takes
 STAND_IN = {  # seconds on one core
@@ -34,8 +26,8 @@ STAND_IN = {  # seconds on one core
 }  # fmt: skip
 
 DEVIATIONS = (
-    "The paper's Table 3 adds its terms to X-Fi. Model, optimizer and what the terms act on were not seen; "
-    "those of X-Fi, whose protocol it follows, stand in for them.",
+    "The paper's Table 3 adds its terms to X-Fi. Model, optimizer and the place of the terms were not "
+    "seen; those of X-Fi, whose protocol the paper follows, replace them.",
     "The fusion is a plain transformer over all tokens; X-Fi's keeps 32 fused tokens, adds to them by "
     "cross-attention to each modality, and uses one set of weights in all its rounds.",
     "Every encoder sees every batch, and the fusion a random subset of them; X-Fi leaves dropped encoders "
@@ -50,41 +42,34 @@ FROM_SCRATCH = (
     "modality at a time, and fixes them. Its weights are pickled models, which are not loaded here."
 )
 TWO_STAGES = (
-    "The encoders are trained with heads of their own for the first half of the epochs, and then fixed but "
-    "for their projections; X-Fi takes them trained from elsewhere."
+    "The encoders are trained with separate heads for the first half of the epochs, and then fixed except "
+    "for their projections; X-Fi takes trained encoders from elsewhere."
 )
 
 
 def deviations(config: TrainConfig) -> list[str]:
-    """Return how a run of ``config`` differs from X-Fi's released code, and what the paper leaves open."""
-    said = changes(config, REFERENCE | {"depth": "embedding", "combination": "sum"}, {})
+    """Return how a run of ``config`` differs from X-Fi's released code, and the open points of the paper."""
+    lines = changes(config, REFERENCE | {"depth": "embedding", "combination": "sum"}, {})
     options = config.paradigm_options
     if config.paradigm == "modality_dropout":
-        said.append(TWO_STAGES if options.get("pretrain") else FROM_SCRATCH)
+        lines.append(TWO_STAGES if options.get("pretrain") else FROM_SCRATCH)
         if options.get("keep") != KEEP:
-            said.append(f"Modalities are kept with {options.get('keep')}; in the reference with {KEEP}.")
+            lines.append(f"Modalities are kept with {options.get('keep')}; in the reference with {KEEP}.")
     else:
-        said.append(
-            f"{config.paradigm!r} stands in for X-Fi's baseline, of which its code has two: encoders never "
-            "meet, and a subset's prediction averages their probabilities."
+        lines.append(
+            f"{config.paradigm!r} stands in for X-Fi's baseline (its code has two): encoders never meet, and "
+            "a subset's prediction averages their probabilities."
         )
-    return [*DEVIATIONS, *said]
+    return [*DEVIATIONS, *lines]
 
 
-def _config(**options: Any) -> TrainConfig:
-    return TrainConfig(
-        dataset="xrf55",
-        task="subsets",
-        paradigm="modality_dropout",
-        paradigm_options={"keep": KEEP, **options},
-        evaluate_every=5,
-        **REFERENCE,
-    )
+def _recipe(rows: tuple[str, ...], **options: Any) -> Recipe:
+    own = REFERENCE | {"task": "subsets", "evaluate_every": 5}
+    config = TrainConfig("xrf55", {}, "modality_dropout", {"keep": KEEP, **options}, **own)
+    return Recipe(config, deviations, rows, STAND_IN)
 
 
 XRF55 = {
-    "xrf55": Recipe(_config(), deviations, ("modality_dropout", "unimodal"), STAND_IN),
-    "xrf55_two_stage": Recipe(
-        _config(pretrain=PRETRAIN, freeze=True), deviations, ("modality_dropout",), STAND_IN
-    ),
+    "xrf55": _recipe(("modality_dropout", "unimodal")),
+    "xrf55_two_stage": _recipe(("modality_dropout",), pretrain=PRETRAIN, freeze=True),
 }
