@@ -25,6 +25,7 @@ from typing import TypeVar
 import numpy as np
 
 from .clips import ClipError, Preprocessing, spectrogram
+from .extras import extra
 from .fetch import DataError, DatasetInfo, atomic_file, of_disk
 
 VERSION = 1  # counts changes of the stored form
@@ -377,7 +378,8 @@ def bar(results: Iterator, total: int, progress: bool, unit: str = "clip") -> It
     """Wrap ``results`` in a progress bar if ``progress``."""
     if not progress:
         return results
-    from tqdm.auto import tqdm
+    with extra("course"):
+        from tqdm.auto import tqdm
 
     return tqdm(results, desc="decoding", unit=unit, total=total, mininterval=1)
 
@@ -388,7 +390,8 @@ def exclusive(path: Path) -> Iterator[None]:
 
     Remove the folder of ``path`` afterwards if it is empty. Raise :class:`DataError` if it cannot be written.
     """
-    from filelock import FileLock
+    with extra("course"):
+        from filelock import FileLock
 
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     with of_disk(path.parent):

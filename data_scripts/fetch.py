@@ -26,6 +26,8 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from .extras import extra
+
 if TYPE_CHECKING:
     import requests
 
@@ -98,7 +100,8 @@ def data_root(root: AnyPath | None = None) -> Path:
         return Path(root).expanduser().absolute()
     if named:
         return named
-    from platformdirs import user_cache_path
+    with extra("course"):
+        from platformdirs import user_cache_path
 
     return user_cache_path("geomreg_mini", appauthor=False)
 
@@ -137,7 +140,8 @@ def fetched(
 
 def download(url: str, folder: Path, *, progress: bool) -> Path:
     """Download ``url`` into ``folder`` and return the file; the caller verifies the content."""
-    from tqdm.auto import tqdm
+    with extra("course"):
+        from tqdm.auto import tqdm
 
     path = folder / "download"
     try:
@@ -169,7 +173,8 @@ def request(url: str, headers: Mapping[str, str] | None = None, *, start: int = 
     The status is 206 if they begin at ``start``, and 200 if the host sends the whole file instead. Raises
     ``OSError`` for any other status.
     """
-    import requests
+    with extra("course"):
+        import requests
 
     # Bytes as they are stored: compressed on the way, their number would be another.
     wanted = {"Accept-Encoding": "identity", **(headers or {})}
@@ -274,7 +279,8 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
 
 def remote_size(url: str) -> int:
     """Return the size of a file in bytes as its host states it, or 0 if it states none or nonsense."""
-    import requests
+    with extra("course"):
+        import requests
 
     try:
         answer = requests.head(url, allow_redirects=True, timeout=TIMEOUTS)

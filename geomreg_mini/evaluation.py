@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_scripts.extras import extra
+
 from .data import MultimodalDataset, Split
 from .data.corruptions import KINDS, corrupted, fitting_modalities, levels_by_kind, missing
 from .geometry import knn_accuracy
@@ -151,9 +153,10 @@ def linear_probe(
 
     The validation split selects the inverse penalty C; the test split is used once, with the selected one.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    with extra("course"):
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
 
     labels = [part.labels.cpu().numpy() for part in (train, validation, test)]
     metrics = {}
@@ -215,7 +218,9 @@ def paired_interval(
     resampled deviations are widened by Student's t over the normal quantile and by sqrt(n / (n - 1)).
     """
     import numpy as np
-    from scipy.stats import norm, t
+
+    with extra("course"):
+        from scipy.stats import norm, t
 
     if isinstance(treated, Mapping) != isinstance(baseline, Mapping):
         raise ValueError("treated and baseline differ in type: give both as sequences or as dicts by seed.")

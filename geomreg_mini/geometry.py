@@ -203,12 +203,19 @@ def silhouette(
 
     Range -1 .. 1; singletons count 0. `ValueError` unless the rows have 2 .. N - 1 classes. Rousseeuw 1987.
     """
-    from sklearn.metrics import silhouette_score
-
     z = matrix(z, normalize=normalize, min_samples=3)
-    index = class_sums(z, labels)[0].cpu()
-    rows = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:max_samples]
-    return float(silhouette_score(z.cpu()[rows].numpy(), index[rows].numpy()))
+    index = class_sums(z, labels)[0]
+    rows = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:max_samples].to(z.device)
+    z, (_, index, sizes) = z[rows], index[rows].unique(return_inverse=True, return_counts=True)
+    if not 2 <= len(sizes) < len(z):
+        raise ValueError(f"labels have {len(sizes)} classes in {len(z)} rows; a silhouette needs 2 to N - 1.")
+    members = torch.eye(len(sizes), dtype=z.dtype, device=z.device)[index]
+    sums = torch.cat([block @ members for _, block in distance_blocks(z)])
+    own, column = sizes[index], index[:, None]
+    within = sums.gather(1, column)[:, 0] / (own - 1).clamp_min(1)
+    nearest = (sums / sizes).scatter(1, column, math.inf).amin(dim=1)
+    scores = (nearest - within) / torch.maximum(nearest, within).clamp_min(TINY)
+    return scores.where(own > 1, 0).mean().item()
 
 
 def knn_accuracy(

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data_scripts.extras import extra
+
 from .data import MultimodalDataset, Split
 
 
@@ -130,7 +132,8 @@ class ResNet18Encoder(Encoder):
             raise ValueError(f"embedding_dim={embedding_dim}: a ResNet-18 gives 512; set embedding_dim=512.")
         if not 1 <= shape[0] <= 3:
             raise ValueError(f"shape={shape}: a ResNet-18 encoder takes 1 to 3 channels.")
-        from torchvision.models import resnet18
+        with extra("benchmarks"):
+            from torchvision.models import resnet18
 
         network = resnet18(weights=None)
         if shape[0] != 3:

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from data_scripts.extras import extra
+
 from .geometry import Array, Arrays, Given, effective_rank
+
+with extra("course"):
+    import matplotlib
+    import matplotlib.pyplot as plt
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -334,7 +338,8 @@ def gain_map(
     ``columns``, one row per cell; a cell without a row stays empty. ``scale`` multiplies the values (100:
     shares become points). All panels share one symmetric color scale.
     """
-    import seaborn as sns
+    with extra("course"):
+        import seaborn as sns
 
     first = next(iter(panels.values()))
     down, across = (list(dict.fromkeys(map(tuple, first[names].to_numpy()))) for names in (rows, columns))

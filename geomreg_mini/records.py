@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_scripts.extras import extra
 from data_scripts.fetch import replacing_file
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ class Record:
 
         Columns: epoch, split, quantity, modality, value.
         """
-        import pandas as pd
+        with extra("course"):
+            import pandas as pd
 
         rows = []
         for name, values in self.series.items():

@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data_scripts.extras import extra
+
 from . import distributed
 from .benchmarks import TASKS
 from .config import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainConfig
@@ -144,7 +146,8 @@ def _progress_bar(
     """Return a tqdm bar. A log cannot redraw a line as a terminal does, so it gets one per half minute."""
     if not progress:
         return epochs
-    from tqdm.auto import tqdm
+    with extra("course"):
+        from tqdm.auto import tqdm
 
     tqdm.write(f"{data.name}: training on {device_name(device)}")
     interval = 0.1 if sys.stderr.isatty() or "ipykernel" in sys.modules else 30.0

@@ -220,7 +220,7 @@ PROMISES = {
     "geomreg_mini": ("course", "benchmarks"),
     "experiments": ("course", "benchmarks", "scale"),
     "notebooks": ("course", "benchmarks"),
-    "tests": ("course", "benchmarks", "scale", "dev"),
+    "tests": ("course", "benchmarks", "emoji", "scale", "dev"),
 }
 # Imported by a test of what these packages, which others bring, take and give.
 BROUGHT_ALONG = {"kagglesdk", "sqlalchemy", "setuptools"}

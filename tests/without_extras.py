@@ -47,11 +47,19 @@ def main() -> None:
 
     embeddings = {"audio": za.detach(), "image": zv.detach()}
     assert len(CONTROLS) > 3 and torch.isfinite(VICReg(0.1)(embeddings).total)
-    assert geometry.geometry_report(embeddings)["num_samples"] == 32
+    assert {"num_samples", "silhouette/audio"} <= set(
+        geometry.geometry_report(embeddings, labels, detailed=True)
+    )
     data = load("toy", seed=0)
     for paradigm in PARADIGMS.values():
         paradigm(build_model(data, fusion=paradigm.usual_fusion, heads=paradigm.needs_heads))
     record = fit(TrainConfig(dataset="toy", epochs=2), data=data, device="cpu", progress=False)
+    try:
+        record.history  # noqa: B018
+    except ModuleNotFoundError as error:
+        assert str(error) == "pandas is not installed; run: pip install 'geomreg-mini[course]'"
+    else:
+        raise AssertionError("a table needs pandas, which must be missing here")
     print(
         f"geomreg_mini {geomreg_mini.__version__}: all of it works with torch {torch.__version__} alone; "
         f"fused accuracy {record.metrics['test/accuracy/fused']:.2f} after two epochs."

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from data_scripts import coco, flickr30k, karpathy
+from data_scripts.extras import extra
 from data_scripts.fetch import DatasetInfo
 from data_scripts.karpathy import Captioned
 from data_scripts.stand_ins import IMAGE_SIZE, prepare
@@ -95,7 +96,8 @@ def tokens(texts: list[str]) -> Tensor:
 
     Padding beyond the longest text is left out: attention looks backwards only, so it has no effect.
     """
-    import open_clip
+    with extra("benchmarks"):
+        import open_clip
 
     padded = open_clip.tokenize(texts, CONTEXT)
     return padded[:, : int((padded != 0).sum(dim=1).max())]

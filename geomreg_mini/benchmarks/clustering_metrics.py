@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_scripts.extras import extra
+
 from ..pairs import float64
 
 
@@ -39,7 +41,8 @@ def best_naming(labels: Tensor, clusters: Tensor) -> tuple[np.ndarray, np.ndarra
         Counts (C, K) of samples by class 0 .. C - 1 and cluster; the matched rows and columns, (min(C, K),)
         each; and the numbers (K,) of the clusters, which may have gaps, by column.
     """
-    from scipy.optimize import linear_sum_assignment
+    with extra("course"):
+        from scipy.optimize import linear_sum_assignment
 
     labels, clusters = _checked(labels, clusters)
     numbers, clusters = np.unique(clusters, return_inverse=True)
@@ -54,7 +57,8 @@ def scores(labels: Tensor, clusters: Tensor) -> dict[str, float]:
     NMI is the mutual information of class and cluster over the mean of their entropies. ARI is the agreement
     about pairs of samples, adjusted so that chance is 0 on average. One cluster of several classes gives 0.
     """
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+    with extra("course"):
+        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     given = _checked(labels, clusters)
     return {
@@ -78,8 +82,9 @@ def k_means(train: Tensor, test: Tensor, clusters: int) -> Tensor:
 
     This needs no head. It is the best of ten starts, the same each time.
     """
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
+    with extra("course"):
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
 
     train, test = (F.normalize(float64(z), dim=1).cpu().numpy() for z in (train, test))
     with warnings.catch_warnings():

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from data_scripts.extras import extra
+
 from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
 from ..geometry import geometry_report
@@ -126,7 +128,8 @@ def build_clip(
         checkpointing: whether to keep only the inputs of each block for the backward pass.
         micro_batch: samples embedded at a time in training; see ``MicroBatched``.
     """
-    import open_clip
+    with extra("benchmarks"):
+        import open_clip
 
     state = torch.get_rng_state()
 
@@ -156,7 +159,8 @@ def build_clip(
 
 
 def _published(name: str, image_size: int, embedding_dim: int, pretrained: str | None) -> nn.Module:
-    import open_clip
+    with extra("benchmarks"):
+        import open_clip
 
     if name not in MODELS:
         raise ValueError(f"encoder={name!r} is unknown: choose one of tiny, {', '.join(MODELS)}.")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from data_scripts.extras import extra
+
 from .corruptions import Picture
 from .dataset import (
     MultimodalDataset,
@@ -34,7 +36,8 @@ def load(
     by the clean pixels of the whole training split. ``why``: the reason for ``note``. ``factors`` holds
     ``image_index``.
     """
-    from sklearn.datasets import load_digits
+    with extra("course"):
+        from sklearn.datasets import load_digits
 
     noise = check_noise(image_noise)
     bunch = load_digits()

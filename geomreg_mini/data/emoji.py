@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data_scripts.extras import extra
+
 from .corruptions import Picture
 from .dataset import (
     MultimodalDataset,
@@ -199,7 +201,8 @@ def _parts(
 
 def _hashed(texts: Mapping[str, Sequence[str]], keywords: bool) -> np.ndarray:
     """Return the vectors of names, (N, 2048) float32, see :func:`load`."""
-    from sklearn.feature_extraction.text import HashingVectorizer
+    with extra("course"):
+        from sklearn.feature_extraction.text import HashingVectorizer
 
     lines = texts["names"]
     if keywords:

@@ -8,6 +8,8 @@ import warnings
 import torch
 from torch import Tensor
 
+from data_scripts.extras import extra
+
 from ..data import MultimodalDataset
 from ..models import MultimodalClassifier, encode, fixed_sample
 from .base import State
@@ -84,9 +86,10 @@ def purity(z: Tensor, labels: Tensor) -> float:
     z (N, D), labels (N,) from 0. There are as many clusters as classes; 1 if they coincide. Collapsed
     embeddings are one cluster and give the share of the largest class.
     """
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
+    with extra("course"):
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+        from threadpoolctl import threadpool_limits
 
     z = z.cpu().double().nan_to_num()  # the training loop reports a loss that is not finite
     low, high = z.amin(dim=0), z.amax(dim=0)
