@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .benchmarks import TASKS
 from .controls import CONTROLS
 from .records import config_key, plain
 from .regularizer import GeometryRegularizer
@@ -24,15 +23,9 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item()),
 }
 OPTIMIZERS: dict[str, Callable[[Any, TrainConfig], torch.optim.Optimizer]] = {
-    "sgd": lambda parameters, config: torch.optim.SGD(
-        parameters, config.learning_rate, config.momentum, weight_decay=config.weight_decay
-    ),
-    "adam": lambda parameters, config: torch.optim.Adam(
-        parameters, config.learning_rate, weight_decay=config.weight_decay
-    ),
-    "adamw": lambda parameters, config: torch.optim.AdamW(
-        parameters, config.learning_rate, weight_decay=config.weight_decay
-    ),
+    "sgd": lambda p, c: torch.optim.SGD(p, c.learning_rate, c.momentum, weight_decay=c.weight_decay),
+    "adam": lambda p, c: torch.optim.Adam(p, c.learning_rate, weight_decay=c.weight_decay),
+    "adamw": lambda p, c: torch.optim.AdamW(p, c.learning_rate, weight_decay=c.weight_decay),
 }
 DEPTHS = ("embedding", "hidden", "logits")
 COMBINATIONS = ("sum", "task_pareto")
@@ -46,7 +39,7 @@ class TrainConfig:
     Attributes:
         dataset: a name that ``geomreg_mini.data.load`` knows, with its ``dataset_options``; ``load`` also
             gets ``seed``.
-        task: a name in ``TASKS``, for the models and the metrics.
+        task: a name in ``benchmarks.TASKS``, for the models and the metrics.
         paradigm: a name in the task's ``paradigms``, with ``paradigm_options``.
         regularizer: a ``GeometryRegularizer``, one of ``CONTROLS``, or None; its total is added to the
             encoders' loss.
@@ -100,6 +93,8 @@ class TrainConfig:
     monitor: bool = False
 
     def __post_init__(self) -> None:
+        from .benchmarks import TASKS  # here, because tasks take a TrainConfig
+
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, plain(getattr(self, f.name)))
         if self.task not in TASKS:

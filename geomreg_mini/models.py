@@ -50,12 +50,9 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Return embeddings (B, D), and if ``hidden`` also the features (B, 4 width) of the third block."""
-
-        def network(x: Tensor) -> tuple[Tensor, ...]:
-            features = self.blocks(x.contiguous(memory_format=torch.channels_last))
-            return (self.last(features), over_places(features)) if hidden else (self.last(features),)
-
-        return over_frames(network, x)
+        return over_frames(
+            lambda x: self.blocks(x.contiguous(memory_format=torch.channels_last)), self.last, x, hidden
+        )
 
 
 class MLPEncoder(nn.Module):
@@ -103,22 +100,21 @@ class ResNet18Encoder(nn.Module):
 
     def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Return embeddings (B, 512), if ``hidden`` with features (B, 256) of the third of four stages."""
-
-        def network(x: Tensor) -> tuple[Tensor, ...]:
-            features = self.stages(x)
-            return (self.last(features), over_places(features)) if hidden else (self.last(features),)
-
-        return over_frames(network, x)
+        return over_frames(self.stages, self.last, x, hidden)
 
 
-def over_frames(network: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> Tensor | tuple[Tensor, ...]:
-    """Return ``network`` of x (B, C, H, W), or its mean over the frames of x (B, C, T, H, W)."""
-    if x.ndim == 4:
-        results = network(x)
-    else:
-        folded = network(x.transpose(1, 2).flatten(0, 1))
-        results = tuple(z.unflatten(0, (-1, x.shape[2])).mean(dim=1) for z in folded)
-    return results[0] if len(results) == 1 else results
+def over_frames(
+    body: Callable[[Tensor], Tensor], last: nn.Module, x: Tensor, hidden: bool
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Return ``last(body(x))`` of x (B, C, H, W), or its mean over the frames of x (B, C, T, H, W).
+
+    If ``hidden``, also return the mean of ``body(x)`` over places, and frames.
+    """
+    features = body(x if x.ndim == 4 else x.transpose(1, 2).flatten(0, 1))
+    results = (last(features), over_places(features)) if hidden else (last(features),)
+    if x.ndim != 4:
+        results = tuple(z.unflatten(0, (-1, x.shape[2])).mean(dim=1) for z in results)
+    return results if hidden else results[0]
 
 
 def over_places(features: Tensor) -> Tensor:

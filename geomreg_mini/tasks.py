@@ -8,17 +8,15 @@ records all of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
+from .config import TrainConfig
 from .data import MultimodalDataset, Split
 from .evaluation import accuracies, accuracies_alone, disturbed, knn_probe, robustness
 from .models import Encoded, build_model
 from .paradigms import PARADIGMS, Paradigm
-
-if TYPE_CHECKING:
-    from .config import TrainConfig
 
 Metrics = dict[str, float]  # "quantity/modality" -> number
 Splits = Mapping[str, Encoded]  # the name of a split -> its embeddings

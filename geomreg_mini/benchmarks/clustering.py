@@ -9,13 +9,13 @@ takes two modalities instead of two crops of an image. Image and caption get aut
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import distributed
+from ..config import TrainConfig
 from ..data import MultimodalDataset, Split
 from ..evaluation import knn_probe
 from ..models import Encoded, build_model
@@ -25,9 +25,6 @@ from ..paradigms.base import Losses
 from ..tasks import Metrics, Splits, Task
 from .clustering_metrics import k_means, scores
 from .clustering_models import Clustered, ClusteringModel, captioned_autoencoders, reconstruction_errors
-
-if TYPE_CHECKING:
-    from ..config import TrainConfig
 
 HEADS = {"prototypes": True, "plain_prototypes": False}  # fusion -> whether the head standardizes
 PICTURE_SCALE = 20.0  # of images' L1 distance relative to a word's cross-entropy, as in CMVAE's likelihoods

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..config import TrainConfig
 from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
 from ..geometry import geometry_report
@@ -25,7 +26,6 @@ from ..tasks import Metrics, Splits, Task
 from .retrieval_metrics import fold_recalls, recalls
 
 if TYPE_CHECKING:
-    from ..config import TrainConfig
     from .captioned import CaptionedSplit
 
 # name in open_clip -> width of its embeddings, pixels of its images

@@ -6,12 +6,12 @@ An absent modality is left out, not replaced by zeros, and a model is trained on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..config import TrainConfig
 from ..data import MultimodalDataset, Split
 from ..evaluation import accuracy, disturbed, knn_probe
 from ..models import Encoded
@@ -21,9 +21,6 @@ from ..paradigms.base import Losses
 from ..paradigms.plain import Unimodal
 from ..tasks import Metrics, Splits, Task
 from .subset_models import SubsetClassifier, Tokens, build_subset_classifier, subsets
-
-if TYPE_CHECKING:
-    from ..config import TrainConfig
 
 PUBLISHED_BATCH = 32  # samples per accuracy in X-Fi, which then averages the accuracies
 BATCH = 64  # samples per forward pass of an evaluation; no result depends on it
