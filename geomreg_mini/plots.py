@@ -53,17 +53,30 @@ def modality_style(names: Iterable) -> dict[Any, dict[str, Any]]:
 
 def use_style() -> None:
     """Set matplotlib's defaults for the course: readable on the web, light grid, the palette above."""
-    plt.rc("figure", figsize=(6.4, 3.8), dpi=110)
-    plt.rc("figure.constrained_layout", use=True)
-    plt.rc("savefig", dpi=110)
-    plt.rc("font", size=11)
-    plt.rc("axes", titlesize=12, titlelocation="left", labelsize=11, grid=True, axisbelow=True)
-    plt.rc("axes", prop_cycle=plt.cycler(color=COLORS))
-    plt.rc("axes.spines", top=False, right=False)
-    plt.rc("legend", fontsize=10, frameon=False)
-    plt.rc("grid", color="#E3E3E3", linewidth=0.8)
-    plt.rc("lines", linewidth=1.8, markersize=5)
-    plt.rc("image", cmap="cividis")
+    plt.rcParams.update(
+        {
+            "figure.figsize": (6.4, 3.8),
+            "figure.dpi": 110,
+            "savefig.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "font.size": 11,
+            "axes.titlesize": 12,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 11,
+            "legend.fontsize": 10,
+            "legend.frameon": False,
+            "axes.grid": True,
+            "grid.color": "#E3E3E3",
+            "grid.linewidth": 0.8,
+            "axes.axisbelow": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": plt.cycler(color=COLORS),
+            "lines.linewidth": 1.8,
+            "lines.markersize": 5,
+            "image.cmap": "cividis",
+        }
+    )
 
 
 def show(fig: plt.Figure, alt: str) -> None:

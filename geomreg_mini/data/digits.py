@@ -11,9 +11,16 @@ from functools import cache
 import numpy as np
 import torch
 
-from . import dataset
 from .corruptions import Picture, Spectrogram
-from .dataset import MultimodalDataset, Split, fingerprint, stratified_order, tensor
+from .dataset import (
+    MultimodalDataset,
+    Split,
+    check_labels,
+    check_noise,
+    fingerprint,
+    stratified_order,
+    tensor,
+)
 
 PROTOCOLS = ("unseen_speakers", "official")
 SOURCES = ("auto", "spoken", "embedded")
@@ -60,7 +67,7 @@ def load(
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}.")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
-    dataset.check_noise(image_noise)
+    check_noise(image_noise)
     arrays, why_not = (None, "they were asked for") if source == "embedded" else _prepared(source)
     if arrays is None:
         from . import embedded_digits
@@ -131,7 +138,7 @@ def _spoken(
                 "image_index": torch.from_numpy(image_index),
             },
         )
-    keep = dataset.check_labels(labels, 10, len(splits["train"]))
+    keep = check_labels(labels, 10, len(splits["train"]))
     if labels is not None:
         order = stratified_order(splits["train"].labels.numpy(), np.random.default_rng([seed, 2]))
         splits["train"] = splits["train"].subset(torch.from_numpy(np.sort(order[:keep])))

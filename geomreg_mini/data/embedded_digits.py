@@ -9,9 +9,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from . import dataset
 from .corruptions import Picture
-from .dataset import MultimodalDataset, Split, fingerprint, stratified_order, tensor
+from .dataset import (
+    MultimodalDataset,
+    Split,
+    check_labels,
+    check_noise,
+    fingerprint,
+    stratified_order,
+    tensor,
+)
 
 TRAIN, VALIDATION = 1197, 300  # of 1,797; the remaining 300 test
 
@@ -29,14 +36,14 @@ def load(
     """
     from sklearn.datasets import load_digits
 
-    noise = dataset.check_noise(image_noise)
+    noise = check_noise(image_noise)
     bunch = load_digits()
     pixels, digit = (bunch.images / 16).astype(np.float32), bunch.target.astype(np.int64)
     order = stratified_order(digit, np.random.default_rng([seed, 0]))
     parts = dict(
         zip(("train", "validation", "test"), np.split(order, [TRAIN, TRAIN + VALIDATION]), strict=True)
     )
-    keep = dataset.check_labels(labels, 10, TRAIN)
+    keep = check_labels(labels, 10, TRAIN)
     training = pixels[parts["train"]].astype(np.float64)
     mean, std = np.float32(training.mean()), np.float32(training.std())
     unit_noise = np.random.default_rng([seed, 1]).standard_normal((len(pixels), 8, 4), dtype=np.float32)
