@@ -303,7 +303,7 @@ def test_pairs_without_captions_are_sorted_by_the_encoders_of_a_classifier():
 
 def test_a_model_that_the_task_does_not_have_is_named():
     for changes, said in [
-        ({"fusion": "concat"}, "fusion='concat', modalities .*clustering wants"),
+        ({"fusion": "concat"}, "fusion='concat', modalities .*for clustering use"),
         ({"encoder": "resnet18"}, "encoder='resnet18', "),
         ({"depth": "hidden", "regularizer": GeometryRegularizer()}, "depth='hidden' needs encoders with"),
     ]:

@@ -129,7 +129,7 @@ def test_modalities_are_kept_as_often_as_asked_and_never_none():
 
 def test_a_dropped_encoder_learns_nothing_from_the_task_and_everything_from_the_regularizer(monkeypatch):
     paradigm = ModalityDropout(model())
-    monkeypatch.setattr(paradigm, "kept", lambda: ("WiFi",))
+    monkeypatch.setattr(paradigm, "draw_modalities", lambda: ("WiFi",))
     batch = {"inputs": radio(12).train.inputs, "label": radio(12).train.labels}
 
     def moved(geometry):
