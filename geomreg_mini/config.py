@@ -24,15 +24,9 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item()),
 }
 OPTIMIZERS: dict[str, Callable[[Any, TrainConfig], torch.optim.Optimizer]] = {
-    "sgd": lambda parameters, config: torch.optim.SGD(
-        parameters, config.learning_rate, config.momentum, weight_decay=config.weight_decay
-    ),
-    "adam": lambda parameters, config: torch.optim.Adam(
-        parameters, config.learning_rate, weight_decay=config.weight_decay
-    ),
-    "adamw": lambda parameters, config: torch.optim.AdamW(
-        parameters, config.learning_rate, weight_decay=config.weight_decay
-    ),
+    "sgd": lambda p, c: torch.optim.SGD(p, c.learning_rate, c.momentum, weight_decay=c.weight_decay),
+    "adam": lambda p, c: torch.optim.Adam(p, c.learning_rate, weight_decay=c.weight_decay),
+    "adamw": lambda p, c: torch.optim.AdamW(p, c.learning_rate, weight_decay=c.weight_decay),
 }
 DEPTHS = ("embedding", "hidden", "logits")
 COMBINATIONS = ("sum", "task_pareto")

@@ -29,15 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .pairs import (
-    Embeddings,
-    RegularizerOutput,
-    check_at_least,
-    check_batch,
-    present,
-    present_in_both,
-    unit_vectors,
-)
+from . import pairs
+from .pairs import Embeddings, RegularizerOutput, check_at_least, unit_vectors
 from .records import plain
 from .regularizer import GeometryRegularizer, anchoring_of_units, dispersion_of_units
 
@@ -79,7 +72,7 @@ class _Control(nn.Module):
         is a pair of modalities without a common sample.
         """
         mask = mask or {}
-        check_batch(embeddings, mask)
+        pairs.check_batch(embeddings, mask)
         with torch.autocast(next(iter(embeddings.values())).device.type, enabled=False):
             points = units = unit_vectors(embeddings, "modality", mask)
             if not self.on_sphere:
@@ -336,7 +329,7 @@ def _standardized(x: Tensor) -> Tensor:
 
 def _within(term: Callable[[Tensor], Tensor], z: Embeddings, mask: Embeddings) -> dict[str, Tensor]:
     """Return `term` of each modality over its present samples; 0 for fewer than two."""
-    rows = {m: present(x, m, mask) for m, x in z.items()}
+    rows = {m: pairs.present(x, m, mask) for m, x in z.items()}
     return {m: term(x) if len(x) > 1 else (0.0 * x).sum() for m, x in rows.items()}
 
 
@@ -345,7 +338,7 @@ def _across(term: Callable[[Tensor, Tensor], Tensor], z: Embeddings, mask: Embed
     _check_widths(z)
     values = {}
     for a, b in combinations(z, 2):
-        both = present_in_both(a, b, mask)
+        both = pairs.present_in_both(a, b, mask)
         values[a, b] = term(z[a], z[b]) if both is None else term(z[a][both], z[b][both])
     return values
 

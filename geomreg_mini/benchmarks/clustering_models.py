@@ -9,9 +9,10 @@ give exactly the result of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -52,16 +53,17 @@ def _widths(size: int, width: int) -> list[int]:
     return [width * min(2**i, WIDEST) for i in range(halvings + 1)]
 
 
+def _stages(layers: Callable[[int, int], tuple[nn.Module, ...]], widths: list[int]) -> list[nn.Module]:
+    """Return ``layers`` from each width to the next, in one list."""
+    return [layer for pair in pairwise(widths) for layer in layers(*pair)]
+
+
 class ImageEncoder(nn.Sequential):
     """A map from images (B, 3, S, S) in [0, 1] to (B, D)."""
 
     def __init__(self, side: int, embedding_dim: int, width: int) -> None:
         widths = _widths(side // 2, width)
-        stages = [
-            layer
-            for source, target in zip(widths, widths[1:], strict=False)
-            for layer in (Residual(source, target), nn.AvgPool2d(2))
-        ]
+        stages = _stages(lambda s, t: (Residual(s, t), nn.AvgPool2d(2)), widths)
         last = [*_activated(widths[-1]), nn.Flatten(), nn.Linear(widths[-1] * SMALLEST**2, embedding_dim)]
         super().__init__(nn.Conv2d(3, width, 4, stride=2, padding=1), *stages, *last)
 
@@ -73,11 +75,7 @@ class ImageDecoder(nn.Sequential):
         widths = _widths(side // 2, width)[::-1]
         first = [nn.Linear(embedding_dim, widths[0] * SMALLEST**2)]
         first.append(nn.Unflatten(1, (widths[0], SMALLEST, SMALLEST)))
-        stages = [
-            layer
-            for source, target in zip(widths, widths[1:], strict=False)
-            for layer in (Residual(source, target), nn.Upsample(scale_factor=2))
-        ]
+        stages = _stages(lambda s, t: (Residual(s, t), nn.Upsample(scale_factor=2)), widths)
         last = [*_activated(width), nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1), nn.Sigmoid()]
         super().__init__(*first, *stages, *last)
 
@@ -89,11 +87,7 @@ class CaptionEncoder(nn.Module):
         super().__init__()
         self.words = nn.Embedding(vocabulary, word_dim)
         widths = [word_dim, *_widths(length, width)[1:]]
-        stages = [
-            layer
-            for source, target in zip(widths, widths[1:], strict=False)
-            for layer in (nn.Conv1d(source, target, 4, stride=2, padding=1), *_activated(target))
-        ]
+        stages = _stages(lambda s, t: (nn.Conv1d(s, t, 4, 2, padding=1), *_activated(t)), widths)
         self.convolutions = nn.Sequential(
             *stages, nn.Flatten(), nn.Linear(widths[-1] * SMALLEST, embedding_dim)
         )
@@ -108,11 +102,7 @@ class CaptionDecoder(nn.Module):
     def __init__(self, length: int, vocabulary: int, embedding_dim: int, width: int, word_dim: int) -> None:
         super().__init__()
         widths = [word_dim, *_widths(length, width)[1:]][::-1]
-        stages = [
-            layer
-            for source, target in zip(widths, widths[1:], strict=False)
-            for layer in (*_activated(source), nn.ConvTranspose1d(source, target, 4, stride=2, padding=1))
-        ]
+        stages = _stages(lambda s, t: (*_activated(s), nn.ConvTranspose1d(s, t, 4, 2, padding=1)), widths)
         first = [nn.Linear(embedding_dim, widths[0] * SMALLEST), nn.Unflatten(1, (widths[0], SMALLEST))]
         self.convolutions = nn.Sequential(*first, *stages)
         self.words = nn.Linear(word_dim, vocabulary)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..models import MultimodalClassifier
 from ..pairs import Embeddings
-from .base import Backward, Batch, Geometry, Losses, Paradigm, State
+from .base import Backward, Batch, Geometry, Losses, Paradigm
 
 
 class AGM(Paradigm):
@@ -37,6 +37,8 @@ class AGM(Paradigm):
     window of epochs, all 10 by default, is the whole of training here. ``alpha`` = 1 is its default.
     """
 
+    memory = ("steps", "means")
+
     def __init__(self, model: MultimodalClassifier, *, alpha: float = 1.0) -> None:
         super().__init__(model)
         if len(model.modalities) < 2:
@@ -45,12 +47,6 @@ class AGM(Paradigm):
             )
         self.alpha = alpha
         self.steps, self.means = 0, dict.fromkeys(model.modalities, 0.0)
-
-    def state_dict(self) -> State:
-        return {"steps": self.steps, "means": dict(self.means)}
-
-    def load_state_dict(self, state: State) -> None:
-        self.steps, self.means = state["steps"], dict(state["means"])
 
     def silence(self, inputs: Embeddings) -> Embeddings:
         """Return embeddings (1, D) of zero inputs, with the encoders in evaluation mode."""

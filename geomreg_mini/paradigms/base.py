@@ -8,6 +8,7 @@ Parameters are found by module (``model.encoders[m]``, ``model.fusion``), never 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -32,13 +33,14 @@ class Paradigm:
     """One forward, one sum of losses, one backward.
 
     A subclass defines ``losses``. It replaces ``step`` if it shapes gradients, and ``updates`` if it updates
-    more than once per batch. Its memory between steps goes into ``state_dict``, so that a resumed run
-    continues as if it had not stopped.
+    more than once per batch. ``memory`` names the attributes that it keeps between steps (tensors, numbers,
+    dicts and lists of them), so that a resumed run continues as if it had not stopped.
 
     ``needs_heads`` says whether the model must have a separate linear head for each modality. ``fusions``
     names the fusions for which the method is defined (None: all), and ``usual_fusion`` its default one.
     """
 
+    memory: tuple[str, ...] = ()
     needs_heads = False
     fusions: tuple[str, ...] | None = None
     usual_fusion = "concat"
@@ -65,11 +67,13 @@ class Paradigm:
         """
 
     def state_dict(self) -> State:
-        """Return the memory between steps: tensors, numbers, and dicts and lists of them."""
-        return {}
+        """Return copies of the attributes in ``memory``, by name."""
+        return {name: copy.copy(getattr(self, name)) for name in self.memory}
 
     def load_state_dict(self, state: State) -> None:
-        """Restore the memory that ``state_dict`` returned."""
+        """Restore the attributes that ``state_dict`` returned."""
+        for name in self.memory:
+            setattr(self, name, copy.copy(state[name]))
 
     def losses(self, output: ModelOutput, label: Tensor) -> Losses:
         """Return the task losses by name; their sum is differentiated."""

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ..data import MultimodalDataset, Split
 from ..models import ModelOutput, MultimodalClassifier, encode, fixed_sample
-from .base import Losses, Paradigm, State
+from .base import Losses, Paradigm
 
 NOISE = 0.01  # nats; smaller changes of a sampled loss say nothing
 SAMPLE, FEWEST = 0.1, 200  # share of the training split, and the least number of samples
@@ -35,6 +35,7 @@ class GBlending(Paradigm):
     """
 
     needs_heads = True
+    memory = ("weights", "before")
 
     def __init__(self, model: MultimodalClassifier, *, super_epoch: float = 0.2) -> None:
         super().__init__(model)
@@ -42,12 +43,6 @@ class GBlending(Paradigm):
         names = ("fused", *model.modalities)
         self.weights = dict.fromkeys(names, 1 / len(names))
         self.before: dict[str, tuple[float, float]] = {}  # (T, V) when this super-epoch began
-
-    def state_dict(self) -> State:
-        return {"weights": self.weights, "before": self.before}
-
-    def load_state_dict(self, state: State) -> None:
-        self.weights, self.before = state["weights"], state["before"]
 
     def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
         if (epoch - 1) % max(1, round(self.super_epoch * epochs)):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..data import MultimodalDataset
 from ..models import MultimodalClassifier
-from .base import Backward, Batch, Geometry, Losses, Paradigm, State
+from .base import Backward, Batch, Geometry, Losses, Paradigm
 
 
 class MLA(Paradigm):
@@ -39,6 +39,7 @@ class MLA(Paradigm):
     fusions = ("shared",)
     usual_fusion = "shared"
     undefined = "whose head is not one and the same for every modality"
+    memory = ("projector", "started")
 
     def __init__(self, model: MultimodalClassifier) -> None:
         super().__init__(model)
@@ -49,12 +50,6 @@ class MLA(Paradigm):
 
     def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
         self.seen, self.size = 0, len(data.train)
-
-    def state_dict(self) -> State:
-        return {"projector": self.projector, "started": self.started}
-
-    def load_state_dict(self, state: State) -> None:
-        self.projector, self.started = state["projector"], state["started"]
 
     def updates(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Iterator[Losses]:
         label, encoders, head = batch["label"], self.model.encoders, self.model.fusion

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..data import MultimodalDataset
 from ..models import ModelOutput, MultimodalClassifier, encode
-from .base import Losses, Paradigm, State
+from .base import Losses, Paradigm
 
 
 class PMR(Paradigm):
@@ -32,6 +32,7 @@ class PMR(Paradigm):
     """
 
     share = 0.1
+    memory = ("prototypes", "seen")
 
     def __init__(
         self, model: MultimodalClassifier, *, alpha: float = 1.0, momentum: float = 0.2, until: float = 2 / 3
@@ -62,12 +63,6 @@ class PMR(Paradigm):
                 means = torch.where(earlier[:, None], torch.where(found[:, None], moved, old), means)
             self.prototypes[m] = means
         self.seen = found if earlier is None else found | earlier
-
-    def state_dict(self) -> State:
-        return {"prototypes": dict(self.prototypes), "seen": self.seen}
-
-    def load_state_dict(self, state: State) -> None:
-        self.prototypes, self.seen = dict(state["prototypes"]), state["seen"]
 
     def losses(self, output: ModelOutput, label: Tensor) -> Losses:
         fused = {"fused": F.cross_entropy(output.logits, label)}

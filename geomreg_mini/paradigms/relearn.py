@@ -12,7 +12,6 @@ from data_scripts.extras import extra
 
 from ..data import MultimodalDataset
 from ..models import MultimodalClassifier, encode, fixed_sample
-from .base import State
 from .plain import Joint
 
 
@@ -39,6 +38,8 @@ class DiagnoseRelearn(Joint):
     sees that split's labels: M purities each time.
     """
 
+    memory = ("initial",)
+
     def __init__(
         self, model: MultimodalClassifier, *, strength: float = 3.0, every: float = 2 / 9, times: int = 3
     ) -> None:
@@ -47,12 +48,6 @@ class DiagnoseRelearn(Joint):
         self.initial = {
             m: [p.detach().clone() for p in encoder.parameters()] for m, encoder in model.encoders.items()
         }
-
-    def state_dict(self) -> State:
-        return {"initial": self.initial}
-
-    def load_state_dict(self, state: State) -> None:
-        self.initial = state["initial"]
 
     def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
         # floor: a short run must not be moved back too late to recover
