@@ -24,13 +24,14 @@ import math
 from collections.abc import Callable
 from inspect import signature
 from itertools import combinations
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import pairs
-from .pairs import Embeddings, RegularizerOutput, check_at_least, unit_vectors
+from .pairs import Embeddings, Given, Mask, RegularizerOutput, check_at_least, unit_vectors
 from .records import plain
 from .regularizer import GeometryRegularizer, anchoring_of_units, dispersion_of_units
 
@@ -65,15 +66,16 @@ class _Control(nn.Module):
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
 
-    def forward(self, embeddings: Embeddings, mask: Embeddings | None = None) -> RegularizerOutput:
+    def forward(self, embeddings: Given, *others: Any, mask: Mask = None) -> RegularizerOutput:
         """Return all terms of one batch; arguments and errors as in `GeometryRegularizer`.
 
         A comparison of modalities needs equal widths. A term of two samples is 0 if there are fewer, and so
         is a pair of modalities without a common sample.
         """
+        embeddings, mask = pairs.named(embeddings, others, mask=mask)
         mask = mask or {}
         pairs.check_batch(embeddings, mask)
-        with torch.autocast(next(iter(embeddings.values())).device.type, enabled=False):
+        with pairs.full_precision(next(iter(embeddings.values()))):
             points = units = unit_vectors(embeddings, "modality", mask)
             if not self.on_sphere:
                 points = {m: z.to(units[m].dtype) for m, z in embeddings.items()}

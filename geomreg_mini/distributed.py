@@ -140,18 +140,30 @@ class _AllGather(torch.autograd.Function):
 
 
 def global_batch(embeddings: dict[str, Tensor], mask: dict[str, Tensor]) -> tuple[dict, dict]:
-    """Return embeddings and masks (B_r, ...) of all processes as one (B, ...) each, in the order of ranks."""
+    """Return embeddings and masks (B_r, ...) of all processes as one (B, ...) each, in the order of ranks.
+
+    Modalities come in process 0's order. ``ValueError`` in every process if one of them holds other
+    modalities, masks, widths or types.
+    """
     if world_size() == 1:
         return embeddings, mask
-    first = next(iter(embeddings.values()))
-    sizes = _AllGather.apply(torch.tensor(len(first), device=first.device)).tolist()
+    own = {m: (*z.shape[1:], z.dtype) for m, z in embeddings.items()} | {f"mask of {m}": () for m in mask}
+    everyone = [(own, 0)] * world_size()
+    dist.all_gather_object(everyone, (own, len(next(iter(embeddings.values())))))
+    first, sizes = everyone[0][0], [size for _, size in everyone]
+    for other, (found, _) in enumerate(everyone):
+        if found != first:
+            raise ValueError(f"process {other} holds {found}, but process 0 {first}: pass the same in all.")
 
     def gathered(x: Tensor) -> Tensor:
         padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
         parts = _AllGather.apply(torch.cat([x, padding]))
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
-    return {m: gathered(z) for m, z in embeddings.items()}, {m: gathered(x) for m, x in mask.items()}
+    return (
+        {m: gathered(embeddings[m]) for m in first if m in embeddings},
+        {m: gathered(mask[m]) for m in embeddings if m in mask},
+    )
 
 
 def gather(x: Tensor) -> Tensor:

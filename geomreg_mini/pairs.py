@@ -6,18 +6,23 @@ and keep every block. Everything here expects float32 or float64.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from . import distributed
 from .records import plain
 
 Embeddings = dict[str, Tensor]  # modality -> (B, D), or a mask (B,)
+Mask = Embeddings | None
+Given = Embeddings | Sequence[Tensor] | Tensor
 Array = Tensor | np.ndarray | Sequence
 Parameters = Mapping[str, Iterable[Tensor]]  # modality -> parameters of its encoder
 FORMS = ("rbf", "cosine", "hinge", "covariance")
@@ -31,9 +36,8 @@ NEAR = 1e-8  # ||x - y||^2 below this share of ||x||^2 + ||y||^2 is mostly round
 BLOCK_ELEMENTS = 2**24  # most entries of a matrix of pairs in a diagnostic, at a time (128 MiB)
 
 
-@dataclass(frozen=True)
-class RegularizerOutput:
-    """The return value of GeometryRegularizer and of the controls.
+class RegularizerOutput(NamedTuple):
+    """The return value of GeometryRegularizer and of the controls; DataParallel and torch.func return it too.
 
     Attributes:
         total: weighted scalar to add to the task loss.
@@ -48,7 +52,12 @@ class RegularizerOutput:
     dispersion: dict[str, Tensor]
     anchoring: dict[tuple[str, str], Tensor]
     active: dict[tuple[str, str], Tensor]
-    alpha: dict[str, Tensor] = field(default_factory=dict)
+    alpha: dict[str, Tensor] = {}
+
+
+def full_precision(z: Tensor) -> AbstractContextManager:
+    """Return a context without autocast, which the meta device does not know."""
+    return nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False)
 
 
 def unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = None) -> dict[str, Tensor]:
@@ -76,48 +85,120 @@ def unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = N
     return units
 
 
-class _WithGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: tuple[Tensor, ...], *tensors: Tensor) -> Tensor:
-        ctx.save_for_backward(*gradients)
-        return value.clone()
+def scale_and_margin(temperature: float, form: str) -> tuple[float | None, float | None]:
+    """Return the arguments of `mean_over_pairs` for a form of dispersion."""
+    if form == "hinge":
+        return None, 1.0
+    return temperature if form == "rbf" else 2 * temperature, None  # because 1 - cos = d^2 / 2
+
+
+class _PairMean(torch.autograd.Function):
+    """`mean_over_pairs` with the gradient that it computes; it can be differentiated again."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph=True: the stored gradient would pass for a constant
-            raise RuntimeError("dispersion over pairs is differentiable once, so create_graph must be False.")
-        return None, None, *(grad * gradient for gradient in ctx.saved_tensors)
+    def forward(u: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
+        return mean_over_pairs(u, *how)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+        u, *ctx.how = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(u, output[1])
+        ctx.save_for_forward(u, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+        u, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():  # it may be differentiated
+            gradient = mean_over_pairs(u, *ctx.how)[1]
+        return grad * gradient, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor, None]:
+        return (ctx.saved_tensors[1] * tangent).sum(), None
 
 
-def with_gradient(value: Tensor, tensors: list[Tensor], gradients: list[Tensor]) -> Tensor:
-    """Return ``value``, a scalar, as a function of ``tensors`` with these gradients; differentiable once."""
-    if not torch.compiler.is_compiling():
-        return _WithGradient.apply(value, tuple(gradients), *tensors)
-    # torch.compile cannot trace that for every batch size, but it can trace the value plus zeros with these
-    # gradients.
-    return value + sum(((x - x.detach()) * g).sum() for x, g in zip(tensors, gradients, strict=True))
+def differentiable_mean(u: Tensor, *how: Any) -> Tensor:
+    """Return the value of `mean_over_pairs`, differentiable any number of times."""
+    compiling = torch.compiler.is_compiling()  # a graph differentiates itself
+    return (mean_over_pairs if compiling else _PairMean.apply)(u, *how)[0]
 
 
-@torch.no_grad()
-def log_mean_exp(u: Tensor, scale: float, chunk_size: int | None) -> tuple[Tensor, Tensor]:
-    """Return log mean_{i != j} exp(-||u_i - u_j||^2 / scale) of u (B, D) and its gradient; 0 if B < 2."""
+def mean_over_pairs(
+    u: Tensor, scale: float | None, margin: float | None, chunk_size: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return log mean exp(-d_ij^2 / scale), or mean max(0, margin - d_ij^2)^2 if scale is None.
+
+    Here d_ij = ||u_i - u_j||, and the means are over i != j. The second result is the gradient at u (B, D).
+    Both are 0 if B < 2.
+    """
     if len(u) < 2:
-        return 0.0 * u.sum(), torch.zeros_like(u)
-    value, gradient = _pair_sum(u, scale, None, chunk_size)
+        return (0.0 * u).sum() + 0.0, torch.zeros_like(u)  # + 0.0 turns a negative zero into a positive one
+    value, gradient = _pair_sum(u, scale, margin, chunk_size)
     count = len(u) * (len(u) - 1)
+    if scale is None:
+        return value / count, gradient.mul_(1 / count)
     if torch.compiler.is_compiling():  # math.log would make the batch size a constant
         return value - torch.full((), count, dtype=u.dtype, device=u.device).log(), gradient
     return value - math.log(count), gradient
 
 
-@torch.no_grad()
-def mean_squared_hinge(u: Tensor, margin: float, chunk_size: int | None) -> tuple[Tensor, Tensor]:
-    """Return mean_{i != j} max(0, margin - ||u_i - u_j||^2)^2 of u (B, D) and its gradient; 0 if B < 2."""
-    if len(u) < 2:
-        return 0.0 * u.sum(), torch.zeros_like(u)
-    value, gradient = _pair_sum(u, None, margin, chunk_size)
-    count = len(u) * (len(u) - 1)
-    return value / count, gradient.mul_(1 / count)
+class _Once(torch.autograd.Function):
+    """The first tensor; whoever differentiates it by the second gets an error, not a constant's zero."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, by: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> None:
+        raise RuntimeError('balance="pareto" is differentiable once: it is made from a gradient.')
+
+    jvp = backward
+
+
+class _WithGradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, *tensors_and_gradients: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        half = len(ctx.saved_tensors) // 2
+        tensors, gradients = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
+        if torch.is_grad_enabled():
+            gradients = map(_Once.apply, gradients, tensors)
+        return None, *(grad * gradient for gradient in gradients), *[None] * half
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, *tangents: Tensor | None) -> Tensor:
+        half = len(tangents) // 2
+        both = zip(ctx.saved_tensors[half:], tangents[:half], strict=True)
+        return sum((gradient * tangent).sum() for gradient, tangent in both if tangent is not None)
+
+
+def with_gradient(value: Tensor, tensors: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    """Return ``value``, a scalar, as a function of ``tensors`` with these gradients; differentiable once."""
+    if not torch.compiler.is_compiling():
+        return _WithGradient.apply(value, *tensors, *gradients)
+    # torch.compile cannot trace that for every batch size, but it can trace the value plus zeros with these
+    # gradients.
+    return value + sum(((x - x.detach()) * g).sum() for x, g in zip(tensors, gradients, strict=True))
 
 
 def squared_covariances_and_gradient(u: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +213,7 @@ def squared_covariances_and_gradient(u: Tensor) -> tuple[Tensor, Tensor]:
 def squared_covariances(u: Tensor) -> Tensor:
     """Return the sum over feature dimensions m != n of Cov_mn^2 of unit vectors (B, D); 0 if B < 2."""
     if len(u) < 2:
-        return 0.0 * u.sum()  # keeps the graph, so that backward() works on any batch
+        return (0.0 * u).sum() + 0.0  # keeps the graph, so that backward() works on any batch
     centered = u - u.mean(0)
     covariance = centered.T @ centered / (len(u) - 1)
     return covariance.square().sum() - covariance.diagonal().square().sum()
@@ -247,9 +328,13 @@ def _pair_sum(
     if chunk_size is None:
         return _block(u, squares, 0, len(u), scale, margin)
     starts, gradient, values = range(0, len(u), chunk_size), torch.empty_like(u), []
+    # Where autograd follows, in a compiled graph, it must not keep the blocks.
+    block = (
+        partial(checkpoint, _block, use_reentrant=False) if torch.compiler.is_dynamo_compiling() else _block
+    )
     for start in starts:
         stop = min(start + chunk_size, len(u))
-        value, gradient[start:stop] = _block(u, squares, start, stop, scale, margin)
+        value, gradient[start:stop] = block(u, squares, start, stop, scale, margin)
         values.append(value)
     values = torch.stack(values)
     if margin is not None:
@@ -272,7 +357,7 @@ def _block(
         value, slope = weight.square().sum(), -2.0
     else:
         weight = distance.div_(-scale)
-        largest = weight.max()
+        largest = weight.detach().max()  # it cancels in the derivatives
         total = weight.sub_(largest).exp_().sum()
         value, slope = largest + total.log(), -1 / (scale * total)
     gradient = torch.addmm(weight.sum(1, keepdim=True) * rows, weight, u, alpha=-1)
@@ -391,10 +476,26 @@ def check_anchoring_arguments(radius: float, power: float) -> None:
         raise ValueError(f"power must be a finite number >= 1, got {power}.")
 
 
+def named(embeddings: Given, others: tuple[Any, ...], **options: Any) -> tuple[Any, ...]:
+    """Return embeddings by name, then the options; ``others`` are the positional arguments after the first.
+
+    A sequence of tensors, and tensors one by one, get the names "0", "1", ... After a dict, the positional
+    arguments are the options.
+    """
+    if isinstance(embeddings, Mapping):
+        if len(others) > len(options):
+            raise TypeError(f"got {len(others) + 1} arguments, but a dict of embeddings and {list(options)}.")
+        return embeddings, *others, *list(options.values())[len(others) :]
+    given = (embeddings, *others) if torch.is_tensor(embeddings) else (*embeddings, *others)
+    return {str(number): z for number, z in enumerate(given)}, *options.values()
+
+
 def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: bool = False) -> None:
     """Raise ValueError unless the embeddings are floating-point matrices of one batch size (and width)."""
     first, reference = next(iter(embeddings.items()))
     for name, z in embeddings.items():
+        if not torch.is_tensor(z):
+            raise ValueError(f"{kind} {name!r} must be a torch.Tensor, got {type(z).__name__}.")
         if z.ndim != 2 or z.shape[1] == 0:
             raise ValueError(f"{kind} {name!r} must have shape (batch, features), got {tuple(z.shape)}.")
         if not z.is_floating_point():
@@ -436,7 +537,11 @@ def _check_finite(scales: dict[str, Tensor], kind: str) -> None:
     if torch.compiler.is_compiling():
         return  # a graph cannot stop at a value; NaN and infinity then make the total NaN
     # One question to the device for all modalities, because each makes a GPU wait.
-    if torch.stack([scale.isfinite().all() for scale in scales.values()]).all():
+    finite = torch.stack([scale.isfinite().all() for scale in scales.values()]).all()
+    try:
+        if finite:
+            return
+    except RuntimeError:  # vmap, and tensors without data, have no answer; NaN makes the total NaN
         return
     for name, scale in scales.items():
         bad = scale[~scale.isfinite()]

@@ -16,13 +16,14 @@ Eq. (4), and Eq. (8), which gives alpha. This project reads Eq. (8) as the min-n
 
 from dataclasses import dataclass, fields
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import pairs
 from .distributed import global_batch
-from .pairs import Embeddings, Parameters, RegularizerOutput
+from .pairs import Embeddings, Given, Mask, Parameters, RegularizerOutput
 
 
 def dispersion(
@@ -43,7 +44,7 @@ def dispersion(
             gradient are the same. "covariance" ignores it.
 
     Returns:
-        A scalar, differentiable once; float64 for float64 input, else float32, also under autocast. Fewer
+        A scalar; float64 for float64 input, else float32, also under autocast. Fewer
         than two samples give 0.
 
     Raises:
@@ -51,7 +52,7 @@ def dispersion(
     """
     pairs.check_dispersion_arguments(temperature, form, chunk_size)
     pairs.check_embeddings({"z": z}, "argument")
-    with torch.autocast(z.device.type, enabled=False):
+    with pairs.full_precision(z):
         u = pairs.unit_vectors({"z": z}, "argument")["z"]
         return dispersion_of_units(u, temperature, form, chunk_size)
 
@@ -60,18 +61,14 @@ def dispersion_of_units(u: Tensor, temperature: float, form: str, chunk_size: in
     """Return `dispersion` of unit vectors (B, D)."""
     if form == "covariance":
         return pairs.squared_covariances(u)
-    value, gradient = dispersion_and_gradient(u, temperature, form, chunk_size)
-    return pairs.with_gradient(value, [u], [gradient])
+    return pairs.differentiable_mean(u, *pairs.scale_and_margin(temperature, form), chunk_size)
 
 
 def dispersion_and_gradient(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> tuple:
     """Return `dispersion` of unit vectors (B, D) and its gradient (B, D)."""
     if form == "covariance":
         return pairs.squared_covariances_and_gradient(u)
-    if form == "hinge":
-        return pairs.mean_squared_hinge(u, margin=1.0, chunk_size=chunk_size)
-    scale = temperature if form == "rbf" else 2 * temperature  # because 1 - cos = d^2 / 2
-    return pairs.log_mean_exp(u, scale, chunk_size)
+    return pairs.mean_over_pairs(u, *pairs.scale_and_margin(temperature, form), chunk_size)
 
 
 def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) -> Tensor:
@@ -91,7 +88,7 @@ def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) ->
     """
     pairs.check_anchoring_arguments(radius, power)
     pairs.check_embeddings({"a": a, "b": b}, "argument", equal_widths=True)
-    with torch.autocast(a.device.type, enabled=False):
+    with pairs.full_precision(a):
         units = pairs.unit_vectors({"a": a, "b": b}, "argument")
         return anchoring_of_units(units["a"], units["b"], radius, power)[0]
 
@@ -145,12 +142,13 @@ class GeometryRegularizer(nn.Module):
         pairs.check_arguments(self)
 
     def forward(
-        self, embeddings: Embeddings, mask: Embeddings | None = None, parameters: Parameters | None = None
+        self, embeddings: Given, *others: Any, mask: Mask = None, parameters: Parameters | None = None
     ) -> RegularizerOutput:
         """Return both terms of one batch.
 
         Args:
-            embeddings: modality -> (B, D_m), at least two; equal D_m if anchoring is on.
+            embeddings: modality -> (B, D_m), at least two; equal D_m if anchoring is on. A sequence of
+                tensors, and tensors one by one, get the names "0", "1", ...
             mask: modality -> boolean (B,), true for samples with this modality; a modality left out is
                 complete. Absent samples take no part. Dispersion of fewer than two samples is 0, and so is
                 anchoring of two modalities without a common sample.
@@ -160,12 +158,13 @@ class GeometryRegularizer(nn.Module):
         Raises:
             ValueError: if an argument does not fit, or a present sample has NaN or infinity; names it.
         """
+        embeddings, mask, parameters = pairs.named(embeddings, others, mask=mask, parameters=parameters)
         mask, pareto = mask or {}, self.balance == "pareto"
         pairs.check_batch(embeddings, mask, equal_widths=pareto or self.anchoring_weight > 0)
         pairs.check_parameters(parameters or {}, embeddings, self.at)
         if self.gather:
             embeddings, mask = global_batch(embeddings, mask)
-        with torch.autocast(next(iter(embeddings.values())).device.type, enabled=False):
+        with pairs.full_precision(next(iter(embeddings.values()))):
             units = pairs.unit_vectors(embeddings, "modality", mask)
             return self._balanced(embeddings, units, mask, parameters) if pareto else self._sum(units, mask)
 

@@ -211,10 +211,89 @@ def test_chunks_equal_the_whole_in_float32(form):
     torch.testing.assert_close(grad, expected_gradient, rtol=1e-4, atol=1e-8)
 
 
-def test_second_derivatives_are_refused_rather_than_wrong():
-    z = randn(4, 3).requires_grad_()
-    with pytest.raises(RuntimeError, match="differentiable once"):
-        torch.autograd.grad(dispersion(z), z, create_graph=True)
+def hessian_times(function, z, direction):
+    z = z.clone().requires_grad_()
+    (first,) = torch.autograd.grad(function(z), z, create_graph=True)
+    return torch.autograd.grad((first * direction).sum(), z)[0]
+
+
+class Disperse(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.options = options
+
+    def forward(self, z):
+        return dispersion(z, **self.options)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+@pytest.mark.parametrize("form", FORMS)
+def test_second_derivatives_are_those_of_the_loops(form, chunk_size):
+    z, direction = close_points(5, 3), randn(5, 3, seed=1)
+    disperse = Disperse(form=form, chunk_size=chunk_size)
+    expected = hessian_times(lambda z: loop_dispersion(z, 0.5, form), z, direction)
+    torch.compiler.reset()
+    programs = [
+        disperse,
+        torch.compile(disperse, backend="eager"),
+        torch.export.export(disperse, (z,)).module(),
+    ]
+    for program in programs:
+        torch.testing.assert_close(hessian_times(program, z, direction), expected)
+    for found in (
+        torch.func.jvp(torch.func.grad(disperse), (z,), (direction,))[1],
+        (torch.func.hessian(disperse)(z) * direction).sum((2, 3)),
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    "reg", [GeometryRegularizer(radius=0.2), GeometryRegularizer(balance="pareto", radius=0.2)]
+)
+def test_functions_of_torch_func_see_the_same_value_and_gradient(reg):
+    batches, other = torch.stack([close_points(5, 3), randn(5, 3)]), randn(5, 3, seed=2)
+
+    def total(z):
+        return reg({"a": z, "b": other}).total
+
+    expected = [gradient(total, z) for z in batches]
+    values, gradients = torch.stack([v for v, _ in expected]), torch.stack([g for _, (g,) in expected])
+    torch.testing.assert_close(torch.func.vmap(total)(batches), values)
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(total))(batches), gradients)
+    tangent = torch.func.jvp(total, (batches[0],), (other,))[1]
+    torch.testing.assert_close(tangent, (gradients[0] * other).sum())
+    output = torch.func.vmap(lambda z: reg([z, other]))(batches)
+    torch.testing.assert_close(output.total, values)
+
+
+def test_embeddings_may_come_in_a_sequence_or_one_by_one():
+    a, b, c = (randn(6, 4, seed=seed) for seed in range(3))
+    reg = GeometryRegularizer()
+    expected = reg({"0": a, "1": b, "2": c})
+    for output in (reg(a, b, c), reg([a, b, c]), reg((a, b), c)):
+        assert output.anchoring.keys() == expected.anchoring.keys() and output.total == expected.total
+    mask = {"1": torch.arange(6) < 4}
+    assert reg(a, b, mask=mask).total == reg({"0": a, "1": b}, mask).total != reg(a, b).total
+
+
+@pytest.mark.parametrize(
+    "given", [(randn(3, 2).numpy(),) * 2, ([[1.0, 2.0]], [[1.0, 2.0]]), (randn(3, 2), None)]
+)
+def test_what_is_no_tensor_is_named(given):
+    with pytest.raises(
+        ValueError, match=r"modality '[01]' must be a torch.Tensor, got (ndarray|list|NoneType)"
+    ):
+        GeometryRegularizer()(*given)
+
+
+def test_tensors_without_data_give_a_total_without_data():
+    a, b = torch.empty(4, 3, device="meta"), torch.empty(4, 3, device="meta")
+    assert GeometryRegularizer()(a, b).total.is_meta
+
+
+def test_one_sample_gives_a_positive_zero():
+    for form in FORMS:
+        assert math.copysign(1, dispersion(-torch.ones(1, 3), form=form)) == 1
 
 
 # Invariances
@@ -709,7 +788,7 @@ class Regularized(nn.Module):
         self.reg = GeometryRegularizer(radius=0.3, gather=True)
 
     def forward(self, inputs, mask):
-        return self.reg({m: encode(inputs[m]) for m, encode in self.encoders.items()}, mask)
+        return self.reg({m: self.encoders[m](x) for m, x in inputs.items()}, mask)
 
 
 BATCH_SIZES = [(5, 5), (8, 3)]  # of the two processes
@@ -729,6 +808,8 @@ def one_process(rank, folder):
         here = slice(0, sizes[0]) if rank == 0 else slice(sizes[0], None)
         inputs, mask = ({m: x[here] for m, x in part.items()} for part in global_batch(sum(sizes)))
         model = Regularized()
+        if rank == 1:  # the order of a dict is no promise
+            inputs = dict(reversed(inputs.items()))
         out = model(inputs, mask)
         out.total.backward()
         gradients = [p.grad for p in model.parameters()]
@@ -736,6 +817,12 @@ def one_process(rank, folder):
             torch.distributed.all_reduce(grad)
             grad /= 2
         results.append((out.total.detach(), out.active["a", "b"], gradients))
+    for other in (
+        (inputs, {} if rank else mask),
+        ({m: x for m, x in inputs.items() if m != "c" or rank}, mask),
+    ):
+        with pytest.raises(ValueError, match="process 1 holds .* but process 0 .*: pass the same in all"):
+            model(*other)
     torch.save(results, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
