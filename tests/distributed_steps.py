@@ -131,6 +131,6 @@ if __name__ == "__main__":
             Path(sys.argv[1], "results.pt"),
         )
     twice = replace(ONE_STEP, fusion="concat", paper_protocol=True, epochs=2)
-    RECIPES["toy"] = Recipe(twice, lambda config: [], ("joint",))
+    RECIPES["toy"] = Recipe(twice, lambda config: [], ("joint",), {})
     benchmark = ["toy", "--seeds", "0", "--paradigms", "joint", "--device", "cpu"]
     sys.exit(benchmarks.main([*benchmark, "--out", sys.argv[1]]))

@@ -26,8 +26,14 @@ from data_scripts.fetch import DatasetInfo, data_root
 from data_scripts.stand_ins import prepare
 
 from ..data.corruptions import FIGURE_9, Clip, Spectrogram
-from ..data.dataset import MultimodalDataset, Split, stratified_order
-from .sources import is_official, not_prepared, provenance
+from ..data.dataset import (
+    MultimodalDataset,
+    Split,
+    is_official,
+    not_prepared,
+    provenance,
+    stratified_order,
+)
 
 SPLITS = ("train", "validation", "test")
 CREMA_D_SPLITS, FOLDS = ("community", "speaker_disjoint"), 10
@@ -258,7 +264,7 @@ def dataset(
             "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
         },
         **{name: splits[name] for name in SPLITS},
-        **provenance(info, is_official(source)),
+        **provenance(info, is_official(source), len(cache.names), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=cache.class_names,
         forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},

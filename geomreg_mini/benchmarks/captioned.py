@@ -19,8 +19,7 @@ from data_scripts.fetch import DatasetInfo
 from data_scripts.karpathy import Captioned
 from data_scripts.stand_ins import IMAGE_SIZE, prepare
 
-from ..data.dataset import MultimodalDataset, Split
-from .sources import is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
 
 CONTEXT = 77  # tokens of a caption in CLIP
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of [0, 1]
@@ -159,7 +158,7 @@ def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0
         num_classes=1,
         shapes={"image": (3, image_size, image_size), "caption": (CONTEXT,)},
         **splits,
-        **provenance(info, official),
+        **provenance(info, official, len(parts), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr([cache.fingerprint, folds]).encode()).hexdigest(),
         class_names=("",),
     )

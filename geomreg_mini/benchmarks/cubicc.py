@@ -15,8 +15,7 @@ from data_scripts import cubicc
 from data_scripts.fetch import data_root, load_arrays
 from data_scripts.stand_ins import prepare
 
-from ..data.dataset import MultimodalDataset, Split
-from .sources import is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
 
 SHIFT = 4  # pixels, the largest shift of an image in training
 

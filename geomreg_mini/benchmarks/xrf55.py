@@ -18,8 +18,7 @@ from data_scripts.stand_ins import prepare
 from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings, open_cache
 
 from ..data.corruptions import FIGURES_10_TO_12
-from ..data.dataset import MultimodalDataset, Split
-from .sources import is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
 
 # Of the twenty repetitions, 1 to 14 are published for training. The last two of these validate, because they
 # were recorded after the others, as were the test repetitions.
@@ -90,7 +89,7 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
         num_classes=len(actions),
         shapes=dict(SHAPES),
         **splits,
-        **provenance(INFO, official),
+        **provenance(INFO, official, len(recordings.keys), len(recordings.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=tuple(ACTIONS[a - 1] for a in actions.tolist()),
         corruptions=FIGURES_10_TO_12,

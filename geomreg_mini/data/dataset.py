@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_scripts.fetch import DataError, DatasetInfo, data_root, load_arrays, named_folder
+from data_scripts.stand_ins import NOTE
+
 from .corruptions import Form
 
+SOURCES = ("official", "stand_in")
 _unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
 
 
@@ -138,8 +143,6 @@ def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[
     If that fails, raise ``data_scripts.fetch.DataError``, or without ``required`` return None and the reason,
     which is remembered: later calls without ``required`` do not try again.
     """
-    from data_scripts.fetch import DataError, data_root, load_arrays, named_folder
-
     path, mirror = data_root() / script.INFO.prepared, named_folder("GEOMREG_MIRROR")
     arrays = load_arrays(path)
     if arrays is not None:
@@ -158,6 +161,37 @@ def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[
             ) from error
         _unavailable[path, mirror] = error.brief
         return None, error.brief
+
+
+# of a benchmark's files: the official ones that a script prepared, or generated stand-ins
+
+
+def is_official(source: str) -> bool:
+    """Return whether ``source`` is "official" and not "stand_in"; raise ``ValueError`` for any other."""
+    if source not in SOURCES:
+        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
+    return source == "official"
+
+
+def not_prepared(name: str, folder: Path, options: str = "") -> DataError:
+    """Return the error for official files that are missing in ``folder``; ``options`` are the command's."""
+    return DataError(
+        f"{name} is not prepared in {folder}; run `python -m data_scripts {name}{options}`, or load it with "
+        "source='stand_in' to try the code.",
+        f"{name} is not prepared",
+    )
+
+
+def provenance(info: DatasetInfo, official: bool, used: int = 0, lost: int = 0) -> dict[str, str]:
+    """Return the fields ``licence``, ``source`` and ``note`` of a data set.
+
+    The note says how many of the ``used`` + ``lost`` samples are lost, that is missing or unreadable.
+    """
+    if official:
+        share = 100 * lost / max(used + lost, 1)
+        note = f"{lost} of {used + lost} samples are missing or unreadable ({share:.2g} %)." if lost else ""
+        return {"licence": info.licence, "source": info.source, "note": note}
+    return {"licence": "CC0-1.0", "source": "generated, see data_scripts/stand_ins", "note": NOTE}
 
 
 @cache

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from experiments import cost
+from experiments.recipes import RECIPES
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.data import load
@@ -93,7 +94,7 @@ def full_size(name, device):
     return cost.full_size(name)
 
 
-@pytest.mark.parametrize("name", cost.SIZES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_share_of_a_step_of_full_size(in_turn, measured, name, device):
     config, data = full_size(name, device)
     run, _, where = pair(config, data, device)
@@ -111,7 +112,7 @@ def test_share_of_a_step_of_full_size(in_turn, measured, name, device):
     )
 
 
-@pytest.mark.parametrize("name", cost.SIZES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_step_of_full_size_with_and_without(in_turn, measured, name, device):
     config, data = full_size(name, device)
     without, with_it, where = pair(config, data, device)

@@ -7,12 +7,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from data_scripts import crema_d
+from data_scripts.stand_ins import NOTE
 from geomreg_mini.benchmarks.audiovisual import (
     MEAN,
+    SPLITS,
     STD,
     ClipSplit,
     Reading,
     crop,
+    dataset,
     frame_choice,
     random_boxes,
 )
@@ -138,3 +142,18 @@ def test_a_picture_too_narrow_for_any_box_gives_its_largest_centered_one():
     fallback = sizes[:, 1] > 0.999
     assert fallback.any() and torch.allclose(sizes[fallback, 0] * 40, torch.tensor(4 / 3), atol=1e-4)
     assert torch.allclose(box[fallback, 0] + box[fallback, 2], torch.tensor(1.0), atol=1e-5)
+
+
+def test_the_note_of_official_clips_has_the_share_that_is_missing():
+    whole = split().cache
+    parts = {name: np.arange(2) + 2 * i for i, name in enumerate(SPLITS)}
+    for unusable, note in (
+        ({}, ""),
+        ({"a": "is missing"}, "1 of 7 samples are missing or unreadable (14 %)."),
+        (dict.fromkeys("abcdef", "cannot be decoded"), "6 of 12 samples are missing or unreadable (50 %)."),
+    ):
+        names = {"names": tuple("012345"), "class_names": ("x",), "labels": np.zeros(6, np.int64)}
+        cache = SimpleNamespace(**vars(whole), **names, unusable=unusable, fingerprint="f")
+        data = dataset(crema_d.INFO, cache, Reading(1, None, 8), parts, "official", {})
+        assert data.note == note
+    assert dataset(crema_d.INFO, cache, Reading(1, None, 8), parts, "stand_in", {}).note == NOTE
