@@ -28,7 +28,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -138,6 +138,7 @@ def run_benchmark(
     settings: dict[str, float] | None = None,
     say: Callable[[str], None] = print,
     changes: dict[str, Any] | None = None,
+    weights: str | None = None,
     **options: Any,
 ) -> None:
     """Train the runs that are not recorded below ``folder``.
@@ -149,6 +150,8 @@ def run_benchmark(
         hours: stop before these hours are over and save the training so far; None for no limit.
         settings: arguments of the arms' regularizers that replace their own.
         say: called with each sentence for the reader.
+        weights: file of the pretrained weights that the config names, read instead of a download. Its path
+            is not part of the config.
         options: of ``fit``.
 
     Raises:
@@ -165,6 +168,8 @@ def run_benchmark(
             seconds.setdefault(run.paradigm, []).append(Record.load(path).wall_time)
     left = [run for run in runs if not paths[run].exists()]
     configs = {run: config(name, run, settings, **(changes or {})) for run in runs}
+    if weights and not all("pretrained" in c.encoder_options for c in configs.values()):
+        raise ValueError(f"{name} has no pretrained weights: leave out --weights.")
     lines = dict.fromkeys(f"- {line}" for run in runs for line in deviations(configs[run]))
     say("\n".join([f"{name}: differences from the published procedure:", *lines]))
     say(f"{len(runs)} runs, {len(runs) - len(left)} recorded{_hours(forecast(left, seconds))}.")
@@ -189,9 +194,12 @@ def run_benchmark(
             return over
 
         checkpoint, model, keep = path.with_suffix(".pt"), None, None
-        if fresh and run.seed == EMBEDDED_SEED:
+        if fresh and (run.seed == EMBEDDED_SEED or weights):
             set_seed(wanted.seed)  # as fit does, so that both build the same model
-            model = TASKS[wanted.task]().build(wanted, data)
+            from_file = {"weights": weights} if weights else {}
+            built = replace(wanted, encoder_options={**wanted.encoder_options, **from_file})
+            model = TASKS[wanted.task]().build(built, data)
+        if fresh and run.seed == EMBEDDED_SEED:
             keep = partial(_save_embeddings, path.with_suffix(".npz"), model, data.test)
         record = load_or_train(
             path, wanted, data, first=keep, checkpoint=checkpoint, stop=stop, model=model, **options
@@ -376,6 +384,8 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--data", nargs="+", type=_option, default=[], metavar="OPTION=VALUE", help=words)
     add("--source", help="the same as --data source=SOURCE, such as stand_in")
     add("--epochs", type=int, help="instead of the recipe's")
+    words = "file of the pretrained weights that the recipe names, read instead of a download"
+    add("--weights", metavar="FILE", help=words)
     add("--device", help='"cpu", "cuda", ... (default: a GPU if there is one)')
     add("--compile", action="store_true", help="run the encoders through torch.compile")
     for setting in SETTINGS:
@@ -412,6 +422,7 @@ def main(arguments: list[str] | None = None) -> int:
             settings={s: getattr(options, s) for s in SETTINGS if getattr(options, s) is not None},
             say=say,
             changes=changes,
+            weights=options.weights,
             device=options.device,
             progress=True,
             compile_encoders=options.compile,

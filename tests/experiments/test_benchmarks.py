@@ -26,6 +26,7 @@ from experiments.benchmarks import (
 from experiments.paper import published
 from experiments.recipes import RECIPES, Recipe, recipe
 from geomreg_mini import GeometryRegularizer, training
+from geomreg_mini.benchmarks import Classification
 from geomreg_mini.geometry import geometry_report
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
@@ -215,6 +216,28 @@ def test_every_arm_of_the_paper_is_trained_by_the_command(tmp_path, capfd, monke
     assert set(runs["arm"]) == set(arms) and len(arms) == 26
     spread = runs.set_index("arm")["test/uniformity/a"]
     assert spread.nunique() > 20, "each trains by an objective of its own"
+
+
+def test_a_file_of_weights_builds_every_model_and_is_not_part_of_the_config(tmp_path, monkeypatch, capfd):
+    tagged = replace(TINY, epochs=1, encoder_options={"pretrained": "tag"})
+    monkeypatch.setitem(RECIPES, "toy", replace(RECIPES["toy"], config=tagged))
+    build, seen = Classification.build, []
+
+    def builds(task, config, data):
+        seen.append(config.encoder_options)
+        return build(task, replace(config, encoder_options={}), data)
+
+    monkeypatch.setattr(Classification, "build", builds)
+    few = ["--paradigms", "dgl", "--arms", "baseline", "--weights", "w.pt"]
+    assert main(command(tmp_path, *few)) == 0
+    assert seen == [{"pretrained": "tag", "weights": "w.pt"}] * 2, "of the first seed, and of the second"
+    found = load_runs(tmp_path / "toy")
+    assert len(found) == 2 and not found["unlike"].str.contains("encoder_options").any()
+
+
+def test_weights_for_a_benchmark_without_pretrained_ones_are_refused(tmp_path, capfd):
+    assert main(command(tmp_path, "--weights", "w.pt")) == 1
+    assert "toy has no pretrained weights: leave out --weights" in capfd.readouterr().err
 
 
 # A record is the benchmark's in every field, or the report does not judge it.
