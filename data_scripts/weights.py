@@ -12,7 +12,7 @@ import io
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ from .fetch import AnyPath, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 SAFETENSORS = ".safetensors"
 STORAGES = {  # class in ``torch`` -> dtype
@@ -122,6 +123,29 @@ def read_weights(path: AnyPath) -> Weights:
     if all(name.startswith("module.") for name in tensors):  # of DataParallel
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return Weights(tensors, classes)
+
+
+def put_into(network: Module, tensors: Mapping[str, Tensor], path: AnyPath, name: str) -> None:
+    """Replace the weights of ``network``, called ``name``, by the tensors of the file ``path``.
+
+    Raises:
+        DataError: naming the first tensors that are missing, unknown, or of another shape.
+    """
+    wanted = network.state_dict()
+    told = [f"lacks {key}" for key in wanted if key not in tensors]
+    told += [f"also has {key}" for key in tensors if key not in wanted]
+    told += [
+        f"has {key} of shape {tuple(value.shape)} instead of {tuple(wanted[key].shape)}"
+        for key, value in tensors.items()
+        if key in wanted and value.shape != wanted[key].shape
+    ]
+    if told:
+        more = f" and {len(told) - 3} more differences" if len(told) > 3 else ""
+        raise DataError(
+            f"{path} does not fit {name}: it {', '.join(told[:3])}{more}; give the file of this network.",
+            "the weights are of another network",
+        )
+    network.load_state_dict(tensors)
 
 
 def _tensors(value: object, name: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -57,11 +57,12 @@ CUBICC = {"train": 10520, "validation": 1315, "test": 1315}  # assumed: only the
 
 
 SIDE = 256  # pixels of a stored frame
-# data set -> bytes that one sample takes on disk, as ``data_scripts`` store it; CUBICC stays in memory
+# data set -> bytes that one sample takes on disk, as ``data_scripts`` store it (of AV-MNIST at least that);
+# CUBICC stays in memory
 BYTES = {
     "crema_d": 2 * 257 * 188 + 3 * SIDE**2, "kinetics_sounds": 2 * 129 * 626 + 3 * 3 * SIDE**2,
     "flickr30k": 3 * 224**2, "coco": 3 * 224**2, "xrf55": 4 * 17 * 256 * 128 + 8 * (270 * 1000 + 23 * 148),
-    "cubicc": 0,
+    "avmnist": 784 + 112**2, "cubicc": 0,
 }  # fmt: skip
 
 
@@ -79,6 +80,9 @@ def full_size(name: str, paradigm: str | None = None) -> tuple[TrainConfig, Mult
         options.setdefault("image_size", 224)
     own = {k: v for k, v in config.encoder_options.items() if k != "pretrained"}
     config = replace(config, dataset_options=options, encoder_options=own)
+    if "pretrain" not in config.paradigm_options:  # random encoders are not fixed, so this costs more
+        method = {k: v for k, v in config.paradigm_options.items() if k != "freeze"}
+        config = replace(config, paradigm_options=method)
     return config, load(config.dataset, seed=config.seed, **options)
 
 

@@ -121,8 +121,7 @@ if __name__ == "__main__":
     own = []
     torch.manual_seed(0)
     for step in range(2):
-        with distributed.own_draws(step):
-            own.append(distributed.gather(torch.rand(1)))
+        own.append(distributed.gather(torch.rand(1, generator=distributed.own_generator(step))))
     own = torch.cat(own)
     common = distributed.gather(torch.rand(1))
     if distributed.rank() == 0:

@@ -39,15 +39,14 @@ class CaptionedSplit(Split):
     """
 
     cache: Captioned | None = None
-    training: bool = False
     folds: int = 0
 
     def batch(self, index: Tensor) -> dict[str, Any]:
         rows = self.factors["image"][index].numpy()
         captions = [self.cache.captions[row] for row in rows]
-        if self.training:
+        if self.generator is not None:
             counts = torch.tensor([len(own) for own in captions])
-            chosen = (torch.rand(len(rows)) * counts).long().tolist()
+            chosen = (torch.rand(len(rows), generator=self.generator) * counts).long().tolist()
         else:
             chosen = [0] * len(rows)
         inputs = {
@@ -67,9 +66,6 @@ class CaptionedSplit(Split):
 
     def subset(self, index: Tensor) -> CaptionedSplit:
         return replace(super().subset(index), folds=0)
-
-    def augmented(self) -> CaptionedSplit:
-        return replace(self, training=True)
 
     def all_captions(self) -> CaptionList:
         """Return all captions of all images, one per sample; ``factors["image"]`` (M,) are positions here."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from data_scripts.extras import extra
-from data_scripts.weights import read_weights
+from data_scripts.weights import put_into, read_weights
 
 from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
@@ -145,8 +145,9 @@ def build_clip(
 
     if name == "tiny":
         if pretrained is not None or weights is not None:
-            given = f"pretrained={pretrained!r}" if weights is None else f"weights={weights!r}"
-            raise ValueError(f"{given}: 'tiny' has no weights; leave it out.")
+            raise ValueError(
+                f"pretrained={pretrained!r}, weights={weights!r}: 'tiny' has none; leave both out."
+            )
         shape = {"width": TINY["width"], "layers": TINY["layers"]}
         towers = open_clip.CustomTextCLIP(
             embedding_dim,
@@ -200,33 +201,16 @@ def _published(
 
 
 def _loaded(towers: nn.Module, name: str, tag: str, quick: bool, weights: str) -> nn.Module:
-    """Return ``towers`` with the weights of a file, or raise ``ValueError`` if it is of another network."""
+    """Return ``towers`` with the weights of a file; raise an error if it is of another network."""
     import open_clip
 
     tensors, classes = read_weights(weights)
     if classes and quick != ("QuickGELU" in classes):  # a file with classes says which GELU it has
         used = "QuickGELU" if "QuickGELU" in classes else "the exact GELU"
         raise ValueError(f"{weights} has {used}, and {tag!r} has not; give the file's own tag.")
-    state = open_clip.model.convert_to_custom_text_state_dict(
-        {k: v for k, v in tensors.items() if k not in NO_WEIGHTS and not k.endswith("attn_mask")}
-    )
-    kinds = {"file": _kind(state), name: _kind(towers.state_dict())}
-    if kinds["file"] != kinds[name]:
-        raise ValueError(f"{weights} has {kinds['file']}, and {name} has {kinds[name]}; give its own file.")
-    try:
-        towers.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{weights} does not fit {name}: {' '.join(str(error).split())[:300]}") from error
+    own = {k: v for k, v in tensors.items() if k not in NO_WEIGHTS and not k.endswith("attn_mask")}
+    put_into(towers, open_clip.model.convert_to_custom_text_state_dict(own), weights, name)
     return towers
-
-
-def _kind(state: Mapping[str, Tensor]) -> str:
-    """Return the architecture of an image tower in words."""
-    if "visual.conv1.weight" not in state or "visual.positional_embedding" not in state:
-        return "no image tower of CLIP"
-    width, _, _, patch = state["visual.conv1.weight"].shape
-    side = math.isqrt(len(state["visual.positional_embedding"]) - 1) * patch
-    return f"width {width}, patches of {patch} and images of {side} pixels"
 
 
 class Contrastive(Paradigm):
