@@ -23,6 +23,7 @@ from . import (
     watch,
     x_fi,
     xrf55,
+    xrf55_half,
 )
 from .fetch import AnyPath, DataError, DatasetInfo, data_root, load_arrays
 
@@ -40,6 +41,7 @@ SCRIPTS = {
         flickr30k,
         coco,
         xrf55,
+        xrf55_half,
         x_fi,
     )
 }
@@ -63,6 +65,7 @@ TAKES = {  # options of each script's ``prepare``; scripts that are not listed h
     "avmnist": ("folder",),
     "cubicc": ("folder",),
     "x_fi": ("folder",),
+    "xrf55_half": ("workers",),
     "flickr30k": ("images", "image_size", "workers", "tolerate"),
     "coco": ("images", "image_size", "workers", "tolerate", "yes"),
     "xrf55": ("folder", "workers", "tolerate", "yes"),

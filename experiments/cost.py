@@ -15,7 +15,7 @@ as short as the stand-ins'.
 "TB read" is what training and evaluation read from prepared files, in bytes per sample (``BYTES``) times
 samples. Batches are read while the device computes, so it costs time only if the disk is slower: one that
 reads 1 GB/s takes 17 minutes for a TB. The memory keeps what fits. Of XRF55 an epoch reads 58 GB; keep its
-files on a local disk, or make the float16 copy of ``python -m data_scripts xrf55 --half`` (22 GB an epoch).
+files on a local disk, or make the float16 copy of ``python -m data_scripts xrf55_half`` (22 GB an epoch).
 
 The paper's form of the regularizer compares two gradients at the encoders'
 parameters, so a step with it has two more backward passes through the encoders; each is assumed to cost two

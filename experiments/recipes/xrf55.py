@@ -37,6 +37,7 @@ DEVIATIONS = (
     "Repetitions 13 and 14 validate and select the epoch by the mean accuracy of the seven subsets; X-Fi "
     "trains on them and keeps its last epoch.",
     "accuracy/... is over samples; batch_accuracy/... is the mean over batches of 32 that X-Fi reports.",
+    "With the copy of `data_scripts xrf55_half`, inputs are rounded to half precision.",
     "X-Fi publishes single runs of one seed; here a number is a mean over seeds.",
 )
 FROM_SCRATCH = (

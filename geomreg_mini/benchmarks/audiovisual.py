@@ -124,9 +124,7 @@ def frame_choice(count: Tensor, frames: int, generator: torch.Generator | None) 
     A clip is cut into ``frames`` equal stretches; each gives its middle frame, or with a generator a random
     one. A clip with too few frames repeats some.
     """
-    place = torch.full((len(count), frames), 0.5)
-    if generator is not None:
-        place.uniform_(generator=generator)
+    place = 0.5 if generator is None else torch.rand(len(count), frames, generator=generator)
     position = (torch.arange(frames) + place) / frames  # in [0, 1) of the clip's length
     return (position * count[:, None]).long().minimum(count[:, None] - 1)
 

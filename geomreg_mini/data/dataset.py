@@ -220,8 +220,7 @@ def provenance(info: DatasetInfo, official: bool, used: int = 0, lost: int = 0) 
     The note says how many of the ``used`` + ``lost`` samples are lost, that is missing or unreadable.
     """
     if official:
-        share = 100 * lost / max(used + lost, 1)
-        note = f"{lost} of {used + lost} samples are missing or unreadable ({share:.2g} %)." if lost else ""
+        note = f"{lost} of {used + lost} samples are missing or unreadable." if lost else ""
         return {"licence": info.licence, "source": info.source, "note": note}
     return {"licence": "CC0-1.0", "source": "generated, see data_scripts/stand_ins", "note": NOTE}
 

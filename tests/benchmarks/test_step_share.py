@@ -4,6 +4,7 @@ Steps are those of `fit`: a batch read and prepared, forward, backward, clipping
 the paper's benchmarks are generated stand-ins with inputs of full size, and batches are the recipes'.
 """
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,7 @@ def run_of(config, data, device):
     model = TASKS[config.task]().build(config, data).to(device)
     if device == "cuda":
         model.to(memory_format=torch.channels_last)
-    return _Run(config, data, model, torch.device(device))
+    return _Run(config, data, model, torch.device(device), time.perf_counter())
 
 
 def pair(config, data, device):

@@ -326,7 +326,7 @@ def test_a_run_on_other_numbers_of_samples_is_not_the_benchmarks(split):
 
 def test_clips_that_the_source_lost_are_forgiven_where_that_is_known():
     own = recipe("kinetics_sounds")
-    record = replace(record_of(own, 0.7), data_note="23 of 17396 samples are missing (0.1 %).")
+    record = replace(record_of(own, 0.7), data_note="23 of 17396 samples are missing or unreadable.")
     for test, reason in ((2597 - 3, ""), (2560, "our runs have 2560 samples (test), the benchmark has 2597")):
         sizes = {**RECIPES["kinetics_sounds"].sizes, "test": test}
         assert why(replace(record, split_sizes=sizes), "kinetics_sounds") == reason

@@ -144,13 +144,13 @@ def test_a_picture_too_narrow_for_any_box_gives_its_largest_centered_one():
     assert torch.allclose(box[fallback, 0] + box[fallback, 2], torch.tensor(1.0), atol=1e-5)
 
 
-def test_the_note_of_official_clips_has_the_share_that_is_missing():
+def test_the_note_of_official_clips_says_how_many_are_missing():
     whole = split().cache
     parts = {name: np.arange(2) + 2 * i for i, name in enumerate(SPLITS)}
     for unusable, note in (
         ({}, ""),
-        ({"a": "is missing"}, "1 of 7 samples are missing or unreadable (14 %)."),
-        (dict.fromkeys("abcdef", "cannot be decoded"), "6 of 12 samples are missing or unreadable (50 %)."),
+        ({"a": "is missing"}, "1 of 7 samples are missing or unreadable."),
+        (dict.fromkeys("abcdef", "cannot be decoded"), "6 of 12 samples are missing or unreadable."),
     ):
         names = {"names": tuple("012345"), "class_names": ("x",), "labels": np.zeros(6, np.int64)}
         cache = SimpleNamespace(**vars(whole), **names, unusable=unusable, fingerprint="f")
