@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import (
+    avmnist,
     coco,
     crema_d,
     cubicc,
@@ -20,7 +21,9 @@ from . import (
     multiview_digits,
     stand_ins,
     watch,
+    x_fi,
     xrf55,
+    xrf55_half,
 )
 from .fetch import AnyPath, DataError, DatasetInfo, data_root, load_arrays
 
@@ -33,10 +36,13 @@ SCRIPTS = {
         watch,
         crema_d,
         kinetics_sounds,
+        avmnist,
         cubicc,
         flickr30k,
         coco,
         xrf55,
+        xrf55_half,
+        x_fi,
     )
 }
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -56,7 +62,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 TAKES = {  # options of each script's ``prepare``; scripts that are not listed have none
     "crema_d": ("clips", "workers", "tolerate", "yes"),
     "kinetics_sounds": ("clips", "variant", "workers", "tolerate", "yes"),
+    "avmnist": ("folder",),
     "cubicc": ("folder",),
+    "x_fi": ("folder",),
+    "xrf55_half": ("workers",),
     "flickr30k": ("images", "image_size", "workers", "tolerate"),
     "coco": ("images", "image_size", "workers", "tolerate", "yes"),
     "xrf55": ("folder", "workers", "tolerate", "yes"),

@@ -28,12 +28,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from data_scripts.stand_ins import NOTE
 from geomreg_mini import distributed
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.data import Split
@@ -136,6 +138,7 @@ def run_benchmark(
     settings: dict[str, float] | None = None,
     say: Callable[[str], None] = print,
     changes: dict[str, Any] | None = None,
+    weights: str | None = None,
     **options: Any,
 ) -> None:
     """Train the runs that are not recorded below ``folder``.
@@ -147,6 +150,8 @@ def run_benchmark(
         hours: stop before these hours are over and save the training so far; None for no limit.
         settings: arguments of the arms' regularizers that replace their own.
         say: called with each sentence for the reader.
+        weights: file of the pretrained weights that the config names, read instead of a download. Its path
+            is not part of the config.
         options: of ``fit``.
 
     Raises:
@@ -163,6 +168,8 @@ def run_benchmark(
             seconds.setdefault(run.paradigm, []).append(Record.load(path).wall_time)
     left = [run for run in runs if not paths[run].exists()]
     configs = {run: config(name, run, settings, **(changes or {})) for run in runs}
+    if weights and not all("pretrained" in c.encoder_options for c in configs.values()):
+        raise ValueError(f"{name} has no pretrained weights: leave out --weights.")
     lines = dict.fromkeys(f"- {line}" for run in runs for line in deviations(configs[run]))
     say("\n".join([f"{name}: differences from the published procedure:", *lines]))
     say(f"{len(runs)} runs, {len(runs) - len(left)} recorded{_hours(forecast(left, seconds))}.")
@@ -187,9 +194,12 @@ def run_benchmark(
             return over
 
         checkpoint, model, keep = path.with_suffix(".pt"), None, None
-        if fresh and run.seed == EMBEDDED_SEED:
+        if fresh and (run.seed == EMBEDDED_SEED or weights):
             set_seed(wanted.seed)  # as fit does, so that both build the same model
-            model = TASKS[wanted.task]().build(wanted, data)
+            from_file = {"weights": weights} if weights else {}
+            built = replace(wanted, encoder_options={**wanted.encoder_options, **from_file})
+            model = TASKS[wanted.task]().build(built, data)
+        if fresh and run.seed == EMBEDDED_SEED:
             keep = partial(_save_embeddings, path.with_suffix(".npz"), model, data.test)
         record = load_or_train(
             path, wanted, data, first=keep, checkpoint=checkpoint, stop=stop, model=model, **options
@@ -215,20 +225,58 @@ def _hours(hours: float | None) -> str:
     return "" if not hours else f", about {hours:.1f} h left" if hours >= 0.1 else ", minutes left"
 
 
-def _records(folder: str | Path, paradigm: str = "") -> Iterator[tuple[str, Record]]:
-    """Yield (arm, record) of one benchmark, or of one paradigm of it, with every value in its range."""
+def _records(folder: str | Path, paradigm: str = "") -> Iterator[tuple[Run, Record]]:
+    """Yield (run, record) of one benchmark, or of one paradigm of it, with every value in its range."""
     paths = sorted(Path(folder).glob(f"{paradigm or '*'}/seed*/*.json"))
     if not paths:
         of, only = (f" of {paradigm}", f" --paradigms {paradigm}") if paradigm else ("", "")
         raise FileNotFoundError(f"no records{of} below {folder}: run '{command(folder)}{only}' first.")
     for path in paths:
-        yield path.stem, load_record(path)
+        record = load_record(path)
+        yield Run(path.parent.parent.name, path.stem, record.seed), record
+
+
+def unlike(record: Record, name: str, run: Run) -> str:
+    """Return how a record differs from the run ``run`` of the benchmark ``name``, or "" if it does not.
+
+    Compared are the whole config with the recipe's, the sizes of the splits with the published ones, and the
+    note about the data.
+    """
+    if name not in RECIPES:
+        return f"{name!r} is not a benchmark"
+    expected = RECIPES[name]
+    try:
+        wanted, found = config(name, run), TrainConfig.from_dict(record.config)
+    except ValueError as error:
+        return f"our config cannot be compared: {error}"
+    for field in fields(TrainConfig):
+        theirs, ours = (_plain(getattr(c, field.name)) for c in (wanted, found))
+        if theirs != ours:
+            return f"our runs have {field.name} {ours!r}, the recipe has {theirs!r}"
+    if record.data_note == NOTE:
+        return "our runs use generated stand-ins"
+    sizes = {split: record.split_sizes.get(split, 0) for split in ("train", "validation", "test")}
+    sizes["all"] = sum(sizes.values())
+    for split, wanted in expected.sizes.items():
+        if not (1 - expected.lost) * wanted <= sizes[split] <= wanted:
+            return f"our runs have {sizes[split]} samples ({split}), the benchmark has {wanted}"
+    if record.data_note and all(sizes[split] == wanted for split, wanted in expected.sizes.items()):
+        return f"our runs use other data: {record.data_note}"
+    return ""
+
+
+def _plain(value: Any) -> Any:
+    """Return a config's value in the form of its JSON, a regularizer as its class and arguments."""
+    if hasattr(value, "hyperparameters"):
+        value = {"class": type(value).__name__, **value.hyperparameters()}
+    return json.loads(json.dumps(value))
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:
-    """Return the recorded runs of one benchmark, one per row: paradigm, arm, seed, epochs and every metric.
+    """Return the recorded runs of one benchmark, one per row: paradigm, arm, seed and every metric.
 
-    ``note`` says what a reader must know about the data; it is "" for the benchmark's own.
+    ``unlike`` says how a run differs from the benchmark's, "" if it does not (see ``unlike``). Runs from
+    different data differ from each other, so all of them get that reason.
 
     Args:
         folder: of the benchmark, such as "results/crema_d".
@@ -239,11 +287,14 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
-    for arm, record in _records(folder):
-        cell = {"paradigm": record.config["paradigm"], "arm": arm, "seed": record.seed}
-        about = {"note": record.data_note, "epochs": record.config["epochs"]}
-        rows.append({**cell, **about, **record.metrics})
+    rows, made_from = [], set()
+    for run, record in _records(folder):
+        reason = unlike(record, Path(folder).name.partition("-")[0], run)
+        rows.append({**run._asdict(), "unlike": reason, **record.metrics})
+        made_from.add(record.data_fingerprint)
+    if len(made_from) > 1:
+        for row in rows:
+            row["unlike"] = row["unlike"] or f"our runs were made from {len(made_from)} different data sets"
     return pd.DataFrame(rows)
 
 
@@ -255,7 +306,8 @@ def load_histories(folder: str | Path, paradigm: str) -> pd.DataFrame:
     import pandas as pd
 
     runs = _records(folder, paradigm)
-    return pd.concat([r.history.assign(arm=arm, seed=r.seed) for arm, r in runs], ignore_index=True)
+    parts = [record.history.assign(arm=run.arm, seed=run.seed) for run, record in runs]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _save_embeddings(path: Path, model: Module, split: Split) -> None:
@@ -332,6 +384,8 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--data", nargs="+", type=_option, default=[], metavar="OPTION=VALUE", help=words)
     add("--source", help="the same as --data source=SOURCE, such as stand_in")
     add("--epochs", type=int, help="instead of the recipe's")
+    words = "file of the pretrained weights that the recipe names, read instead of a download"
+    add("--weights", metavar="FILE", help=words)
     add("--device", help='"cpu", "cuda", ... (default: a GPU if there is one)')
     add("--compile", action="store_true", help="run the encoders through torch.compile")
     for setting in SETTINGS:
@@ -368,6 +422,7 @@ def main(arguments: list[str] | None = None) -> int:
             settings={s: getattr(options, s) for s in SETTINGS if getattr(options, s) is not None},
             say=say,
             changes=changes,
+            weights=options.weights,
             device=options.device,
             progress=True,
             compile_encoders=options.compile,

@@ -8,9 +8,16 @@ operations of a training step, for every paradigm in a benchmark's table, and of
 *Assumed*: the throughput. No GPU was measured. ``DEVICES`` has the peak that the vendor states for half
 precision on tensor cores, and training of this kind is assumed to reach between 5 and 20 % of it;
 ``--tflops`` replaces this by what `make bench` measured on your device. *Left out*: downloading and preparing
-data, reading batches (2 ms of a core for 64 samples of CREMA-D in memory), the terms themselves (a
+data, the terms themselves (a
 hundred-thousandth of a step), the work of paradigms between epochs, and searching for weights; captions are
-as short as the stand-ins'. The paper's form of the regularizer compares two gradients at the encoders'
+as short as the stand-ins'.
+
+"TB read" is what training and evaluation read from prepared files, in bytes per sample (``BYTES``) times
+samples. Batches are read while the device computes, so it costs time only if the disk is slower: one that
+reads 1 GB/s takes 17 minutes for a TB. The memory keeps what fits. Of XRF55 an epoch reads 58 GB; keep its
+files on a local disk, or make the float16 copy of ``python -m data_scripts xrf55_half`` (22 GB an epoch).
+
+The paper's form of the regularizer compares two gradients at the encoders'
 parameters, so a step with it has two more backward passes through the encoders; each is assumed to cost two
 forward passes. Runs do not depend on each other, so several GPUs train several runs at a time.
 """
@@ -21,9 +28,8 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -46,36 +52,37 @@ Counts = Mapping[str, Mapping[str, Mapping[str, float]]]  # benchmark -> paradig
 BACKWARD = 2  # cost of a backward pass in forward passes, an assumption
 
 
-@dataclass(frozen=True)
-class Size:
-    """Sizes of the splits, and options that make stand-ins as large as the published inputs."""
-
-    train: int
-    validation: int
-    test: int
-    options: dict[str, Any] = field(default_factory=dict)
+SMALLER = ("crema_d", "kinetics_sounds", "flickr30k", "coco")  # whose stand-ins are small pictures by default
+CUBICC = {"train": 10520, "validation": 1315, "test": 1315}  # assumed: only the archive says how it is split
 
 
-SIZES = {
-    "crema_d": Size(6028, 670, 744, {"image_size": 224}),
-    "kinetics_sounds": Size(13319, 1480, 2597, {"image_size": 224}),
-    **{
-        f"{name}{backbone}": Size(*splits, {"image_size": side})
-        for name, splits in (("flickr30k", (29000, 1014, 1000)), ("coco", (113287, 5000, 5000)))
-        for backbone, side in (("", 224), ("_l14", 224), ("_l14_336", 336))
-    },
-    "xrf55": Size(13200, 2200, 6600),
-    "xrf55_two_stage": Size(13200, 2200, 6600),
-    "cubicc": Size(10520, 1315, 1315),  # assumed: only the archive says how its 13,150 pairs are split
-}
+SIDE = 256  # pixels of a stored frame
+# data set -> bytes that one sample takes on disk, as ``data_scripts`` store it (of AV-MNIST at least that);
+# CUBICC stays in memory
+BYTES = {
+    "crema_d": 2 * 257 * 188 + 3 * SIDE**2, "kinetics_sounds": 2 * 129 * 626 + 3 * 3 * SIDE**2,
+    "flickr30k": 3 * 224**2, "coco": 3 * 224**2, "xrf55": 4 * 17 * 256 * 128 + 8 * (270 * 1000 + 23 * 148),
+    "avmnist": 784 + 112**2, "cubicc": 0,
+}  # fmt: skip
+
+
+def sizes(name: str) -> Mapping[str, int]:
+    """Return the number of samples of each split of a benchmark."""
+    found = RECIPES[name].sizes
+    return found if "train" in found else CUBICC
 
 
 def full_size(name: str, paradigm: str | None = None) -> tuple[TrainConfig, MultimodalDataset]:
     """Return a recipe's config, with random weights, and stand-ins of full size, to count and time."""
     config = recipe(name, paradigm)
-    options = {**config.dataset_options, **SIZES[name].options, "source": "stand_in"}
+    options = {**config.dataset_options, "source": "stand_in"}
+    if config.dataset in SMALLER:
+        options.setdefault("image_size", 224)
     own = {k: v for k, v in config.encoder_options.items() if k != "pretrained"}
     config = replace(config, dataset_options=options, encoder_options=own)
+    if "pretrain" not in config.paradigm_options:  # random encoders are not fixed, so this costs more
+        method = {k: v for k, v in config.paradigm_options.items() if k != "freeze"}
+        config = replace(config, paradigm_options=method)
     return config, load(config.dataset, seed=config.seed, **options)
 
 
@@ -103,15 +110,18 @@ def count(config: TrainConfig, data: MultimodalDataset, samples: int = COUNTED) 
     return {"step": step.get_total_flops() / samples, "encode": encode.get_total_flops() / samples}
 
 
-def operations(config: TrainConfig, size: Size, counted: Mapping[str, float]) -> float:
-    """Return the operations of one run: its epochs, its evaluations between epochs, and its end."""
+def embedded(config: TrainConfig, size: Mapping[str, int]) -> int:
+    """Return how many samples one run embeds in its evaluations, those between epochs and the last."""
     looks = -(-config.epochs // config.evaluate_every)
+    return looks * (size["validation"] + (size["test"] if config.paper_protocol else 0)) + sum(size.values())
+
+
+def operations(config: TrainConfig, size: Mapping[str, int], counted: Mapping[str, float]) -> float:
+    """Return the operations of one run: its epochs, its evaluations between epochs, and its end."""
     step = counted["step"]
     if getattr(config.regularizer, "at", None) == "parameters":
         step += BACKWARD * 2 * counted["encode"]
-    seen = size.validation + (size.test if config.paper_protocol else 0)
-    embedded = looks * seen + size.train + size.validation + size.test
-    return config.epochs * size.train * step + embedded * counted["encode"]
+    return config.epochs * size["train"] * step + embedded(config, size) * counted["encode"]
 
 
 def hours(total: float, tflops: float, gpus: int = 1) -> float:
@@ -119,8 +129,15 @@ def hours(total: float, tflops: float, gpus: int = 1) -> float:
     return total / (tflops * 1e12) / 3600 / gpus
 
 
-def totals(counts: Counts, names: Sequence[str]) -> dict[str, tuple[int, float]]:
-    """Return benchmark -> runs (paradigms x arms x seeds) and operations of all of them.
+def bytes_read(config: TrainConfig, size: Mapping[str, int]) -> float:
+    """Return the bytes that one run reads: each training sample per epoch, and each sample it embeds."""
+    side = config.dataset_options.get("image_size", 224)
+    more = (side / 224) ** 2 if config.task == "retrieval" else 1.0
+    return BYTES[config.dataset] * more * (config.epochs * size["train"] + embedded(config, size))
+
+
+def totals(counts: Counts, names: Sequence[str]) -> dict[str, tuple[int, float, float]]:
+    """Return benchmark -> runs (paradigms x arms x seeds), operations and bytes read by all of them.
 
     Raises:
         ValueError: for a benchmark that was not counted.
@@ -133,13 +150,13 @@ def totals(counts: Counts, names: Sequence[str]) -> dict[str, tuple[int, float]]
             )
         cells = [Run(p, arm, seed) for p in RECIPES[name].rows for arm in TABLE_ARMS for seed in SEEDS]
         configs = {run: benchmarks.config(name, run) for run in cells}
-        each = [operations(c, SIZES[name], counts[name][run.paradigm]) for run, c in configs.items()]
-        found[name] = len(cells), sum(each)
+        each = [operations(c, sizes(name), counts[name][run.paradigm]) for run, c in configs.items()]
+        found[name] = len(cells), sum(each), sum(bytes_read(c, sizes(name)) for c in configs.values())
     return found
 
 
 def table(
-    found: Mapping[str, tuple[int, float]],
+    found: Mapping[str, tuple[int, float, float]],
     prices: Mapping[str, float] | None = None,
     tflops: Mapping[str, float] | None = None,
 ) -> str:
@@ -162,10 +179,10 @@ def table(
         return text
 
     titles = [f"{'one' if gpus == 1 else gpus} {device}" for device, gpus in MACHINES]
-    lines = [["benchmark", "runs", "PFLOP", *titles], ["---"] * (3 + len(titles))]
-    for name, (runs, total) in found.items():
+    lines = [["benchmark", "runs", "PFLOP", "TB read", *titles], ["---"] * (4 + len(titles))]
+    for name, (runs, total, read) in found.items():
         cells = [cell(total, *machine) for machine in MACHINES]
-        lines.append([name, f"{runs}", f"{total / 1e15:,.0f}", *cells])
+        lines.append([name, f"{runs}", f"{total / 1e15:,.0f}", _range([read / 1e12]), *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -186,17 +203,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m experiments.cost", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", help=f"benchmarks (default: {', '.join(SIZES)})")
+    add("names", nargs="*", metavar="NAME", help=f"benchmarks (default: {', '.join(RECIPES)})")
     add("--price", nargs="+", type=_pairs, default=[], metavar="DEVICE=N", help="of a GPU hour")
     add("--tflops", nargs="+", type=_pairs, default=[], metavar="DEVICE=N", help="measured, not assumed")
     add("--count", action="store_true", help=f"count operations again, into {FILE}; takes minutes")
     options = parser.parse_args(arguments)
-    names = options.names or list(SIZES)
+    names = options.names or list(RECIPES)
     from data_scripts.fetch import DataError
 
     try:
-        if unknown := [name for name in names if name not in SIZES]:
-            raise ValueError(f"the benchmark {unknown[0]!r} is unknown: choose from {', '.join(SIZES)}.")
+        if unknown := [name for name in names if name not in RECIPES]:
+            raise ValueError(f"the benchmark {unknown[0]!r} is unknown: choose from {', '.join(RECIPES)}.")
         path = Path(FILE)
         counts = json.loads(path.read_text()) if path.exists() else {}
         if options.count:

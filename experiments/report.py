@@ -24,9 +24,10 @@ epoch in both arms: a claim is judged where it can fail.
   were read off a figure, or if our runs are on top of another baseline.
 - *not replicated*: neither; ``reason`` says whether our interval rules out the paper's gain or is too wide.
 
-*Not run (needs data or GPU)*: fewer than three seeds (``SEEDS``) are recorded, or the runs use generated
-stand-ins, or other epochs than the recipe's. *Not possible (not public)*: the number itself, or something
-that our runs would need, is not public.
+*Not run (needs data or GPU)*: fewer than three seeds (``SEEDS``) are recorded, or a run behind the number or
+its reference row is not the benchmark's: stand-ins, missing samples, or any other config (see
+``benchmarks.unlike``). Such runs are shown and not judged. *Not possible (not public)*: the number itself,
+or something that our runs would need, is not public.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ class Ours:
     protocol: str = ""
     record: str = ""
     missing: str = "nothing is recorded"  # the reason if there are no values
+    unlike: str = ""  # why the runs are not the benchmark's
 
 
 def arm_of(table: str, method: str, own: str) -> tuple[str, str] | None:
@@ -180,19 +182,10 @@ class Recorded:
                 values = rows[columns].mean(axis=1, skipna=False).dropna() * _scale(quantity)
                 if len(values):
                     record = "/".join(filter(None, [self.folder, paradigm, "seed*", f"{arm}.json"]))
-                    return Ours({int(k): float(v) for k, v in values.items()}, PICKS[split], record)
+                    seeds = {int(k): float(v) for k, v in values.items()}
+                    unlike = next(filter(None, rows.loc[values.index, "unlike"]), "")
+                    return Ours(seeds, PICKS[split], record, unlike=unlike)
         return Ours({})
-
-    def unlike(self) -> str:
-        """Return why the runs are not the benchmark's (generated data, other epochs), or "" if they are."""
-        if self.runs is None:
-            return ""
-        if (self.runs["note"] != "").any():
-            return "our runs use generated stand-ins"
-        epochs = RECIPES[RECIPE_OF[self.dataset]].config.epochs
-        if (self.runs["epochs"] != epochs).any():
-            return f"our runs have {self.runs['epochs'].min()} epochs, the recipe has {epochs}"
-        return ""
 
 
 def compared(
@@ -284,13 +277,12 @@ def _judged(
         mine = recorded.of(row.method, (*place[:2], row.setting), splits)
         base = Ours({}) if row.method == reference else recorded.of(reference, place, splits)
         verdict = judge(row, mine, base, row.mean - theirs.get(place, float("nan")))
+        reason = mine.unlike or base.unlike
+        if reason and verdict["seeds"] and verdict["status"] != NOT_PUBLIC:
+            verdict |= {"status": NOT_RUN, "reason": reason}
         verdict["difference"] = verdict["ours"] - verdict["paper"]
         found.append({**row._asdict(), **verdict, "protocol": mine.protocol, "record": mine.record})
-    frame = pd.DataFrame(found)[list(COLUMNS)]
-    if reason := recorded.unlike():
-        unjudged = (frame["seeds"] > 0) & (frame["status"] != NOT_PUBLIC)
-        frame.loc[unjudged, ["status", "reason"]] = NOT_RUN, reason
-    return frame
+    return pd.DataFrame(found)[list(COLUMNS)]
 
 
 def _number(row: Any, mine: Ours, base: Ours, lead: float) -> dict[str, Any]:

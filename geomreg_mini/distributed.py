@@ -38,8 +38,7 @@ GPUs only; on CPUs each process normalizes its part, and running statistics are 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -108,21 +107,13 @@ def share(index: Tensor) -> Tensor:
     return index.tensor_split(world_size())[rank()]
 
 
-@contextmanager
-def own_draws(step: int) -> Iterator[None]:
-    """Draw per-process random numbers inside, for crops of its samples; afterwards all draw the same again.
+def own_generator(step: int) -> torch.Generator:
+    """Return a generator for what this process alone draws in one step, such as crops of its samples.
 
-    They come from the last seed and ``step``, so the common draws are those of a single process.
+    Its numbers depend on the last seed, ``step`` and the process, but not on when they are drawn. Common
+    draws come from torch's default generator, which stays the same in all processes.
     """
-    if world_size() == 1:
-        yield
-        return
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(torch.initial_seed() + 7919 * (step * world_size() + rank() + 1))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
+    return torch.Generator().manual_seed(torch.initial_seed() + 7919 * (step * world_size() + rank() + 1))
 
 
 class _AllGather(torch.autograd.Function):

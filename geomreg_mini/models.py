@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from data_scripts.extras import extra
 
-from .data import MultimodalDataset, Split
+from .data import MultimodalDataset, Split, batches
 
 
 class Encoder(nn.Module):
@@ -395,19 +395,19 @@ def encode(
     model.eval()
     parts: dict[str, list[Tensor]] = {m: [] for m in modalities}
     labels = []
-    for number, chunk in enumerate(index.split(batch_size)):
-        batch = split.batch(chunk)
-        inputs = split.prepare({m: batch["inputs"][m].to(device) for m in modalities})
+    chunks = index.split(batch_size)
+    for number, batch in enumerate(batches([(split, chunk) for chunk in chunks], device, modalities)):
+        inputs = batch["inputs"]
         if noise:
             generator = torch.Generator().manual_seed(number * batch_size)
             for m, x in inputs.items():
                 standard = torch.randn(x.shape, generator=generator).to(device)
                 inputs[m] = x + noise * x.std() * standard
         if change is not None:
-            inputs = {m: change(x, chunk) for m, x in inputs.items()}
+            inputs = {m: change(x, chunks[number]) for m, x in inputs.items()}
         for m, z in (embed or model.encode)(inputs).items():
             parts[m].append(z)
-        labels.append(batch["label"].to(device))
+        labels.append(batch["label"])
     model.train(was_training)
     return Encoded({m: torch.cat(z) for m, z in parts.items()}, torch.cat(labels))
 

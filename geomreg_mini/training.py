@@ -27,7 +27,7 @@ from data_scripts.extras import extra
 from . import distributed
 from .benchmarks import TASKS
 from .config import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainConfig
-from .data import MultimodalDataset
+from .data import MultimodalDataset, batches
 from .evaluation import Monitor
 from .geometry import geometry_report
 from .models import Encoded, encode
@@ -249,7 +249,7 @@ class _Run:
 
     def train_epoch(self, epoch: int) -> None:
         """Train on the whole training split once, in an order fixed by the seed and the epoch."""
-        config, train = self.config, self.data.train.augmented()
+        config, train = self.config, self.data.train
         torch.manual_seed(config.seed * 1_000_003 + epoch)
         order = torch.randperm(len(train))
         size = min(config.batch_size, len(train))
@@ -261,14 +261,12 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.paradigm.start_epoch(epoch, config.epochs, self.data)
         steps = len(train) // size
-        for step in range(steps):
-            # This process's inputs, and the labels of all.
-            index = distributed.share(order[step * size : (step + 1) * size])
-            with distributed.own_draws(step):
-                batch = train.batch(index)
-                inputs = train.prepare({m: x.to(self.device) for m, x in batch["inputs"].items()})
-            label = distributed.gather(batch["label"].to(self.device))
-            batch = {**batch, "inputs": inputs, "label": label}
+        parts = [
+            (train.augmented(distributed.own_generator(step)), distributed.share(index))
+            for step, index in enumerate(order[: steps * size].split(size))
+        ]
+        for step, batch in enumerate(batches(parts, self.device)):
+            batch["label"] = distributed.gather(batch["label"])  # inputs are this process's, labels all
             try:
                 for losses in self._updates(batch):
                     self._check(losses, epoch, step)
@@ -282,7 +280,7 @@ class _Run:
                         sums[name] = sums.get(name, 0.0) + loss.item()
                 self.monitor.close_step()
             except (ValueError, ArithmeticError, RuntimeError):  # NaN breaks paradigms in many ways
-                _check_inputs("train", index, inputs)
+                _check_inputs("train", batch["index"], batch["inputs"])
                 raise
         distributed.average_statistics(self.model)
         self.epoch = epoch

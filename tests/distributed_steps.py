@@ -121,8 +121,7 @@ if __name__ == "__main__":
     own = []
     torch.manual_seed(0)
     for step in range(2):
-        with distributed.own_draws(step):
-            own.append(distributed.gather(torch.rand(1)))
+        own.append(distributed.gather(torch.rand(1, generator=distributed.own_generator(step))))
     own = torch.cat(own)
     common = distributed.gather(torch.rand(1))
     if distributed.rank() == 0:
@@ -131,6 +130,6 @@ if __name__ == "__main__":
             Path(sys.argv[1], "results.pt"),
         )
     twice = replace(ONE_STEP, fusion="concat", paper_protocol=True, epochs=2)
-    RECIPES["toy"] = Recipe(twice, lambda config: [], ("joint",))
+    RECIPES["toy"] = Recipe(twice, lambda config: [], ("joint",), {})
     benchmark = ["toy", "--seeds", "0", "--paradigms", "joint", "--device", "cpu"]
     sys.exit(benchmarks.main([*benchmark, "--out", sys.argv[1]]))

@@ -50,7 +50,7 @@ def sweep(folder: Path) -> None:
     from geomreg_mini.training import TrainConfig
 
     config = TrainConfig("toy", dict(TOY), epochs=3, batch_size=16, embedding_dim=6, paper_protocol=True)
-    RECIPES["toy"] = Recipe(config, lambda config: [], ("joint", "dgl"))
+    RECIPES["toy"] = Recipe(config, lambda config: [], ("joint", "dgl"), {})
     sys.exit(benchmarks.main(["toy", "--out", str(folder), "--seeds", "0", "--device", "cpu"]))
 
 

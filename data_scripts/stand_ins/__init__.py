@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..avmnist import prepare as prepare_avmnist
 from ..coco import prepare as prepare_coco
 from ..crema_d import prepare as prepare_crema_d
 from ..cubicc import prepare as prepare_cubicc
@@ -22,6 +23,7 @@ from ..fetch import AnyPath, data_root
 from ..flickr30k import prepare as prepare_flickr30k
 from ..kinetics_sounds import prepare as prepare_kinetics_sounds
 from ..xrf55 import prepare as prepare_xrf55
+from .avmnist import write_avmnist
 from .captioned import write_coco, write_flickr30k
 from .cubicc import write_cubicc
 from .xrf55 import write_xrf55
@@ -152,6 +154,7 @@ WRITERS = {
     "kinetics_sounds": write_kinetics_sounds,
     "flickr30k": write_flickr30k,
     "coco": write_coco,
+    "avmnist": write_avmnist,
     "cubicc": write_cubicc,
     "xrf55": write_xrf55,
 }
@@ -160,6 +163,7 @@ PREPARE = {
     "kinetics_sounds": prepare_kinetics_sounds,
     "flickr30k": prepare_flickr30k,
     "coco": prepare_coco,
+    "avmnist": prepare_avmnist,
     "cubicc": prepare_cubicc,
     "xrf55": prepare_xrf55,
 }

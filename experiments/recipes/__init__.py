@@ -9,12 +9,13 @@ from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.training import TrainConfig
 
 from .audiovisual import AUDIO_VISUAL
+from .avmnist import AVMNIST
 from .base import ARMS, Recipe
 from .clustering import CLUSTERING
 from .retrieval import RETRIEVAL
 from .xrf55 import XRF55
 
-RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **CLUSTERING, **RETRIEVAL, **XRF55}
+RECIPES: dict[str, Recipe] = {**AUDIO_VISUAL, **AVMNIST, **CLUSTERING, **RETRIEVAL, **XRF55}
 
 __all__ = ["ARMS", "RECIPES", "Recipe", "deviations", "recipe"]
 

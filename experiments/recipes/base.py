@@ -30,6 +30,9 @@ class Recipe:
         config: of a run by default.
         deviations: how a run of a config differs from the published procedure, one sentence each.
         rows: the paradigms of its table.
+        sizes: split -> number of samples that the benchmark has there; "all" for their sum, if no more is
+            known.
+        lost: largest share of the samples of a split that may be missing because the source lost them.
         stand_in: fields of the config that differ if the data are stand-ins (``source="stand_in"``),
             such as the weights of a pretrained model.
         arms: more arms than ``ARMS``, name -> regularizer.
@@ -38,8 +41,10 @@ class Recipe:
     config: TrainConfig
     deviations: Callable[[TrainConfig], list[str]]
     rows: tuple[str, ...]
+    sizes: Mapping[str, int]
     stand_in: Mapping[str, Any] = field(default_factory=dict)
     arms: Mapping[str, nn.Module | None] = field(default_factory=dict)
+    lost: float = 0.0
 
 
 def changes(config: TrainConfig, expected: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,10 @@ BACKBONES = {
     "_l14": ("ViT-L-14", 768, 224, 5e-6, 32),
     "_l14_336": ("ViT-L-14-336", 768, 336, 5e-6, 16),
 }
+SIZES = {
+    "flickr30k": {"train": 29000, "validation": 1014, "test": 1000},
+    "coco": {"train": 113287, "validation": 5000, "test": 5000},
+}
 RATES = {encoder: rate for encoder, _, _, rate, _ in BACKBONES.values()}
 STAND_IN = {  # a model from random weights, in seconds
     "encoder": "tiny", "encoder_options": {}, "embedding_dim": 64,
@@ -62,7 +66,7 @@ def _recipe(name: str, ending: str) -> Recipe:
         encoder=encoder, embedding_dim=width, learning_rate=rate, **REFERENCE,
         encoder_options={"pretrained": "openai", "checkpointing": True, "micro_batch": micro_batch},
     )  # fmt: skip
-    return Recipe(config, deviations, ("contrastive",), STAND_IN)
+    return Recipe(config, deviations, ("contrastive",), SIZES[name], STAND_IN)
 
 
 RETRIEVAL = {

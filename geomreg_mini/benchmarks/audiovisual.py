@@ -2,7 +2,7 @@
 
 A batch leaves the disk as float16 spectrograms and uint8 frames; only the required frames are read. In
 training (``Split.augmented``) times and frames are drawn at random, otherwise they are the middle ones. All
-draws come from torch's generator, which the training loop seeds by the epoch.
+draws come from the split's generator, which the training loop seeds by epoch and step.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from data_scripts.fetch import DatasetInfo, data_root
 from data_scripts.stand_ins import prepare
 
 from ..data.corruptions import FIGURE_9, Clip, Spectrogram
-from ..data.dataset import MultimodalDataset, Split, stratified_order
-from .sources import is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance, stratified_order
 
 SPLITS = ("train", "validation", "test")
 CREMA_D_SPLITS, FOLDS = ("community", "speaker_disjoint"), 10
@@ -68,7 +67,6 @@ class ClipSplit(Split):
 
     cache: Prepared | None = None
     reading: Reading | None = None
-    training: bool = False
 
     def batch(self, index: Tensor) -> dict[str, Any]:
         rows = self.factors["clip"][index].numpy()
@@ -79,16 +77,13 @@ class ClipSplit(Split):
             "index": index,
         }
 
-    def augmented(self) -> ClipSplit:
-        return replace(self, training=True)
-
     def _audio(self, rows: np.ndarray) -> Tensor:
         stored = self.cache.spectrograms
         spare = 0 if self.reading.times is None else stored.shape[2] - self.reading.times
         if not spare:
             return torch.from_numpy(stored[rows])[:, None]
-        if self.training:
-            starts = torch.randint(spare + 1, (len(rows),)).tolist()
+        if self.generator is not None:
+            starts = torch.randint(spare + 1, (len(rows),), generator=self.generator).tolist()
         else:
             starts = [spare // 2] * len(rows)
         pieces = [
@@ -99,7 +94,7 @@ class ClipSplit(Split):
 
     def _frames(self, rows: np.ndarray) -> Tensor:
         first, count = self.cache.first[rows], np.diff(self.cache.first)[rows]
-        chosen = frame_choice(torch.from_numpy(count), self.reading.frames, self.training).numpy()
+        chosen = frame_choice(torch.from_numpy(count), self.reading.frames, self.generator).numpy()
         return torch.from_numpy(self.cache.frames[first[:, None] + chosen])
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -111,9 +106,10 @@ class ClipSplit(Split):
             frames = inputs["visual"]
             size, (batch, number) = self.reading.image_size, frames.shape[:2]
             pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
-            if self.training:
+            if self.generator is not None:
                 aspects = inputs["aspect"].cpu().repeat_interleave(number)
-                pixels = crop(pixels, random_boxes(aspects), torch.rand(len(pixels)) < 0.5, size)
+                boxes = random_boxes(aspects, self.generator)
+                pixels = crop(pixels, boxes, torch.rand(len(pixels), generator=self.generator) < 0.5, size)
             else:
                 pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
             mean, std = (255 * pixels.new_tensor(v)[:, None, None] for v in (MEAN, STD))
@@ -122,18 +118,18 @@ class ClipSplit(Split):
         return given
 
 
-def frame_choice(count: Tensor, frames: int, training: bool) -> Tensor:
+def frame_choice(count: Tensor, frames: int, generator: torch.Generator | None) -> Tensor:
     """Return the frames to use of clips with ``count`` (B,) frames: (B, frames) int64, in order of time.
 
-    A clip is cut into ``frames`` equal stretches; each gives its middle frame, or in training a random one. A
-    clip with too few frames repeats some.
+    A clip is cut into ``frames`` equal stretches; each gives its middle frame, or with a generator a random
+    one. A clip with too few frames repeats some.
     """
-    place = torch.rand(len(count), frames) if training else torch.full((len(count), frames), 0.5)
+    place = 0.5 if generator is None else torch.rand(len(count), frames, generator=generator)
     position = (torch.arange(frames) + place) / frames  # in [0, 1) of the clip's length
     return (position * count[:, None]).long().minimum(count[:, None] - 1)
 
 
-def random_boxes(aspects: Tensor) -> Tensor:
+def random_boxes(aspects: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Return random boxes like torchvision's RandomResizedCrop: (N, 4), left, top, right, bottom in [0, 1].
 
     aspects: (N,), width over height of the pictures. A box has a share U(0.08, 1) of the area and a
@@ -141,8 +137,8 @@ def random_boxes(aspects: Tensor) -> Tensor:
     largest centered box with an allowed aspect.
     """
     n = len(aspects)
-    area = torch.empty(CROP_TRIES, n).uniform_(*CROP_AREA)
-    aspect = torch.empty(CROP_TRIES, n).uniform_(*map(math.log, CROP_ASPECT)).exp()
+    area = torch.empty(CROP_TRIES, n).uniform_(*CROP_AREA, generator=generator)
+    aspect = torch.empty(CROP_TRIES, n).uniform_(*map(math.log, CROP_ASPECT), generator=generator).exp()
     width, height = (area * aspect / aspects).sqrt(), (area * aspects / aspect).sqrt()  # shares of the sides
     fits = (width <= 1) & (height <= 1)
     chosen = fits.int().argmax(dim=0), torch.arange(n)  # the first that fits
@@ -150,7 +146,7 @@ def random_boxes(aspects: Tensor) -> Tensor:
     none = ~fits.any(dim=0)
     width = torch.where(none, (allowed / aspects).clamp(max=1), width[chosen])
     height = torch.where(none, (aspects / allowed).clamp(max=1), height[chosen])
-    place = torch.where(none, 0.5, torch.rand(2, n))
+    place = torch.where(none, 0.5, torch.rand(2, n, generator=generator))
     left, top = (1 - width) * place[0], (1 - height) * place[1]
     return torch.stack([left, top, left + width, top + height], dim=1)
 
@@ -258,7 +254,7 @@ def dataset(
             "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
         },
         **{name: splits[name] for name in SPLITS},
-        **provenance(info, is_official(source)),
+        **provenance(info, is_official(source), len(cache.names), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=cache.class_names,
         forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},

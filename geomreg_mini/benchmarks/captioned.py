@@ -19,8 +19,7 @@ from data_scripts.fetch import DatasetInfo
 from data_scripts.karpathy import Captioned
 from data_scripts.stand_ins import IMAGE_SIZE, prepare
 
-from ..data.dataset import MultimodalDataset, Split
-from .sources import is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
 
 CONTEXT = 77  # tokens of a caption in CLIP
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of [0, 1]
@@ -40,15 +39,14 @@ class CaptionedSplit(Split):
     """
 
     cache: Captioned | None = None
-    training: bool = False
     folds: int = 0
 
     def batch(self, index: Tensor) -> dict[str, Any]:
         rows = self.factors["image"][index].numpy()
         captions = [self.cache.captions[row] for row in rows]
-        if self.training:
+        if self.generator is not None:
             counts = torch.tensor([len(own) for own in captions])
-            chosen = (torch.rand(len(rows)) * counts).long().tolist()
+            chosen = (torch.rand(len(rows), generator=self.generator) * counts).long().tolist()
         else:
             chosen = [0] * len(rows)
         inputs = {
@@ -68,9 +66,6 @@ class CaptionedSplit(Split):
 
     def subset(self, index: Tensor) -> CaptionedSplit:
         return replace(super().subset(index), folds=0)
-
-    def augmented(self) -> CaptionedSplit:
-        return replace(self, training=True)
 
     def all_captions(self) -> CaptionList:
         """Return all captions of all images, one per sample; ``factors["image"]`` (M,) are positions here."""
@@ -159,7 +154,7 @@ def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0
         num_classes=1,
         shapes={"image": (3, image_size, image_size), "caption": (CONTEXT,)},
         **splits,
-        **provenance(info, official),
+        **provenance(info, official, len(parts), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr([cache.fingerprint, folds]).encode()).hexdigest(),
         class_names=("",),
     )

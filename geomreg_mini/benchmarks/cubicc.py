@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,7 @@ from data_scripts import cubicc
 from data_scripts.fetch import data_root, load_arrays
 from data_scripts.stand_ins import prepare
 
-from ..data.dataset import MultimodalDataset, Split
-from .sources import is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
 
 SHIFT = 4  # pixels, the largest shift of an image in training
 
@@ -29,29 +28,18 @@ class BirdSplit(Split):
     with the same picture. ``augmented`` mirrors images at random and shifts them by up to four pixels.
     """
 
-    training: bool = False
-
     def batch(self, index: Tensor) -> dict[str, Any]:
         batch = super().batch(index)
-        if self.training:
-            batch["inputs"]["image"] = _moved(batch["inputs"]["image"])
+        if self.generator is not None:
+            batch["inputs"]["image"] = _moved(batch["inputs"]["image"], self.generator)
         return batch
 
-    def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return images as float32 in [0, 1]."""
-        if "image" not in inputs:
-            return inputs
-        return {**inputs, "image": inputs["image"].float() / 255}
 
-    def augmented(self) -> BirdSplit:
-        return replace(self, training=True)
-
-
-def _moved(images: Tensor) -> Tensor:
+def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
     """Return images (B, 3, S, S), half of them mirrored, each shifted independently, with repeated edges."""
     count, _, side, _ = images.shape
-    mirrored = torch.rand(count) < 0.5
-    top, left = torch.randint(0, 2 * SHIFT + 1, (2, count))
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    top, left = torch.randint(0, 2 * SHIFT + 1, (2, count), generator=generator)
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     padded = F.pad(images.float(), (SHIFT,) * 4, mode="replicate").to(images.dtype)
     steps = torch.arange(side)

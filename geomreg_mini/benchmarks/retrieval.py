@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from data_scripts.extras import extra
+from data_scripts.weights import put_into, read_weights
 
 from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MODELS = {"ViT-B-16": (512, 224), "ViT-L-14": (768, 224), "ViT-L-14-336": (768, 336)}
 TINY = {"width": 64, "layers": 2, "heads": 4, "patches": 4}  # patches per side
 VOCABULARY, CONTEXT = 49408, 77  # of CLIP's tokenizer
+NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI's files also hold
 LARGEST_SCALE = 100.0  # of the logits, as in CLIP
 LARGEST_SPLIT = 5000  # images; a larger split, that for training, is measured on so many
 
@@ -117,6 +119,7 @@ def build_clip(
     embedding_dim: int,
     *,
     pretrained: str | None = None,
+    weights: str | None = None,
     checkpointing: bool = False,
     micro_batch: int | None = None,
 ) -> ImageCaptionModel:
@@ -124,7 +127,9 @@ def build_clip(
 
     Args:
         name, image_size, embedding_dim: must fit each other; "tiny" takes any.
-        pretrained: open_clip's name of weights, such as "openai", or a file of weights; None for random ones.
+        pretrained: open_clip's tag of weights, such as "openai"; None for random ones. OpenAI's weights need
+            another GELU than others, and the tag decides it.
+        weights: a file of these weights, read instead of a download; see ``data_scripts.weights``.
         checkpointing: whether to keep only the inputs of each block for the backward pass.
         micro_batch: samples embedded at a time in training; see ``MicroBatched``.
     """
@@ -136,11 +141,13 @@ def build_clip(
     def untrained() -> ImageCaptionModel:
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(state)  # to draw the same random weights
-            return build_clip(name, image_size, embedding_dim, pretrained=pretrained)
+            return build_clip(name, image_size, embedding_dim, pretrained=pretrained, weights=weights)
 
     if name == "tiny":
-        if pretrained is not None:
-            raise ValueError(f"pretrained={pretrained!r}: 'tiny' has no weights; leave it out.")
+        if pretrained is not None or weights is not None:
+            raise ValueError(
+                f"pretrained={pretrained!r}, weights={weights!r}: 'tiny' has none; leave both out."
+            )
         shape = {"width": TINY["width"], "layers": TINY["layers"]}
         towers = open_clip.CustomTextCLIP(
             embedding_dim,
@@ -153,12 +160,14 @@ def build_clip(
             {**shape, "heads": TINY["heads"], "context_length": CONTEXT, "vocab_size": VOCABULARY},
         )
     else:
-        towers = _published(name, image_size, embedding_dim, pretrained)
+        towers = _published(name, image_size, embedding_dim, pretrained, weights)
     towers.set_grad_checkpointing(checkpointing)
     return ImageCaptionModel(towers, micro_batch, untrained)
 
 
-def _published(name: str, image_size: int, embedding_dim: int, pretrained: str | None) -> nn.Module:
+def _published(
+    name: str, image_size: int, embedding_dim: int, pretrained: str | None, weights: str | None
+) -> nn.Module:
     with extra("benchmarks"):
         import open_clip
 
@@ -172,16 +181,36 @@ def _published(name: str, image_size: int, embedding_dim: int, pretrained: str |
         )
     if embedding_dim != width:
         raise ValueError(f"embedding_dim={embedding_dim}: {name} gives {width}; set embedding_dim={width}.")
-    # OpenAI's weights, by tag or as a file, need another GELU than other weights.
-    known = open_clip.get_pretrained_cfg(name, pretrained) if pretrained is not None else {}
-    quick = pretrained is not None and known.get("quick_gelu", not known)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained not in tags and not (pretrained is weights is None):
+        raise ValueError(
+            f"pretrained={pretrained!r} is not a tag of {name}: choose one of {', '.join(tags)}, also for a "
+            "file of `weights`."
+        )
+    quick = open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False) if pretrained else False
+    options = {"force_custom_text": True, "force_quick_gelu": quick}
+    if weights is not None:
+        return _loaded(open_clip.create_model(name, **options), name, pretrained, quick, weights)
     try:
-        return open_clip.create_model(name, pretrained, force_custom_text=True, force_quick_gelu=quick)
+        return open_clip.create_model(name, pretrained, **options)
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"pretrained={pretrained!r}: the weights of {name} cannot be loaded ({type(error).__name__}); "
-            "check the connection, or give the path of a file of weights."
+            "check the connection, or give a file of them with `weights` (--weights)."
         ) from error
+
+
+def _loaded(towers: nn.Module, name: str, tag: str, quick: bool, weights: str) -> nn.Module:
+    """Return ``towers`` with the weights of a file; raise an error if it is of another network."""
+    import open_clip
+
+    tensors, classes = read_weights(weights)
+    if classes and quick != ("QuickGELU" in classes):  # a file with classes says which GELU it has
+        used = "QuickGELU" if "QuickGELU" in classes else "the exact GELU"
+        raise ValueError(f"{weights} has {used}, and {tag!r} has not; give the file's own tag.")
+    own = {k: v for k, v in tensors.items() if k not in NO_WEIGHTS and not k.endswith("attn_mask")}
+    put_into(towers, open_clip.model.convert_to_custom_text_state_dict(own), weights, name)
+    return towers
 
 
 class Contrastive(Paradigm):

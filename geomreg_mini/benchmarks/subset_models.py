@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data_scripts import x_fi
+
 from ..data import MultimodalDataset
 from ..models import Embedded, Encoder, encoded
 
@@ -151,6 +153,7 @@ class SubsetClassifier(nn.Module):
         fusion: ``TransformerFusion`` of the same modalities.
         heads: modality -> module from (B, D) to logits (B, C); may be empty.
         hidden: see ``MultimodalClassifier``.
+        pretrained: the source of the encoders' weights, or None if they are random.
     """
 
     def __init__(
@@ -159,9 +162,10 @@ class SubsetClassifier(nn.Module):
         fusion: TransformerFusion,
         heads: Mapping[str, nn.Module],
         hidden: bool = False,
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.hidden, self.pretrained = hidden, pretrained
         self.modalities = tuple(encoders)
         self.encoders, self.fusion, self.heads = nn.ModuleDict(encoders), fusion, nn.ModuleDict(heads)
 
@@ -194,8 +198,13 @@ def build_subset_classifier(
     width: int = 64,
     depth: int = 5,
     attention_heads: int = 8,
+    pretrained: str | None = None,
+    weights: str | None = None,
 ) -> SubsetClassifier:
     """Return the classifier for ``data``, by default of X-Fi's sizes; ``heads`` adds one per modality.
+
+    ``pretrained="x_fi"`` gives the encoders' ResNets X-Fi's published weights, from the folder ``weights`` or
+    as `python -m data_scripts x_fi` prepared them.
 
     Heads come last, so that a seed gives the same encoders and fusion with and without them.
     """
@@ -208,6 +217,10 @@ def build_subset_classifier(
             "one of the two."
         )
     encoders = {m: TokenEncoder(data.shapes[m], embedding_dim, tokens, width) for m in data.modalities}
+    if pretrained not in (None, "x_fi"):
+        raise ValueError(f"pretrained={pretrained!r}: choose 'x_fi', or leave it out.")
+    for m, encoder in encoders.items() if pretrained else ():
+        x_fi.load_into(encoder.backbone, m, weights)
     fusion = TransformerFusion(data.modalities, embedding_dim, data.num_classes, depth, attention_heads)
     own = {m: nn.Linear(embedding_dim, data.num_classes) for m in data.modalities} if heads else {}
-    return SubsetClassifier(encoders, fusion, own, hidden)
+    return SubsetClassifier(encoders, fusion, own, hidden, pretrained)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data import MultimodalDataset, Split
+from ..data import MultimodalDataset, Split, batches
 from ..evaluation import accuracy, disturbed, knn_probe
 from ..models import Encoded
 from ..pairs import float64
@@ -40,7 +40,7 @@ class ModalityDropout(Paradigm):
         keep: modality -> probability of being kept; one half each by default. An empty draw is repeated.
         pretrain: share of the epochs, at the beginning, in which each encoder learns with a separate head and
             the fusion does not learn.
-        freeze: whether the encoders' ResNets are fixed after that, as in X-Fi, which takes pretrained ones.
+        freeze: whether the encoders' ResNets are fixed after that, or from the beginning if they are X-Fi's.
             Their projections continue to learn, and running statistics to change, as in X-Fi's code.
     """
 
@@ -59,7 +59,7 @@ class ModalityDropout(Paradigm):
             )
         if not 0 <= pretrain < 1:
             raise ValueError(f"pretrain={pretrain!r}: give a share of the epochs from 0 to below 1.")
-        if freeze and not pretrain:
+        if freeze and not pretrain and model.pretrained is None:
             raise ValueError("freeze=True would fix untrained ResNets; set pretrain.")
         self.keep = torch.tensor([keep[m] for m in model.modalities])
         self.pretrain, self.freeze, self.pretraining = pretrain, freeze, False
@@ -146,9 +146,8 @@ def subset_logits(paradigm: ModalityDropout | LateFusion, split: Split) -> dict[
     was_training = model.training
     model.eval()
     parts: dict[str, list[Tensor]] = {"+".join(s): [] for s in subsets(model.modalities)}
-    for index in torch.arange(len(split)).split(BATCH):
-        batch = split.batch(index)
-        tokens = model.tokens(split.prepare({m: x.to(device) for m, x in batch["inputs"].items()}))
+    for batch in batches([(split, index) for index in torch.arange(len(split)).split(BATCH)], device):
+        tokens = model.tokens(batch["inputs"])
         for name, part in parts.items():
             part.append(paradigm.logits_of({m: tokens[m] for m in name.split("+")}))
     model.train(was_training)

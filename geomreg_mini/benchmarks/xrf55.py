@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from torch import Tensor
 from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, data_root
 from data_scripts.stand_ins import prepare
-from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings, open_cache
+from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings
+from data_scripts.xrf55_half import open_cache
 
 from ..data.corruptions import FIGURES_10_TO_12
-from ..data.dataset import MultimodalDataset, Split
-from .sources import is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
 
 # Of the twenty repetitions, 1 to 14 are published for training. The last two of these validate, because they
 # were recorded after the others, as were the test repetitions.
@@ -42,8 +41,7 @@ class RecordingSplit(Split):
     def batch(self, index: Tensor) -> dict[str, Any]:
         rows = self.factors["recording"][index].tolist()
         wanted = [(m, row) for m in SHAPES for row in rows]
-        workers = min(READERS, 2 * (os.cpu_count() or 1), len(wanted))
-        read = in_order(lambda pair: self.recordings.read(*pair), wanted, workers)
+        read = in_order(lambda pair: self.recordings.read(*pair), wanted, READERS)
         inputs = {m: torch.from_numpy(np.stack([next(read) for _ in rows])) for m in SHAPES}
         return {"inputs": inputs, "label": self.labels[index], "index": index}
 
@@ -53,7 +51,8 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
 
     So the people and rooms of the test split are those of the training split. Part 1 has 20 people, counted
     in each scene, so there are 13,200 recordings to train, 2,200 to validate and 6,600 to test. X-Fi has no
-    validation split and trains on all 15,400. An epoch reads 58 GB: keep the files on a local disk.
+    validation split and trains on all 15,400. An epoch reads 58 GB: keep the files on a local disk, or
+    copy them by `python -m data_scripts xrf55_half`, which this then reads.
 
     Args:
         seed: unused.
@@ -90,7 +89,7 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
         num_classes=len(actions),
         shapes=dict(SHAPES),
         **splits,
-        **provenance(INFO, official),
+        **provenance(INFO, official, len(recordings.keys), len(recordings.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=tuple(ACTIONS[a - 1] for a in actions.tolist()),
         corruptions=FIGURES_10_TO_12,

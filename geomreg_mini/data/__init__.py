@@ -5,9 +5,9 @@ from __future__ import annotations
 import pkgutil
 from typing import Any
 
-from .dataset import MultimodalDataset, Split, fingerprint
+from .dataset import MultimodalDataset, Split, batches, fingerprint
 
-__all__ = ["DATASETS", "MultimodalDataset", "Split", "fingerprint", "load"]
+__all__ = ["DATASETS", "MultimodalDataset", "Split", "batches", "fingerprint", "load"]
 
 # name -> the module and its ``load(seed, **options)``, imported by ``load`` below
 DATASETS = {
@@ -17,6 +17,7 @@ DATASETS = {
     "crema_d": "geomreg_mini.benchmarks.audiovisual:load_crema_d",
     "emoji": "geomreg_mini.data.emoji:load",
     "watch": "geomreg_mini.data.watch:load",
+    "avmnist": "geomreg_mini.benchmarks.avmnist:load",
     "kinetics_sounds": "geomreg_mini.benchmarks.audiovisual:load_kinetics_sounds",
     "cubicc": "geomreg_mini.benchmarks.cubicc:load",
     "flickr30k": "geomreg_mini.benchmarks.captioned:load_flickr30k",

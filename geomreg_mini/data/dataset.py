@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_scripts.clip_cache import in_order
+from data_scripts.fetch import DataError, DatasetInfo, data_root, load_arrays, named_folder
+from data_scripts.stand_ins import NOTE
+
 from .corruptions import Form
 
+SOURCES = ("official", "stand_in")
+READERS = 2  # threads that make batches ahead of time; each has up to four waiting
 _unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
 
 
@@ -21,14 +29,16 @@ _unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process
 class Split:
     """N samples in every modality.
 
-    ``inputs``: modality -> float32 (N, ...), images and spectrograms (N, 1, H, W), vectors (N, D).
+    ``inputs``: modality -> float32 or bytes (N, ...), images and spectrograms (N, 1, H, W), vectors (N, D).
     ``labels``: int64 (N,).
     ``factors``: other facts about each sample (speaker, true latent factor), name -> tensor (N, ...).
+    ``generator``: of the random crops and the like of training; None in evaluation, which has none.
     """
 
     inputs: dict[str, Tensor]
     labels: Tensor
     factors: dict[str, Tensor] = field(default_factory=dict)
+    generator: torch.Generator | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -38,17 +48,16 @@ class Split:
         inputs = {modality: values[index] for modality, values in self.inputs.items()}
         return {"inputs": inputs, "label": self.labels[index], "index": index}
 
-    def augmented(self) -> Split:
-        """Return the split for training; a data set with random crops and the like overrides this."""
-        return self
+    def augmented(self, generator: torch.Generator = torch.default_generator) -> Split:
+        """Return the split for training; one with random crops and the like draws them by ``generator``."""
+        return replace(self, generator=generator)
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the model's inputs for a batch's ``inputs``, some modalities or all, on the model's device.
 
-        By default nothing changes. A data set of bytes overrides this to make numbers on the device, so that
-        batches are small in transfer.
+        So batches of bytes are small in transfer: by default bytes become float32 in [0, 1] here.
         """
-        return inputs
+        return {m: x.float() / 255 if x.dtype == torch.uint8 else x for m, x in inputs.items()}
 
     def subset(self, index: Tensor) -> Split:
         """Return the split of the samples at ``index`` (B,) alone."""
@@ -138,8 +147,6 @@ def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[
     If that fails, raise ``data_scripts.fetch.DataError``, or without ``required`` return None and the reason,
     which is remembered: later calls without ``required`` do not try again.
     """
-    from data_scripts.fetch import DataError, data_root, load_arrays, named_folder
-
     path, mirror = data_root() / script.INFO.prepared, named_folder("GEOMREG_MIRROR")
     arrays = load_arrays(path)
     if arrays is not None:
@@ -158,6 +165,64 @@ def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[
             ) from error
         _unavailable[path, mirror] = error.brief
         return None, error.brief
+
+
+def batches(
+    parts: Sequence[tuple[Split, Tensor]], device: torch.device, modalities: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the batch of each (split, index) with its prepared inputs on ``device``, in this order.
+
+    Threads make batches ahead of time, while the caller computes. For a GPU they are put into pinned memory,
+    from which copies overlap with its work. On a CPU, arrays in memory need no thread.
+
+    Args:
+        parts: splits and indices (B,) of the samples.
+        device: of the inputs and labels.
+        modalities: the inputs to prepare; by default all.
+    """
+
+    def read(part: tuple[Split, Tensor]) -> dict[str, Any]:
+        batch = part[0].batch(part[1])
+        inputs = {m: x for m, x in batch["inputs"].items() if modalities is None or m in modalities}
+        if device.type == "cuda":
+            inputs = {m: x.pin_memory() for m, x in inputs.items()}
+        return {**batch, "inputs": inputs}
+
+    needed = device.type == "cuda" or any(type(split) is not Split for split, _ in parts)
+    threads = READERS if needed else 1
+    for (split, _), batch in zip(parts, in_order(read, parts, threads), strict=True):
+        inputs = {m: x.to(device, non_blocking=True) for m, x in batch["inputs"].items()}
+        yield {**batch, "inputs": split.prepare(inputs), "label": batch["label"].to(device)}
+
+
+# of a benchmark's files: the official ones that a script prepared, or generated stand-ins
+
+
+def is_official(source: str) -> bool:
+    """Return whether ``source`` is "official" and not "stand_in"; raise ``ValueError`` for any other."""
+    if source not in SOURCES:
+        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
+    return source == "official"
+
+
+def not_prepared(name: str, folder: Path, options: str = "") -> DataError:
+    """Return the error for official files that are missing in ``folder``; ``options`` are the command's."""
+    return DataError(
+        f"{name} is not prepared in {folder}; run `python -m data_scripts {name}{options}`, or load it with "
+        "source='stand_in' to try the code.",
+        f"{name} is not prepared",
+    )
+
+
+def provenance(info: DatasetInfo, official: bool, used: int = 0, lost: int = 0) -> dict[str, str]:
+    """Return the fields ``licence``, ``source`` and ``note`` of a data set.
+
+    The note says how many of the ``used`` + ``lost`` samples are lost, that is missing or unreadable.
+    """
+    if official:
+        note = f"{lost} of {used + lost} samples are missing or unreadable." if lost else ""
+        return {"licence": info.licence, "source": info.source, "note": note}
+    return {"licence": "CC0-1.0", "source": "generated, see data_scripts/stand_ins", "note": NOTE}
 
 
 @cache

@@ -30,6 +30,7 @@ class AGM(Paradigm):
         k_m = exp(alpha min(r*_m - r_m, 10)),    r_m = exp(M/(M-1) (mean s - s_m)),    r*_m the same of S
 
     For M = 2, r_a = exp(s_v - s_a) as in the paper: a modality further ahead than usual is damped.
+    BalanceBenchmark has s_m - mean s, the reverse sign, so that it speeds up such a modality.
 
     As released, zero inputs are embedded in evaluation mode, but here once per step and without gradient. The
     other embeddings are those of the training batch; the released code computes them again in evaluation

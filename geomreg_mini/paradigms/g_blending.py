@@ -57,10 +57,7 @@ class GBlending(Paradigm):
     def measure(self, split: Split, count: int) -> dict[str, float]:
         """Return the cross-entropy of every head on ``count`` samples, by name."""
         seen = encode(self.model, split, fixed_sample(split, count))
-        heads = {
-            "fused": self.model.fusion(seen.embeddings),
-            **self.model.unimodal_logits(seen.embeddings),
-        }
+        heads = {"fused": self.model.fusion(seen.embeddings), **self.model.unimodal_logits(seen.embeddings)}
         return {name: F.cross_entropy(logits, seen.labels).item() for name, logits in heads.items()}
 
     def losses(self, output: ModelOutput, label: Tensor) -> Losses:

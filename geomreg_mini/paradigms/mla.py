@@ -22,15 +22,18 @@ class MLA(Paradigm):
 
         P <- P - P r r^T P / (lambda + r^T P r),   P <- P / ||P||_F,   lambda = 0.1^(1 + t)
 
-    with t in [0, 1) the finished part of the epoch. As in the released code, P first takes in r of the very
+    with t in [0, 1) the finished part of the epoch. As that code is written, P first takes in r of the very
     modality to be updated. The first update of all is not projected, the bias never is, and all embeddings
     of a batch are computed before its first update. The Frobenius norm also makes the head's steps small: a
     unit-norm P = I / sqrt(D) shortens them by sqrt(D).
 
-    Deviations: that code divides by the matrix lambda + P r^T r, of all D x D products, but least squares
-    has the scalar. It projects only if the parameter is called "module.weight", as under DataParallel; here
-    the projection always happens. The prediction weighs each sample's logits by exp(-entropy) of its
-    modalities, as the paper describes; the code takes softmax over the batch, one weight for all its samples.
+    ``project=False`` leaves the projection out, and this is what the released code does. It projects only a
+    parameter named "module.weight", but hands over the head itself, whose parameters are "weight" and "bias",
+    also under DataParallel. The default is the method of the paper.
+
+    Deviations: the released projection, if it ran, would divide by the matrix lambda + P r^T r, of all D x D
+    products, but least squares has the scalar. The prediction weighs each sample's logits by exp(-entropy) of
+    its modalities, as the paper describes; the code takes softmax over the batch, one weight for all of it.
 
     The regularizer's gradient is taken once, on the embeddings of the batch, and joins each encoder's own
     update. If the regularizer acts on logits, its gradient does not reach the head.
@@ -41,8 +44,9 @@ class MLA(Paradigm):
     undefined = "whose head is not one and the same for every modality"
     memory = ("projector", "started")
 
-    def __init__(self, model: MultimodalClassifier) -> None:
+    def __init__(self, model: MultimodalClassifier, *, project: bool = True) -> None:
         super().__init__(model)
+        self.projects = project
         weight = model.fusion.linear.weight
         self.projector = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
         self.started = False  # whether the head has been updated at all
@@ -68,7 +72,8 @@ class MLA(Paradigm):
                     p.grad = pull
             loss = F.cross_entropy(head.unimodal_logits({m: z})[m], label)
             backward(loss)
-            self.project(z.detach().mean(dim=0))
+            if self.projects:
+                self.project(z.detach().mean(dim=0))
             yield {m: loss.detach(), **{name: value.detach() for name, value in extra.items()}}
             extra = {}
         self.seen += len(label)

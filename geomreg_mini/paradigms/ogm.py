@@ -22,7 +22,8 @@ class OGM(Paradigm):
 
         rho_m = s_m / min s,    k_m = 1 - tanh(alpha rho_m) if rho_m > 1, else 1
 
-    For two modalities this is the paper's Eq. 10. For more, dividing by the weakest follows BalanceBenchmark.
+    For two modalities this is the paper's Eq. 10. For more, dividing by the weakest follows BalanceBenchmark,
+    but its score does not: for three modalities it sums softmax(cos(logits)), over correct samples only.
 
     ``alpha`` >= 0 is 0.8 in the authors' advice for CREMA-D. Gradients are modulated in the first ``until``
     of training; 0.5 stands for epochs 0 to 50 of the released 100. As there, only weights with more than one

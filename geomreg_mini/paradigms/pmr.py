@@ -14,7 +14,7 @@ from .base import Losses, Paradigm
 
 
 class PMR(Paradigm):
-    """Prototypical modal rebalance (CVPR 2023, arXiv 2211.07089), as released.
+    """Prototypical modal rebalance (CVPR 2023, arXiv 2211.07089), in its released form.
 
     The prototype c_mk is the mean embedding of class k in modality m over a random tenth of the training
     split, in evaluation mode, renewed before each epoch: c <- (1 - momentum) c_new + momentum c_old.
@@ -25,6 +25,9 @@ class PMR(Paradigm):
     With two modalities this is the released 0/1 gate: the modality with the lower score s_m gets the
     prototype loss, and neither does if they are equal. For more, giving it to the weakest alone is our
     extension. The paper's clipped coefficients and prototype entropy are not in the released code, nor here.
+
+    Deviation: the released code has no c_old in its first two renewals, before epochs 1 and 2; here only the
+    first has none.
 
     ``until`` is the part of training with that loss; 2/3 stands for the released 100 of 150 epochs. A class
     without samples in the tenth keeps its old prototype. As long as it has none, it is left out of the

@@ -32,7 +32,9 @@ class DiagnoseRelearn(Joint):
     every 20 of 90 epochs, 3 times.
 
     Deviations: purity rises with fewer samples per cluster, so both splits use as many samples as the smaller
-    one has; the code takes all of each. It diagnoses after epochs 21, 41, 61 of 90; we after 20, 40, 60.
+    one has; the code takes all of each. k-means starts ten times here. The code leaves that number to
+    scikit-learn, which starts once from version 1.4 on, and ten times before. It diagnoses after epochs 21,
+    41 and 61 of 90; we after 20, 40 and 60.
 
     Mind that a different kind of validation split, such as unseen speakers, also causes a gap. The method
     sees that split's labels: M purities each time.

@@ -122,6 +122,9 @@ def table(results: dict) -> str:
             f"{row['ratio']:.3g} [{row['ratio_low']:.3g}, {row['ratio_high']:.3g}]",
             _met(row["ratio"] >= GOAL["input"]),
         )
+    for row in find(results, "reading"):
+        rates = f"{row['samples_per_second']:.3g} and {row['against_samples_per_second']:.3g} samples/s"
+        add(f"{row['what']} / {row['against']}, {row['device']}", "-", f"{row['ratio']:.2f}: {rates}", "-")
     for row in find(results, "diagnostics"):
         add(f"diagnostics / {row['against']}, {row['device']}", "-", f"{100 * row['ratio']:.2g} %", "-")
     for row in find(results, "course"):

@@ -56,7 +56,7 @@ def split(sources, tmp_path_factory):
         progress=False,
     )
     factors = {"clip": torch.arange(BATCH)}
-    return ClipSplit({}, torch.from_numpy(cache.labels), factors, cache, Reading(1, None, 224), training=True)
+    return ClipSplit({}, torch.from_numpy(cache.labels), factors, cache, Reading(1, None, 224)).augmented()
 
 
 @pytest.fixture

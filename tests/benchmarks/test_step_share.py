@@ -4,12 +4,14 @@ Steps are those of `fit`: a batch read and prepared, forward, backward, clipping
 the paper's benchmarks are generated stand-ins with inputs of full size, and batches are the recipes'.
 """
 
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 
 from experiments import cost
+from experiments.recipes import RECIPES
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.data import load
@@ -28,7 +30,7 @@ def run_of(config, data, device):
     model = TASKS[config.task]().build(config, data).to(device)
     if device == "cuda":
         model.to(memory_format=torch.channels_last)
-    return _Run(config, data, model, torch.device(device))
+    return _Run(config, data, model, torch.device(device), time.perf_counter())
 
 
 def pair(config, data, device):
@@ -93,7 +95,7 @@ def full_size(name, device):
     return cost.full_size(name)
 
 
-@pytest.mark.parametrize("name", cost.SIZES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_share_of_a_step_of_full_size(in_turn, measured, name, device):
     config, data = full_size(name, device)
     run, _, where = pair(config, data, device)
@@ -111,7 +113,7 @@ def test_share_of_a_step_of_full_size(in_turn, measured, name, device):
     )
 
 
-@pytest.mark.parametrize("name", cost.SIZES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_step_of_full_size_with_and_without(in_turn, measured, name, device):
     config, data = full_size(name, device)
     without, with_it, where = pair(config, data, device)

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
+from made_up_records import record_of
 
-from experiments import benchmarks, sweeps
+from data_scripts.stand_ins import NOTE
+from experiments import benchmarks, report, sweeps
 from experiments.benchmarks import (
     ARMS,
     Deadline,
@@ -22,8 +24,9 @@ from experiments.benchmarks import (
     main,
 )
 from experiments.paper import published
-from experiments.recipes import RECIPES, Recipe
+from experiments.recipes import RECIPES, Recipe, recipe
 from geomreg_mini import GeometryRegularizer, training
+from geomreg_mini.benchmarks import Classification
 from geomreg_mini.geometry import geometry_report
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
@@ -43,7 +46,8 @@ TOLD = "The toy data are not published."
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(RECIPES, "toy", Recipe(TINY, lambda config: [TOLD], ("joint", "dgl")))
+    sizes = {"train": 64, "validation": 32, "test": 40}
+    monkeypatch.setitem(RECIPES, "toy", Recipe(TINY, lambda config: [TOLD], ("joint", "dgl"), sizes))
 
 
 def command(folder, *more) -> list[str]:
@@ -63,7 +67,8 @@ def test_the_command_records_every_paradigm_arm_and_seed_once(tmp_path, capfd, m
         for arm in ("baseline", "regularized")
     }
     frame = load_runs(tmp_path / "toy")
-    assert len(frame) == 8 and set(frame["note"]) == {""} and set(frame["epochs"]) == {3}
+    # toy data, unlike the benchmarks', depend on the seed
+    assert len(frame) == 8 and set(frame["unlike"]) == {"our runs were made from 2 different data sets"}
     assert {"paradigm", "arm", "seed", "test_selected/accuracy/fused"} <= set(frame)
     monkeypatch.setattr(sweeps, "fit", None)
     assert main(command(tmp_path)) == 0
@@ -203,7 +208,7 @@ def test_the_papers_settings_and_controls_are_arms_of_their_data_sets(tmp_path, 
 
 def test_every_arm_of_the_paper_is_trained_by_the_command(tmp_path, capfd, monkeypatch):
     arms = ARMS | RECIPES["crema_d"].arms
-    more = Recipe(replace(TINY, epochs=1), lambda config: [TOLD], ("dgl",), arms=RECIPES["crema_d"].arms)
+    more = Recipe(replace(TINY, epochs=1), lambda config: [TOLD], ("dgl",), {}, arms=RECIPES["crema_d"].arms)
     monkeypatch.setitem(RECIPES, "toy", more)
     few = ["--seeds", "0", "--paradigms", "dgl", "--arms", *arms]
     assert main(command(tmp_path, *few)) == 0, capfd.readouterr().err
@@ -211,6 +216,149 @@ def test_every_arm_of_the_paper_is_trained_by_the_command(tmp_path, capfd, monke
     assert set(runs["arm"]) == set(arms) and len(arms) == 26
     spread = runs.set_index("arm")["test/uniformity/a"]
     assert spread.nunique() > 20, "each trains by an objective of its own"
+
+
+def test_a_file_of_weights_builds_every_model_and_is_not_part_of_the_config(tmp_path, monkeypatch, capfd):
+    tagged = replace(TINY, epochs=1, encoder_options={"pretrained": "tag"})
+    monkeypatch.setitem(RECIPES, "toy", replace(RECIPES["toy"], config=tagged))
+    build, seen = Classification.build, []
+
+    def builds(task, config, data):
+        seen.append(config.encoder_options)
+        return build(task, replace(config, encoder_options={}), data)
+
+    monkeypatch.setattr(Classification, "build", builds)
+    few = ["--paradigms", "dgl", "--arms", "baseline", "--weights", "w.pt"]
+    assert main(command(tmp_path, *few)) == 0
+    assert seen == [{"pretrained": "tag", "weights": "w.pt"}] * 2, "of the first seed, and of the second"
+    found = load_runs(tmp_path / "toy")
+    assert len(found) == 2 and not found["unlike"].str.contains("encoder_options").any()
+
+
+def test_weights_for_a_benchmark_without_pretrained_ones_are_refused(tmp_path, capfd):
+    assert main(command(tmp_path, "--weights", "w.pt")) == 1
+    assert "toy has no pretrained weights: leave out --weights" in capfd.readouterr().err
+
+
+# A record is the benchmark's in every field, or the report does not judge it.
+
+OTHER = {  # field of a config -> a value that no recipe has
+    "dataset": "kinetics_sounds",
+    "dataset_options": {"frames": 2},
+    "paradigm": "joint",
+    "paradigm_options": {"alpha": 3.0},
+    "regularizer": GeometryRegularizer(0.1),
+    "depth": "hidden",
+    "combination": "task_pareto",
+    "fusion": "sum",
+    "embedding_dim": 64,
+    "encoder": "conv",
+    "encoder_options": {"width": 8},
+    "epochs": 99,
+    "batch_size": 32,
+    "learning_rate": 0.003,
+    "momentum": 0.8,
+    "weight_decay": 1e-3,
+    "schedule": "constant",
+    "clip_norm": None,
+    "precision": "float32",
+    "evaluate_every": 2,
+    "seed": 5,
+    "paper_protocol": False,
+    "task": "subsets",
+    "optimizer": "adam",
+    "monitor": True,
+}
+
+
+def benchmark_record(**changes):
+    """A full run of CREMA-D, with fields of the record or, in ``config``, of its config changed."""
+    given = recipe("crema_d").to_dict() | changes.pop("config", {})
+    record = replace(record_of(recipe("crema_d"), 0.7), config=given)
+    return replace(record, **{"split_sizes": dict(RECIPES["crema_d"].sizes)} | changes)
+
+
+FIRST = Run("dgl", "baseline", 0)
+
+
+def why(record, name="crema_d", run=FIRST):
+    return benchmarks.unlike(record, name, run)
+
+
+def test_a_full_run_of_the_recipe_is_the_benchmarks():
+    assert why(benchmark_record()) == ""
+    sizes = {**RECIPES["crema_d"].sizes, "test_selected": 704}
+    assert why(benchmark_record(split_sizes=sizes)) == ""
+
+
+def test_every_field_of_a_config_is_tried():
+    assert set(OTHER) == {field.name for field in fields(TrainConfig)}
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_a_run_with_another_value_of_a_field_is_not_the_benchmarks(field, tmp_path):
+    value = OTHER[field]
+    if field == "regularizer":
+        value = {"class": "GeometryRegularizer", **value.hyperparameters()}
+    if field == "combination":
+        value = "pareto"  # its name in records
+    config = {field: value}
+    config |= {"paradigm": "modality_dropout"} if field == "task" else {}
+    reason = why(benchmark_record(config=config))
+    assert reason.startswith("our runs have " + ("paradigm" if field == "task" else field) + " ")
+    for seed in range(3):
+        run = {"seed": seed} if field != "seed" else {"seed": seed + 5}
+        record = benchmark_record(config={**config, **run}, seed=seed)
+        record.save(tmp_path / "crema_d" / "dgl" / f"seed{seed}" / "baseline.json")
+    table = report.compared(load_runs(tmp_path / "crema_d"), "table_1", "CREMA-D")
+    assert set(table["status"]) == {report.NOT_RUN} and (table["seeds"] == 3).any()
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_run_on_other_numbers_of_samples_is_not_the_benchmarks(split):
+    right = RECIPES["crema_d"].sizes
+    for size in (right[split] - 1, right[split] + 1, 0):
+        reason = why(benchmark_record(split_sizes={**right, split: size}))
+        assert reason == f"our runs have {size} samples ({split}), the benchmark has {right[split]}"
+    rest = {name: size for name, size in right.items() if name != split}
+    assert "0 samples" in why(benchmark_record(split_sizes=rest))
+
+
+def test_clips_that_the_source_lost_are_forgiven_where_that_is_known():
+    own = recipe("kinetics_sounds")
+    record = replace(record_of(own, 0.7), data_note="23 of 17396 samples are missing or unreadable.")
+    for test, reason in ((2597 - 3, ""), (2560, "our runs have 2560 samples (test), the benchmark has 2597")):
+        sizes = {**RECIPES["kinetics_sounds"].sizes, "test": test}
+        assert why(replace(record, split_sizes=sizes), "kinetics_sounds") == reason
+
+
+def test_of_cubicc_only_the_sum_of_the_splits_is_known():
+    record = record_of(recipe("cubicc"), 0.7)
+    run = Run("swav", "baseline", 0)
+    for train, right in ((11150, True), (76, False)):
+        given = replace(record, split_sizes={"train": train, "validation": 1000, "test": 1000})
+        assert (why(given, "cubicc", run) == "") == right
+
+
+def test_stand_ins_and_other_notes_are_not_the_benchmarks():
+    assert why(benchmark_record(data_note=NOTE)) == "our runs use generated stand-ins"
+    assert "diverged" in why(benchmark_record(data_note="diverged: the loss is nan"))
+
+
+def test_a_record_under_another_runs_name_is_not_that_run():
+    assert "regularizer" in why(benchmark_record(), run=Run("dgl", "regularized", 0))
+    assert "paradigm" in why(benchmark_record(), run=Run("joint", "baseline", 0))
+    assert "has no arm 'mine'" in why(benchmark_record(), run=Run("dgl", "mine", 0))
+    assert "unknown" in why(benchmark_record(), run=Run("mine", "baseline", 0))
+    assert why(benchmark_record(), "mine") == "'mine' is not a benchmark"
+    assert "cannot be compared" in why(benchmark_record(config={"depth": "deep"}))
+
+
+def test_runs_from_different_data_are_not_one_benchmark(tmp_path):
+    for seed in range(3):
+        record = benchmark_record(config={"seed": seed}, seed=seed, data_fingerprint=f"{min(seed, 1)}")
+        record.save(tmp_path / "crema_d" / "dgl" / f"seed{seed}" / "baseline.json")
+    assert set(load_runs(tmp_path / "crema_d")["unlike"]) == {"our runs were made from 2 different data sets"}
 
 
 def test_the_forecast_takes_the_paradigms_own_times_where_they_are_known():

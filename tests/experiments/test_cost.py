@@ -11,11 +11,11 @@ from experiments import cost
 from experiments.cost import (
     DEVICES,
     REACHED,
-    SIZES,
-    Size,
+    bytes_read,
     count,
     hours,
     operations,
+    sizes,
     table,
     totals,
 )
@@ -46,29 +46,43 @@ def test_operations_per_sample_do_not_depend_on_how_many_are_counted():
     assert count(TOY, clouds(), samples=2) == count(TOY, clouds(), samples=16)
 
 
+SIZE = {"train": 100, "validation": 10, "test": 20}
+
+
 def test_a_run_is_its_epochs_its_looks_and_its_end():
-    size, counted = Size(train=100, validation=10, test=20), {"step": 3.0, "encode": 1.0}
+    size, counted = SIZE, {"step": 3.0, "encode": 1.0}
     assert operations(TOY, size, counted) == 10 * 100 * 3 + 10 * 10 + 130
     assert operations(replace(TOY, paper_protocol=True), size, counted) == 10 * 100 * 3 + 10 * 30 + 130
     assert operations(replace(TOY, evaluate_every=3), size, counted) == 10 * 100 * 3 + 4 * 10 + 130
 
 
+def test_a_run_reads_what_it_trains_on_and_what_it_embeds():
+    xrf55 = replace(RECIPES["xrf55"].config, epochs=1, evaluate_every=1)
+    once = sizes("xrf55")
+    assert bytes_read(xrf55, {**once, "validation": 0, "test": 0}) == pytest.approx(2 * 58.3e9, rel=1e-3)
+    assert bytes_read(xrf55, once) / (2 * 13200 + 2 * 2200 + 6600) == pytest.approx(4_415_456)
+    runs, _, read = totals(COUNTS, ["xrf55"])["xrf55"]
+    assert runs == 20 and 117e12 < read < 130e12
+    small, large = (RECIPES[name].config for name in ("flickr30k", "flickr30k_l14_336"))
+    assert bytes_read(large, SIZE) / bytes_read(small, SIZE) == (336 / 224) ** 2
+
+
 def test_comparing_gradients_at_the_parameters_costs_two_backward_passes_of_the_encoders():
-    size, counted = Size(train=100, validation=10, test=20), {"step": 3.0, "encode": 1.0}
+    size, counted = SIZE, {"step": 3.0, "encode": 1.0}
     plain = operations(TOY, size, counted)
     paper = GeometryRegularizer(balance="pareto", at="parameters")
     assert operations(replace(TOY, regularizer=GeometryRegularizer()), size, counted) == plain
     assert operations(replace(TOY, regularizer=paper), size, counted) == plain + 10 * 100 * 4
-    runs, total = totals(COUNTS, ["xrf55_two_stage"])["xrf55_two_stage"]
+    runs, total, _ = totals(COUNTS, ["xrf55_two_stage"])["xrf55_two_stage"]
     own = COUNTS["xrf55_two_stage"]["modality_dropout"]
-    base = operations(RECIPES["xrf55_two_stage"].config, SIZES["xrf55_two_stage"], own)
+    base = operations(RECIPES["xrf55_two_stage"].config, sizes("xrf55_two_stage"), own)
     assert runs == 10
     assert total == pytest.approx(10 * base + 5 * 100 * 13200 * 4 * own["encode"])
 
 
 def test_every_row_of_every_benchmark_is_counted():
     assert {name: set(rows) for name, rows in COUNTS.items()} == {
-        name: set(RECIPES[name].rows) for name in SIZES
+        name: set(recipe.rows) for name, recipe in RECIPES.items()
     }
     assert COUNTS["crema_d"]["mmpareto"]["step"] > 1.5 * COUNTS["crema_d"]["joint"]["step"]
 
@@ -95,19 +109,20 @@ def test_full_size_inputs_have_the_published_shape():
 
 
 def test_a_table_has_hours_at_what_is_assumed_and_their_price():
-    found = {"crema_d": (100, 65e12 * 3600), "coco": (10, 65e12 * 3600)}
+    found = {"crema_d": (100, 65e12 * 3600, 3e12), "coco": (10, 65e12 * 3600, 4e12)}
     lines = [[c.strip() for c in row.split("|")[1:-1]] for row in table(found, {"T4": 2.0}).splitlines()]
-    assert lines[0] == ["benchmark", "runs", "PFLOP", "one T4", "one A100", "8 A100"]
+    assert lines[0] == ["benchmark", "runs", "PFLOP", "TB read", "one T4", "one A100", "8 A100"]
     low, high = 1 / REACHED[1], 1 / REACHED[0]
     assert lines[2][:2] == ["crema_d", "100"]
-    assert lines[2][3] == f"{low:.2g} to {high:.0f} h, {2 * low:.0f} to {2 * high:.0f}"
-    assert lines[4][:2] == ["all", "110"] and lines[4][3].startswith(f"{2 * low:.0f} to {2 * high:.0f} h")
+    assert lines[2][3] == "3" and lines[4][3] == "7"
+    assert lines[2][4] == f"{low:.2g} to {high:.0f} h, {2 * low:.0f} to {2 * high:.0f}"
+    assert lines[4][:2] == ["all", "110"] and lines[4][4].startswith(f"{2 * low:.0f} to {2 * high:.0f} h")
 
 
 def test_a_measured_throughput_replaces_the_range_and_eight_cards_cost_what_one_does():
-    found = {"crema_d": (100, 100e12 * 3600 * 80)}
+    found = {"crema_d": (100, 100e12 * 3600 * 80, 0)}
     row = table(found, {"A100": 3.0}, {"A100": 100.0}).splitlines()[2].split(" | ")
-    assert row[4:] == ["80 h, 240", "10 h, 240 |"]
+    assert row[5:] == ["80 h, 240", "10 h, 240 |"]
     assert hours(1e18, DEVICES["A100"], 8) == hours(1e18, DEVICES["A100"]) / 8
 
 

@@ -7,12 +7,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from data_scripts import crema_d
+from data_scripts.stand_ins import NOTE
 from geomreg_mini.benchmarks.audiovisual import (
     MEAN,
+    SPLITS,
     STD,
     ClipSplit,
     Reading,
     crop,
+    dataset,
     frame_choice,
     random_boxes,
 )
@@ -47,9 +51,9 @@ def test_evaluation_takes_the_middle_frame_and_training_every_one_of_them():
 
 def test_several_frames_are_in_order_and_come_one_from_each_stretch():
     count = torch.tensor([1, 2, 3, 6, 9])
-    assert frame_choice(count, 3, False).tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 2], [1, 3, 5], [1, 4, 7]]
+    assert frame_choice(count, 3, None).tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 2], [1, 3, 5], [1, 4, 7]]
     for _ in range(50):
-        chosen = frame_choice(count, 3, True)
+        chosen = frame_choice(count, 3, torch.default_generator)
         assert (chosen.diff(dim=1) >= 0).all() and (chosen < count[:, None]).all()
         assert (chosen[4] // 3).tolist() == [0, 1, 2]
 
@@ -57,7 +61,7 @@ def test_several_frames_are_in_order_and_come_one_from_each_stretch():
 def test_a_subset_holds_the_same_clips_and_training_keeps_its_own_view():
     full = split()
     part = full.augmented().subset(torch.tensor([4, 2]))
-    assert part.training and not full.training and part.labels.tolist() == [4, 2] and len(part) == 2
+    assert part.generator and not full.generator and part.labels.tolist() == [4, 2] and len(part) == 2
     assert torch.equal(
         part.batch(torch.tensor([1]))["inputs"]["audio"], full.batch(torch.tensor([2]))["inputs"]["audio"]
     )
@@ -138,3 +142,18 @@ def test_a_picture_too_narrow_for_any_box_gives_its_largest_centered_one():
     fallback = sizes[:, 1] > 0.999
     assert fallback.any() and torch.allclose(sizes[fallback, 0] * 40, torch.tensor(4 / 3), atol=1e-4)
     assert torch.allclose(box[fallback, 0] + box[fallback, 2], torch.tensor(1.0), atol=1e-5)
+
+
+def test_the_note_of_official_clips_says_how_many_are_missing():
+    whole = split().cache
+    parts = {name: np.arange(2) + 2 * i for i, name in enumerate(SPLITS)}
+    for unusable, note in (
+        ({}, ""),
+        ({"a": "is missing"}, "1 of 7 samples are missing or unreadable."),
+        (dict.fromkeys("abcdef", "cannot be decoded"), "6 of 12 samples are missing or unreadable."),
+    ):
+        names = {"names": tuple("012345"), "class_names": ("x",), "labels": np.zeros(6, np.int64)}
+        cache = SimpleNamespace(**vars(whole), **names, unusable=unusable, fingerprint="f")
+        data = dataset(crema_d.INFO, cache, Reading(1, None, 8), parts, "official", {})
+        assert data.note == note
+    assert dataset(crema_d.INFO, cache, Reading(1, None, 8), parts, "stand_in", {}).note == NOTE

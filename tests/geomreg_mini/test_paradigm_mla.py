@@ -119,10 +119,22 @@ def test_the_first_update_of_all_and_every_bias_are_not_projected():
     assert not torch.allclose(head.weight.grad, weight)
 
 
-def test_it_works_without_wrappers_where_the_released_code_does_not_project():
-    # That code looks for a parameter "module.weight", which only DataParallel makes.
+def test_without_the_projection_an_update_is_plain_alternation():
+    paradigm, batch = mla(project=False)
+    model = copy.deepcopy(paradigm.model)
+    z = {m: encoder(batch["inputs"][m]) for m, encoder in model.encoders.items()}
+    for m in z:
+        loss = F.cross_entropy(model.fusion.linear(z[m]), batch["label"])
+        parameters = [*model.encoders[m].parameters(), *model.fusion.parameters()]
+        # as in the method, embeddings are those from before the batch's first update, the head is not
+        for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            p.data -= 0.1 * g
+    train(paradigm, [batch])
+    torch.testing.assert_close(dict(paradigm.model.named_parameters()), dict(model.named_parameters()))
+
+
+def test_the_projection_is_the_default_whatever_the_head_is_called():
     paradigm, batch = mla()
-    assert "weight" in dict(paradigm.model.fusion.linear.named_parameters())
     train(paradigm, [batch])
     assert not torch.equal(paradigm.projector, torch.eye(D).double())
 

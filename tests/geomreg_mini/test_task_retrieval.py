@@ -10,6 +10,7 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
+from data_scripts.fetch import DataError
 from experiments import benchmarks
 from experiments.recipes import RECIPES, deviations, recipe
 from geomreg_mini import GeometryRegularizer
@@ -117,17 +118,87 @@ def test_a_part_has_a_whole_number_of_samples(micro_batch):
 
 @pytest.fixture
 def published(monkeypatch):
-    """A small architecture of open_clip's own in the place of a large one."""
+    """A small architecture of open_clip's own in the place of a large one, with two tags."""
     monkeypatch.setitem(retrieval.MODELS, "ViT-S-32-alt", (256, 224))
+    tags = {"openai": {"quick_gelu": True}, "laion2b": {"quick_gelu": False}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "ViT-S-32-alt", tags)
     return "ViT-S-32-alt"
 
 
-def test_published_weights_give_open_clips_own_embeddings(published, tmp_path):
+class QuickGELU(nn.Module):
+    """Under the name that OpenAI's archives have for it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class Tower(nn.Module):
+    """The parameters of a network under their names, and the module that tells its GELU."""
+
+    def __init__(self, state, gelu=True):
+        super().__init__()
+        for name, value in state.items():
+            owner, (*path, last) = self, name.split(".")
+            for part in path:
+                if part not in dict(owner.named_children()):
+                    owner.add_module(part, nn.Module())
+                owner = getattr(owner, part)
+            owner.register_parameter(last, nn.Parameter(value.detach().clone()))
+        self.gelu = QuickGELU() if gelu else nn.GELU()
+        self.register_buffer("input_resolution", torch.tensor(224))
+        self.register_buffer("context_length", torch.tensor(77))
+        self.register_buffer("vocab_size", torch.tensor(49408))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gelu(x)
+
+
+def small_clip(quick):
     torch.manual_seed(0)
-    original = open_clip.create_model(published, force_quick_gelu=True).eval()
+    original = open_clip.create_model("ViT-S-32-alt", force_quick_gelu=quick).eval()
     original.text_projection.data.normal_(std=0.1)
-    torch.save(original.state_dict(), tmp_path / "weights.pt")
-    model = build_clip(published, 224, 256, pretrained=str(tmp_path / "weights.pt")).eval()
+    return original
+
+
+def torch_script(state, path, gelu=True):
+    torch.jit.save(torch.jit.trace(Tower(state, gelu).eval(), torch.zeros(2)), path)
+
+
+def state_dict(state, path):
+    torch.save(state, path)
+
+
+def laion(state, path):
+    """As open_clip's training saves it, from several GPUs."""
+    optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-3}]}
+    wrapped = {f"module.{name}": value for name, value in state.items()}
+    torch.save({"epoch": 3, "name": "run", "state_dict": wrapped, "optimizer": optimizer}, path)
+
+
+def older_file(state, path):
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def safetensors(state, path):
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+
+
+def pickled(state, path):
+    torch.save(Tower(state), path)
+
+
+@pytest.mark.parametrize(
+    ("save", "tag"),
+    [(save, "openai") for save in (torch_script, state_dict, older_file, safetensors, pickled)]
+    + [(save, "laion2b") for save in (laion, state_dict)],
+)
+def test_weights_from_a_file_give_open_clips_own_embeddings(published, tmp_path, save, tag):
+    original = small_clip(quick=tag == "openai")
+    path = tmp_path / ("weights.safetensors" if save is safetensors else "weights.pt")
+    save(original.state_dict(), path)
+    model = build_clip(published, 224, 256, pretrained=tag, weights=str(path)).eval()
     texts = ["a cat", "two dogs on a green lawn"]
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
@@ -137,6 +208,37 @@ def test_published_weights_give_open_clips_own_embeddings(published, tmp_path):
     assert wanted.std() > 0.3
     torch.testing.assert_close(z["caption"], wanted, rtol=1e-4, atol=1e-4)
     assert model.logit_scale == original.logit_scale
+    again = model.untrained().state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
+
+
+def test_a_file_of_another_network_is_refused_by_name(published, tmp_path):
+    state, path = small_clip(quick=True).state_dict(), tmp_path / "weights.pt"
+
+    def refused(said, tag="openai"):
+        with pytest.raises((ValueError, DataError), match=said):
+            build_clip(published, 224, 256, pretrained=tag, weights=str(path))
+
+    torch_script(state, path)
+    refused("has QuickGELU, and 'laion2b' has not; give the file's own tag", "laion2b")
+    torch_script(state, path, gelu=False)
+    refused("has the exact GELU, and 'openai' has not")
+    state_dict(state, path)
+    refused("pretrained=None is not a tag of ViT-S-32-alt: choose one of openai, laion2b", None)
+    refused("pretrained='mine' is not a tag of ViT-S-32-alt", "mine")
+    large = {**state, "visual.conv1.weight": torch.zeros(768, 3, 16, 16)}
+    state_dict(large, path)
+    refused(
+        r"weight of shape \(768, 3, 16, 16\) instead of \(384, 3, 32, 32\); give the file of this network"
+    )
+    state_dict({name: value for name, value in state.items() if "ln_final" not in name}, path)
+    refused("does not fit ViT-S-32-alt: it lacks text.ln_final.weight, lacks text.ln_final.bias; give")
+    state_dict({"fc.weight": torch.zeros(2, 2)}, path)
+    refused("it lacks logit_scale, .* more differences; give the file of this network")
+    path.write_bytes(b"<html>not found</html>")
+    refused("cannot be read as weights")
+    path.unlink()
+    refused("There is no file of weights .*; correct the path")
 
 
 def test_the_papers_backbones_have_the_stated_widths_and_sizes_and_openais_weights():
@@ -159,11 +261,16 @@ def test_weights_that_cannot_be_had_and_a_model_that_does_not_fit_are_named(publ
             {"pretrained": "openai"},
             "'openai': the weights of ViT-B-16 cannot be loaded",
         ),
-        ((published, 224, 256), {"pretrained": "none.pt"}, "'none.pt': the weights of .* cannot"),
+        (
+            (published, 224, 256),
+            {"pretrained": "none.pt"},
+            "'none.pt' is not a tag of .*: choose one of open",
+        ),
         (("ViT-L-14-336", 224, 768), {}, "takes images of 336 pixels, but these have 224"),
         (("ViT-B-16", 224, 128), {}, "embedding_dim=128: ViT-B-16 gives 512"),
         (("auto", 224, 512), {}, "encoder='auto' is unknown: choose one of tiny, ViT-B-16"),
-        (("tiny", 16, 8), {"pretrained": "openai"}, "'tiny' has no weights; leave it out"),
+        (("tiny", 16, 8), {"pretrained": "openai"}, "'tiny' has none; leave both out"),
+        (("tiny", 16, 8), {"weights": "w.pt"}, "weights='w.pt': 'tiny' has none; leave both out"),
     ]:
         with pytest.raises(ValueError, match=said):
             build_clip(*arguments, **options)

@@ -1,0 +1,105 @@
+"""Download from Google Drive with ``gdown``, and turn every failure into one sentence.
+
+Drive answers a request for a file that it does not serve with a page and not with an error: its quota is used
+up, it wants a confirmation, or the file is private. ``gdown`` gets past confirmations and resumes a download
+that broke off. It neither needs nor gets an account's cookies here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from .fetch import DataError, of_disk
+
+T = TypeVar("T")
+FILE, FOLDER = "https://drive.google.com/file/d/{}", "https://drive.google.com/drive/folders/{}"
+
+
+def download(file: str, path: Path, *, progress: bool) -> Path:
+    """Download the file with this id to ``path``; a ``.part`` next to it, of an earlier try, is continued.
+
+    Raises:
+        DataError: if Drive refuses or cannot be reached, or sends a page instead of the file.
+    """
+    with of_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    page = FILE.format(file)
+    _asked(page, lambda gdown: gdown.download(
+        id=file, output=str(path), quiet=not progress, resume=True, use_cookies=False
+    ))  # fmt: skip
+    with open(path, "rb") as content:
+        start = content.read(512)
+    if re.match(rb"\s*<(!doctype|html)", start, re.IGNORECASE):
+        path.unlink()
+        raise _refused(page, "sends a page instead of the file")
+    return path
+
+
+def listing(folder: str) -> dict[str, str]:
+    """Return path -> id of every file in the folder with this id, also in its subfolders.
+
+    Raises:
+        DataError: as ``download`` does.
+    """
+    page = FOLDER.format(folder)
+    files = _asked(page, lambda gdown: gdown.download_folder(
+        id=folder, quiet=True, skip_download=True, use_cookies=False
+    ))  # fmt: skip
+    if not files:
+        raise _refused(page, "shows no file in the folder")
+    return {Path(file.path).as_posix(): file.id for file in files}
+
+
+def _asked(page: str, ask: Callable[..., T]) -> T:
+    """Return ``ask(gdown)``; raise a :class:`DataError` of one sentence for each of its failures."""
+    try:
+        import gdown
+    except ImportError:
+        raise DataError(
+            f"This is on Google Drive ({page}), and gdown is not installed; install the extra `benchmarks`, "
+            "or download it in a browser and name its folder.",
+            "gdown is not installed",
+        ) from None
+    import requests
+
+    try:
+        return ask(gdown)
+    except requests.HTTPError as error:
+        status = None if error.response is None else error.response.status_code
+        gone = "no longer has it: it was moved or deleted"
+        reason = gone if status == 404 else f"does not serve it (status {status})"
+    except (requests.RequestException, TimeoutError) as error:
+        raise DataError(
+            f"The connection to Google Drive failed for {page} ({type(error).__name__}); run the command "
+            "again to resume.",
+            "the download failed",
+        ) from None
+    except OSError as error:
+        with of_disk(Path(error.filename or ".")):
+            raise
+    except Exception as error:  # gdown has one class for all refusals, another in each of its versions
+        reason = _reason(str(error))
+    raise _refused(page, reason) from None
+
+
+def _reason(text: str) -> str:
+    """Return what Drive's page, or gdown's error about it, means."""
+    text = text.lower()
+    if "too many users" in text or "quota" in text:
+        return "refuses it for a day, because its quota is used up"
+    if "404" in text or "not found" in text or "does not exist" in text:
+        return "no longer has it: it was moved or deleted"
+    if "permission" in text or "public link" in text or "cannot retrieve" in text:
+        return "gives no link to it: its quota is used up, or it is no longer public"
+    return "does not serve it"
+
+
+def _refused(page: str, reason: str) -> DataError:
+    return DataError(
+        f"Google Drive {reason} ({page}); try again later, or download it in a browser and name its folder "
+        "with --folder or the mirror with --mirror.",
+        "Google Drive refused the download",
+    )

@@ -1,0 +1,153 @@
+"""AV-MNIST in MultiBench's form: what is stored, what is refused, and the split."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_scripts import avmnist, stand_ins
+from data_scripts.__main__ import main
+from data_scripts.fetch import DataError
+from data_scripts.stand_ins.avmnist import TEST, TRAIN
+from geomreg_mini.data import load
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """The mirror folder of a generated archive."""
+    folder = tmp_path_factory.mktemp("mirror")
+    stand_ins.WRITERS["avmnist"](folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(archive, tmp_path_factory) -> Path:
+    """The unpacked arrays, in float32 as far as MultiBench divides them in place."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    avmnist.unpack(archive / "avmnist" / "avmnist.tar.gz", folder)
+    return folder
+
+
+def copy(files, folder, **changed):
+    """Write the six arrays into ``folder`` but for those ``changed``, by "image_train" and the like."""
+    for file in avmnist.FILES:
+        array = np.load(files / file)
+        change = changed.get(file.removesuffix(".npy").replace("/", "_").removesuffix("_data"), lambda a: a)
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        np.save(folder / file, change(array))
+    return folder
+
+
+def test_the_archive_becomes_arrays_of_both_parts_in_their_order(archive, files, tmp_path):
+    plan, arrays = avmnist.prepare(tmp_path, archive, published=False, progress=False)
+    for m, file in (
+        ("image", "image/{}_data.npy"),
+        ("audio", "audio/{}_data.npy"),
+        ("label", "{}_labels.npy"),
+    ):
+        both = np.concatenate([np.load(files / file.format(part)) for part in ("train", "test")])
+        stored = arrays[m] if m != "image" else 255 * arrays[m]
+        np.testing.assert_allclose(stored, both, rtol=1e-6, atol=1e-4)
+    assert (plan["train"], plan["test"]) == (TRAIN, TEST)
+    assert arrays["audio"].dtype == np.uint8 and arrays["image"].dtype == np.float32
+    assert sorted(p.name for p in (tmp_path / "avmnist").iterdir() if p.is_file()) == ["prepared.json"]
+
+
+def test_an_archive_and_its_unpacked_folder_give_the_same_arrays(archive, files, tmp_path):
+    one, _ = avmnist.prepare(tmp_path / "a", archive, published=False, progress=False)
+    for folder in (files, copy(files, tmp_path / "own" / "avmnist").parent):
+        two, _ = avmnist.prepare(tmp_path / folder.name, folder=folder, published=False, progress=False)
+        assert two["fingerprint"] == one["fingerprint"]
+
+
+def test_the_split_is_multibenchs_and_inputs_are_divided_by_255(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOMREG_DATA", str(tmp_path))
+    avmnist.prepare(folder=copy(files, tmp_path / "in"), published=False, progress=False)
+    data = load("avmnist")
+    assert data.note == "" and data.num_classes == 10
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [
+        TRAIN - TRAIN // 12,
+        TRAIN // 12,
+        TEST,
+    ]
+    for split, part, start in (
+        (data.train, "train", 0),
+        (data.validation, "train", 330),
+        (data.test, "test", 0),
+    ):
+        index = torch.tensor([0, 7, 11])
+        batch = split.batch(index)
+        inputs = split.prepare(batch["inputs"])
+        for m in ("image", "audio"):
+            rows = np.load(files / m / f"{part}_data.npy")[start + index.numpy()] / 255
+            assert inputs[m].dtype == torch.float32
+            np.testing.assert_allclose(inputs[m].numpy().reshape(rows.shape), rows, rtol=1e-5, atol=1e-6)
+        labels = np.load(files / f"{part}_labels.npy")
+        assert batch["label"].tolist() == labels[start + index.numpy()].tolist()
+
+
+def test_whole_numbers_are_stored_as_bytes_whatever_type_they_come_in(files, tmp_path):
+    whole = copy(files, tmp_path / "in", image_train=np.floor, image_test=np.floor)
+    _, arrays = avmnist.prepare(tmp_path, folder=whole, published=False, progress=False)
+    assert arrays["image"].dtype == np.uint8
+
+
+def test_the_published_counts_are_required(files, tmp_path, capsys):
+    assert main(["avmnist", "--root", str(tmp_path), "--folder", str(files)]) == 1
+    assert f"has the shape ({TRAIN}, 784), and AV-MNIST has (60000, 784)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"audio_test": lambda a: a[:, :100]}, r"has the shape \(60, 100, 112\)"),
+        ({"image_train": lambda a: a[:-1]}, r"has the shape \(359, 784\)"),
+        ({"train_labels": lambda a: a.clip(0, 8)}, "does not hold the labels 0 to 9"),
+        ({"test_labels": lambda a: a + 1}, "does not hold the labels 0 to 9"),
+        ({"image_test": lambda a: np.where(a == a.max(), np.nan, a)}, "holds NaN or infinity"),
+        ({"audio_train": lambda a: a.astype(str)}, "instead of real numbers"),
+        ({"audio_train": lambda a: a.astype(object)}, "is not a whole array of numbers"),
+    ],
+)
+def test_other_contents_are_named_in_one_sentence(files, tmp_path, changed, said):
+    folder = copy(files, tmp_path / "in", **changed)
+    with pytest.raises(DataError, match=said) as error:
+        avmnist.prepare(tmp_path / "root", folder=folder, published=False, progress=False)
+    assert "\n" not in str(error.value) and not (tmp_path / "root" / "avmnist" / "prepared.json").exists()
+
+
+def test_missing_files_are_named(files, tmp_path):
+    (copy(files, tmp_path / "in") / "audio" / "test_data.npy").unlink()
+    with pytest.raises(DataError, match="test_data.npy is missing"):
+        avmnist.prepare(tmp_path / "root", folder=tmp_path / "in", published=False, progress=False)
+    with pytest.raises(DataError, match="has no image/train_data.npy, so it is not AV-MNIST"):
+        avmnist.prepare(tmp_path / "root", folder=tmp_path, published=False, progress=False)
+
+
+def packed(path, **members):
+    with tarfile.open(path, "w:gz") as out:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            out.addfile(member, io.BytesIO(content))
+
+
+def test_damaged_and_evil_archives_write_nothing_outside(archive, tmp_path):
+    path = tmp_path / "a.tar.gz"
+    whole = (archive / "avmnist" / "avmnist.tar.gz").read_bytes()
+    for content in (whole[: len(whole) // 2], b"<html>", b""):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="is damaged or cut short"):
+            avmnist.unpack(path, tmp_path / "out")
+    packed(path, **{"../image/train_data.npy": b"x"})
+    with pytest.raises(DataError, match="points outside its folder"):
+        avmnist.unpack(path, tmp_path / "out")
+    with tarfile.open(path, "w:gz") as out:
+        link = tarfile.TarInfo("image/train_data.npy")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        out.addfile(link)
+    avmnist.unpack(path, tmp_path / "links")
+    assert not (tmp_path / "links" / "image").exists() and not (tmp_path / "image").exists()
