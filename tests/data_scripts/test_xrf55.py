@@ -118,7 +118,7 @@ def test_the_index_reads_each_recording_as_float32_in_the_order_of_scene_volunte
 
 
 def test_a_published_volunteer_is_complete(grid, tmp_path, capsys):
-    arguments = ["--root", tmp_path / "root", "--folder", grid]
+    arguments = ["--root", tmp_path / "root", "--from", grid]
     assert __main__.main(["xrf55", *map(str, arguments)]) == 0
     assert "1100 recordings, 1 volunteers, 1 scenes" in capsys.readouterr().out
     assert len(script.ACTIONS) == len(set(script.ACTIONS)) == 55
@@ -134,10 +134,10 @@ def test_a_published_volunteer_is_complete(grid, tmp_path, capsys):
 def test_radar_may_have_neighboring_axes_stored_as_one_and_no_other_order(tmp_path, shape, fits):
     np.save(tmp_path / "a.npy", np.zeros(shape, np.int8))
     if fits:
-        script.check(tmp_path / "a.npy", "mmWave")
+        script.check_file(tmp_path / "a.npy", "mmWave")
     else:
         with pytest.raises(script.RecordingError, match=r"has the shape .*, and mmWave has \(17, 256, 128\)"):
-            script.check(tmp_path / "a.npy", "mmWave")
+            script.check_file(tmp_path / "a.npy", "mmWave")
 
 
 def test_the_same_files_elsewhere_are_found_there_with_the_same_fingerprint(tmp_path):
@@ -173,7 +173,7 @@ def test_a_file_that_is_no_recording_is_named_with_its_fault(own_grid, tmp_path,
     path = own_grid / "Scene1" / "WiFi" / "01_07_20.npy"
     path.unlink()
     FAULTS[said](path)
-    message = run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+    message = run(capsys, "--root", tmp_path / "root", "--from", own_grid)
     assert f"scene 1, 01_07_20: Scene1/WiFi/01_07_20.npy {said})" in message and "--tolerate" in message
     assert not list((tmp_path / "root").rglob("*"))
 
@@ -183,24 +183,24 @@ def test_a_file_that_is_cut_short_is_named(own_grid, tmp_path, capsys):
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content[:-1])
-    assert "01_55_01.npy is cut short" in run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+    assert "01_55_01.npy is cut short" in run(capsys, "--root", tmp_path / "root", "--from", own_grid)
 
 
 def test_a_recording_without_a_modality_or_without_any_file_is_named(own_grid, tmp_path, capsys):
     (own_grid / "Scene1" / "RFID" / "01_02_03.npy").unlink()
     for m in script.SHAPES:
         (own_grid / "Scene1" / m / "01_30_14.npy").unlink()
-    message = run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+    message = run(capsys, "--root", tmp_path / "root", "--from", own_grid)
     assert "2 or more of 1100 recordings cannot be used, and 0 may be" in message
     assert "scene 1, 01_02_03: no file of RFID" in message and "scene 1, 01_30_14: no file at all" in message
 
 
 def test_tolerated_recordings_are_left_out_and_told(own_grid, tmp_path, capsys):
     (own_grid / "Scene1" / "RFID" / "01_02_03.npy").unlink()
-    arguments = ["--root", tmp_path / "root", "--folder", own_grid, "--tolerate", "0.01"]
+    arguments = ["--root", tmp_path / "root", "--from", own_grid, "--tolerate", "0.01"]
     assert __main__.main(["xrf55", *map(str, arguments)]) == 0
     assert "scene 1, 01_02_03: left out, no file of RFID\nxrf55: 1099 recordings" in capsys.readouterr().out
-    assert "1 or more of 1100" in run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+    assert "1 or more of 1100" in run(capsys, "--root", tmp_path / "root", "--from", own_grid)
 
 
 def test_folders_without_recordings_or_with_one_twice_are_told(tmp_path, capsys):
@@ -209,14 +209,14 @@ def test_folders_without_recordings_or_with_one_twice_are_told(tmp_path, capsys)
         ("empty", "has no recordings, such as Scene1/WiFi/01_01_01.npy"),
         ("nowhere", "There is no folder"),
     ]:
-        assert said in run(capsys, "--root", tmp_path / "root", "--folder", tmp_path / folder)
+        assert said in run(capsys, "--root", tmp_path / "root", "--from", tmp_path / folder)
     for place in ("train_data/WiFi", "copy/WiFi"):
         (tmp_path / "twice" / place).mkdir(parents=True)
         (tmp_path / "twice" / place / "01_01_01.npy").touch()
-    message = run(capsys, "--root", tmp_path / "root", "--folder", tmp_path / "twice")
+    message = run(capsys, "--root", tmp_path / "root", "--from", tmp_path / "twice")
     assert "has one recording twice" in message and "train_data/WiFi/01_01_01.npy" in message
     (tmp_path / "empty" / "WiFi" / "01_56_01.npy").touch()
-    message = run(capsys, "--root", tmp_path / "root", "--folder", tmp_path / "empty")
+    message = run(capsys, "--root", tmp_path / "root", "--from", tmp_path / "empty")
     assert "would be repetition 1 of action 56" in message
 
 
@@ -397,7 +397,7 @@ def test_without_a_token_the_command_says_where_to_put_one(hosts, tmp_path, caps
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     hosts.status = 401
     message = run(capsys, "--root", tmp_path / "root", "--yes")
-    for part in ("none was found; create it", "kaggle.com/settings", "~/.kaggle/kaggle.json", "--folder"):
+    for part in ("none was found; create it", "kaggle.com/settings", "~/.kaggle/kaggle.json", "--from"):
         assert part in message, part
     assert {token for _, token in hosts.seen} == {None}
 
