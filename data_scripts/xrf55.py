@@ -194,7 +194,7 @@ def find(folder: Path) -> tuple[str, Found] | None:
                 )
     if not found:
         return None
-    example = min(found.items())[1].popitem()[1]
+    example = next(iter(found[min(found)].values()))
     posix = example.replace(os.sep, "/")
     kind = next((name for name, form in KINDS.items() if re.fullmatch(form, posix)), "another")
     return f"{len(found)} recordings in {kind} layout, such as {example}", (
@@ -222,9 +222,9 @@ def check_people(folder: Path, found: Mapping[Key, Mapping[str, str]], part2: bo
             "or complete it",
         )
     else:
-        for m, scene in product(SHAPES, PEOPLE):
-            if not any(m in files for key, files in found.items() if key[0] == scene):
-                said = f"has no {m} files of scene {scene}", "or complete it"
+        kinds = {(m, key[0]) for key, files in found.items() for m in files}
+        for m, scene in sorted(set(product(SHAPES, PEOPLE)) - kinds, reverse=True):
+            said = f"has no {m} files of scene {scene}", "or complete it"
     if said:
         raise DataError(
             f"The folder {folder} {said[0]}; name Part 1's folder with --from, {said[1]}.",
