@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,8 @@ SCRIPTS = {
     )
 }
 OPTIONS: dict[str, dict[str, Any]] = {
-    "clips": {"metavar": "DIR", "help": "read clips from this folder instead of downloading them"},
-    "images": {"metavar": "DIR", "help": "read images from this folder instead of downloading them"},
-    "folder": {"metavar": "DIR", "help": "read files from this folder instead of downloading them"},
+    "from": {"dest": "folder", "metavar": "DIR", "help": "read files in this folder, in place; no download"},
+    "part2": {"action": "store_true", "default": None, "help": "also index Part 2, the rest of scene 1"},
     "variant": {"choices": list(kinetics_sounds.VARIANTS), "help": "which clips"},
     "image_size": {
         "type": int,
@@ -56,19 +56,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": f"pixels per side (default: {karpathy.IMAGE_SIZE})",
     },
     "workers": {"type": int, "metavar": "N", "help": "number of parallel downloads and decoders"},
-    "tolerate": {"type": float, "metavar": "SHARE", "help": "largest share of files that may be unusable"},
+    "tolerate": {"type": float, "metavar": "SHARE", "help": "largest share of a split that may be unusable"},
     "yes": {"action": "store_true", "default": None, "help": "start a large download without asking"},
 }
 TAKES = {  # options of each script's ``prepare``; scripts that are not listed have none
-    "crema_d": ("clips", "workers", "tolerate", "yes"),
-    "kinetics_sounds": ("clips", "variant", "workers", "tolerate", "yes"),
-    "avmnist": ("folder",),
-    "cubicc": ("folder",),
-    "x_fi": ("folder",),
+    "crema_d": ("from", "workers", "tolerate", "yes"),
+    "kinetics_sounds": ("from", "variant", "workers", "tolerate", "yes"),
+    "avmnist": ("from",),
+    "cubicc": ("from",),
+    "flickr30k": ("from", "image_size", "workers", "tolerate"),
+    "coco": ("from", "image_size", "workers", "tolerate", "yes"),
+    "xrf55": ("from", "part2", "workers", "tolerate", "yes"),
     "xrf55_half": ("workers",),
-    "flickr30k": ("images", "image_size", "workers", "tolerate"),
-    "coco": ("images", "image_size", "workers", "tolerate", "yes"),
-    "xrf55": ("folder", "workers", "tolerate", "yes"),
+    "x_fi": ("from",),
 }
 
 
@@ -92,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--stand-ins", action="store_true", help="generate small stand-ins for trying the code"
             )
+        if hasattr(SCRIPTS[name], "check"):
+            command.add_argument(
+                "--check", action="store_true", help="only say what is there for each split, and where"
+            )
     return parser
 
 
@@ -102,10 +106,16 @@ def main(arguments: list[str] | None = None) -> int:
         for script in SCRIPTS.values():
             print(describe(script.INFO, options.root))
         return 0
-    given = {o: getattr(options, o) for o in TAKES.get(options.name, ()) if getattr(options, o) is not None}
+    names = [OPTIONS[option].get("dest", option) for option in TAKES.get(options.name, ())]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     generate = getattr(options, "stand_ins", False)
     try:
-        for line in prepare(options.name, options.root, options.mirror, generate, given):
+        if getattr(options, "check", False):
+            check = SCRIPTS[options.name].check
+            lines = check(options.mirror, **{n: given[n] for n in given.keys() & signature(check).parameters})
+        else:
+            lines = prepare(options.name, options.root, options.mirror, generate, given)
+        for line in lines:
             print(f"{options.name}: {line}")
     except DataError as error:
         print(f"{options.name}: {error}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """Decode clips once into memory-mapped arrays that exist whole or not at all.
 
 The data set's folder holds ``prepared.json`` and the folder of arrays that it names. The JSON is replaced
-last and in one step, so every reader finds the arrays complete. A second process waits for the first.
+last and in one step, so every reader finds the arrays complete. A second process waits for the first, and an
+interrupted one is continued by the next.
 """
 
 from __future__ import annotations
@@ -11,30 +12,31 @@ import hashlib
 import json
 import math
 import os
-import secrets
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from .clips import ClipError, Preprocessing, spectrogram
+from .clips import ClipError, Preprocessing, read_frames, read_sound, spectrogram
 from .extras import extra
 from .fetch import DataError, DatasetInfo, atomic_file, of_disk
 
-VERSION = 1  # counts changes of the stored form
+VERSION = 1  # counts changes of the preprocessing
+LOG = "log.jsonl"  # of the arrays' folder: what is in them so far
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One row of a split file: its name, where its files are, and its class."""
+    """One row of a split file: its name, the files of its sound and picture, or of both, and its class."""
 
     name: str
     files: tuple[Path, ...]
@@ -56,6 +58,7 @@ class Prepared:
         aspects: (N,) float32, each clip's width divided by its height.
         labels: (N,) int64.
         names, parts, groups: of each clip, as in :class:`Clip`.
+        files: of each clip, paths below ``source``.
         fingerprint: SHA-256 over the sources' listing and the preprocessing.
         unusable: name -> reason, for each clip that was left out because it is missing or unreadable.
         class_names: the names of labels 0, 1, ...
@@ -71,6 +74,7 @@ class Prepared:
     names: tuple[str, ...]
     parts: tuple[str, ...]
     groups: tuple[str, ...]
+    files: tuple[tuple[str, ...], ...]
     fingerprint: str
     unusable: dict[str, str]
     class_names: tuple[str, ...]
@@ -87,10 +91,11 @@ class Prepared:
             and self.first.shape == (count + 1,)
             and (np.diff(self.first) > 0).all()
             and self.labels.shape == self.aspects.shape == (count,)
-            and len(self.parts) == len(self.groups) == count
+            and len(self.parts) == len(self.groups) == len(self.files) == count
             and np.isin(self.labels, range(len(self.class_names))).all()
             and (np.isfinite(self.aspects) & (self.aspects > 0)).all()
             and all(isinstance(text, str) for text in (*self.names, *self.parts, *self.groups))
+            and all(own and all(isinstance(text, str) for text in own) for own in self.files)
         )
         if not fit:
             raise ValueError("the arrays and lists of a cache do not fit together")
@@ -148,12 +153,19 @@ def fingerprint(clips: Sequence[Clip], preprocessing: Preprocessing) -> str:
             clip.name,
             clip.label,
             clip.part,
-            [[f.name, f.stat().st_size if f.is_file() else -1] for f in clip.files],
+            [[f.name, file_size(f)] for f in clip.files],
         ]
         for clip in clips
     ]
     plan = [VERSION, dataclasses.asdict(preprocessing), rows]
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
+
+
+def file_size(path: Path) -> int:
+    """Return the bytes of a file, or of the files in a folder; -1 if there is neither."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in os.scandir(path) if file.is_file())
+    return path.stat().st_size if path.is_file() else -1
 
 
 def stored(path: Path, version: int) -> tuple[dict, dict[str, np.memmap]]:
@@ -187,6 +199,7 @@ def open_cache(path: Path) -> Prepared | None:
             aspects=np.array(clips["aspects"], np.float32),
             labels=np.array(clips["labels"], np.int64),
             **{name: tuple(clips[name]) for name in ("names", "parts", "groups")},
+            files=tuple(map(tuple, clips["files"])),
             fingerprint=plan["fingerprint"],
             unusable=plan["unusable"],
             class_names=tuple(plan["class_names"]),
@@ -195,6 +208,11 @@ def open_cache(path: Path) -> Prepared | None:
         )
     except Exception:  # a damaged description can fail at any of this
         return None
+
+
+def read_clip(clip: Clip, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return samples, frames and aspect of a clip."""
+    return read_sound(clip.files[0], preprocessing), *read_frames(clip.files[-1], preprocessing)
 
 
 def prepare(
@@ -211,19 +229,50 @@ def prepare(
 ) -> Prepared:
     """Return the cache at ``path`` for these clips and this preprocessing; decode the clips if needed.
 
-    ``read`` returns a clip's samples, frames and aspect; ``class_names`` and ``source`` are stored as given.
-    A different cache at ``path`` is removed once the new one is whole. Raises :class:`DataError` if more than
-    the share ``tolerated`` of the clips is missing or unreadable, or if the disk is full. The earlier cache
-    then stays as it was.
+    ``read`` is :func:`read_clip`; ``class_names`` and ``source`` are stored as given. A different cache at
+    ``path`` is removed once the new one is whole. Raises :class:`DataError` if more than the share
+    ``tolerated`` of a split, or a whole one, is missing or unreadable, or if the disk is full. The earlier
+    cache then stays as it was.
     """
     wanted = fingerprint(clips, preprocessing)
-    workers = workers or os.cpu_count() or 1
-    noted = {"class_names": list(class_names), "source": str(source)}
+    of_name = {clip.name: clip for clip in clips}
+    size = preprocessing.frame_size
+    arrays = {"spectrograms": ("<f2", preprocessing.spectrogram_shape), "frames": ("|u1", (size, size, 3))}
+
+    def rows(name: str) -> tuple[list[np.ndarray], float]:
+        samples, frames, aspect = read(of_name[name], preprocessing)
+        return [spectrogram(samples, preprocessing).astype(np.float16)[None], frames], round(aspect, 6)
 
     def make() -> None:
-        _decode(path, wanted, clips, read, preprocessing, noted, tolerated, workers, progress)
+        losses = missing(clips, tolerated)
+        losses.check()  # before hours of decoding
+        with replacing(path, VERSION, wanted) as (scratch, plan):
+            names = [clip.name for clip in clips if clip.name not in losses.reasons]
+            found = append_all(scratch, plan, names, rows, arrays, losses, workers, progress)
+            kept = [of_name[name] for name in found]
+            plan |= {
+                "preprocessing": dataclasses.asdict(preprocessing),
+                "clips": {
+                    "names": list(found),
+                    "labels": [clip.label for clip in kept],
+                    "parts": [clip.part for clip in kept],
+                    "groups": [clip.group for clip in kept],
+                    "files": [[os.path.relpath(file, source) for file in clip.files] for clip in kept],
+                    "frames": [entry["rows"][1] for entry in found.values()],
+                    "aspects": [entry["note"] for entry in found.values()],
+                },
+                "unusable": losses.reasons,
+                "class_names": list(class_names),
+                "source": str(source),
+            }
 
     return open_or_build(path, wanted, open_cache, make)
+
+
+def missing(clips: Sequence[Clip], tolerated: float) -> Losses:
+    """Return the clips that lack a file."""
+    gone = {c.name: f"{f.name} is missing" for c in clips for f in c.files[::-1] if file_size(f) < 0}
+    return Losses({clip.name: clip.part for clip in clips}, tolerated, ("train", "test"), reasons=gone)
 
 
 def open_or_build(
@@ -240,121 +289,160 @@ def open_or_build(
         found = open_cache(path)  # the process that held the lock may have built it
         if found is not None and found.fingerprint == wanted:
             return found
-        for stray in path.parent.glob(f".{path.stem}-*"):  # left by a killed run
-            shutil.rmtree(stray, ignore_errors=True)
+        for stray in path.parent.glob(f".{path.stem}-*"):
+            if stray.name != f".{path.stem}-{wanted[:12]}":  # of an interrupted run for other files
+                shutil.rmtree(stray, ignore_errors=True)
         make()
     return open_cache(path)
 
 
 @contextmanager
-def replacing(path: Path, version: int, wanted: str) -> Iterator[tuple[Path, dict]]:
+def replacing(path: Path, version: int, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Replace the JSON at ``path`` and its folder of arrays by what the block writes.
 
     The block fills the folder and the dictionary that it gets. After it the folder is moved into place, then
-    the JSON, and older arrays are removed. If the block fails, the earlier files stay as they were.
+    the JSON, and older arrays are removed. If the block fails, the earlier files stay as they were. The next
+    block for ``wanted`` gets the same folder, except after an error of the disk.
     """
-    scratch = path.parent / f".{path.stem}-{secrets.token_hex(8)}"
-    with of_disk(path.parent):
-        scratch.mkdir()  # with the permissions that the umask leaves; a data folder may be shared
     folder = path.parent / f"{path.stem}-{wanted[:12]}"
+    scratch = folder.with_name(f".{folder.name}")
     plan = {"version": version, "fingerprint": wanted, "folder": folder.name}
     try:
         with of_disk(path.parent):
+            if folder.exists() and not scratch.exists():  # damaged, or of a run that was killed at its end
+                os.replace(folder, scratch)
+            scratch.mkdir(exist_ok=True)  # with the permissions that the umask leaves; it may be shared
             yield scratch, plan
-            shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or that of a run killed right here
+            shutil.rmtree(folder, ignore_errors=True)
             os.replace(scratch, folder)
             with atomic_file(path) as handle:
                 handle.write(json.dumps(plan).encode())
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    except DataError as error:
+        if isinstance(error.__cause__, OSError):
+            shutil.rmtree(scratch, ignore_errors=True)
+        raise
     for old in path.parent.glob(f"{path.stem}-*"):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _decode(
-    path: Path,
-    wanted: str,
-    clips: Sequence[Clip],
-    read: Callable[[Clip, Preprocessing], tuple[np.ndarray, np.ndarray, float]],
-    preprocessing: Preprocessing,
-    noted: dict[str, object],
-    tolerated: float,
-    workers: int,
+def append_all(
+    folder: Path,
+    plan: dict[str, Any],
+    names: Sequence[str],
+    read: Callable[[str], tuple[list[np.ndarray], Any]],
+    arrays: Mapping[str, tuple[str, tuple[int, ...]]],
+    losses: Losses,
+    workers: int | None,
     progress: bool,
-) -> None:
-    """Write the arrays under another name, move them into place, then the JSON, then drop older arrays."""
-    allowed = int(tolerated * len(clips))
-    unusable = {
-        clip.name: f"{file.name} is missing"
-        for clip in clips
-        for file in clip.files[::-1]
-        if not file.is_file()
-    }
-    check_share(unusable, allowed, len(clips))  # before hours of decoding
+) -> dict[str, dict[str, Any]]:
+    """Append what ``read`` returns for each name to arrays on the disk; return name -> its "rows" and "note".
 
-    def one(clip: Clip) -> tuple[Clip, np.ndarray | str, np.ndarray | None, float | None]:
+    ``read`` returns rows for each of ``arrays`` (name -> dtype and shape of a row) and a note that JSON can
+    hold. Names for which it raises :class:`.clips.ClipError` go to ``losses``. A log next to the arrays lets
+    another call continue after the last whole entry, or at the first one that can be read by now.
+
+    ``folder`` and ``plan`` are those of :func:`replacing`; ``plan`` gets the description of the arrays.
+    """
+    widths = np.array([np.dtype(dtype).itemsize * math.prod(row) for dtype, row in arrays.values()])
+    found: dict[str, dict[str, Any]] = {}
+    done, end, sizes = 0, 0, 0 * widths
+
+    def one(name: str) -> tuple[dict[str, Any], list[np.ndarray]]:
         try:
-            samples, frames, aspect = read(clip, preprocessing)
-            return clip, spectrogram(samples, preprocessing).astype(np.float16), frames, aspect
+            values, note = read(name)
+            return {"name": name, "rows": [len(rows) for rows in values], "note": note}, values
         except ClipError as error:
-            return clip, str(error), None, None
+            return {"name": name, "reason": str(error)}, []
 
-    usable = [clip for clip in clips if clip.name not in unusable]
-    kept: list[Clip] = []
-    counts, aspects = [], []
-    with replacing(path, VERSION, wanted) as (scratch, plan):
-        with open(scratch / "spectrograms.bin", "wb") as sound, open(scratch / "frames.bin", "wb") as picture:
-            for clip, values, frames, aspect in bar(in_order(one, usable, workers), len(usable), progress):
-                if frames is None:
-                    unusable[clip.name] = values
-                    check_share(unusable, allowed, len(clips))
-                    continue
-                # plain writes: on a full disk they raise an error, but a memory map kills the process
-                sound.write(values.tobytes())
-                picture.write(frames.tobytes())
-                kept.append(clip)
-                counts.append(len(frames))
-                aspects.append(round(aspect, 6))
-            for file in (sound, picture):
+    def keep(entry: dict[str, Any]) -> None:
+        if "reason" not in entry:
+            found[entry["name"]] = entry
+            return
+        losses.reasons[entry["name"]] = entry["reason"]
+        losses.check()
+
+    with ExitStack() as stack:
+        # plain writes: on a full disk they raise an error, but a memory map kills the process
+        files = [stack.enter_context(open(folder / f"{name}.bin", "ab")) for name in arrays]
+        log = stack.enter_context(open(folder / LOG, "a+b"))
+        log.seek(0)
+        for name, line in zip(names, log.readlines(), strict=False):
+            try:
+                entry = json.loads(line)
+                grown = sizes + widths * entry.get("rows", 0)
+                whole = line.endswith(b"\n") and entry["name"] == name
+            except (ValueError, KeyError, TypeError, AttributeError):
+                break
+            if not whole or any(grown > [file.tell() for file in files]):
+                break
+            if "reason" in entry and "reason" not in one(name)[0]:
+                break
+            keep(entry)
+            done, end, sizes = done + 1, end + len(line), grown
+        for file, size in zip([log, *files], [end, *sizes.tolist()], strict=True):
+            file.truncate(size)
+        left = names[done:]
+        read_ones = in_order(one, left, workers or os.cpu_count() or 1)
+        for entry, values in bar(read_ones, len(left), progress, losses.kind.removesuffix("s")):
+            for file, rows in zip(files, values, strict=False):
+                file.write(rows.tobytes())
                 file.flush()
-                os.fsync(file.fileno())
-        if not kept:
+            log.write(json.dumps(entry).encode() + b"\n")
+            log.flush()
+            keep(entry)
+        for file in files:
+            os.fsync(file.fileno())
+    counts = np.sum([entry["rows"] for entry in found.values()], axis=0).tolist()
+    described = zip(arrays.items(), counts, strict=True)
+    plan["arrays"] = {name: [dtype, [count, *row]] for (name, (dtype, row)), count in described}
+    return found
+
+
+@dataclass
+class Losses:
+    """The samples that cannot be used.
+
+    Attributes:
+        parts: name -> split of each listed sample.
+        share: largest share of a split that may be lost.
+        splits: those that must not be empty.
+        kind: a word for the samples.
+        reasons: name -> reason, for each lost sample.
+    """
+
+    parts: Mapping[str, str]
+    share: float
+    splits: Sequence[str]
+    kind: str = "clips"
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def report(self, where: Mapping[str, str]) -> Iterator[str]:
+        """Yield a line per split, with ``where`` its samples are; then do as :meth:`check`."""
+        lost = Counter(self.parts[name] for name in self.reasons)
+        for part, total in Counter(self.parts.values()).items():
+            yield f"{part}: {total - lost[part]} of {total} {self.kind} are in {where[part]}"
+        self.check()
+
+    def check(self) -> None:
+        """Raise a :class:`DataError` that names up to five if too many of a split are lost, or all."""
+        totals = Counter(self.parts.values())
+        for part in self.splits:
+            lost = [f"{n}: {reason}" for n, reason in self.reasons.items() if self.parts[n] == part]
+            total = totals[part]
+            allowed = int(self.share * total)
+            if total > len(lost) <= allowed:
+                continue
+            said = f"{len(lost)} or more of {total} {part} {self.kind} cannot be used, and {allowed} may be"
+            remedy = "get these files, or allow more with --tolerate SHARE"
+            if len(lost) == total:
+                said = f"None of the {total} {part} {self.kind} can be used"
+                remedy = "complete the files, because a split cannot be empty"
+            some = "; ".join(lost[:5] + [f"and {len(lost) - 5} more"][: len(lost) > 5])
             raise DataError(
-                f"No clip is left to prepare for {path.parent}; check --clips.", "no clip is left"
+                f"{said} ({some or 'none is listed'}): {remedy}.",
+                f"too many {self.kind} are missing or unreadable",
             )
-        size = preprocessing.frame_size
-        plan |= {
-            "preprocessing": dataclasses.asdict(preprocessing),
-            "arrays": {
-                "spectrograms": ["<f2", [len(kept), *preprocessing.spectrogram_shape]],
-                "frames": ["|u1", [sum(counts), size, size, 3]],
-            },
-            "clips": {
-                "names": [clip.name for clip in kept],
-                "labels": [clip.label for clip in kept],
-                "parts": [clip.part for clip in kept],
-                "groups": [clip.group for clip in kept],
-                "frames": counts,
-                "aspects": aspects,
-            },
-            "unusable": unusable,
-            **noted,
-        }
-
-
-def check_share(unusable: Mapping[str, str], allowed: int, total: int, kind: str = "clips") -> None:
-    """Raise a :class:`DataError` that names up to five if more than ``allowed`` of ``total`` are unusable."""
-    if len(unusable) <= allowed:
-        return
-    few = list(unusable.items())[:5]
-    named = "; ".join(f"{name}: {reason}" for name, reason in few)
-    more = f"; and {len(unusable) - 5} more" if len(unusable) > 5 else ""
-    raise DataError(
-        f"{len(unusable)} or more of {total} {kind} cannot be used, and {allowed} may be "
-        f"({named}{more}): get these files, or allow more with --tolerate SHARE.",
-        f"too many {kind} are missing or unreadable",
-    )
 
 
 def in_order(function: Callable, items: Sequence, workers: int) -> Iterator:

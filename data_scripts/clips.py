@@ -7,17 +7,18 @@ and PyAV here, which need no system ffmpeg). An unusable clip raises :class:`Cli
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 FLOOR = 1e-7  # added to magnitudes before their logarithm
 # A damaged or malicious file must not use up the memory. Clips last ten seconds.
-LONGEST, PIXELS = 600, 2**25  # seconds; pixels of a frame
+LONGEST, PIXELS, LARGEST = 600, 2**25, 2**26  # seconds; pixels of a frame; bytes of a picture's file
 # Nothing else is opened, whatever its name: playlists make FFmpeg read other files and addresses.
 CONTAINERS = {"format_whitelist": "flv,mov,mp4,avi,matroska,webm"}
 
@@ -121,39 +122,35 @@ def read_sound_track(path: Path, p: Preprocessing) -> np.ndarray:
     return samples.astype(np.float32) / 32768
 
 
+def read_sound(path: Path, p: Preprocessing) -> np.ndarray:
+    """Return the sound of a WAV file, or of a video, as mono float32 samples at ``p.sample_rate``."""
+    return read_wav(path, p) if path.suffix == ".wav" else read_sound_track(path, p)
+
+
 def read_frames(path: Path, p: Preprocessing) -> tuple[np.ndarray, float]:
     """Return the first frame of each second, and the frames' width divided by their height.
 
-    At most ``p.frames`` are kept, evenly spread, as (K, S, S, 3) uint8 with S = ``p.frame_size``. They are
-    upright: turned by quarters as the file says (phones store sideways), like OpenCV's. Seconds without a
-    frame are skipped.
+    ``path`` is a video, or a folder of JPEG files with one frame per second, as others keep them. At most
+    ``p.frames`` are kept, evenly spread, as (K, S, S, 3) uint8 with S = ``p.frame_size``. They are upright:
+    turned by quarters as the file says (phones store sideways), like OpenCV's. After a gap of a second or
+    more, seconds are counted from the next frame.
     """
-    import av
-
-    check_whole(path)
-    kept, aspect, start, due = [], 1.0, None, 0
+    kept, aspect, start, due = [], 1.0, 0.0, 0
     try:
-        with av.open(str(path), options=CONTAINERS) as container:
-            if not container.streams.video:
-                raise ClipError(f"{path.name} has no picture")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # several clips are decoded at once already
-            stream.codec_context.options = {"max_pixels": str(PIXELS)}
-            rate = float(stream.average_rate or stream.guessed_rate or 25)
-            for number, frame in enumerate(container.decode(stream)):
-                time = number / rate if frame.time is None else frame.time
-                start = time if start is None else start
-                since = time - start + 0.01  # seconds; time stamps are rounded to milliseconds
-                if since >= due:
-                    due = math.floor(since) + 1
-                    pixels = frame.to_ndarray(
-                        format="rgb24", width=p.frame_size, height=p.frame_size, interpolation="BILINEAR"
-                    )
-                    turns = frame.rotation // 90 if frame.rotation % 90 == 0 else 0  # counterclockwise
-                    kept.append(np.rot90(pixels, turns))
-                    aspect = (frame.width / frame.height) ** (-1 if turns % 2 else 1)
-                    if len(kept) > LONGEST:
-                        raise ClipError(f"{path.name} is longer than {LONGEST} s")
+        for time, frame in _stills(path) if path.is_dir() else _video(path):
+            since = time - start + 0.01  # seconds; time stamps are rounded to milliseconds
+            if not kept or since >= due + 1:
+                start, since, due = time, 0.01, 0
+            if since >= due:
+                due = math.floor(since) + 1
+                pixels = frame.to_ndarray(
+                    format="rgb24", width=p.frame_size, height=p.frame_size, interpolation="BILINEAR"
+                )
+                turns = frame.rotation // 90 if frame.rotation % 90 == 0 else 0  # counterclockwise
+                kept.append(np.rot90(pixels, turns))
+                aspect = (frame.width / frame.height) ** (-1 if turns % 2 else 1)
+                if len(kept) > LONGEST:
+                    raise ClipError(f"{path.name} is longer than {LONGEST} s")
     except ClipError:
         raise
     except Exception as error:
@@ -162,6 +159,36 @@ def read_frames(path: Path, p: Preprocessing) -> tuple[np.ndarray, float]:
         raise ClipError(f"{path.name} has no picture in it")
     spread = np.linspace(0, len(kept) - 1, min(p.frames, len(kept))).round().astype(int)
     return np.stack([kept[i] for i in spread]), aspect
+
+
+def _video(path: Path) -> Iterator[tuple[float, Any]]:
+    """Yield the time in seconds and the frame (``av.VideoFrame``) of each frame of a video."""
+    import av
+
+    check_whole(path)
+    with av.open(str(path), options=CONTAINERS) as container:
+        if not container.streams.video:
+            raise ClipError(f"{path.name} has no picture")
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # several clips are decoded at once already
+        stream.codec_context.options = {"max_pixels": str(PIXELS)}
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        for number, frame in enumerate(container.decode(stream)):
+            yield number / rate if frame.time is None else frame.time, frame
+
+
+def _stills(folder: Path) -> Iterator[tuple[float, Any]]:
+    """Yield the second and the frame of each JPEG file of a folder, in the order of their last numbers."""
+    import av
+
+    files = [path for path in folder.iterdir() if path.suffix == ".jpg" and re.search(r"\d", path.stem)]
+    for second, path in enumerate(sorted(files, key=lambda path: int(re.findall(r"\d+", path.stem)[-1]))):
+        if path.stat().st_size > LARGEST:
+            raise ClipError(f"{folder.name}/{path.name} has more bytes than a picture")
+        decoder = av.CodecContext.create("mjpeg", "r")
+        decoder.thread_count, decoder.options = 1, {"max_pixels": str(PIXELS)}
+        for frame in decoder.decode(av.Packet(path.read_bytes())) + decoder.decode(None):
+            yield second, frame
 
 
 def check_whole(path: Path) -> None:

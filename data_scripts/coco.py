@@ -6,12 +6,14 @@ unpacking. A folder that has the images already is read in place.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from . import karpathy
 from .clip_cache import confirm_download
 from .fetch import AnyPath, DataError, DatasetInfo, Source, download_part, remote_size
-from .karpathy import Archive, Captioned, Folder
+from .karpathy import Benchmark, Captioned
 
 INFO = DatasetInfo(
     name="coco",
@@ -21,22 +23,28 @@ INFO = DatasetInfo(
     prepared="coco/prepared.json",
 )
 _LISTS = "https://storage.googleapis.com/sfr-vision-language-research/datasets"
-# The MD5s of lists and archives are those in LAVIS's configuration (github.com/salesforce/LAVIS).
-LISTS = {
-    part: (Source(f"{_LISTS}/coco_karpathy_{part}.json", f"coco/coco_karpathy_{part}.json"), md5)
-    for part, md5 in (
-        ("train", "aa31ac474cf6250ebb81d18348a07ed8"),
-        ("val", "b273847456ef5580e33713b1f7de52a0"),
-        ("test", "3ff34b0ef2db02d01c37399f6a2a6cd1"),
-    )
-}
-COUNTS = {"train": 113_287, "val": 5_000, "test": 5_000}
 _ZIPS = "http://images.cocodataset.org/zips"
 ARCHIVES = {
     "train2014": (f"{_ZIPS}/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88"),
     "val2014": (f"{_ZIPS}/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3"),
 }
 TRIES = 5
+# The MD5s of lists and archives are those in LAVIS's configuration (github.com/salesforce/LAVIS).
+BENCHMARK = Benchmark(
+    INFO,
+    lists={
+        part: (Source(f"{_LISTS}/coco_karpathy_{part}.json", f"coco/coco_karpathy_{part}.json"), md5)
+        for part, md5 in (
+            ("train", "aa31ac474cf6250ebb81d18348a07ed8"),
+            ("val", "b273847456ef5580e33713b1f7de52a0"),
+            ("test", "3ff34b0ef2db02d01c37399f6a2a6cd1"),
+        )
+    },
+    counts={"train": 113_287, "val": 5_000, "test": 5_000},
+    own_list="dataset_coco.json",
+    images={name: rf"COCO_{name}_\d{{12}}\.jpg" for name in ARCHIVES},
+    layouts="train2014 and val2014, unpacked or as the official zip files",
+)
 
 
 summary_lines = karpathy.summary_lines
@@ -46,77 +54,49 @@ def prepare(
     root: AnyPath | None = None,
     mirror: AnyPath | None = None,
     *,
-    images: AnyPath | None = None,
+    folder: AnyPath | None = None,
     workers: int | None = None,
-    tolerate: float | None = None,
+    tolerate: float = karpathy.TOLERATED,
     yes: bool = False,
     published: bool = True,
     image_size: int = karpathy.IMAGE_SIZE,
     progress: bool = True,
 ) -> Captioned:
-    """Fetch and read COCO into the data folder ``root``; return the open data set.
+    """Fetch and read COCO into the data folder ``root``; see :func:`.karpathy.prepare`.
 
-    Arguments as in :mod:`.flickr30k`, and:
-        images: a folder with ``train2014`` and ``val2014``, unpacked or as the official zip files.
-        yes: start a large download without asking.
+    yes: start a large download without asking.
     """
-    path = karpathy.cache_path(INFO, root, image_size)
-    found = karpathy.open_cache(path)
-    if found is not None and images is None and mirror is None:
-        return found
-    counts = COUNTS if published else None
-    rows, lists = karpathy.read_list(LISTS, counts, tuple(ARCHIVES), mirror, progress=progress)
-    if images is None and mirror and any(_there(Path(mirror).expanduser() / "coco", n) for n in ARCHIVES):
-        images = Path(mirror).expanduser() / "coco"
-    if images is None:
-        images = path.parent / "images"
-        download(images, path.parent, 3 * image_size**2 * len(rows), yes=yes, progress=progress)
     return karpathy.prepare(
-        INFO,
-        path,
-        rows,
-        lists,
-        {name: _source(Path(images).expanduser().absolute(), name) for name in ARCHIVES},
-        image_size=image_size,
-        tolerate=tolerate,
-        workers=workers,
-        progress=progress,
-    )
+        BENCHMARK, partial(download, yes=yes, progress=progress), root, mirror, folder=folder,
+        image_size=image_size, tolerate=tolerate, workers=workers, published=published, progress=progress,
+    )  # fmt: skip
 
 
-def _there(folder: Path, name: str) -> bool:
-    return (folder / name).is_dir() or (folder / f"{name}.zip").is_file()
+def check(
+    mirror: AnyPath | None = None, *, folder: AnyPath | None = None, tolerate: float = karpathy.TOLERATED
+) -> Iterator[str]:
+    """Yield per split how many images ``prepare`` would get and from where; see :func:`.crema_d.check`."""
+
+    def offered() -> str:
+        sizes = _sizes(list(ARCHIVES))
+        return " and ".join(f"{ARCHIVES[name][0]} ({size / 1e9:.1f} GB)" for name, size in sizes.items())
+
+    return karpathy.check(BENCHMARK, offered, mirror, folder, tolerate)
 
 
-def _source(folder: Path, name: str) -> Folder | Archive:
-    if not _there(folder, name):
-        raise DataError(
-            f"The folder {folder} has neither {name} nor {name}.zip; name one with COCO's images of 2014 "
-            "with --images.",
-            f"the folder of images has no {name}",
-        )
-    return Folder(folder / name) if (folder / name).is_dir() else Archive(folder / f"{name}.zip")
-
-
-def download(folder: Path, home: Path, prepared: int, *, yes: bool, progress: bool) -> None:
-    """Download the missing archives into ``folder`` if the user agrees; continue earlier downloads.
+def download(home: Path, prepared: int, *, yes: bool, progress: bool) -> Path:
+    """Return the folder in ``home`` with both archives; download missing ones if the user agrees.
 
     ``prepared``: bytes that will also be stored in ``home``. Raises :class:`DataError` if a host cannot be
     reached, the disk is too small, the user declines, or an archive fails five times.
     """
     from tqdm.auto import tqdm
 
+    folder = home / "images"
     left = [name for name in ARCHIVES if not (folder / f"{name}.zip").is_file()]
     if not left:
-        return
-    sizes = {name: remote_size(ARCHIVES[name][0]) for name in left}
-    for name, size in sizes.items():
-        if not size:
-            raise DataError(
-                f"Could not reach {ARCHIVES[name][0]}; check the connection, or name a folder with COCO's "
-                "images of 2014 with --images.",
-                "the download failed",
-            )
+        return folder
+    sizes = _sizes(left)
     confirm_download(INFO, home, sum(sizes.values()), sum(sizes.values()) + prepared, yes)
     with tqdm(
         desc="downloading",
@@ -146,3 +126,17 @@ def download(folder: Path, home: Path, prepared: int, *, yes: bool, progress: bo
                             f"Could not download {url} ({reason}); run the command again to continue.",
                             "the download failed",
                         ) from error
+    return folder
+
+
+def _sizes(names: Sequence[str]) -> dict[str, int]:
+    """Return the bytes of archives as their host states them; :class:`DataError` if it does not answer."""
+    sizes = {name: remote_size(ARCHIVES[name][0]) for name in names}
+    for name, size in sizes.items():
+        if not size:
+            raise DataError(
+                f"Could not reach {ARCHIVES[name][0]}; check the connection, or name a folder with COCO's "
+                "images of 2014 with --from.",
+                "the download failed",
+            )
+    return sizes

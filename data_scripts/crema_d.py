@@ -1,21 +1,31 @@
 """Prepare CREMA-D: 7,442 spoken sentences by 91 actors in six emotions, sound and picture.
 
-The files come from the official repository, which keeps sounds and videos in Git LFS, or from a local folder.
-The split is the one that the published comparisons share.
+The files come from the official repository, which keeps sounds and videos in Git LFS, or from a local folder
+in its layout or in that of OGM-GE and DGL. The split is the one that the published comparisons share.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from . import clip_cache, lfs
 from .clip_cache import Clip, Prepared
-from .clips import Preprocessing, read_frames, read_wav
-from .fetch import AnyPath, DataError, DatasetInfo, Source, data_root, fetched, published_text
+from .clips import Preprocessing
+from .fetch import (
+    AnyPath,
+    DataError,
+    DatasetInfo,
+    Source,
+    data_root,
+    folders_below,
+    own_folder,
+    published_text,
+)
 
 INFO = DatasetInfo(
     name="crema_d",
@@ -25,8 +35,6 @@ INFO = DatasetInfo(
     "(github.com/GeWu-Lab/OGM-GE_CVPR2022)",
     prepared="crema_d/prepared.json",
 )
-DOWNLOAD, DISK = 3.1e9, 8.5e9  # bytes; the second is the download and the prepared arrays together
-
 # SHA-256 after a byte-order mark and carriage returns are removed; copies of the files differ only in these.
 _SPLIT = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54"
 SPLITS = {
@@ -40,8 +48,13 @@ SPLITS = {
     ),
 }
 
-# The archive of the repository holds Git LFS pointers instead of sounds and videos.
-_COMMIT = "02f12b39b56c8424039d0a953b89d47fc47d380f"
+# The archive of the repository holds Git LFS pointers instead of sounds and videos. The first commit with
+# sounds is f06ffd71; this is the newest one.
+_COMMIT = "1658cd342dff90010aa843eaeebd53610a08b1dc"
+# Counted there: files and bytes by the pointers, and the SHA-256 of the files' sorted names, a line each.
+FILES = {"AudioWAV": (7_442, 605_899_936), "VideoFlash": (7_442, 2_443_021_141)}
+NAMES = "425d2798a0185232f4d68b7c7afc22961a726766b080aad7d3628d9edf406193"
+DOWNLOAD, DISK = sum(size for _, size in FILES.values()), 8.5e9  # bytes; the second with the prepared arrays
 ARCHIVES = (
     Source(
         f"https://github.com/CheyneyComputerScience/CREMA-D/archive/{_COMMIT}.tar.gz",
@@ -59,7 +72,25 @@ SERVERS = (
 )
 
 EMOTIONS = {"NEU": "neutral", "HAP": "happy", "SAD": "sad", "FEA": "fear", "DIS": "disgust", "ANG": "anger"}
-SOUNDS, VIDEOS = "AudioWAV", "VideoFlash"
+SOUNDS, VIDEOS = FILES
+PICTURES = {
+    VIDEOS: ".flv",
+    "Image-01-FPS": "",
+}  # folder -> ending of a clip's video, or of its frames' folder
+LAYOUTS = f"{SOUNDS} and either {VIDEOS} or Image-01-FPS"
+
+# By the repository's README, and by equal LFS pointers; all of them are part of the published split.
+DEFECTS = {
+    "1064_IEO_DIS_MD": "its video lasts a minute and shows all emotions",
+    "1064_TIE_SAD_XX": "its video states no duration",
+    "1076_MTI_NEU_XX": "its video is very short and silent",
+    "1076_MTI_SAD_XX": "its picture is faulty, its sound silent and very short",
+}
+TWINS = (
+    ("1006_TIE_HAP_XX", "1006_TIE_NEU_XX"),
+    ("1013_WSI_DIS_XX", "1013_WSI_SAD_XX"),
+    ("1017_IWW_ANG_XX", "1017_IWW_FEA_XX"),
+)
 
 # As the published code: 22,050 Hz, 3 s, windows of 23 ms every 16 ms (257 x 188). Clips last up to 5 s.
 PREPROCESSING = Preprocessing(sample_rate=22050, seconds=3, window=512, hop=353, frames=6)
@@ -105,24 +136,40 @@ def overlap(rows: Iterable[tuple[str, str, str]]) -> dict[str, int]:
     return found
 
 
-def files(folder: Path, name: str) -> tuple[Path, Path]:
-    """Return the paths of a clip's sound and video in a copy of the official repository."""
-    return folder / SOUNDS / f"{name}.wav", folder / VIDEOS / f"{name}.flv"
+Place = tuple[Path, Callable[[str], tuple[Path, ...]]]  # a folder, and a clip's sound and picture below it
 
 
-def read(clip: Clip, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return samples, frames and aspect of a clip."""
-    sound, video = clip.files
-    return read_wav(sound, preprocessing), *read_frames(video, preprocessing)
+def find(folder: Path) -> tuple[str, Place] | None:
+    """Return the layout of a folder of clips and its place, or None if it has no known one."""
+    named = {path.name: path for path in reversed(folders_below(folder, 2))}
+    for pictures, ending in PICTURES.items():
+        if SOUNDS in named and pictures in named:
+            return f"{SOUNDS} and {pictures}", (
+                folder,
+                partial(_files, named[SOUNDS], named[pictures], ending),
+            )
+    return None
+
+
+def _files(sounds: Path, pictures: Path, ending: str, name: str) -> tuple[Path, Path]:
+    return sounds / f"{name}.wav", pictures / f"{name}{ending}"
+
+
+def _clips(listed: Iterable[tuple[str, str, str]], place: Place) -> list[Clip]:
+    emotions = list(EMOTIONS)
+    return [
+        Clip(name, place[1](name), emotions.index(emotion), part, group=name.partition("_")[0])
+        for name, emotion, part in listed
+    ]
 
 
 def prepare(
     root: AnyPath | None = None,
     mirror: AnyPath | None = None,
     *,
-    clips: AnyPath | None = None,
+    folder: AnyPath | None = None,
     workers: int | None = None,
-    tolerate: float | None = None,
+    tolerate: float = TOLERATED,
     yes: bool = False,
     published: bool = True,
     frame_size: int = PREPROCESSING.frame_size,
@@ -132,79 +179,76 @@ def prepare(
 
     Args:
         root, mirror: as in :mod:`.digits`; a mirror that has ``crema_d/AudioWAV`` serves the clips too.
-        clips: a copy of the official repository with its LFS files, read instead of a download.
+        folder: clips in one of the ``LAYOUTS``, read instead of a download.
         workers: parallel downloads and decoding threads (default: eight downloads, one thread per core).
-        tolerate: largest share of clips that may be missing or unreadable.
+        tolerate: largest share of a split's clips that may be missing or unreadable.
         yes: start a large download without asking.
         published: whether the published split files are required; False for stand-ins.
         frame_size: see :class:`.clips.Preprocessing`.
     """
     path = data_root(root) / INFO.prepared
     listed = rows(mirror, published=published, progress=False)
-    folder = _clips_folder(path.parent, listed, mirror, clips, workers or 8, yes, progress)
-    emotions = list(EMOTIONS)
+    place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
+    if place is None:
+        home = path.parent / "clips"
+        place = home, partial(_files, home / SOUNDS, home / VIDEOS, PICTURES[VIDEOS])
+        if not all(file.is_file() for clip in _clips(listed, place) for file in clip.files):
+            clip_cache.confirm_download(INFO, path.parent, DOWNLOAD, DISK, yes)
+            objects, _ = lfs.complete_pointers(ARCHIVES, wanted(listed), mirror, progress=progress)
+            lfs.download_objects(objects, home, SERVERS, workers=workers or 8, progress=progress)
     return clip_cache.prepare(
         path,
-        [
-            Clip(name, files(folder, name), emotions.index(emotion), part, group=name.partition("_")[0])
-            for name, emotion, part in listed
-        ],
-        read,
+        _clips(listed, place),
+        clip_cache.read_clip,
         clip_cache.with_frame_size(PREPROCESSING, frame_size),
         class_names=tuple(EMOTIONS.values()),
-        source=folder,
-        tolerated=TOLERATED if tolerate is None else tolerate,
+        source=place[0],
+        tolerated=tolerate,
         workers=workers,
         progress=progress,
     )
 
 
-summary_lines = clip_cache.summary_lines
+def wanted(listed: Iterable[tuple[str, str, str]]) -> dict[str, tuple[str, str]]:
+    """Return file in the official repository -> clip and part, for all clips of ``rows``."""
+    kinds = ((SOUNDS, ".wav"), (VIDEOS, PICTURES[VIDEOS]))
+    return {f"{kind}/{name}{end}": (name, part) for name, _, part in listed for kind, end in kinds}
 
 
-def _clips_folder(
-    home: Path,
-    listed: Sequence[tuple[str, str, str]],
-    mirror: AnyPath | None,
-    clips: AnyPath | None,
-    workers: int,
-    yes: bool,
-    progress: bool,
-) -> Path:
-    """Return a folder with ``AudioWAV`` and ``VideoFlash``: ``clips``, the mirror's, or a downloaded one."""
-    if clips is not None:
-        folder = Path(clips).expanduser().absolute()
-        for name in (SOUNDS, VIDEOS):
-            if not (folder / name).is_dir():
-                raise DataError(
-                    f"The folder {folder} has no folder {name}; name a copy of the CREMA-D repository with "
-                    "--clips.",
-                    f"the folder of clips has no folder {name}",
-                )
-        return folder
-    if mirror and (Path(mirror).expanduser() / "crema_d" / SOUNDS).is_dir():
-        return Path(mirror).expanduser().absolute() / "crema_d"
-    folder = home / "clips"
-    wanted = {
-        f"{kind}/{name}.{ending}"
-        for name, _, _ in listed
-        for kind, ending in ((SOUNDS, "wav"), (VIDEOS, "flv"))
-    }
-    if all((folder / name).is_file() for name in wanted):
-        return folder
-    clip_cache.confirm_download(INFO, home, DOWNLOAD, DISK, yes)
-    objects = _pointers(wanted, mirror, progress)
-    lfs.download_objects(objects, folder, SERVERS, workers=workers, progress=progress)
-    return folder
+def check(
+    mirror: AnyPath | None = None,
+    *,
+    folder: AnyPath | None = None,
+    workers: int | None = None,
+    tolerate: float = TOLERATED,
+    progress: bool = True,
+) -> Iterator[str]:
+    """Yield per split how many clips ``prepare`` would get and from where; decode and download no clip.
+
+    Raises :class:`DataError` if they are too few.
+    """
+    listed = rows(mirror, progress=False)
+    place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
+    if place is not None:
+        losses, where = clip_cache.missing(_clips(listed, place), tolerate), str(place[0])
+    else:
+        of_file = wanted(listed)
+        objects, where = lfs.complete_pointers(ARCHIVES, of_file, mirror, progress=progress)
+        absent = lfs.lacking(objects, SERVERS, workers=workers or 8)
+        parts = {name: part for name, _, part in listed}
+        reasons = {of_file[file][0]: f"{file}: {reason}" for file, reason in absent.items()}
+        losses = clip_cache.Losses(parts, tolerate, ("train", "test"), reasons=reasons)
+        size = sum(pointer.size for pointer in objects.values())
+        where = f"{where}, {len(objects)} files of {size / 1e9:.3f} GB from {' or '.join(SERVERS)}"
+    yield from losses.report({"train": where, "test": where})
 
 
-def _pointers(wanted: set[str], mirror: AnyPath | None, progress: bool) -> dict[str, lfs.Pointer]:
-    """Return the LFS pointers of the files, from the first available archive."""
-    for last, source in zip((False, True), ARCHIVES, strict=True):
-        try:
-            with fetched(source, mirror, progress=progress) as archive:
-                return lfs.pointers(archive, wanted.__contains__)
-        except DataError:
-            if last:
-                raise
-    raise AssertionError
+def summary_lines(cache: Prepared) -> list[str]:
+    """Return the lines to print about a cache: known defects of its clips, those left out, and the counts."""
+    row = {name: i for i, name in enumerate(cache.names)}
+    said = [f"{name} ({cache.parts[row[name]]}): {what}" for name, what in DEFECTS.items() if name in row]
+    for a, b in TWINS:
+        if a in row and b in row and np.array_equal(cache.spectrograms[row[a]], cache.spectrograms[row[b]]):
+            parts = cache.parts[row[a]], cache.parts[row[b]]
+            said.append(f"{a} ({parts[0]}) and {b} ({parts[1]}): the same sound under two labels")
+    return [*said, *clip_cache.summary_lines(cache)]

@@ -152,7 +152,7 @@ def _read(folder: Path, published: bool) -> dict[str, np.ndarray]:
     """Return the verified arrays of the unpacked files."""
     if not folder.is_dir():
         raise DataError(
-            f"There is no folder {folder}; name the folder of images.pt with --folder.",
+            f"There is no folder {folder}; name the folder of images.pt with --from.",
             "the folder is missing",
         )
     _need({path.name for path in folder.iterdir()}, f"The folder {folder}")

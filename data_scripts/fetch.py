@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from time import monotonic
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ CONTENT_LIMIT = 256 * 2**20  # bytes read from one archive; real ones stay far b
 
 
 AnyPath = str | os.PathLike[str]
+T = TypeVar("T")
 
 
 class DataError(Exception):
@@ -87,6 +88,46 @@ def named_folder(variable: str) -> Path | None:
             f"{variable} is not a full path",
         )
     return folder
+
+
+def folders_below(folder: Path, depth: int = 3) -> list[Path]:
+    """Return ``folder`` and the folders in it, ``depth`` levels down, in a fixed order."""
+    found = []
+    for parent, folders, _ in os.walk(folder):
+        found.append(Path(parent))
+        deep = len(found[-1].relative_to(folder).parts) == depth
+        folders[:] = [] if deep else sorted(name for name in folders if not name.startswith("."))
+    return found
+
+
+def own_folder(
+    name: str,
+    folder: AnyPath | None,
+    mirror: AnyPath | None,
+    find: Callable[[Path], tuple[str, T] | None],
+    layouts: str,
+) -> T | None:
+    """Return what ``find`` recognizes in ``folder``, or without it in the mirror's folder ``name``, if any.
+
+    ``find`` returns the words for a layout, which are printed, and what is there. Raises :class:`DataError`
+    if ``folder`` is missing or has none of the ``layouts``.
+    """
+    if folder is None:
+        home = Path(mirror or "", name).expanduser().absolute()
+        found = find(home) if mirror and home.is_dir() else None
+        return found[1] if found else None
+    home = Path(folder).expanduser().absolute()
+    if not home.is_dir():
+        raise DataError(f"There is no folder {home}; check --from.", "the folder is missing")
+    found = find(home)
+    if found is None:
+        raise DataError(
+            f"The folder {home} has the files of {name} in no known layout; name one with {layouts} after "
+            "--from.",
+            "the folder has no known layout",
+        )
+    print(f"{name}: found {found[0]} in {home}, which is read in place", file=sys.stderr)
+    return found[1]
 
 
 def data_root(root: AnyPath | None = None) -> Path:

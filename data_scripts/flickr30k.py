@@ -5,11 +5,12 @@ Its images are available on request, for research. This script reads them from a
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import NoReturn
 
 from . import karpathy
 from .fetch import AnyPath, DataError, DatasetInfo, Source
-from .karpathy import Captioned, Folder
+from .karpathy import Benchmark, Captioned
 
 FORM = "https://forms.illinois.edu/sec/229675"
 INFO = DatasetInfo(
@@ -19,14 +20,19 @@ INFO = DatasetInfo(
     source=f"Flickr30K (images on request: {FORM}), with Karpathy's split as BLIP's code has it",
     prepared="flickr30k/prepared.json",
 )
-IMAGES = "flickr30k-images"
 _LISTS = "https://storage.googleapis.com/sfr-vision-language-research/datasets"
 # No checksum of these lists is published, so their counts are checked instead.
-LISTS = {
-    part: (Source(f"{_LISTS}/flickr30k_{part}.json", f"flickr30k/flickr30k_{part}.json"), None)
-    for part in karpathy.PARTS
-}
-COUNTS = {"train": 29_000, "val": 1_014, "test": 1_000}
+BENCHMARK = Benchmark(
+    INFO,
+    lists={
+        part: (Source(f"{_LISTS}/flickr30k_{part}.json", f"flickr30k/flickr30k_{part}.json"), None)
+        for part in karpathy.PARTS
+    },
+    counts={"train": 29_000, "val": 1_014, "test": 1_000},
+    own_list="dataset_flickr30k.json",
+    images={"flickr30k-images": r"\d+\.jpg"},
+    layouts="its images, nested as Kaggle's or flat",
+)
 
 
 summary_lines = karpathy.summary_lines
@@ -36,52 +42,30 @@ def prepare(
     root: AnyPath | None = None,
     mirror: AnyPath | None = None,
     *,
-    images: AnyPath | None = None,
+    folder: AnyPath | None = None,
     workers: int | None = None,
-    tolerate: float | None = None,
+    tolerate: float = karpathy.TOLERATED,
     published: bool = True,
     image_size: int = karpathy.IMAGE_SIZE,
     progress: bool = True,
 ) -> Captioned:
-    """Check and read Flickr30K into the data folder ``root``; return the open data set.
-
-    Args:
-        root, mirror: as in :mod:`.digits`; a mirror with ``flickr30k/flickr30k-images`` serves the images.
-        images: a folder with the images, or with ``flickr30k-images`` in it.
-        workers: images read at once (default: one per core).
-        tolerate: largest share of images that may be missing or unreadable.
-        published: whether the published lists are required; False for stand-ins.
-        image_size: S, pixels of a stored image's side.
-    """
-    path = karpathy.cache_path(INFO, root, image_size)
-    found = karpathy.open_cache(path)
-    if found is not None and images is None and mirror is None:
-        return found
-    if images is None and mirror and (Path(mirror).expanduser() / "flickr30k" / IMAGES).is_dir():
-        images = Path(mirror).expanduser() / "flickr30k"
-    if images is None:
-        raise DataError(
-            f"The images of Flickr30K are available on request (licence: {INFO.licence}): fill in the form "
-            f"at {FORM}, unpack the archive, and name its folder with --images.",
-            "the images of Flickr30K must be requested",
-        )
-    folder = Path(images).expanduser().absolute()
-    folder = folder / IMAGES if (folder / IMAGES).is_dir() else folder
-    if not folder.is_dir():
-        raise DataError(
-            f"There is no folder {folder}; name the folder of Flickr30K's images with --images.",
-            "the folder of images is missing",
-        )
-    counts = COUNTS if published else None
-    rows, lists = karpathy.read_list(LISTS, counts, (IMAGES,), mirror, progress=progress)
+    """Check and read Flickr30K into the data folder ``root``; see :func:`.karpathy.prepare`."""
     return karpathy.prepare(
-        INFO,
-        path,
-        rows,
-        lists,
-        {IMAGES: Folder(folder)},
-        image_size=image_size,
-        tolerate=tolerate,
-        workers=workers,
-        progress=progress,
+        BENCHMARK, lambda home, prepared: _refuse(), root, mirror, folder=folder, image_size=image_size,
+        tolerate=tolerate, workers=workers, published=published, progress=progress,
+    )  # fmt: skip
+
+
+def check(
+    mirror: AnyPath | None = None, *, folder: AnyPath | None = None, tolerate: float = karpathy.TOLERATED
+) -> Iterator[str]:
+    """Yield per split how many images ``prepare`` would get; see :func:`.crema_d.check`."""
+    return karpathy.check(BENCHMARK, _refuse, mirror, folder, tolerate)
+
+
+def _refuse() -> NoReturn:
+    raise DataError(
+        f"The images of Flickr30K are available on request (licence: {INFO.licence}): fill in the form at "
+        f"{FORM}, unpack the archive, and name its folder with --from.",
+        "the images of Flickr30K must be requested",
     )

@@ -32,7 +32,7 @@ def has_token() -> bool:
     except ImportError:
         raise DataError(
             "This data set is on Kaggle, and kagglehub is not installed; install the extra `benchmarks`, or "
-            "name a folder that has the files with --folder.",
+            "name a folder that has the files with --from.",
             "kagglehub is not installed",
         ) from None
     try:
@@ -76,7 +76,7 @@ def download(name: str, folder: Path) -> Path:
         if status in (401, 403) and not known:
             reason = (
                 "Kaggle asks for a token, and none was found; create it on kaggle.com/settings and put it "
-                f"{WHERE}, or name a folder that has the files with --folder."
+                f"{WHERE}, or name a folder that has the files with --from."
             )
         elif status == 401:
             reason = "Kaggle does not accept the token; create a new one on kaggle.com/settings."
@@ -93,7 +93,7 @@ def download(name: str, folder: Path) -> Path:
     except requests.RequestException as error:
         reason = (
             f"The connection to Kaggle failed ({type(error).__name__}); run the command again to resume, or "
-            "name a folder that has the files with --folder."
+            "name a folder that has the files with --from."
         )
     except OSError as error:
         with of_disk(folder):

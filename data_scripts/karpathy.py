@@ -1,8 +1,9 @@
 """Images with captions in Karpathy's splits: check the published lists, read each image once, keep it small.
 
-A list is a JSON of entries {"image": "folder/name.jpg", "caption": ...}: one entry per caption in training
-lists, one entry per image with a list of captions in the others. Images are resized and cropped as for CLIP
-and stored as bytes in one memory-mapped array.
+A published list is a JSON of entries {"image": "folder/name.jpg", "caption": ...}: one entry per caption in
+training lists, one entry per image with a list of captions in the others. Karpathy's own list has all images
+and is read instead if a folder has it, or if the host of the others does not answer. Images are resized and
+cropped as for CLIP and stored as bytes in one memory-mapped array.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .clip_cache import bar, check_disk_space, check_share, in_order, open_or_build, replacing, stored
+from .clip_cache import Losses, append_all, check_disk_space, open_or_build, replacing, stored
+from .clips import ClipError
 from .fetch import (
     AnyPath,
     DataError,
@@ -30,13 +35,20 @@ from .fetch import (
     data_root,
     fetched,
     file_digest,
+    folders_below,
     member_content,
+    own_folder,
+    read_zip,
 )
 
 VERSION = 1  # counts changes of the stored form
 PARTS = ("train", "val", "test")
 IMAGE_SIZE = 224  # pixels; 336 for one of the models
 CAPTIONS = 5  # of each published image, at least
+OWN_LISTS = Source(
+    "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
+    "karpathy/caption_datasets.zip",
+)
 LARGEST = 64 * 2**20  # bytes of an image in an archive
 TOLERATED = 0.001  # share of images that may be missing or unreadable
 
@@ -51,6 +63,27 @@ class Pictured:
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """What a script knows about its data set.
+
+    Attributes:
+        info: what the command prints about it.
+        lists: part -> the published list and its MD5 (None: not published).
+        counts: part -> its number of images.
+        own_list: file name of Karpathy's list.
+        images: folder of images in the lists -> pattern of their names.
+        layouts: words for the folders of images that are recognized.
+    """
+
+    info: DatasetInfo
+    lists: Mapping[str, tuple[Source, str | None]]
+    counts: Mapping[str, int]
+    own_list: str
+    images: Mapping[str, str]
+    layouts: str
+
+
+@dataclass(frozen=True)
 class Captioned:
     """An open prepared data set of N images.
 
@@ -58,7 +91,7 @@ class Captioned:
         images: (N, S, S, 3) uint8, a memory map.
         names, captions, parts: of each image, as in :class:`Pictured`.
         fingerprint: SHA-256 over lists, sizes of image files, and S.
-        lists: part -> SHA-256 of the published list.
+        lists: file name -> SHA-256 of each list.
         unusable: name -> reason, for each image that is left out because it is missing or unreadable.
     """
 
@@ -84,7 +117,7 @@ class Captioned:
             raise ValueError("the images and lists of a data set do not fit together")
 
 
-class PictureError(Exception):
+class PictureError(ClipError):
     """The reason why an image cannot be used, in a few words."""
 
 
@@ -107,6 +140,7 @@ class Archive:
     """Images that are members of a zip file, which is never unpacked."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         try:
             self.archive = zipfile.ZipFile(path)
         except Exception as error:  # damage makes zipfile fail in many ways
@@ -135,134 +169,225 @@ def cache_path(info: DatasetInfo, root: AnyPath | None, image_size: int) -> Path
     return path if image_size == IMAGE_SIZE else path.with_stem(f"{path.stem}_{image_size}")
 
 
+Place = tuple[dict[str, "Folder | Archive"], list[Path]]  # folder in the lists -> images; folders with lists
+
+
+def find(of: Benchmark, folder: Path) -> tuple[str, Place] | None:
+    """Return the layout of a folder and its place, or None if it lacks images."""
+    homes = folders_below(folder)
+    sources: dict[str, Folder | Archive] = {}
+    for name, pattern in of.images.items():
+        counts = {home: sum(bool(re.fullmatch(pattern, f)) for f in os.listdir(home)) for home in homes}
+        best, zipped = max(homes, key=counts.__getitem__), _file(homes, f"{name}.zip")
+        if counts[best] == 0 and zipped is None:
+            return None
+        sources[name] = Folder(best) if counts[best] else Archive(zipped)
+    said = " and ".join(os.path.relpath(source.path, folder) for source in sources.values())
+    own = _file(homes, of.own_list)
+    return f"images in {said}" + (f" with Karpathy's {own.name}" if own else ""), (sources, homes)
+
+
+def _file(folders: Sequence[Path], name: str) -> Path | None:
+    return next((home / name for home in folders if (home / name).is_file()), None)
+
+
 def read_list(
-    lists: Mapping[str, tuple[Source, str | None]],
-    counts: Mapping[str, int] | None,
-    folders: Sequence[str],
+    of: Benchmark,
     mirror: AnyPath | None = None,
     *,
+    folders: Sequence[Path] = (),
+    published: bool = True,
     progress: bool = True,
 ) -> tuple[list[Pictured], dict[str, str]]:
-    """Return the images of all lists, and part -> SHA-256 of its list.
+    """Return the images of all lists, and file name -> SHA-256 of each list.
 
     Args:
-        lists: part -> the published list and its MD5 (None: not published).
-        counts: part -> its number of images, each with five captions or more. None for stand-ins, whose
-            checksum is not checked either.
-        folders: names of the folders of images.
+        of: the data set.
         mirror: see :func:`.fetch.fetched`.
+        folders: those that may have Karpathy's list or the published ones.
+        published: whether counts, captions and checksums must be the published ones; False for stand-ins.
+        progress: whether to show a bar.
     """
     found: dict[str, Pictured] = {}
     sums = {}
-    for part, (source, md5) in lists.items():
-        with fetched(source, mirror, progress=progress) as path:
-            if counts is not None and md5 is not None:
-                check_digest(source.mirror_path, file_digest(path, "md5"), md5, "md5")
-            sums[part] = file_digest(path)
-            content = path.read_bytes()
-        captions = _captions(content, source.mirror_path, folders)
-        few = [name for name, of_image in captions.items() if len(of_image) < CAPTIONS]
-        if counts is not None and (len(captions) != counts[part] or few):
-            raise DataError(
-                f"The list {source.mirror_path} has {len(captions)} images, {len(few)} of them with fewer "
-                f"than {CAPTIONS} captions; the published one has {counts[part]} and 0: get it again.",
-                "a list of captions is not the published one",
-            )
-        for name, of_image in captions.items():
-            if name in found:
+    for where, content in _contents(of, mirror, folders, published, progress):
+        sums[where] = hashlib.sha256(content).hexdigest()
+        for row in _rows(content, where, of):
+            if row.name in found:
                 raise DataError(
-                    f"The image {name} is in the lists of {found[name].part} and {part}; get them again.",
+                    f"The image {row.name} is in the lists of {found[row.name].part} and {row.part}; get "
+                    "them again.",
                     "two lists of captions share an image",
                 )
-            found[name] = Pictured(name, tuple(of_image), part)
-    return list(found.values()), sums
+            found[row.name] = row
+    rows = [row for part in PARTS for row in found.values() if row.part == part]
+    for part, count in of.counts.items() if published else ():
+        own = [row for row in rows if row.part == part]
+        few = sum(len(row.captions) < CAPTIONS for row in own)
+        if len(own) != count or few:
+            raise DataError(
+                f"The list of {part} ({', '.join(sums)}) has {len(own)} images, {few} of them with fewer "
+                f"than {CAPTIONS} captions; the published one has {count} and 0: get it again.",
+                "a list of captions is not the published one",
+            )
+    return rows, sums
 
 
-def _captions(content: bytes, where: str, folders: Sequence[str]) -> dict[str, list[str]]:
-    """Return image -> captions, in the order of a list."""
-    wanted = re.compile(rf"(?:{'|'.join(map(re.escape, folders))})/[\w-][\w.-]*\.jpg")
-    found: dict[str, list[str]] = {}
-    entry = "not JSON"
+def _contents(
+    of: Benchmark, mirror: AnyPath | None, folders: Sequence[Path], published: bool, progress: bool
+) -> list[tuple[str, bytes]]:
+    """Return name and content of Karpathy's list, or of the published list of each part."""
+    if own := _file(folders, of.own_list):
+        return [(own.name, own.read_bytes())]
+    found = []
     try:
-        for entry in json.loads(content):
-            image, said = entry["image"], entry["caption"]
+        for source, md5 in of.lists.values():
+            name = source.mirror_path.rpartition("/")[2]
+            there = _file(folders, name)
+            with nullcontext(there) if there else fetched(source, mirror, progress=progress) as path:
+                if published and md5 is not None:
+                    check_digest(source.mirror_path, file_digest(path, "md5"), md5, "md5")
+                found.append((name, path.read_bytes()))
+    except DataError as error:
+        if mirror or error.brief != "the download failed":
+            raise
+        with fetched(OWN_LISTS, progress=progress) as path:
+            members = read_zip(path, lambda name: name.rpartition("/")[2] == of.own_list)
+        if not members:
+            raise damaged(path) from error
+        return list(members.items())
+    return found
+
+
+def _rows(content: bytes, where: str, of: Benchmark) -> list[Pictured]:
+    """Return the images of a list in its order."""
+    folders = tuple(of.images)
+    wanted = re.compile(rf"(?:{'|'.join(map(re.escape, folders))})/[\w-][\w.-]*\.jpg")
+    found: dict[str, tuple[str, list[str]]] = {}
+    of_name = {source.mirror_path.rpartition("/")[2]: part for part, (source, _) in of.lists.items()}
+    entry: Any = "not JSON"
+    try:
+        document = json.loads(content)
+        for entry in document if where in of_name else document["images"]:
+            if where in of_name:
+                part, image, said = of_name[where], entry["image"], entry["caption"]
+            else:
+                part, said = (
+                    entry["split"].replace("restval", "train"),
+                    [s["raw"] for s in entry["sentences"]],
+                )
+                image = f"{entry.get('filepath', folders[0])}/{image}"
             said = [said] if isinstance(said, str) else said
-            if not wanted.fullmatch(image) or not said or not all(isinstance(text, str) for text in said):
+            texts = bool(said) and all(isinstance(text, str) for text in said)
+            if not wanted.fullmatch(image) or not texts or part not in PARTS:
                 raise ValueError
-            found.setdefault(image, []).extend(said)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+            found.setdefault(image, (part, []))[1].extend(said)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         shown = json.dumps(entry).strip('"')  # escaped, so that it stays one line
         raise DataError(
             f"The list {where} has an entry that is not an image of {' or '.join(folders)} with captions "
             f"({shown[:80]}); get it again.",
             "a list of captions is damaged",
         ) from error
-    return found
+    return [Pictured(image, tuple(said), part) for image, (part, said) in found.items()]
 
 
 def prepare(
-    info: DatasetInfo,
-    path: Path,
-    rows: Sequence[Pictured],
-    lists: Mapping[str, str],
-    sources: Mapping[str, Folder | Archive],
+    of: Benchmark,
+    get: Callable[[Path, int], Path],
+    root: AnyPath | None,
+    mirror: AnyPath | None,
     *,
+    folder: AnyPath | None,
     image_size: int,
-    tolerate: float | None,
+    tolerate: float,
     workers: int | None,
+    published: bool,
     progress: bool,
 ) -> Captioned:
-    """Return the data set at ``path``, read from ``sources`` (folder in the lists -> its place) if needed.
+    """Return the open data set, read from its images if needed.
 
-    Raises :class:`DataError` if more than the share ``tolerate`` of the images is missing or unreadable, or
-    the disk is too small. The earlier data set then stays as it was.
+    Args:
+        of: the data set.
+        get: ``get(folder, prepared)`` returns a folder of images if there is none; the prepared ones take as
+            many bytes.
+        root, mirror: as in :mod:`.digits`; a mirror with the images serves them.
+        folder: the images in one of the ``layouts``, read in place, and possibly lists.
+        image_size: S, pixels of a stored image's side.
+        tolerate: largest share of a split's images that may be missing or unreadable.
+        workers: images read at once (default: one per core).
+        published: whether the published lists are required; False for stand-ins.
+        progress: whether to show bars.
+
+    Raises :class:`DataError` if too many images cannot be used or the disk is too small. The earlier data
+    set then stays as it was.
     """
-    sizes = [sources[row.name.partition("/")[0]].size(row.name) for row in rows]
+    path = cache_path(of.info, root, image_size)
+    found = open_cache(path)
+    if found is not None and folder is None and mirror is None:
+        return found
+    place = own_folder(of.info.name, folder, mirror, partial(find, of), of.layouts)
+    bytes_each = 3 * image_size**2
+    if place is None:
+        home = get(path.parent, bytes_each * sum(of.counts.values()))
+        place = own_folder(of.info.name, home, None, partial(find, of), of.layouts)
+    sources, homes = place
+    rows, lists = read_list(of, mirror, folders=homes, published=published, progress=progress)
+    losses, sizes = missing(rows, sources, tolerate)
     plan = [VERSION, image_size, [[r.name, r.part, r.captions, n] for r, n in zip(rows, sizes, strict=True)]]
     wanted = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
-    unusable = {row.name: "is missing" for row, size in zip(rows, sizes, strict=True) if size < 0}
-    allowed = int((TOLERATED if tolerate is None else tolerate) * len(rows))
+    of_name = {row.name: row for row in rows}
 
-    def one(row: Pictured) -> tuple[Pictured, np.ndarray | str]:
-        try:
-            return row, picture(sources[row.name.partition("/")[0]].read(row.name), image_size)
-        except PictureError as error:
-            return row, str(error)
+    def read(name: str) -> tuple[list[np.ndarray], None]:
+        return [picture(sources[name.partition("/")[0]].read(name), image_size)[None]], None
 
     def make() -> None:
-        check_share(unusable, allowed, len(rows), "images")  # before an hour of reading
-        check_disk_space(info, path.parent, 3 * image_size**2 * len(rows))
-        there = [row for row in rows if row.name not in unusable]
-        kept: list[Pictured] = []
+        losses.check()  # before an hour of reading
+        check_disk_space(of.info, path.parent, bytes_each * len(rows))
+        there = [name for name in of_name if name not in losses.reasons]
+        arrays = {"images": ("|u1", (image_size, image_size, 3))}
         with replacing(path, VERSION, wanted) as (scratch, plan):
-            with open(scratch / "images.bin", "wb") as file:
-                read = in_order(one, there, workers or os.cpu_count() or 1)
-                for row, pixels in bar(read, len(there), progress, "image"):
-                    if isinstance(pixels, str):
-                        unusable[row.name] = pixels
-                        check_share(unusable, allowed, len(rows), "images")
-                        continue
-                    file.write(pixels.tobytes())  # fails with an error on a full disk, unlike a memory map
-                    kept.append(row)
-                file.flush()
-                os.fsync(file.fileno())
-            _check_parts(kept)
+            kept = [
+                of_name[n] for n in append_all(scratch, plan, there, read, arrays, losses, workers, progress)
+            ]
             plan |= {
-                "arrays": {"images": ["|u1", [len(kept), image_size, image_size, 3]]},
                 "names": [row.name for row in kept],
                 "captions": [row.captions for row in kept],
                 "parts": [row.part for row in kept],
-                "lists": dict(lists),
-                "unusable": unusable,
+                "lists": lists,
+                "unusable": losses.reasons,
             }
 
     return open_or_build(path, wanted, open_cache, make)
 
 
-def _check_parts(kept: Iterable[Pictured]) -> None:
-    missing = sorted(set(PARTS) - {row.part for row in kept})
-    if missing:
-        raise DataError(f"No image of {', '.join(missing)} is usable; check --images.", "a split is empty")
+def missing(
+    rows: Sequence[Pictured], sources: Mapping[str, Folder | Archive], tolerate: float
+) -> tuple[Losses, list[int]]:
+    """Return the images that are not in ``sources``, and the size of each row's file in bytes (-1: none)."""
+    sizes = [sources[row.name.partition("/")[0]].size(row.name) for row in rows]
+    absent = {row.name: "is missing" for row, size in zip(rows, sizes, strict=True) if size < 0}
+    return Losses({row.name: row.part for row in rows}, tolerate, PARTS, "images", absent), sizes
+
+
+def check(
+    of: Benchmark,
+    offered: Callable[[], str],
+    mirror: AnyPath | None,
+    folder: AnyPath | None,
+    tolerate: float,
+) -> Iterator[str]:
+    """Yield per split how many images ``prepare`` would get and from where; see :func:`.crema_d.check`.
+
+    ``offered()`` returns the address from which all images can be had; :class:`DataError` if there is none.
+    """
+    place = own_folder(of.info.name, folder, mirror, partial(find, of), of.layouts)
+    where = offered() if place is None else " and ".join(str(source.path) for source in place[0].values())
+    rows, _ = read_list(of, mirror, folders=place[1] if place else ())
+    losses = Losses({row.name: row.part for row in rows}, tolerate, PARTS, "images")
+    if place is not None:
+        losses, _ = missing(rows, place[0], tolerate)
+    yield from losses.report(dict.fromkeys(PARTS, where))
 
 
 def open_cache(path: Path) -> Captioned | None:
@@ -306,7 +431,7 @@ def picture(content: bytes, size: int) -> np.ndarray:
 def summary_lines(found: Captioned) -> list[str]:
     """Return the lines to print about a data set: the images left out, its lists, and the counts."""
     said = [f"{name}: left out, {reason}" for name, reason in found.unusable.items()]
-    said += [f"the list of {part} has sha256 {digest}" for part, digest in found.lists.items()]
+    said += [f"the list {name} has sha256 {digest}" for name, digest in found.lists.items()]
     counts = ", ".join(f"{found.parts.count(part)} {part}" for part in PARTS)
     captions = sum(map(len, found.captions))
     return [*said, f"{counts} images with {captions} captions, sha256 {found.fingerprint}"]

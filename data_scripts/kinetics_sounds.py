@@ -1,24 +1,25 @@
 """Prepare Kinetics-Sounds: ten-second videos of audible actions from Kinetics-400.
 
 Kinetics comes in large archives, each with clips of all classes. They are streamed, a few at a time, and only
-the listed clips reach the disk. A folder that has the clips already is read in place.
+the listed clips reach the disk. A folder that has the clips already, or their sounds and frames in DGL's
+layout, is read in place.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from . import clip_cache
 from .clip_cache import Clip, Prepared
-from .clips import Preprocessing, read_frames, read_sound_track
+from .clips import Preprocessing
 from .fetch import (
     AnyPath,
     Body,
@@ -28,6 +29,7 @@ from .fetch import (
     atomic_file,
     data_root,
     fetched,
+    own_folder,
     published_text,
     remote_size,
     request,
@@ -41,6 +43,7 @@ INFO = DatasetInfo(
     "(github.com/GeWu-Lab/OGM-GE_CVPR2022)",
     prepared="kinetics_sounds/prepared.json",
 )
+PARTS = ("train", "test")
 VARIANTS = {"lists": INFO.prepared, "folders": "kinetics_sounds/prepared_folders.json"}
 CLIP_BYTES = 1.5e6  # of a prepared clip
 CLIP_LIMIT = 256 * 2**20  # of a clip in an archive, which is read into memory; real ones have a few MB
@@ -69,23 +72,32 @@ FOLDER_CLASSES = (
 )
 
 _KINETICS = "https://s3.amazonaws.com/kinetics/400"
+# The split of Kinetics-400 that has the clips of each part. ActivityNet's tables show it for the lists: its
+# test split has all test clips but these three, no other split has any, and neither test nor validation has
+# a training clip.
+SPLITS = {"lists": {"train": "train", "test": "test"}, "folders": {"train": "train", "test": "val"}}
+IN_NO_TABLE = ("Q78zQuQ9oeg_000034", "ZSnZ4DLJKAM_000070", "r_5GkTNsM4g_000007")
+KINETICS_SPLITS = ("train", "val", "test")
 ANNOTATIONS = {
-    part: Source(f"{_KINETICS}/annotations/{name}.csv", f"kinetics_sounds/annotations/{name}.csv")
-    for part, name in (("train", "train"), ("test", "val"))
+    split: Source(f"{_KINETICS}/annotations/{split}.csv", f"kinetics_sounds/annotations/{split}.csv")
+    for split in KINETICS_SPLITS
 }
+INDEXES = {split: f"{_KINETICS}/{split}/k400_{split}_path.txt" for split in KINETICS_SPLITS}
 # First the replacements of clips that are damaged in the other archives: existing files are not overwritten.
 REPLACEMENTS = f"{_KINETICS}/replacement_for_corrupted_k400.tgz"
-INDEXES = (f"{_KINETICS}/train/k400_train_path.txt", f"{_KINETICS}/val/k400_val_path.txt")
 
 # As DGL's code: 16 kHz, windows of 16 ms every 8 ms. Its five seconds (129 x 626) are cut from the stored
 # ten when a clip is used.
 PREPROCESSING = Preprocessing(sample_rate=16000, seconds=10, window=256, hop=128, frames=6)
 TIMES = 5 * 16000 // 128 + 1
-TOLERATED = 0.1  # share of clips that may be missing: Kinetics shrinks as videos are taken down
+TOLERATED = 0.1  # share of a split that may be missing: Kinetics shrinks as videos are taken down
 TRIES = 3
-CLIP_NAME = re.compile(r"(.{11})_(\d{6})_(\d{6})\.mp4")
+# Of a video, a sound, or a folder of frames, by the ending.
+CLIP_NAME = re.compile(r"(.{11}_\d{6})_\d{6}(\.mp4|\.wav|)")
+LAYOUTS = "videos (youtubeid_start_end.mp4), or with sounds and folders of frames of these names"
 
 Row = tuple[str, int, str]  # clip as "youtubeid_start", label, part
+Place = tuple[Path, Mapping[str, tuple[Path, ...]]]  # a folder, and clip -> its files below it
 
 
 def read_list(mirror: AnyPath | None = None, *, published: bool = True) -> list[Row]:
@@ -107,21 +119,25 @@ def read_list(mirror: AnyPath | None = None, *, published: bool = True) -> list[
     return found
 
 
-def annotations(mirror: AnyPath | None = None) -> dict[str, tuple[str, str]]:
-    """Return clip -> (class name, part) from Kinetics-400's training and validation annotations."""
+def annotations(splits: Mapping[str, str], mirror: AnyPath | None = None) -> dict[str, tuple[str, str]]:
+    """Return clip -> (class name, part) from Kinetics-400's annotations of ``splits`` (part -> split).
+
+    Older copies of the test split's have no names; theirs are empty.
+    """
     found = {}
-    for part, source in ANNOTATIONS.items():
+    for part, split in splits.items():
+        source = ANNOTATIONS[split]
         with (
             fetched(source, mirror, progress=False) as path,
             open(path, newline="", encoding="utf-8") as file,
         ):
             try:
                 for row in csv.DictReader(file):
-                    video, start = row["youtube_id"], row["time_start"]
+                    video, start, name = row["youtube_id"], row["time_start"], row.get("label", "")
                     clip = re.fullmatch(r"[\w-]{11},\d{1,6}", f"{video},{start}", re.ASCII)
-                    if clip is None or not row["label"]:
+                    if clip is None or not name and split != "test":
                         raise ValueError
-                    found[f"{video}_{int(start):06d}"] = (row["label"], part)
+                    found[f"{video}_{int(start):06d}"] = (name or "", part)
             except (KeyError, ValueError, csv.Error) as error:
                 raise DataError(
                     f"The annotations {source.mirror_path} are not Kinetics'; get the file again.",
@@ -134,7 +150,7 @@ def class_names(rows: list[Row], known: Mapping[str, tuple[str, str]]) -> tuple[
     """Return each label's most frequent name in the annotations; the lists themselves have no names."""
     votes: dict[int, Counter] = {}
     for name, label, _ in rows:
-        votes.setdefault(label, Counter()).update([known[name][0]] if name in known else [])
+        votes.setdefault(label, Counter()).update(filter(None, known.get(name, ())[:1]))
     return tuple(
         votes[label].most_common(1)[0][0] if votes[label] else f"class {label}" for label in sorted(votes)
     )
@@ -155,38 +171,54 @@ def in_folders(
     return sorted(rows, key=lambda row: (row[2] != "train", row)), names
 
 
-def files(folder: Path, name: str) -> tuple[Path]:
-    """Return the path of a clip's video in a folder of Kinetics clips, at any depth."""
-    return (_place(_index(folder), folder, name),)
+def listed(
+    variant: str, mirror: AnyPath | None, published: bool = True
+) -> tuple[list[Row], tuple[str, ...], dict[str, tuple[str, str]]]:
+    """Return rows and class names of a variant, and the annotations of its splits (none if unreachable)."""
+    try:
+        known = annotations(SPLITS[variant], mirror)
+    except DataError:
+        if variant == "folders":
+            raise
+        known = {}  # only the names of classes are lost
+    if variant == "folders":
+        return *in_folders(mirror, known), known
+    rows = read_list(mirror, published=published)
+    return rows, class_names(rows, known), known
 
 
-def _place(index: Mapping[str, Path], folder: Path, name: str) -> Path:
-    """Return a clip's file, or the place where it should be: clips last ten seconds."""
-    return index.get(name, folder / f"{name}_{int(name[12:]) + 10:06d}.mp4")
+def find(folder: Path) -> tuple[str, Place] | None:
+    """Return the layout of a folder of clips, at any depth, and its place; None if it has no known one."""
+    kinds: dict[str, dict[str, Path]] = {".mp4": {}, ".wav": {}, "": {}}
+    for parent, folders, names in os.walk(folder):
+        for name in (*names, *folders):
+            if match := CLIP_NAME.fullmatch(name):
+                kinds[match[2]].setdefault(match[1], Path(parent, name))
+        folders[:] = sorted(name for name in folders if not CLIP_NAME.fullmatch(name))
+    videos, sounds, pictures = kinds.values()
+    if videos:
+        return f"{len(videos)} videos", (folder, {clip: (path,) for clip, path in videos.items()})
+    both = sounds.keys() & pictures.keys()
+    said = f"the sounds and frames of {len(both)} clips, as DGL keeps them"
+    return (said, (folder, {clip: (sounds[clip], pictures[clip]) for clip in both})) if both else None
 
 
-def _index(folder: Path) -> dict[str, Path]:
-    """Return clip -> file for all files below ``folder`` that have the name of a Kinetics clip."""
-    return {
-        f"{match[1]}_{match[2]}": path
-        for path in sorted(folder.rglob("*.mp4"))
-        if (match := CLIP_NAME.fullmatch(path.name))
-    }
-
-
-def read(clip: Clip, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return samples, frames and aspect of a clip."""
-    (video,) = clip.files
-    return read_sound_track(video, preprocessing), *read_frames(video, preprocessing)
+def _clips(rows: Sequence[Row], place: Place) -> list[Clip]:
+    folder, index = place
+    expected = ((folder / f"{name}_{int(name[12:]) + 10:06d}.mp4",) for name, _, _ in rows)  # ten seconds
+    return [
+        Clip(name, index.get(name, other), label, part)
+        for (name, label, part), other in zip(rows, expected, strict=True)
+    ]
 
 
 def prepare(
     root: AnyPath | None = None,
     mirror: AnyPath | None = None,
     *,
-    clips: AnyPath | None = None,
+    folder: AnyPath | None = None,
     workers: int | None = None,
-    tolerate: float | None = None,
+    tolerate: float = TOLERATED,
     yes: bool = False,
     published: bool = True,
     frame_size: int = PREPROCESSING.frame_size,
@@ -195,65 +227,67 @@ def prepare(
 ) -> Prepared:
     """Fetch and decode Kinetics-Sounds and return the open cache. Arguments as in :mod:`.crema_d`, and:
 
-    clips: a folder with Kinetics' clips, ``{video}_{start:06d}_{end:06d}.mp4`` at any depth.
+    folder: Kinetics' clips in one of the ``LAYOUTS``, at any depth.
     variant: "lists" (31 classes, published lists) or "folders" (33 classes, see :func:`in_folders`).
     """
     path = data_root(root) / VARIANTS[variant]
-    try:
-        known = annotations(mirror)
-    except DataError:
-        if variant == "folders":
-            raise
-        known = {}  # only the names of classes are lost
-    if variant == "folders":
-        rows, names = in_folders(mirror, known)
-    else:
-        rows = read_list(mirror, published=published)
-        names = class_names(rows, known)
-    folder = _clips_folder(path.parent, rows, mirror, clips, workers or 4, yes, progress)
-    index = _index(folder)
+    rows, names, _ = listed(variant, mirror, published)
+    place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
+    if place is None:
+        home = path.parent / "clips"
+        found, wanted = find(home), {name for name, _, _ in rows}
+        if found is None or wanted - found[1][1].keys():
+            archives = [REPLACEMENTS, *(url for split in SPLITS[variant].values() for url in _index(split))]
+            stream(archives, wanted, home, path.parent, workers=workers or 4, yes=yes, progress=progress)
+        place = (find(home) or ("", (home, {})))[1]
     return clip_cache.prepare(
         path,
-        [Clip(name, (_place(index, folder, name),), label, part) for name, label, part in rows],
-        read,
+        _clips(rows, place),
+        clip_cache.read_clip,
         clip_cache.with_frame_size(PREPROCESSING, frame_size),
         class_names=names,
-        source=folder,
-        tolerated=TOLERATED if tolerate is None else tolerate,
+        source=place[0],
+        tolerated=tolerate,
         workers=workers,
         progress=progress,
     )
 
 
+def check(
+    mirror: AnyPath | None = None,
+    *,
+    folder: AnyPath | None = None,
+    workers: int | None = None,
+    tolerate: float = TOLERATED,
+    variant: str = "lists",
+) -> Iterator[str]:
+    """Yield per split how many clips ``prepare`` would get and from where; see :func:`.crema_d.check`."""
+    rows, _, known = listed(variant, mirror)
+    place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
+    if place is not None:
+        losses, where = clip_cache.missing(_clips(rows, place), tolerate), dict.fromkeys(PARTS, str(place[0]))
+    else:
+        absent = {n: "no annotation" for n, _, part in rows if known.get(n, ())[1:] != (part,)}
+        losses = clip_cache.Losses({n: part for n, _, part in rows}, tolerate, PARTS, reasons=absent)
+        where = {part: _archives(split, workers or 8) for part, split in SPLITS[variant].items()}
+    yield from losses.report(where)
+
+
+def _archives(split: str, workers: int) -> str:
+    """Return what and where the archives of a split are; raise :class:`DataError` if one does not answer."""
+    urls = _index(split)
+    with ThreadPoolExecutor(workers) as pool:
+        sizes = list(pool.map(remote_size, urls))
+    if not urls or 0 in sizes:
+        raise DataError(
+            f"{sizes.count(0)} of {len(urls)} archives in {INDEXES[split]} do not answer; try again later.",
+            "the archives cannot be reached",
+        )
+    size = f"{len(urls)} archives, {sum(sizes) / 1e9:.0f} GB"
+    return f"Kinetics-400's {split} split ({size}, {INDEXES[split]})"
+
+
 summary_lines = clip_cache.summary_lines
-
-
-def _clips_folder(
-    home: Path,
-    rows: Sequence[Row],
-    mirror: AnyPath | None,
-    clips: AnyPath | None,
-    workers: int,
-    yes: bool,
-    progress: bool,
-) -> Path:
-    """Return a folder of clips: ``clips``, the mirror's, or one filled from the archives."""
-    if clips is not None:
-        folder = Path(clips).expanduser().absolute()
-        if not folder.is_dir():
-            raise DataError(
-                f"There is no folder {folder}; name the folder of Kinetics' clips with --clips.",
-                "the folder of clips is missing",
-            )
-        return folder
-    if mirror and (Path(mirror).expanduser() / "kinetics_sounds" / "clips").is_dir():
-        return Path(mirror).expanduser().absolute() / "kinetics_sounds" / "clips"
-    folder = home / "clips"
-    wanted = {name for name, _, _ in rows}
-    if wanted - _index(folder).keys():
-        archives = [REPLACEMENTS, *(url for index in INDEXES for url in _lines(index))]
-        stream(archives, wanted, folder, home, workers=workers, yes=yes, progress=progress)
-    return folder
 
 
 def stream(
@@ -268,12 +302,12 @@ def stream(
 ) -> None:
     """Read ``archives`` from end to end and keep the ``wanted`` clips in ``folder``.
 
-    Finished archives are noted in ``home/archives.txt`` and skipped the next time. Raises :class:`DataError`
-    if some could not be read; the clips of the others stay.
+    Finished archives are noted in ``home``, per set of clips, and skipped the next time. Raises
+    :class:`DataError` if some could not be read; the clips of the others stay.
     """
     from tqdm.auto import tqdm
 
-    note = home / "archives.txt"
+    note = home / f"archives-{hashlib.sha256(' '.join(sorted(wanted)).encode()).hexdigest()[:12]}.txt"
     done = set(note.read_text(errors="replace").split()) if note.exists() else set()
     left = [url for url in archives if url not in done]
     if not left:
@@ -319,7 +353,7 @@ def _keep(url: str, wanted: set[str], folder: Path, on_bytes: Callable[[int], ob
     with request(url) as answer, tarfile.open(fileobj=Body(answer, on_bytes), mode="r|gz") as tar:
         for member in tar:
             match = CLIP_NAME.fullmatch(PurePosixPath(member.name).name)
-            if not member.isfile() or match is None or f"{match[1]}_{match[2]}" not in wanted:
+            if not member.isfile() or match is None or match[2] != ".mp4" or match[1] not in wanted:
                 continue
             if member.size > CLIP_LIMIT:
                 continue
@@ -330,7 +364,8 @@ def _keep(url: str, wanted: set[str], folder: Path, on_bytes: Callable[[int], ob
                     handle.write(content)
 
 
-def _lines(url: str) -> list[str]:
-    """Return the addresses in an index of archives."""
-    with fetched(Source(url, f"kinetics_sounds/{url.rpartition('/')[2]}"), progress=False) as path:
+def _index(split: str) -> list[str]:
+    """Return the addresses of the archives of a split of Kinetics-400."""
+    source = Source(INDEXES[split], f"kinetics_sounds/k400_{split}_path.txt")
+    with fetched(source, progress=False) as path:
         return path.read_text().split()

@@ -10,12 +10,22 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .fetch import TIMEOUTS, Body, DataError, damaged, download_part, points_outside
+from .fetch import (
+    TIMEOUTS,
+    AnyPath,
+    Body,
+    DataError,
+    Source,
+    damaged,
+    download_part,
+    fetched,
+    points_outside,
+)
 
 BATCH = 100  # objects per request, as git-lfs itself asks for
 ANSWER = 2**22  # bytes of an answer about so many objects, at most; real ones have some 100 kB
@@ -29,6 +39,32 @@ class Pointer:
 
     sha256: str
     size: int
+
+
+def complete_pointers(
+    sources: Sequence[Source], wanted: Collection[str], mirror: AnyPath | None, *, progress: bool
+) -> tuple[dict[str, Pointer], str]:
+    """Return the pointers of all ``wanted`` files, and the address of the first archive that has them.
+
+    Raises :class:`DataError` that says of each archive why it cannot be used.
+    """
+    faults = []
+    for source in sources:
+        try:
+            with fetched(source, mirror, progress=progress) as archive:
+                found = pointers(archive, wanted.__contains__)
+        except DataError as error:
+            faults.append(str(error).rstrip("."))
+            continue
+        if len(found) == len(wanted):
+            return found, source.address
+        lacking = min(set(wanted) - found.keys())
+        faults.append(f"{source.address} has {len(found)} of {len(wanted)} files and lacks {lacking}")
+    raise DataError(
+        f"No archive has all listed files ({'; '.join(faults)}); try again later, or name a folder that has "
+        "them with --from.",
+        "no archive is complete",
+    )
 
 
 def pointers(archive: Path, wanted: Callable[[str], bool]) -> dict[str, Pointer]:
@@ -88,7 +124,7 @@ def download_objects(
     if left:
         raise DataError(
             f"Could not download {len(left)} of {len(files)} files ({reason}); run the command again to "
-            "continue, or name a folder that has them with --clips.",
+            "continue, or name a folder that has them with --from.",
             "the download failed",
         )
 
@@ -123,6 +159,24 @@ def _one_pass(
             except OSError as error:  # requests' errors are OSErrors
                 reason = f"{name} from {server}: {_said(error)}"
     return reason
+
+
+def lacking(files: Mapping[str, Pointer], servers: Sequence[str], *, workers: int) -> dict[str, str]:
+    """Return name -> reason for the files that none of the ``servers`` offers; nothing is downloaded."""
+    left, reason = list(files), ""
+    with ThreadPoolExecutor(workers) as pool:
+        for server in servers:
+            batches = [{n: files[n] for n in left[i : i + BATCH]} for i in range(0, len(left), BATCH)]
+            try:
+                offered = {
+                    oid for found in pool.map(lambda b, s=server: _addresses(s, b), batches) for oid in found
+                }
+            except (OSError, ValueError) as error:
+                reason = f"{server}: {_said(error)}"
+                continue
+            left = [name for name in left if files[name].sha256 not in offered]
+            reason = reason or f"{server} does not have it"
+    return dict.fromkeys(left, reason)
 
 
 def _addresses(server: str, files: Mapping[str, Pointer]) -> dict[str, dict]:

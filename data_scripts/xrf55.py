@@ -2,7 +2,8 @@
 
 A recording is three ``.npy`` files of one name, volunteer_action_repetition, in folders of the modality and
 the scene. They take 97 GB and are not copied; a verified index of them is prepared instead. Volunteers have
-the same number everywhere, and some appear in two scenes.
+the same number everywhere, and some appear in two scenes. Part 2, with 19 more people in scene 1, is not part
+of X-Fi's protocol.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 from operator import mul
 from pathlib import Path
 
 import numpy as np
 
 from . import kaggle
-from .clip_cache import bar, check_share, confirm_download, exclusive, in_order, open_or_build
-from .fetch import AnyPath, DataError, DatasetInfo, atomic_file, data_root, of_disk
+from .clip_cache import Losses, bar, confirm_download, exclusive, in_order, open_or_build
+from .fetch import AnyPath, DataError, DatasetInfo, atomic_file, data_root, of_disk, own_folder
 
 KAGGLE = "xrfdataset/xrf55"
 INFO = DatasetInfo(
@@ -38,10 +39,20 @@ VERSION = 1  # counts changes of the stored form
 # size, according to another project's public downloader; the project's page says 92.29 GB.
 ARCHIVE, UNPACKED = 86e9, 97.2e9
 
+# Scene -> its volunteers, as two other projects with the data list them. Part 2 is kept in Scene1_part2.
+PEOPLE = {1: range(1, 12), 2: (5, 24, 31), 3: (6, 7, 23), 4: (3, 4, 13)}
+PART_2 = range(12, 31)  # volunteers of scene 1
+# Words for layouts, and a pattern of their files' paths.
+KINDS = {
+    "Kaggle's": r"(.*/)?Scene(\d)/Scene\2/\w+/\w+\.npy",
+    "X-Fi's": r"(.*/)?(train|test)_data/\w+/Scene(\d)/Scene\3/\w+\.npy",
+}
+
 # The shape of one file. Radar: 17 frames of range by Doppler; WiFi: 9 links of 30 subcarriers by time; RFID:
 # 23 tags by time.
 SHAPES = {"mmWave": (17, 256, 128), "WiFi": (270, 1000), "RFID": (23, 148)}
-REPETITIONS = 20
+REPETITIONS, TRAINED = 20, 14  # the first 14 train, the others test
+LAYOUTS = "recordings, such as Scene1/Scene1/WiFi/01_01_01.npy"
 ACTIONS = (
     "carrying weight", "mopping the floor", "using a phone", "throwing something", "picking something",
     "putting something on the table", "cutting something", "wearing a hat", "putting on clothing",
@@ -84,7 +95,7 @@ class Recordings:
         """Return a recording as float32 of the modality's shape; ``DataError`` if its file is unreadable."""
         path = Path(self.source) / self.files[modality][row]
         try:
-            check(path, modality)
+            check_file(path, modality)
             values = np.load(path, allow_pickle=False)
         except (RecordingError, OSError, ValueError) as error:
             raise DataError(
@@ -95,7 +106,7 @@ class Recordings:
         return values.astype(np.float32, order="C", copy=False).reshape(SHAPES[modality])
 
 
-def check(path: Path, modality: str) -> None:
+def check_file(path: Path, modality: str) -> None:
     """Raise :class:`RecordingError` unless a file is a whole array of numbers of the modality's shape.
 
     Axes of length one are ignored, and radar's axes may be merged, as X-Fi's loader allows.
@@ -149,7 +160,8 @@ def recording_key(name: str) -> tuple[str, Key] | None:
     modality = next((by_name[f.lower()] for f in reversed(folders) if f.lower() in by_name), None)
     if numbers is None or modality is None:
         return None
-    scenes = [re.fullmatch(r"scene[ _-]?(\d)", f, re.IGNORECASE | re.ASCII) for f in folders]
+    form = r"scene[ _-]?(\d)(?:[ _-]part[ _-]?2)?"
+    scenes = [re.fullmatch(form, f, re.IGNORECASE | re.ASCII) for f in folders]
     volunteer, action, repetition = map(int, numbers.groups())
     if not (1 <= action <= len(ACTIONS) and 1 <= repetition <= REPETITIONS):
         raise DataError(
@@ -160,8 +172,11 @@ def recording_key(name: str) -> tuple[str, Key] | None:
     return modality, (next((int(s[1]) for s in scenes if s), 0), volunteer, action, repetition)
 
 
-def find_recordings(folder: Path) -> dict[Key, dict[str, str]]:
-    """Return key -> modality -> path below ``folder``, sorted, for every recording anywhere in it."""
+Found = tuple[Path, dict[Key, dict[str, str]]]  # a folder; key -> modality -> path below it
+
+
+def find(folder: Path) -> tuple[str, Found] | None:
+    """Return the layout of a folder and its recordings in order, or None if it has none."""
     found: dict[Key, dict[str, str]] = {}
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -178,12 +193,47 @@ def find_recordings(folder: Path) -> dict[Key, dict[str, str]]:
                     "a recording appears twice",
                 )
     if not found:
-        raise DataError(
-            f"The folder {folder} has no recordings, such as Scene1/WiFi/01_01_01.npy; name one with XRF55's "
-            "files with --folder.",
-            "there are no recordings",
+        return None
+    example = next(iter(found[min(found)].values()))
+    posix = example.replace(os.sep, "/")
+    kind = next((name for name, form in KINDS.items() if re.fullmatch(form, posix)), "another")
+    return f"{len(found)} recordings in {kind} layout, such as {example}", (
+        folder,
+        dict(sorted(found.items())),
+    )
+
+
+def check_people(folder: Path, found: Mapping[Key, Mapping[str, str]], part2: bool) -> None:
+    """Raise a :class:`DataError` unless all of Part 1, and nothing else, is there; ``part2``: also Part 2."""
+    expected = {(scene, person) for scene, people in PEOPLE.items() for person in people}
+    second = {(1, person) for person in PART_2}
+    expected |= second if part2 else set()
+    there = {key[:2] for key in found}
+    said = None
+    if there & second and not part2:
+        said = "has Part 2 (people 12 to 30 of scene 1), which is not in X-Fi's protocol", "or add --part2"
+    elif extra := sorted(there - expected):
+        said = f"has {_person(*extra[0])}, who is not in XRF55's list", "or remove the files"
+    elif lost := sorted(expected - there):
+        scene, person = lost[0]
+        whole = scene not in {key[0] for key in there}
+        said = (
+            f"has no recordings of {f'scene {scene}' if whole else _person(scene, person)}",
+            "or complete it",
         )
-    return dict(sorted(found.items()))
+    else:
+        kinds = {(m, key[0]) for key, files in found.items() for m in files}
+        for m, scene in sorted(set(product(SHAPES, PEOPLE)) - kinds, reverse=True):
+            said = f"has no {m} files of scene {scene}", "or complete it"
+    if said:
+        raise DataError(
+            f"The folder {folder} {said[0]}; name Part 1's folder with --from, {said[1]}.",
+            f"the folder {said[0]}",
+        )
+
+
+def _person(scene: int, person: int) -> str:
+    return f"person {person:02d} in scene {scene}" if scene else f"person {person:02d} in no scene's folder"
 
 
 def prepare(
@@ -192,8 +242,9 @@ def prepare(
     *,
     folder: AnyPath | None = None,
     workers: int | None = None,
-    tolerate: float | None = None,
+    tolerate: float = 0.0,
     yes: bool = False,
+    part2: bool = False,
     published: bool = True,
     progress: bool = True,
 ) -> Recordings:
@@ -205,23 +256,19 @@ def prepare(
         workers: files checked at once (default: one per core).
         tolerate: largest share of recordings that may be missing or unreadable; none by default.
         yes: start the download without asking.
-        published: whether every volunteer needs all repetitions of all actions; False for stand-ins.
+        part2: whether Part 2's people must be in the folder too.
+        published: whether all people, actions and repetitions must be there; False for stand-ins.
     """
     path = data_root(root) / INFO.prepared
-    source = _source(path.parent, mirror, folder, yes)
-    found = find_recordings(source)
-    unusable = {}
+    place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
+    if place is None:
+        place = own_folder(INFO.name, _download(path.parent, yes), None, find, LAYOUTS)
+    source, found = place
+    losses = _losses(found, tolerate, published)
     if published:
-        people = {key[:2] for key in found}
-        grid = ((a, r) for a in range(1, len(ACTIONS) + 1) for r in range(1, REPETITIONS + 1))
-        absent = {(*person, *key) for key in grid for person in people} - set(found)
-        unusable |= {_name(key): "no file at all" for key in sorted(absent)}
-    for key, files in found.items():
-        if len(files) < len(SHAPES):
-            unusable[_name(key)] = f"no file of {' and '.join(m for m in SHAPES if m not in files)}"
-    total = len(found) + sum(reason == "no file at all" for reason in unusable.values())
-    allowed = int((tolerate or 0) * total)
-    check_share(unusable, allowed, total, "recordings")
+        check_people(source, found, part2)
+    losses.check()
+    unusable = losses.reasons
     whole = {key: files for key, files in found.items() if _name(key) not in unusable}
     sizes = [[*key, *((source / files[m]).stat().st_size for m in SHAPES)] for key, files in whole.items()]
     wanted = hashlib.sha256(json.dumps([VERSION, sizes, sorted(unusable)]).encode()).hexdigest()
@@ -230,7 +277,7 @@ def prepare(
         key, files = item
         for m in SHAPES:
             try:
-                check(source / files[m], m)
+                check_file(source / files[m], m)
             except RecordingError as error:
                 return key, f"{files[m]} {error}"
         return key, None
@@ -240,7 +287,7 @@ def prepare(
         for key, reason in bar(looked_at, len(whole), progress, "recording"):
             if reason is not None:
                 unusable[_name(key)] = reason
-                check_share(unusable, allowed, total, "recordings")
+                losses.check()
         kept = {key: files for key, files in whole.items() if _name(key) not in unusable}
         plan = {
             "version": VERSION,
@@ -258,8 +305,48 @@ def prepare(
         return known if known is not None and known.source == str(source) else None
 
     recordings = open_or_build(path, wanted, of_source, make)
-    check_share(recordings.unusable, allowed, total, "recordings")
+    losses.reasons = recordings.unusable
+    losses.check()
     return recordings
+
+
+def _losses(found: Mapping[Key, Mapping[str, str]], tolerate: float, published: bool) -> Losses:
+    """Return the recordings that lack a modality or, if ``published``, all files."""
+    keys = set(found)
+    if published:
+        every = product(range(1, len(ACTIONS) + 1), range(1, REPETITIONS + 1))
+        keys |= {(*person, *key) for key in every for person in {key[:2] for key in found}}
+    parts = {_name(key): "train" if key[3] <= TRAINED else "test" for key in sorted(keys)}
+    reasons = {
+        _name(key): f"no file of {' and '.join(m for m in SHAPES if m not in found[key])}"
+        if key in found
+        else "no file at all"
+        for key in sorted(keys)
+        if len(found.get(key, ())) < len(SHAPES)
+    }
+    return Losses(parts, tolerate, tuple(dict.fromkeys(parts.values())), "recordings", reasons)
+
+
+def check(
+    mirror: AnyPath | None = None,
+    *,
+    folder: AnyPath | None = None,
+    tolerate: float = 0.0,
+    part2: bool = False,
+) -> Iterator[str]:
+    """Yield per split how many recordings ``prepare`` would get and from where; see :func:`.crema_d.check`.
+
+    Kaggle shows no list of files; without a folder, only the token is looked for.
+    """
+    place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
+    if place is None:
+        said = "a token is there" if kaggle.has_token() else f"without a token, which belongs {kaggle.WHERE}"
+        yield f"Part 1, {ARCHIVE / 1e9:.0f} GB, is at kaggle.com/datasets/{KAGGLE}; {said}"
+        return
+    source, found = place
+    check_people(source, found, part2)
+    losses = _losses(found, tolerate, True)
+    yield from losses.report(dict.fromkeys(losses.splits, str(source)))
 
 
 def _name(key: Key) -> str:
@@ -284,15 +371,8 @@ def open_cache(path: Path) -> Recordings | None:
         return None
 
 
-def _source(home: Path, mirror: AnyPath | None, folder: AnyPath | None, yes: bool) -> Path:
-    """Return a folder with recordings: the named one, the mirror's, or the downloaded one."""
-    if folder is not None:
-        chosen = Path(folder).expanduser().absolute()
-        if not chosen.is_dir():
-            raise DataError(f"There is no folder {chosen}; check --folder.", "the folder is missing")
-        return chosen
-    if mirror and (Path(mirror).expanduser() / "xrf55").is_dir():
-        return Path(mirror).expanduser().absolute() / "xrf55"
+def _download(home: Path, yes: bool) -> Path:
+    """Return the folder of the unpacked files; download the archive first if needed."""
     files, scratch = home / "files", home / "kaggle"
     if (home / "unpacked").is_file():
         return files

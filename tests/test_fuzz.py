@@ -3,6 +3,7 @@
 Whatever comes, a reader gives what its caller can use or refuses in one sentence, and touches nothing else.
 """
 
+import dataclasses
 import gzip
 import io
 import json
@@ -15,7 +16,17 @@ import pytest
 from hostile import EXAMPLES, bytes_like, confined, fuzz, json_like, json_values, mutated, names, refusal
 from hypothesis import strategies as st
 
-from data_scripts import clip_cache, coco, crema_d, digits, fetch, karpathy, kinetics_sounds, lfs
+from data_scripts import (
+    clip_cache,
+    coco,
+    crema_d,
+    digits,
+    fetch,
+    flickr30k,
+    karpathy,
+    kinetics_sounds,
+    lfs,
+)
 from data_scripts.clips import ClipError, Preprocessing, read_frames, read_sound_track, read_wav, spectrogram
 from data_scripts.fetch import DataError, Source
 
@@ -54,10 +65,9 @@ def test_split_files(examples, folder, record_property):
         with confined(folder):
             found = []
             refusal(lambda: found.extend(crema_d.rows(folder, published=False)), DataError)
-            for name, emotion, part in found:
-                assert emotion in crema_d.EMOTIONS and part in ("train", "test")
-                for path in crema_d.files(clips, name):
-                    assert path.resolve().parent.parent == clips.resolve() and not path.is_file()
+            assert all(e in crema_d.EMOTIONS and part in ("train", "test") for _, e, part in found)
+            for file, (name, _) in crema_d.wanted(found).items():
+                assert (clips / file).resolve().parent.parent == clips.resolve() and name in file
 
     fuzz(bytes_like(CSV), examples, check, record_property)
 
@@ -80,7 +90,8 @@ def test_lists_of_clips(examples, folder, record_property):
 
 
 def test_annotations(examples, folder, record_property):
-    train, test = (folder / source.mirror_path for source in kinetics_sounds.ANNOTATIONS.values())
+    splits = kinetics_sounds.SPLITS["lists"]
+    train, test = (folder / kinetics_sounds.ANNOTATIONS[split].mirror_path for split in splits.values())
     train.parent.mkdir(parents=True)
     test.write_bytes(NOTES)
 
@@ -88,7 +99,7 @@ def test_annotations(examples, folder, record_property):
         train.write_bytes(content)
         with confined(folder):
             found = {}
-            refusal(lambda: found.update(kinetics_sounds.annotations(folder)), DataError)
+            refusal(lambda: found.update(kinetics_sounds.annotations(splits, folder)), DataError)
             for clip, (name, part) in found.items():
                 assert isinstance(clip, str) and isinstance(name, str) and part in ("train", "test")
 
@@ -271,7 +282,7 @@ def test_streamed_archives_of_clips(examples, folder, monkeypatch, record_proper
 
     def check(content):
         served["content"] = content
-        for path in [*clips.glob("*"), folder / "archives.txt"]:
+        for path in [*clips.glob("*"), *folder.glob("archives-*.txt")]:
             path.unlink(missing_ok=True)
         with confined(folder):
             options = {"workers": 1, "yes": True, "progress": False}
@@ -392,6 +403,9 @@ def test_prepared_arrays(examples, folder, record_property):
     fuzz(values, examples, check, record_property)
 
 
+PARTS = ("train", "train", "test")
+
+
 def cache_of_clips(folder):
     """A small cache of clips, as stored."""
 
@@ -400,7 +414,7 @@ def cache_of_clips(folder):
 
     source = folder / "clip.mp4"
     source.write_bytes(b"x")
-    clips = [clip_cache.Clip(str(i), (source,), i % 2, "train", "g") for i in range(3)]
+    clips = [clip_cache.Clip(str(i), (source,), i % 2, part, "g") for i, part in enumerate(PARTS)]
     path = folder / "data" / "prepared.json"
     options = {"class_names": ("a", "b"), "source": folder, "tolerated": 0.0, "workers": 1, "progress": False}
     clip_cache.prepare(path, clips, read, SMALL, **options)
@@ -431,6 +445,12 @@ def test_descriptions_of_prepared_clips(examples, folder, record_property):
 # images with captions ---------------------------------------------------------------------------------------
 
 CAPTIONS = [{"image": f"train2014/{i}.jpg", "caption": ["A.", "B é."]} for i in range(3)]
+OWN_LIST = {
+    "images": [
+        {"filename": f"{i}.jpg", "split": part, "sentences": [{"raw": "A."}, {"raw": "B é."}]}
+        for i, part in enumerate(karpathy.PARTS)
+    ]
+}
 
 
 def jpeg(form: str = "JPEG", size=(24, 16)) -> bytes:
@@ -443,6 +463,7 @@ def jpeg(form: str = "JPEG", size=(24, 16)) -> bytes:
 
 def test_lists_of_captions(examples, folder, record_property):
     lists = {part: (Source(f"http://x/{part}", f"{part}.json"), None) for part in ("train", "val")}
+    of = dataclasses.replace(coco.BENCHMARK, lists=lists)
     (folder / "val.json").write_text(json.dumps([{"image": "val2014/1.jpg", "caption": "A."}]))
     images = karpathy.Folder(folder / "images")
 
@@ -450,15 +471,48 @@ def test_lists_of_captions(examples, folder, record_property):
         (folder / "train.json").write_bytes(content)
         with confined(folder):
             found = []
-            options = {"mirror": folder, "progress": False}
-            folders = ("train2014", "val2014")
-            refusal(lambda: found.extend(karpathy.read_list(lists, None, folders, **options)[0]), DataError)
+            options = {"published": False, "progress": False}
+            refusal(lambda: found.extend(karpathy.read_list(of, folder, **options)[0]), DataError)
             for row in found:
-                assert row.name.partition("/")[0] in folders and row.captions and images.size(row.name) == -1
+                assert (
+                    row.name.partition("/")[0] in of.images and row.captions and images.size(row.name) == -1
+                )
                 assert all(isinstance(text, str) for text in row.captions)
 
     values = json_like(CAPTIONS).map(lambda value: json.dumps(value).encode())
     fuzz(bytes_like(json.dumps(CAPTIONS).encode()) | values, examples, check, record_property)
+
+
+def test_karpathys_own_lists(examples, folder, record_property):
+    def check(content):
+        (folder / "dataset_flickr30k.json").write_bytes(content)
+        with confined(folder):
+            found = []
+            options = {"folders": [folder], "published": False}
+            refusal(lambda: found.extend(karpathy.read_list(flickr30k.BENCHMARK, **options)[0]), DataError)
+            for row in found:
+                assert (
+                    row.name.startswith("flickr30k-images/") and row.captions and row.part in karpathy.PARTS
+                )
+                assert all(isinstance(text, str) for text in row.captions)
+
+    values = json_like(OWN_LIST).map(lambda value: json.dumps(value).encode())
+    fuzz(bytes_like(json.dumps(OWN_LIST).encode()) | values, examples, check, record_property)
+
+
+def test_frames_of_clips(examples, folder, record_property):
+    pytest.importorskip("av")
+    (folder / "clip").mkdir()
+
+    def check(content):
+        (folder / "clip" / "00000.jpg").write_bytes(content)
+        with confined(folder):
+            found = []
+            refusal(lambda: found.append(read_frames(folder / "clip", SMALL)), ClipError)
+            for frames, aspect in found:
+                assert frames.shape == (1, 8, 8, 3) and 0 < aspect < float("inf")
+
+    fuzz(bytes_like(jpeg()) | bytes_like(jpeg("PNG")), examples, check, record_property)
 
 
 def test_images(examples, folder, record_property):
@@ -494,13 +548,12 @@ def test_archives_of_images(examples, folder, record_property):
 def test_descriptions_of_prepared_images(examples, folder, record_property):
     home = folder / "images"
     home.mkdir()
-    rows = [karpathy.Pictured(f"train2014/{p}.jpg", ("A.", "B."), p) for p in karpathy.PARTS]
-    for row in rows:
-        (home / f"{row.part}.jpg").write_bytes(jpeg())
-    path = folder / "data" / "prepared.json"
-    path.parent.mkdir()
-    options = {"image_size": 8, "tolerate": 0, "workers": 1, "progress": False}
-    karpathy.prepare(coco.INFO, path, rows, {}, {"train2014": karpathy.Folder(home)}, **options)
+    for i in range(3):
+        (home / f"{i}.jpg").write_bytes(jpeg())
+    (home / "dataset_flickr30k.json").write_text(json.dumps(OWN_LIST))
+    options = {"image_size": 8, "tolerate": 0, "workers": 1, "progress": False, "published": False}
+    flickr30k.prepare(folder / "data", folder=home, **options)
+    path = folder / "data" / "flickr30k" / "prepared_8.json"
     whole = path.read_bytes()
 
     def check(content):

@@ -29,7 +29,7 @@ from .cubicc import write_cubicc
 from .xrf55 import write_xrf55
 
 NOTE = "Generated stand-ins in the form of the source: the numbers mean nothing."
-VERSION = 1  # counts changes of the files
+VERSION = 2  # counts changes of the files
 WIDTH, HEIGHT, RATE = 64, 48, 8  # pixels, pixels, frames per second
 FRAME_SIZE = 48  # pixels, of a stored frame
 IMAGE_SIZE = 32  # pixels, of a stored image with captions
@@ -60,7 +60,7 @@ def write_crema_d(folder: Path, seed: int = 0) -> None:
     """Write 180 clips of 1.3 to 2.2 s: ``crema_d/`` with train.csv, test.csv, AudioWAV and VideoFlash."""
     import soundfile
 
-    from ..crema_d import EMOTIONS, files
+    from ..crema_d import EMOTIONS, SOUNDS, VIDEOS
 
     rng = np.random.default_rng([seed, 0])
     home = Path(folder) / "crema_d"
@@ -69,7 +69,7 @@ def write_crema_d(folder: Path, seed: int = 0) -> None:
         for sentence in SENTENCES:
             for label, emotion in enumerate(EMOTIONS):
                 name = f"{speaker}_{sentence}_{emotion}_XX"
-                sound, video = files(home, name)
+                sound, video = home / SOUNDS / f"{name}.wav", home / VIDEOS / f"{name}.flv"
                 sound.parent.mkdir(parents=True, exist_ok=True)
                 video.parent.mkdir(parents=True, exist_ok=True)
                 seconds = rng.uniform(1.3, 2.2)
@@ -87,7 +87,7 @@ def write_kinetics_sounds(folder: Path, seed: int = 0) -> None:
     rng = np.random.default_rng([seed, 1])
     home = Path(folder) / "kinetics_sounds"
     (home / "annotations").mkdir(parents=True)
-    for part, kinetics, count in (("train", "train", TRAIN_CLIPS), ("test", "val", TEST_CLIPS)):
+    for part, kinetics, count in (("train", "train", TRAIN_CLIPS), ("test", "test", TEST_CLIPS)):
         (home / "clips" / kinetics).mkdir(parents=True)
         rows, notes = [], ["label,youtube_id,time_start,time_end,split"]
         for i in range(count):

@@ -265,8 +265,7 @@ def dataset(
 def files(data: MultimodalDataset, clip: int) -> tuple[Path, ...]:
     """Return the paths of a clip's files at the time of preparation; ``clip`` is a position in the cache."""
     cache = data.train.cache
-    script = {"crema_d": crema_d, "kinetics_sounds": kinetics_sounds}[data.name]
-    return script.files(Path(cache.source), cache.names[clip])
+    return tuple(Path(cache.source, file) for file in cache.files[clip])
 
 
 def sound(data: MultimodalDataset, clip: int, *, rate: int = 8000, seconds: float = 1.5) -> np.ndarray:
@@ -274,12 +273,10 @@ def sound(data: MultimodalDataset, clip: int, *, rate: int = 8000, seconds: floa
 
     Raises ``data_scripts.clips.ClipError`` if the file is missing or cannot be read.
     """
-    from data_scripts.clips import read_sound_track, read_wav
+    from data_scripts.clips import read_sound
 
-    path = files(data, clip)[0]
     how = replace(data.train.cache.preprocessing, sample_rate=rate)
-    read = read_wav if path.suffix == ".wav" else read_sound_track
-    return read(path, how)[: int(rate * seconds)]
+    return read_sound(files(data, clip)[0], how)[: int(rate * seconds)]
 
 
 def load_kinetics_sounds(

@@ -104,7 +104,7 @@ def _official() -> Recordings:
     if not Path(recordings.source).is_dir():
         raise DataError(
             f"The recordings of xrf55 are no longer in {recordings.source}; run `python -m data_scripts "
-            "xrf55` again, with their folder after --folder.",
+            "xrf55` again, with their folder after --from.",
             "the recordings were moved",
         )
     return recordings

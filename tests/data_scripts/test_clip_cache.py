@@ -83,20 +83,14 @@ def test_float16_rounds_a_spectrogram_by_less_than_a_hundredth(path, clips):
 
 def test_a_second_call_reads_nothing_and_a_changed_parameter_or_source_prepares_anew(path, clips):
     calls = []
-
-    def counted(clip, preprocessing):
-        calls.append(clip.name)
-        return read(clip, preprocessing)
-
-    first = prepared(path, clips, reader=counted)
-    assert prepared(path, clips, reader=counted).fingerprint == first.fingerprint and len(calls) == 7
+    reader = counted(calls)
+    first = prepared(path, clips, reader=reader)
+    assert prepared(path, clips, reader=reader).fingerprint == first.fingerprint and len(calls) == 7
     other = clip_cache.with_frame_size(SMALL, 16)
-    changed = prepared(path, clips, other, reader=counted)
+    changed = prepared(path, clips, other, reader=reader)
     assert len(calls) == 14 and changed.frames.shape[1:] == (16, 16, 3) and changed.preprocessing == other
     clips[2].files[0].write_bytes(b"a longer clip")
-    assert (
-        prepared(path, clips, other, reader=counted).fingerprint != changed.fingerprint and len(calls) == 21
-    )
+    assert prepared(path, clips, other, reader=reader).fingerprint != changed.fingerprint and len(calls) == 21
     assert len(list(path.parent.iterdir())) == 2  # the JSON and one folder of arrays: old ones are removed
 
 
@@ -120,14 +114,14 @@ def test_a_damaged_cache_counts_as_none_and_is_prepared_anew(path, clips, damage
     assert prepared(path, clips).fingerprint == first.fingerprint and open_cache(path) is not None
 
 
-def test_unusable_clips_are_left_out_up_to_a_share_and_beyond_it_nothing_is_stored(path, clips, tmp_path):
+def test_unusable_clips_are_left_out_up_to_a_share_and_beyond_it_nothing_is_ready(path, clips):
     clips[1].files[0].write_bytes(b"damaged")
     clips[4].files[0].unlink()
     for tolerated in (0.0, 0.2):
-        with pytest.raises(DataError, match=r"^\d or more of 7 clips [^\n]*--tolerate SHARE\.$"):
+        with pytest.raises(DataError, match=r"^\d or more of 5 train clips [^\n]*--tolerate SHARE\.$"):
             prepared(path, clips, tolerated=tolerated)
-        assert not (tmp_path / "data" / "set").exists()
-    cache = prepared(path, clips, tolerated=0.3)
+        assert not path.exists()
+    cache = prepared(path, clips, tolerated=0.4)
     assert cache.names == tuple("02356") and (cache.frames[cache.first[2]] == 3).all()
     assert cache.unusable == {"4": "4.mp4 is missing", "1": "1.mp4 is cut short"}
     assert open_cache(path).unusable == cache.unusable
@@ -139,7 +133,9 @@ def test_a_failure_leaves_the_earlier_cache_as_it_was(path, clips):
     clips[1].files[0].write_bytes(b"damaged")
     with pytest.raises(DataError):
         prepared(path, clips)
-    assert below(path.parent) == before and open_cache(path).fingerprint == first.fingerprint
+    assert [name for name in below(path.parent) if name[0] != "."] == before and open_cache(
+        path
+    ).fingerprint == first.fingerprint
 
 
 SCRIPT = """
@@ -156,7 +152,7 @@ def slow(clip, preprocessing):
     return read(clip, preprocessing)
 
 source = Path({source!r})
-clips = [Clip(str(i), (source / f"{{i}}.mp4",), i % 2, "train") for i in range(7)]
+clips = [Clip(str(i), (source / f"{{i}}.mp4",), i % 2, "train" if i < 5 else "test") for i in range(7)]
 try:
     print(prepared(Path({path!r}), clips, reader=slow).fingerprint)
 except DataError as error:
@@ -180,16 +176,98 @@ def process(path: Path, clips, pause: float, **options) -> subprocess.Popen:
     )
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_a_killed_preparation_stores_nothing_and_the_next_one_cleans_up(path, clips):
+def arrays(cache) -> list:
+    return [cache.spectrograms.tobytes(), cache.frames.tobytes(), cache.names, cache.aspects.tolist()]
+
+
+def counted(read_names: list[str]):
+    def reader(clip, preprocessing):
+        read_names.append(clip.name)
+        return read(clip, preprocessing)
+
+    return reader
+
+
+@pytest.fixture
+def killed(path, clips) -> Path:
+    """The folder of arrays of a preparation that was killed while it read clip 3."""
     running = process(path, clips, 600)
     assert running.stdout.readline() == "half\n"
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    assert open_cache(path) is None and any(name.startswith(".prepared-") for name in below(path.parent))
-    cache = prepared(path, [Clip(c.name, c.files, c.label, "train") for c in clips])
-    assert len(cache.names) == 7
+    assert open_cache(path) is None
+    (folder,) = path.parent.glob(".prepared-*/")
+    return folder
+
+
+needs_signals = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+
+
+@needs_signals
+def test_a_killed_preparation_is_continued_where_it_stopped(killed, path, clips, tmp_path):
+    whole = prepared(tmp_path / "other" / "prepared.json", clips)
+    names = []
+    assert arrays(prepared(path, clips, reader=counted(names))) == arrays(whole)
+    assert names == ["3", "4", "5", "6"]
     assert sorted(p.name for p in path.parent.iterdir())[1:] == ["prepared.json"]
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    "damage", ["line cut", "array cut", "log lost", "no JSON", "other clip", "other form"]
+)
+def test_whatever_a_kill_leaves_of_the_last_clips_is_read_again(killed, path, clips, tmp_path, damage):
+    log, frames = killed / clip_cache.LOG, killed / "frames.bin"
+    lines = log.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3
+    if damage == "array cut":
+        frames.write_bytes(frames.read_bytes()[:-1])
+    elif damage == "log lost":
+        log.unlink()
+    else:
+        last = {
+            "line cut": lines[2][:-1],
+            "no JSON": b"\xff{\n",
+            "other clip": lines[2].replace(b'"2"', b'"5"'),
+            "other form": b"[3]\n",
+        }[damage]
+        log.write_bytes(b"".join(lines[:2]) + last)
+    whole, names = prepared(tmp_path / "other" / "prepared.json", clips), []
+    assert arrays(prepared(path, clips, reader=counted(names))) == arrays(whole)
+    assert names == list("0123456" if damage == "log lost" else "23456")
+
+
+@needs_signals
+def test_what_was_begun_for_other_files_is_removed(killed, path, clips):
+    clips[6].files[0].write_bytes(b"another clip")
+    names = []
+    assert len(prepared(path, clips, reader=counted(names)).names) == len(names) == 7
+    assert not killed.exists() and len(list(path.parent.iterdir())) == 2
+
+
+def test_an_unreadable_clip_stops_once_and_is_read_again_after_its_repair(path, clips):
+    clips[1].files[0].write_bytes(b"damaged")
+    names = []
+    for _ in range(2):
+        with pytest.raises(DataError, match="1: 1.mp4 is cut short"):
+            prepared(path, clips, reader=counted(names))
+    assert names == ["0", "1", "1"]
+    clips[1].files[0].write_bytes(b"clipped")  # the size, and so the fingerprint, is that of before
+    assert prepared(path, clips, reader=counted(names)).names == tuple("0123456")
+    assert names[3:] == list("1123456")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_split_is_never_empty_whatever_is_tolerated(path, clips, part):
+    for clip in clips:
+        if clip.part == part:
+            clip.files[0].unlink()
+    with pytest.raises(
+        DataError, match=rf"^None of the \d {part} clips can be used \([^\n]*cannot be empty\.$"
+    ):
+        prepared(path, clips, tolerated=1.0)
+    with pytest.raises(DataError, match=rf"^None of the 0 {part} clips can be used \(none is listed\)"):
+        prepared(path, [clip for clip in clips if clip.part != part], tolerated=1.0)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX limit on file size")

@@ -182,7 +182,8 @@ def test_after_a_gap_there_is_still_one_frame_per_second(tmp_path):
     many = Preprocessing(16000, 10, 256, 128, 50, 32)
     for times, kept in [
         (np.concatenate([steady, steady + 5, steady + 6, steady + 7]), [0, 8, 16, 24]),
-        (np.concatenate([steady, steady + 4.5, steady + 5.5]), [0, 8, 12, 20]),
+        (np.concatenate([steady, steady + 4.5, steady + 5.5]), [0, 8, 16]),  # and none at 5 s and 6 s
+        (np.concatenate([[0], 4.9 + np.arange(11) / 10]), [0, 1, 11]),
         (np.arange(10) * 0.9, [0, 2, 3, 4, 5, 6, 7, 8, 9]),  # second 1 begins with the frame at 1.8 s
         (np.arange(5) * 1.6, [0, 1, 2, 3, 4]),
         (np.arange(40) / 30 * 1.001, [0, 30]),

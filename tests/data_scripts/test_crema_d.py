@@ -9,8 +9,8 @@ import pytest
 import torch
 from test_data_scripts import assert_fails_cleanly, command
 
+from data_scripts import clip_cache, stand_ins
 from data_scripts import crema_d as script
-from data_scripts import stand_ins
 from data_scripts.fetch import DataError
 from geomreg_mini.data import load
 from geomreg_mini.data.dataset import MultimodalDataset
@@ -195,15 +195,15 @@ def test_stand_ins_are_prepared_by_one_command_and_a_second_one_finds_them(prepa
 
 def test_the_official_command_refuses_other_split_files_and_leaves_nothing(source, tmp_path):
     root = tmp_path / "data"
-    finished = command("crema_d", "--root", root, "--mirror", source, "--clips", source / "crema_d")
+    finished = command("crema_d", "--root", root, "--mirror", source, "--from", source / "crema_d")
     assert_fails_cleanly(finished, root, "checksum", script.SPLITS["train"][1])
 
 
 def test_a_missing_folder_of_videos_is_named(published, source, tmp_path):
     shutil.rmtree(source / "crema_d" / "VideoFlash")
     root, mirror = tmp_path / "data", os.environ["GEOMREG_MIRROR"]
-    finished = command("crema_d", "--root", root, "--mirror", mirror, "--clips", source / "crema_d")
-    assert_fails_cleanly(finished, root, str(source / "crema_d"), "VideoFlash", "--clips")
+    finished = command("crema_d", "--root", root, "--mirror", mirror, "--from", source / "crema_d")
+    assert_fails_cleanly(finished, root, str(source / "crema_d"), "VideoFlash", "--from")
 
 
 def test_vanished_frames_are_one_sentence_to_a_reader_and_prepared_anew_by_the_command(
@@ -230,9 +230,11 @@ def test_what_is_prepared_is_read_although_the_folder_of_videos_has_vanished_sin
     root = tmp_path / "data"
     options = {"published": False, "frame_size": 16, "workers": 1, "progress": False}
     script.prepare(root, source, **options)
-    shutil.rmtree(source / "crema_d" / "VideoFlash")
+    for path in (source / "crema_d" / "VideoFlash").iterdir():
+        path.unlink()
     with pytest.raises(
-        DataError, match=r"^[^\n]* of 180 clips [^\n]*\.flv is missing[^\n]*--tolerate SHARE\.$"
+        DataError,
+        match=r"^None of the 150 train clips [^\n]*\.flv is missing[^\n]*a split cannot be empty\.$",
     ):
         script.prepare(root, source, **options)
     monkeypatch.setenv("GEOMREG_DATA", str(root))
@@ -241,8 +243,8 @@ def test_what_is_prepared_is_read_although_the_folder_of_videos_has_vanished_sin
 
 def test_too_many_missing_clips_are_an_error_that_names_some(published, source, tmp_path):
     root, mirror = tmp_path / "data", os.environ["GEOMREG_MIRROR"]
-    finished = command("crema_d", "--root", root, "--mirror", mirror, "--clips", source / "crema_d")
-    assert_fails_cleanly(finished, root, "of 7442 clips", "is missing", "and 74 may be", "--tolerate")
+    finished = command("crema_d", "--root", root, "--mirror", mirror, "--from", source / "crema_d")
+    assert_fails_cleanly(finished, root, "of 6698 train clips", "is missing", "and 66 may be", "--tolerate")
 
 
 def test_a_large_download_starts_only_with_a_yes(published, tmp_path):
@@ -250,7 +252,7 @@ def test_a_large_download_starts_only_with_a_yes(published, tmp_path):
     finished = command("crema_d", "--root", root, "--mirror", mirror, stdin=-3)
     assert finished.returncode == 1 and finished.stdout == "" and not root.exists()
     warning, error = finished.stderr.strip().split("\n")
-    assert "downloads 3.1 GB" in warning and "are free" in warning and "--yes" in error
+    assert "downloads 3.0 GB" in warning and "are free" in warning and "--yes" in error
 
 
 @pytest.mark.parametrize(
@@ -260,7 +262,7 @@ def test_one_unusable_clip_is_left_out_and_named_or_an_error_where_none_may_be(s
     import soundfile
 
     name = script.rows(source, published=False, progress=False)[3][0]
-    sound, video = script.files(source / "crema_d", name)
+    sound, video = script.find(source / "crema_d")[1][1](name)
     if damage == "truncated video":
         video.write_bytes(video.read_bytes()[:-100])
     elif damage == "row without file":
@@ -271,8 +273,8 @@ def test_one_unusable_clip_is_left_out_and_named_or_an_error_where_none_may_be(s
         soundfile.write(sound, np.zeros(0), 16000)
     options = {"published": False, "frame_size": 16, "workers": 1, "progress": False}
     root = tmp_path / "data"
-    with pytest.raises(DataError, match=rf"^1 or more of 180 clips .*{name}: {name}\.(wav|flv) .*\.$"):
+    with pytest.raises(DataError, match=rf"^1 or more of 150 train clips .*{name}: {name}\.(wav|flv) .*\.$"):
         script.prepare(root, source, tolerate=0, **options)
-    assert not list(root.rglob("*"))
+    assert clip_cache.open_cache(root / script.INFO.prepared) is None
     cache = script.prepare(root, source, tolerate=0.01, **options)
     assert list(cache.unusable) == [name] and name not in cache.names and len(cache.names) == 179

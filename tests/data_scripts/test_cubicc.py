@@ -239,7 +239,7 @@ def test_a_file_of_another_form_is_named_with_what_it_has(small, fault, where, t
     name, change, said = FAULTS[fault]
     files = small | {name: change(small.get(name))}
     if where == "folder":
-        arguments, prefix = ("--folder", folder_of(tmp_path / "files", files)), str(tmp_path / "files" / name)
+        arguments, prefix = ("--from", folder_of(tmp_path / "files", files)), str(tmp_path / "files" / name)
     else:
         arguments, prefix = ("--mirror", zipped(tmp_path / "mirror", files)), f"CUBICC.zip: {name}"
     message = failing(capfd, tmp_path / "data", *arguments)
@@ -264,7 +264,7 @@ def test_a_small_file_that_lists_a_tensor_often_is_refused_before_it_grows(
     assert (folder / name).stat().st_size < 2**20
     grown = []
     monkeypatch.setattr(torch, "stack", lambda parts: grown.append(parts))
-    assert said in failing(capfd, tmp_path / "data", "--folder", folder) and not grown
+    assert said in failing(capfd, tmp_path / "data", "--from", folder) and not grown
 
 
 def test_a_list_that_names_a_photo_once_per_caption_is_read(small, tmp_path):
@@ -281,7 +281,7 @@ def test_a_list_that_names_a_photo_once_per_caption_is_read(small, tmp_path):
 def test_a_missing_file_is_named(small, missing, tmp_path, capfd):
     del small[missing]
     for arguments in (
-        ("--folder", folder_of(tmp_path / "files", small)),
+        ("--from", folder_of(tmp_path / "files", small)),
         ("--mirror", zipped(tmp_path / "mirror", small)),
     ):
         message = failing(capfd, tmp_path / "data", *arguments)
@@ -305,8 +305,8 @@ def test_another_archive_or_a_damaged_or_dangerous_one_is_named(small, tmp_path,
     path.write_text("<html>")
     assert "is damaged or cut short; get it again" in failing(*arguments, cut)
     assert "has no file cubicc/CUBICC.zip" in failing(*arguments, tmp_path / "none")
-    said = failing(capfd, tmp_path / "data", "--folder", tmp_path / "none")
-    assert f"There is no folder {tmp_path / 'none'}" in said and "--folder" in said
+    said = failing(capfd, tmp_path / "data", "--from", tmp_path / "none")
+    assert f"There is no folder {tmp_path / 'none'}" in said and "--from" in said
 
 
 def test_a_host_that_cannot_be_reached_is_named(small, tmp_path, capfd, monkeypatch):

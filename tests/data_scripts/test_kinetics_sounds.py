@@ -138,13 +138,17 @@ def test_unknown_options_are_named(prepared, monkeypatch):
 
 def test_missing_clips_and_folders_are_errors_of_one_sentence(mirror, source, tmp_path):
     root, clips = tmp_path / "data", source / "kinetics_sounds" / "clips"
-    finished = command("kinetics_sounds", "--root", root, "--mirror", mirror, "--clips", tmp_path / "none")
-    assert_fails_cleanly(finished, root, str(tmp_path / "none"), "--clips")
+    finished = command("kinetics_sounds", "--root", root, "--mirror", mirror, "--from", tmp_path / "none")
+    assert_fails_cleanly(finished, root, str(tmp_path / "none"), "--from")
     lists = shutil.copytree(mirror / "kinetics_sounds", tmp_path / "mirror" / "kinetics_sounds")
     shutil.copytree(source / "kinetics_sounds" / "annotations", lists / "annotations")
-    finished = command("kinetics_sounds", "--root", root, "--mirror", lists.parent, "--clips", clips)
+    finished = command("kinetics_sounds", "--root", root, "--mirror", lists.parent, "--from", clips)
     assert_fails_cleanly(
-        finished, root, "of 17396 clips", "--4-0ihtnBU_000058_000068.mp4 is missing", "--tolerate"
+        finished,
+        root,
+        "None of the 14799 train clips",
+        "--4-0ihtnBU_000058_000068.mp4 is missing",
+        "a split cannot be empty",
     )
 
 
@@ -196,7 +200,7 @@ def test_only_wanted_clips_reach_the_disk_and_replacements_win(host, tmp_path):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {clip: b"right", other: b"other"}
     assert sorted(p.name for p in tmp_path.rglob("*.mp4")) == sorted([clip, other])  # nothing outside
     host.asked.clear()
-    script.stream(archives, {clip[:18]}, folder, home, **options)
+    script.stream(archives, {clip[:18], other[:18]}, folder, home, **options)
     assert host.asked == []  # archives that were read to their end are passed over
 
 

@@ -168,6 +168,6 @@ def test_a_server_that_gives_nothing_is_an_error_of_one_sentence(server, tmp_pat
     if how == "lacks":
         server.contents.clear()
     said = {"refuses": "status 403", "lacks": "does not have AudioWAV/", "closed": "ConnectionError"}[how]
-    with pytest.raises(DataError, match=rf"^[^\n]*{said}[^\n]*--clips\.$"):
+    with pytest.raises(DataError, match=rf"^[^\n]*{said}[^\n]*--from\.$"):
         get(files, tmp_path, ["http://127.0.0.1:9" if how == "closed" else server.lfs])
     assert found(tmp_path) == {}

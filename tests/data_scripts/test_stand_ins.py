@@ -23,8 +23,9 @@ def test_crema_d_has_the_names_folders_and_codecs_of_the_source(folder):
     assert len(rows) == 180 and {emotion for _, emotion, _ in rows} == set(crema_d.EMOTIONS)
     home = folder / "crema_d"
     assert sorted(p.name for p in home.iterdir()) == ["AudioWAV", "VideoFlash", "test.csv", "train.csv"]
+    _, (_, place) = crema_d.find(home)
     for name, _, _ in rows[:5]:
-        sound, video = crema_d.files(home, name)
+        sound, video = place(name)
         info = soundfile.info(sound)
         assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
         with av.open(str(video)) as container:
@@ -37,9 +38,9 @@ def test_kinetics_sounds_has_the_names_lists_and_annotations_of_the_source(folde
     assert [sum(part == p for _, _, part in rows) for p in ("train", "test")] == [124, 31]
     assert {label for _, label, _ in rows} == set(range(31))
     clips = folder / "kinetics_sounds" / "clips"
-    found = kinetics_sounds._index(clips)
+    _, (_, found) = kinetics_sounds.find(clips)
     assert set(found) == {name for name, _, _ in rows}
-    known = kinetics_sounds.annotations(folder)
+    known = kinetics_sounds.annotations(kinetics_sounds.SPLITS["lists"], folder)
     assert all(known[name] == (f"stand-in {label}", part) for name, label, part in rows)
 
 
@@ -57,8 +58,9 @@ def test_a_class_can_be_told_from_the_pitch_and_from_the_color(folder):
     emotions = list(crema_d.EMOTIONS)
     labels = np.array([emotions.index(emotion) for _, emotion, _ in rows])
     pitch, color = [], []
+    _, (_, place) = crema_d.find(home)
     for name, _, _ in rows:
-        sound, video = crema_d.files(home, name)
+        sound, video = place(name)
         pitch.append(spectrogram(read_wav(sound, p), p)[:, :80].mean(axis=1).argmax())
         color.append(read_frames(video, p)[0].mean(axis=(0, 1, 2)))
     pitch, color = np.array(pitch), np.array(color)
@@ -70,6 +72,6 @@ def test_a_class_can_be_told_from_the_pitch_and_from_the_color(folder):
 
 def test_videos_of_kinetics_sounds_have_both_tracks(folder):
     p = kinetics_sounds.PREPROCESSING
-    path = next((folder / "kinetics_sounds" / "clips" / "val").iterdir())
+    path = next((folder / "kinetics_sounds" / "clips" / "test").iterdir())
     assert abs(len(read_sound_track(path, p)) / 16000 - 2) < 0.3
     assert read_frames(path, p)[0].shape == (2, 256, 256, 3)

@@ -44,6 +44,12 @@ def write(folder: Path, keys=FEW, values=None) -> Path:
     return folder
 
 
+@pytest.fixture
+def one_person(monkeypatch):
+    """A data set of one volunteer instead of twenty."""
+    monkeypatch.setattr(script, "PEOPLE", {1: (1,)})
+
+
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory) -> Path:
     """All 1,100 recordings of one volunteer, which are links to three files."""
@@ -60,7 +66,7 @@ def grid(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def own_grid(grid, tmp_path) -> Path:
+def own_grid(one_person, grid, tmp_path) -> Path:
     """The same to be changed: replace files, never write into them."""
     return Path(shutil.copytree(grid, tmp_path / "grid", copy_function=os.link))
 
@@ -85,6 +91,7 @@ def run(capsys, *arguments) -> str:
         ("test_data/{m}/Scene2/Scene2/05_09_15.npy", 2),  # X-Fi's
         ("dataset/Raw_dataset/{m}/5_9_15.npy", 0),  # dataset.zip's
         ("part1/scene_2/{m}/05_9_15.npy", 2),
+        ("Scene1_part2/{m}/05_09_15.npy", 1),  # Kaggle's Part 2
     ],
 )
 def test_every_known_layout_tells_scene_volunteer_action_and_repetition(tmp_path, layout, scene):
@@ -94,7 +101,7 @@ def test_every_known_layout_tells_scene_volunteer_action_and_repetition(tmp_path
         path.touch()
         (path.parent / "notes.txt").touch()
         (path.parent / "._05_09_15.npy").touch()
-    found = script.find_recordings(tmp_path)
+    _, (_, found) = script.find(tmp_path)
     assert list(found) == [(scene, 5, 9, 15)]
     assert set(found[scene, 5, 9, 15]) == set(script.SHAPES)
 
@@ -117,8 +124,8 @@ def test_the_index_reads_each_recording_as_float32_in_the_order_of_scene_volunte
     }  # fmt: skip
 
 
-def test_a_published_volunteer_is_complete(grid, tmp_path, capsys):
-    arguments = ["--root", tmp_path / "root", "--folder", grid]
+def test_a_published_volunteer_is_complete(one_person, grid, tmp_path, capsys):
+    arguments = ["--root", tmp_path / "root", "--from", grid]
     assert __main__.main(["xrf55", *map(str, arguments)]) == 0
     assert "1100 recordings, 1 volunteers, 1 scenes" in capsys.readouterr().out
     assert len(script.ACTIONS) == len(set(script.ACTIONS)) == 55
@@ -134,10 +141,10 @@ def test_a_published_volunteer_is_complete(grid, tmp_path, capsys):
 def test_radar_may_have_neighboring_axes_stored_as_one_and_no_other_order(tmp_path, shape, fits):
     np.save(tmp_path / "a.npy", np.zeros(shape, np.int8))
     if fits:
-        script.check(tmp_path / "a.npy", "mmWave")
+        script.check_file(tmp_path / "a.npy", "mmWave")
     else:
         with pytest.raises(script.RecordingError, match=r"has the shape .*, and mmWave has \(17, 256, 128\)"):
-            script.check(tmp_path / "a.npy", "mmWave")
+            script.check_file(tmp_path / "a.npy", "mmWave")
 
 
 def test_the_same_files_elsewhere_are_found_there_with_the_same_fingerprint(tmp_path):
@@ -173,7 +180,7 @@ def test_a_file_that_is_no_recording_is_named_with_its_fault(own_grid, tmp_path,
     path = own_grid / "Scene1" / "WiFi" / "01_07_20.npy"
     path.unlink()
     FAULTS[said](path)
-    message = run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+    message = run(capsys, "--root", tmp_path / "root", "--from", own_grid)
     assert f"scene 1, 01_07_20: Scene1/WiFi/01_07_20.npy {said})" in message and "--tolerate" in message
     assert not list((tmp_path / "root").rglob("*"))
 
@@ -183,40 +190,40 @@ def test_a_file_that_is_cut_short_is_named(own_grid, tmp_path, capsys):
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content[:-1])
-    assert "01_55_01.npy is cut short" in run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+    assert "01_55_01.npy is cut short" in run(capsys, "--root", tmp_path / "root", "--from", own_grid)
 
 
 def test_a_recording_without_a_modality_or_without_any_file_is_named(own_grid, tmp_path, capsys):
     (own_grid / "Scene1" / "RFID" / "01_02_03.npy").unlink()
     for m in script.SHAPES:
         (own_grid / "Scene1" / m / "01_30_14.npy").unlink()
-    message = run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
-    assert "2 or more of 1100 recordings cannot be used, and 0 may be" in message
+    message = run(capsys, "--root", tmp_path / "root", "--from", own_grid)
+    assert "2 or more of 770 train recordings cannot be used, and 0 may be" in message
     assert "scene 1, 01_02_03: no file of RFID" in message and "scene 1, 01_30_14: no file at all" in message
 
 
 def test_tolerated_recordings_are_left_out_and_told(own_grid, tmp_path, capsys):
     (own_grid / "Scene1" / "RFID" / "01_02_03.npy").unlink()
-    arguments = ["--root", tmp_path / "root", "--folder", own_grid, "--tolerate", "0.01"]
+    arguments = ["--root", tmp_path / "root", "--from", own_grid, "--tolerate", "0.01"]
     assert __main__.main(["xrf55", *map(str, arguments)]) == 0
     assert "scene 1, 01_02_03: left out, no file of RFID\nxrf55: 1099 recordings" in capsys.readouterr().out
-    assert "1 or more of 1100" in run(capsys, "--root", tmp_path / "root", "--folder", own_grid)
+    assert "1 or more of 770 train" in run(capsys, "--root", tmp_path / "root", "--from", own_grid)
 
 
 def test_folders_without_recordings_or_with_one_twice_are_told(tmp_path, capsys):
     (tmp_path / "empty" / "WiFi").mkdir(parents=True)
     for folder, said in [
-        ("empty", "has no recordings, such as Scene1/WiFi/01_01_01.npy"),
+        ("empty", "in no known layout; name one with recordings, such as Scene1/Scene1/WiFi/01_01_01.npy"),
         ("nowhere", "There is no folder"),
     ]:
-        assert said in run(capsys, "--root", tmp_path / "root", "--folder", tmp_path / folder)
+        assert said in run(capsys, "--root", tmp_path / "root", "--from", tmp_path / folder)
     for place in ("train_data/WiFi", "copy/WiFi"):
         (tmp_path / "twice" / place).mkdir(parents=True)
         (tmp_path / "twice" / place / "01_01_01.npy").touch()
-    message = run(capsys, "--root", tmp_path / "root", "--folder", tmp_path / "twice")
+    message = run(capsys, "--root", tmp_path / "root", "--from", tmp_path / "twice")
     assert "has one recording twice" in message and "train_data/WiFi/01_01_01.npy" in message
     (tmp_path / "empty" / "WiFi" / "01_56_01.npy").touch()
-    message = run(capsys, "--root", tmp_path / "root", "--folder", tmp_path / "empty")
+    message = run(capsys, "--root", tmp_path / "root", "--from", tmp_path / "empty")
     assert "would be repetition 1 of action 56" in message
 
 
@@ -236,6 +243,93 @@ def test_a_damaged_index_is_made_again(tmp_path, damage):
     assert script.open_cache(path) is None
     again = script.prepare(tmp_path / "root", folder=folder, published=False, progress=False)
     assert again.fingerprint == whole.fingerprint and again.files == whole.files
+
+
+# people -----------------------------------------------------------------------------------------------------
+
+
+def part1(folder: Path, lost=lambda scene, person, modality: False) -> Path:
+    """One recording of each volunteer of Part 1 in Kaggle's layout, as empty files, without the ``lost``."""
+    for scene, people in script.PEOPLE.items():
+        for person in people:
+            for m in script.SHAPES:
+                path = folder / f"Scene{scene}/Scene{scene}/{m}/{person:02d}_01_01.npy"
+                if not lost(scene, person, m):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
+    return folder
+
+
+def part2(folder: Path) -> None:
+    for person in script.PART_2:
+        for m in script.SHAPES:
+            (folder / "Scene1_part2" / m).mkdir(parents=True, exist_ok=True)
+            (folder / "Scene1_part2" / m / f"{person:02d}_01_01.npy").touch()
+
+
+def test_part_1_has_twenty_people_counted_in_each_scene_and_part_2_the_other_nineteen_of_scene_1():
+    counted = [(scene, person) for scene, people in script.PEOPLE.items() for person in people]
+    assert len(counted) == 20 and len(counted) * 55 * 20 == 22_000
+    assert set(script.PEOPLE[1]) | set(script.PART_2) == set(range(1, 31))
+    assert {p for s, p in counted if s > 1} == {3, 4, 5, 6, 7, 13, 23, 24, 31}
+    assert len({p for _, p in counted} | set(script.PART_2)) == 31
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (lambda scene, person, m: scene == 3, "has no recordings of scene 3;"),
+        (lambda scene, person, m: (scene, person) == (4, 13), "has no recordings of person 13 in scene 4;"),
+        (lambda scene, person, m: scene == 2 and m == "WiFi", "has no WiFi files of scene 2;"),
+        (lambda scene, person, m: m == "RFID", "has no RFID files of scene 1;"),
+    ],
+)
+def test_a_missing_scene_person_or_modality_is_one_sentence_whatever_is_tolerated(
+    tmp_path, capsys, lost, said
+):
+    folder = part1(tmp_path / "files", lost)
+    for more in ([], ["--check"]):
+        message = run(capsys, "--root", tmp_path / "root", "--from", folder, "--tolerate", 1, *more)
+        assert f"The folder {folder} {said}" in message and "or complete it" in message
+    assert not (tmp_path / "root").exists()
+
+
+def test_part_2_beside_part_1_is_refused_by_name_unless_asked_for(tmp_path, capsys):
+    folder = part1(tmp_path / "files")
+    part2(folder)
+    message = run(capsys, "--root", tmp_path / "root", "--from", folder)
+    assert "has Part 2 (people 12 to 30 of scene 1)" in message and "--part2" in message
+    # the people are complete; now most of their recordings are missing
+    said = run(capsys, "--root", tmp_path / "root", "--from", folder, "--part2")
+    assert "of 30030 train recordings cannot be used" in said
+    shutil.rmtree(folder / "Scene1_part2")
+    said = run(capsys, "--root", tmp_path / "root", "--from", folder, "--part2")
+    assert "has no recordings of person 12 in scene 1" in said
+
+
+def test_a_stranger_and_a_folder_without_scenes_are_one_sentence(tmp_path, capsys):
+    folder = part1(tmp_path / "files")
+    (folder / "Scene2/Scene2/WiFi/09_01_01.npy").touch()
+    said = run(capsys, "--root", tmp_path / "root", "--from", folder)
+    assert "has person 09 in scene 2, who is not in XRF55's list" in said
+    for m in script.SHAPES:
+        (tmp_path / "flat" / m).mkdir(parents=True)
+        (tmp_path / "flat" / m / "01_01_01.npy").touch()
+    said = run(capsys, "--root", tmp_path / "root", "--from", tmp_path / "flat")
+    assert "has person 01 in no scene's folder" in said
+
+
+def test_the_layout_and_the_recordings_of_a_folder_are_said_without_reading_them(own_grid, capsys, tmp_path):
+    folder = tmp_path / "files"
+    (folder / "Scene1").mkdir(parents=True)
+    (own_grid / "Scene1").rename(folder / "Scene1" / "Scene1")
+    assert __main__.main(["xrf55", "--from", str(folder), "--check"]) == 0
+    said = capsys.readouterr()
+    assert "found 1100 recordings in Kaggle's layout" in said.err
+    assert said.out.splitlines() == [
+        f"xrf55: train: 770 of 770 recordings are in {folder}",
+        f"xrf55: test: 330 of 330 recordings are in {folder}",
+    ]
 
 
 # Kaggle -----------------------------------------------------------------------------------------------------
@@ -397,7 +491,7 @@ def test_without_a_token_the_command_says_where_to_put_one(hosts, tmp_path, caps
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     hosts.status = 401
     message = run(capsys, "--root", tmp_path / "root", "--yes")
-    for part in ("none was found; create it", "kaggle.com/settings", "~/.kaggle/kaggle.json", "--folder"):
+    for part in ("none was found; create it", "kaggle.com/settings", "~/.kaggle/kaggle.json", "--from"):
         assert part in message, part
     assert {token for _, token in hosts.seen} == {None}
 
