@@ -89,13 +89,13 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, 1 if the data could not be obtained, or 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    if options.name == "list":
-        for script in SCRIPTS.values():
-            print(describe(script.INFO, options.root))
-        return 0
     given = {o: getattr(options, o) for o in TAKES.get(options.name, ()) if getattr(options, o) is not None}
     generate = getattr(options, "stand_ins", False)
     try:
+        if options.name == "list":
+            for script in SCRIPTS.values():
+                print(describe(script.INFO, options.root))
+            return 0
         for line in prepare(options.name, options.root, options.mirror, generate, given):
             print(f"{options.name}: {line}")
     except DataError as error:

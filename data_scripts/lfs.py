@@ -15,7 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .fetch import TIMEOUTS, Body, DataError, damaged, download_part, points_outside
+from .fetch import Body, DataError, answered, damaged, download_part, points_outside
 
 BATCH = 100  # objects per request, as git-lfs itself asks for
 ANSWER = 2**22  # bytes of an answer about so many objects, at most; real ones have some 100 kB
@@ -130,11 +130,11 @@ def _addresses(server: str, files: Mapping[str, Pointer]) -> dict[str, dict]:
     import requests
 
     objects = [{"oid": pointer.sha256, "size": pointer.size} for pointer in files.values()]
-    with requests.post(
+    with answered(
+        requests.post,
         f"{server}/objects/batch",
         json={"operation": "download", "transfers": ["basic"], "objects": objects},
         headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, "Accept-Encoding": "identity"},
-        timeout=TIMEOUTS,
         stream=True,
     ) as answer:
         answer.raise_for_status()
