@@ -102,14 +102,14 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, 1 if the data could not be obtained, or 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    if options.name == "list":
-        for script in SCRIPTS.values():
-            print(describe(script.INFO, options.root))
-        return 0
     names = [OPTIONS[option].get("dest", option) for option in TAKES.get(options.name, ())]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     generate = getattr(options, "stand_ins", False)
     try:
+        if options.name == "list":
+            for script in SCRIPTS.values():
+                print(describe(script.INFO, options.root))
+            return 0
         if getattr(options, "check", False):
             check = SCRIPTS[options.name].check
             lines = check(options.mirror, **{n: given[n] for n in given.keys() & signature(check).parameters})

@@ -100,6 +100,6 @@ def _reason(text: str) -> str:
 def _refused(page: str, reason: str) -> DataError:
     return DataError(
         f"Google Drive {reason} ({page}); try again later, or download it in a browser and name its folder "
-        "with --folder or the mirror with --mirror.",
+        "with --from or the mirror with --mirror.",
         "Google Drive refused the download",
     )

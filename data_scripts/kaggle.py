@@ -11,14 +11,17 @@ import dataclasses
 import errno
 import os
 import zipfile
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
-from .fetch import DataError, of_disk
+from .fetch import SLOWEST, DataError, NotYet, begun, of_disk
 
 WHERE = (
     "in KAGGLE_API_TOKEN, in KAGGLE_USERNAME and KAGGLE_KEY, in ~/.kaggle/access_token or in "
     "~/.kaggle/kaggle.json"
 )
+STALLED = 2**20 / SLOWEST  # seconds: kagglehub stores whole mebibytes, which a host must send in this time
 
 
 def has_token() -> bool:
@@ -69,7 +72,7 @@ def download(name: str, folder: Path) -> Path:
     earlier = os.environ.get("KAGGLEHUB_CACHE")
     os.environ["KAGGLEHUB_CACHE"] = str(folder)
     try:
-        return Path(kagglehub.dataset_download(name))
+        return Path(_while_it_grows(begun(kagglehub.dataset_download, name), folder))
     except requests.HTTPError as error:
         status = None if error.response is None else error.response.status_code
         reason = f"Kaggle did not serve {name} (status {status}); try again later."
@@ -104,3 +107,21 @@ def download(name: str, folder: Path) -> Path:
         else:
             os.environ["KAGGLEHUB_CACHE"] = earlier
     raise DataError(reason, "the download failed") from None
+
+
+def _while_it_grows(download: Future[str], folder: Path) -> str:
+    """Return the result of a download; raise ``requests.Timeout`` if ``folder`` does not change any more."""
+    from requests import Timeout
+
+    before = None
+    while True:
+        with suppress(NotYet):
+            return download.result(STALLED)
+        if download.done():  # in this moment, or with a timeout of its own
+            return download.result()
+        now = None
+        with suppress(OSError):  # a file that just went is a change
+            now = {path: path.stat().st_size for path in folder.rglob("*")}
+        if now is not None and now == before:
+            raise Timeout
+        before = now

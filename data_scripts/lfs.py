@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .fetch import (
-    TIMEOUTS,
     AnyPath,
     Body,
     DataError,
     Source,
+    answered,
     damaged,
     download_part,
     fetched,
@@ -184,11 +184,11 @@ def _addresses(server: str, files: Mapping[str, Pointer]) -> dict[str, dict]:
     import requests
 
     objects = [{"oid": pointer.sha256, "size": pointer.size} for pointer in files.values()]
-    with requests.post(
+    with answered(
+        requests.post,
         f"{server}/objects/batch",
         json={"operation": "download", "transfers": ["basic"], "objects": objects},
         headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, "Accept-Encoding": "identity"},
-        timeout=TIMEOUTS,
         stream=True,
     ) as answer:
         answer.raise_for_status()

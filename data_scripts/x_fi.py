@@ -97,7 +97,7 @@ def _only(name: str, places: Iterable[str], where: str) -> str:
     found = [place for place in found if "XRF55" in place] or found
     if not found:
         raise DataError(
-            f"{where} has no {name}; name a folder that has it with --folder.", f"there is no {name}"
+            f"{where} has no {name}; name a folder that has it with --from.", f"there is no {name}"
         )
     return found[0]
 

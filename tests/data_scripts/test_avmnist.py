@@ -96,7 +96,7 @@ def test_whole_numbers_are_stored_as_bytes_whatever_type_they_come_in(files, tmp
 
 
 def test_the_published_counts_are_required(files, tmp_path, capsys):
-    assert main(["avmnist", "--root", str(tmp_path), "--folder", str(files)]) == 1
+    assert main(["avmnist", "--root", str(tmp_path), "--from", str(files)]) == 1
     assert f"has the shape ({TRAIN}, 784), and AV-MNIST has (60000, 784)" in capsys.readouterr().err
 
 

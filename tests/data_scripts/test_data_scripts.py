@@ -14,12 +14,13 @@ import threading
 import time
 import wave
 import zipfile
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import requests
 from local_server import Quiet, serving
 
 from data_scripts import digits, fetch, kinetics_sounds, multiview_digits
@@ -364,6 +365,55 @@ def test_a_folder_that_depends_on_where_a_program_starts_is_refused(monkeypatch,
             read()
 
 
+@pytest.fixture
+def homeless(monkeypatch):
+    """An account without a home directory and without an entry in the system's list of users."""
+    pwd = pytest.importorskip("pwd", reason="Windows has another list of users")
+
+    def missing(user: object) -> None:
+        raise KeyError(user)
+
+    for name in ("getpwuid", "getpwnam"):
+        monkeypatch.setattr(pwd, name, missing)
+    for variable in ("HOME", "XDG_CACHE_HOME", "GEOMREG_DATA", "GEOMREG_MIRROR"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.parametrize("platformdirs", ["as installed", "4.0"])
+def test_an_account_without_a_home_directory_is_told_what_to_set(
+    homeless, monkeypatch, tmp_path, capsys, platformdirs
+):
+    said = "This account has no home directory; set GEOMREG_DATA to a full path, where the data are stored."
+    if platformdirs == "4.0":  # which leaves the ~ in the path
+        monkeypatch.setattr("platformdirs.user_cache_path", lambda *names, **options: Path("~/.cache"))
+    for read in (fetch.data_root, lambda: data.load("digits")):
+        with pytest.raises(DataError, match=f"^{re.escape(said)}$"):
+            read()
+    for name in ("list", "digits"):
+        assert main([name]) == 1 and capsys.readouterr().err == f"{name}: {said}\n"
+    assert fetch.data_root(tmp_path) == tmp_path
+    monkeypatch.setenv("GEOMREG_DATA", str(tmp_path))
+    assert fetch.data_root() == tmp_path
+
+
+@pytest.mark.parametrize("folder", ["~", "~/data", "~nobody_of_that_name/data"])
+def test_a_folder_in_an_unknown_home_directory_is_refused_in_one_sentence(
+    homeless, monkeypatch, tmp_path, folder
+):
+    said = f"^The home directory in {folder} is unknown; give a full path.$"
+    for variable in ("GEOMREG_DATA", "GEOMREG_MIRROR"):
+        with monkeypatch.context() as patch, pytest.raises(DataError, match=said):
+            patch.setenv(variable, folder)
+            fetch.data_root()
+    with pytest.raises(DataError, match=said):
+        fetch.data_root(folder)
+    with (
+        pytest.raises(DataError, match=said),
+        fetch.fetched(fetch.Source("a==1", "a"), folder, progress=False),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(("given", "expected"), [("", "cache"), ("~/data", "home/data")])
 def test_a_data_folder_may_be_unset_or_in_the_home_folder(monkeypatch, tmp_path, given, expected):
     for variable, folder in {"HOME": "home", "USERPROFILE": "home", "XDG_CACHE_HOME": "cache"}.items():
@@ -400,11 +450,22 @@ class Hosts(Quiet):
     """Hosts of one file, which ``CONTENT`` is for those who know it whole; the path says how they behave."""
 
     def do_HEAD(self):
+        if self.path == "/headers":
+            return self.do_POST()
         self.send_response(200)
         self.send_header("Content-Length", self.path[1:])
         self.end_headers()
 
+    def do_POST(self):
+        """Send headers without end, a byte at a time."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        with suppress(OSError):
+            while not self.server.over.wait(0.01):
+                self.wfile.write(b"x")
+
     def do_GET(self):
+        if self.path == "/headers":
+            return self.do_POST()
         kind, asked = self.path[1:], self.headers["Range"]
         start = int(asked[6:-1]) if asked else 0
         content = {"short": CONTENT[:40_000], "slow": b"x" * 500}.get(kind, CONTENT)
@@ -423,8 +484,9 @@ class Hosts(Quiet):
 @pytest.fixture
 def hosts(monkeypatch):
     with serving(Hosts, monkeypatch) as running:
-        running.seen = []
+        running.seen, running.over = [], threading.Event()
         yield running
+        running.over.set()
 
 
 def part_of(host, kind: str, path: Path, **options) -> None:
@@ -480,6 +542,25 @@ def test_a_host_that_trickles_is_given_up_by_every_download(hosts, monkeypatch, 
     with pytest.raises(DataError, match=r"^Could not read 1 of 1 archives"):
         kinetics_sounds.stream([f"{hosts.address}/slow"], {"clip"}, tmp_path, tmp_path, **failed)
     assert hosts.seen == [0] * (2 + kinetics_sounds.TRIES)
+
+
+def test_a_host_whose_headers_trickle_is_given_up_by_every_request(hosts, monkeypatch, tmp_path):
+    monkeypatch.setattr(fetch, "ANSWER", 0.3)
+    url, said = f"{hosts.address}/headers", "the host does not answer within 0.3 s"
+    with pytest.raises(OSError, match=said):
+        part_of(hosts, "headers", tmp_path / "file")
+    with pytest.raises(OSError, match=said):
+        fetch.answered(requests.post, url, stream=True)
+    with pytest.raises(DataError, match=r"^Could not download .*/headers \(OSError\); check the connection"):
+        fetch.download(url, tmp_path, progress=False)
+    assert fetch.remote_size(url) == 0
+
+
+def test_a_client_that_does_not_end_is_stopped(monkeypatch, tmp_path):
+    monkeypatch.setattr(fetch, "CLIENT", 0.3)
+    command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    with pytest.raises(DataError, match=r"^Could not download a==1 with pip \(stopped after 0.3 s\); check"):
+        fetch.downloaded_by("pip", command, "a==1", tmp_path / "*.whl", progress=False)
 
 
 @pytest.mark.parametrize(("size", "seconds", "given_up"), [(1000, 1, False), (999, 1, True), (1, 0.9, True)])

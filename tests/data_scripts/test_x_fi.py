@@ -96,7 +96,7 @@ def test_an_encoder_computes_what_its_network_does(published, tmp_path, monkeypa
     folder, networks = published
     monkeypatch.setenv("GEOMREG_DATA", str(tmp_path))
     if prepared:
-        assert main(["x_fi", "--folder", str(folder)]) == 0
+        assert main(["x_fi", "--from", str(folder)]) == 0
     own, x = encoder(modality), torch.randn(3, *SHAPES[modality])
     x_fi.load_into(own.backbone, modality, None if prepared else folder)
     with torch.no_grad():
@@ -119,11 +119,11 @@ def test_what_is_missing_is_named(published, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GEOMREG_DATA", str(tmp_path))
     with pytest.raises(DataError, match="not prepared in .*; run `python -m data_scripts x_fi`"):
         x_fi.load_into(encoder("WiFi").backbone, "WiFi")
-    assert main(["x_fi", "--folder", str(tmp_path)]) == 1
+    assert main(["x_fi", "--from", str(tmp_path)]) == 1
     assert "has no mmwave_ResNet18.pt; name a folder that has it" in capsys.readouterr().err
     for modality, name in x_fi.FILES.items():
         torch.save(nn.Linear(2, 2) if modality == "RFID" else ResNet(modality), tmp_path / name)
-    assert main(["x_fi", "--folder", str(tmp_path)]) == 1
+    assert main(["x_fi", "--from", str(tmp_path)]) == 1
     assert "rfid_ResNet18.pt does not hold an encoder of X-Fi" in capsys.readouterr().err
 
 

@@ -8,7 +8,10 @@ import os
 import pickle
 import shutil
 import sys
+import threading
+import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ import pytest
 import torch
 from local_server import Quiet, serving
 
-from data_scripts import __main__, clip_cache, stand_ins
+from data_scripts import __main__, clip_cache, kaggle, stand_ins
 from data_scripts import xrf55 as script
 from data_scripts.fetch import DataError
 from data_scripts.stand_ins.xrf55 import ACTIONS, BLIND, REPETITIONS
@@ -381,6 +384,10 @@ class Storage(Quiet):
         if self.server.breaks:
             self.server.breaks -= 1
             part = part[: len(part) // 2]
+        if self.server.trickles:
+            with suppress(OSError):
+                while not self.server.over.wait(0.01):
+                    self.wfile.write(b"x")
         self.wfile.write(part)
 
 
@@ -407,7 +414,9 @@ def hosts(home, servers, monkeypatch):
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, servers.address)
     servers.seen, servers.status, storage = [], 302, servers.storage
     storage.seen, storage.breaks, storage.content, storage.stated = [], 0, b"", None
-    return servers
+    storage.trickles, storage.over = False, threading.Event()
+    yield servers
+    storage.over.set()
 
 
 def archive(tmp_path, keys=FEW[:2], more=(), method=zipfile.ZIP_DEFLATED) -> bytes:
@@ -520,6 +529,27 @@ def test_an_unreachable_host_is_named_without_token_and_signed_address(hosts, tm
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, "http://127.0.0.1:9")
     message = run(capsys, "--root", tmp_path / "root", "--yes")
     assert "The connection to Kaggle failed (ConnectionError)" in message and SECRET not in message
+
+
+def test_a_storage_that_trickles_is_given_up(hosts, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(kaggle, "STALLED", 0.5)
+    hosts.storage.trickles, hosts.storage.content = True, bytes(2**20)
+    message = run(capsys, "--root", tmp_path / "root", "--yes")
+    assert "The connection to Kaggle failed (Timeout); run the command again to resume" in message
+
+
+def test_a_download_that_grows_is_awaited(home, tmp_path, monkeypatch):
+    kagglehub = pytest.importorskip("kagglehub", reason="kagglehub is not installed")
+
+    def slowly(name: str) -> str:
+        for count in range(150):
+            (tmp_path / "part").write_bytes(bytes(count))
+            time.sleep(0.02)
+        return str(tmp_path / "part")
+
+    monkeypatch.setattr(kaggle, "STALLED", 0.6)
+    monkeypatch.setattr(kagglehub, "dataset_download", slowly)
+    assert kaggle.download("owner/title", tmp_path).stat().st_size == 149
 
 
 def test_a_disk_that_fills_up_is_named(hosts, tmp_path, capsys, monkeypatch):
