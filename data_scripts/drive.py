@@ -26,6 +26,9 @@ def download(file: str, path: Path, *, progress: bool) -> Path:
     """
     with of_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        earlier = sorted(path.parent.glob(f"{path.name}*.part"), key=lambda part: part.stat().st_size)
+        for part in earlier[:-1]:  # gdown continues one, and refuses to choose among several
+            part.unlink()
     page = FILE.format(file)
     _asked(page, lambda gdown: gdown.download(
         id=file, output=str(path), quiet=not progress, resume=True, use_cookies=False
@@ -67,34 +70,25 @@ def _asked(page: str, ask: Callable[..., T]) -> T:
 
     try:
         return ask(gdown)
-    except requests.HTTPError as error:
-        status = None if error.response is None else error.response.status_code
-        gone = "no longer has it: it was moved or deleted"
-        reason = gone if status == 404 else f"does not serve it (status {status})"
-    except (requests.RequestException, TimeoutError) as error:
-        raise DataError(
-            f"The connection to Google Drive failed for {page} ({type(error).__name__}); run the command "
-            "again to resume.",
-            "the download failed",
-        ) from None
+    except requests.RequestException as error:
+        raise _broken(page, type(error).__name__) from None
     except OSError as error:
         with of_disk(Path(error.filename or ".")):
             raise
-    except Exception as error:  # gdown has one class for all refusals, another in each of its versions
-        reason = _reason(str(error))
-    raise _refused(page, reason) from None
-
-
-def _reason(text: str) -> str:
-    """Return what Drive's page, or gdown's error about it, means."""
-    text = text.lower()
+    except Exception as error:  # gdown has one class for all failures, another in each of its versions
+        text = str(error).lower()
+    if "incomplete" in text:
+        raise _broken(page, "it broke off")
     if "too many users" in text or "quota" in text:
-        return "refuses it for a day, because its quota is used up"
-    if "404" in text or "not found" in text or "does not exist" in text:
-        return "no longer has it: it was moved or deleted"
-    if "permission" in text or "public link" in text or "cannot retrieve" in text:
-        return "gives no link to it: its quota is used up, or it is no longer public"
-    return "does not serve it"
+        raise _refused(page, "refuses it for a day, because its quota is used up")
+    raise _refused(page, "gives no link to it: its quota is used up, or it was moved or is no longer public")
+
+
+def _broken(page: str, how: str) -> DataError:
+    return DataError(
+        f"The connection to Google Drive failed for {page} ({how}); run the command again to resume.",
+        "the download failed",
+    )
 
 
 def _refused(page: str, reason: str) -> DataError:
