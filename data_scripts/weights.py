@@ -1,9 +1,9 @@
 """Read the tensors in a file of network weights, in any form that people have, without running its code.
 
 Forms: a state dict, a training checkpoint with one under ``state_dict``, a pickled module
-(``torch.save(model)``), a TorchScript archive such as OpenAI's CLIP files, and safetensors. Classes that a
-file names are never imported: an object keeps its attributes and has no methods. The only functions that run
-build a tensor from the file's own bytes.
+(``torch.save(model)``), and a TorchScript archive such as OpenAI's CLIP files. Classes that a file names are
+never imported: an object keeps its attributes and has no methods. The only functions that run build a tensor
+from the file's own bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-SAFETENSORS = ".safetensors"
 STORAGES = {  # class in ``torch`` -> dtype
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
     "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
@@ -93,11 +92,7 @@ def read_weights(path: AnyPath) -> Weights:
 
     path, classes = Path(path).expanduser(), frozenset()
     try:
-        if path.suffix == SAFETENSORS:
-            from safetensors.torch import load_file
-
-            value = load_file(path)
-        elif zipfile.is_zipfile(path):
+        if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 name = next(n for n in archive.namelist() if n.endswith("data.pkl") and n.count("/") <= 1)
                 reader = _Reader(archive, name.removesuffix("data.pkl"))

@@ -8,18 +8,17 @@ operations of a training step, for every paradigm in a benchmark's table, and of
 *Assumed*: the throughput. No GPU was measured. ``DEVICES`` has the peak that the vendor states for half
 precision on tensor cores, and training of this kind is assumed to reach between 5 and 20 % of it;
 ``--tflops`` replaces this by what `make bench` measured on your device. *Left out*: downloading and preparing
-data, the terms themselves (a
-hundred-thousandth of a step), the work of paradigms between epochs, and searching for weights; captions are
-as short as the stand-ins'.
+data, the terms themselves (a hundred-thousandth of a step), the work of paradigms between epochs, and
+searching for weights; captions are as short as the stand-ins'.
+
+The paper's form of the regularizer compares two gradients at the encoders' parameters, so a step with it has
+two more backward passes through the encoders; each is assumed to cost two forward passes. Runs do not depend
+on each other, so several GPUs train several runs at a time.
 
 "TB read" is what training and evaluation read from prepared files, in bytes per sample (``BYTES``) times
 samples. Batches are read while the device computes, so it costs time only if the disk is slower: one that
 reads 1 GB/s takes 17 minutes for a TB. The memory keeps what fits. Of XRF55 an epoch reads 58 GB; keep its
 files on a local disk, or make the float16 copy of ``python -m data_scripts xrf55_half`` (22 GB an epoch).
-
-The paper's form of the regularizer compares two gradients at the encoders'
-parameters, so a step with it has two more backward passes through the encoders; each is assumed to cost two
-forward passes. Runs do not depend on each other, so several GPUs train several runs at a time.
 """
 
 from __future__ import annotations
