@@ -205,7 +205,8 @@ def third_party(tree: ast.AST) -> set[str]:
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
     ours = {path.stem for folder in ("tests", "notebooks") for path in (ROOT / folder).rglob("*.py")}
     ours |= set().union(*HOUSES) | {"benchmarks"}
-    return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - ours - {"google"}
+    standard = {*sys.stdlib_module_names, "tomllib"}  # the last is part of Python from 3.11 on
+    return {name.partition(".")[0] for name in names} - standard - ours - {"google"}
 
 
 def code_of(notebook: Path) -> ast.AST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -101,6 +102,8 @@ def main(argv: list[str] | None = None) -> int:
     141 if the reader of the output, for example `head`, has closed it.
     """
     options = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log shows each notebook when it ends
     try:
         status = options.carry_out(options)
         sys.stdout.flush()

@@ -3,14 +3,15 @@
 import base64
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pickle
 import shutil
 import sys
 import threading
-import time
 import zipfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -541,15 +542,18 @@ def test_a_storage_that_trickles_is_given_up(hosts, tmp_path, capsys, monkeypatc
 def test_a_download_that_grows_is_awaited(home, tmp_path, monkeypatch):
     kagglehub = pytest.importorskip("kagglehub", reason="kagglehub is not installed")
 
-    def slowly(name: str) -> str:
-        for count in range(150):
-            (tmp_path / "part").write_bytes(bytes(count))
-            time.sleep(0.02)
-        return str(tmp_path / "part")
+    polls, enough = itertools.count(), threading.Event()
 
-    monkeypatch.setattr(kaggle, "STALLED", 0.6)
-    monkeypatch.setattr(kagglehub, "dataset_download", slowly)
-    assert kaggle.download("owner/title", tmp_path).stat().st_size == 149
+    class Growing(type(tmp_path)):
+        def rglob(self, pattern: str) -> Iterator[Path]:
+            (tmp_path / "part").write_bytes(bytes(count := next(polls)))
+            if count == 5:
+                enough.set()
+            return Path(self).rglob(pattern)
+
+    monkeypatch.setattr(kaggle, "STALLED", 0.05)
+    monkeypatch.setattr(kagglehub, "dataset_download", lambda name: f"{name}{enough.wait(100)}")
+    assert kaggle.download("owner/title", Growing(tmp_path)) == Path("owner/titleTrue")
 
 
 def test_a_disk_that_fills_up_is_named(hosts, tmp_path, capsys, monkeypatch):

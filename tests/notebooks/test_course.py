@@ -478,6 +478,18 @@ def test_a_reader_who_closes_the_pipe_gets_no_traceback(folder):
     assert (process.wait(), process.stderr.read()) == (141, "")
 
 
+def test_a_log_names_a_notebook_while_the_next_one_runs(folder, tmp_path):
+    go, over = tmp_path / "go", tmp_path / "over"
+    write(folder / "00_first.ipynb")
+    waits = f"while time.monotonic() < end and not Path({str(go)!r}).exists():\n    time.sleep(0.1)"
+    begin = "import time\nfrom pathlib import Path\nend = time.monotonic() + 60"
+    write(folder / "01_second.ipynb", f"{begin}\n{waits}\nPath({str(over)!r}).touch()")
+    process = command("run", "--jobs", "1", "--notebooks", str(folder), "--out", str(tmp_path / "out"))
+    assert process.stdout.readline().startswith("00_first: ok after ") and not over.exists()
+    go.touch()
+    assert "01_second: ok after " in process.communicate()[0] and process.returncode == 0
+
+
 @posix
 def test_ctrl_c_is_one_line(folder, tmp_path):
     write(

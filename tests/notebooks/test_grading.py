@@ -13,7 +13,7 @@ from pathlib import Path
 import geomreg_course as course
 import nbformat
 import pytest
-from geomreg_course import books, grading, student
+from geomreg_course import books, graded, grading, student
 from small_course import code, notebook, write_course
 
 RIGHT = "def twice(x):\n    return 2 * x\n\n\npassed = checks.double(twice)"
@@ -348,11 +348,18 @@ def solved(handed_in: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return handed_in
 
 
-FORMS = {
-    "as it is": (lambda handed_in: handed_in, "False"),
-    "solved": (solved, "True"),
-    "untouched": (lambda handed_in: student.student_form(handed_in, "a notebook"), "False"),
-}
+FORMS = {"as it is": (lambda handed_in: handed_in, "False"), "solved": (solved, "True")}
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_the_untouched_student_edition_is_graded_like_the_notebook_as_it_is(path):
+    source = nbformat.read(path, as_version=4)
+    asked = [[exercise.check, exercise.arguments] for exercise in books.exercises(source)]
+    untouched = student.student_form(source, path.name)
+    assert len(untouched.cells) < len(source.cells) or not asked
+    plan = graded.plan(untouched, asked)
+    assert plan == graded.plan(source, asked), "the same cells run, with the same checks after each"
+    assert sorted(index for _, due in plan for index, *_ in due) == [i for i, e in enumerate(asked) if e[0]]
 
 
 @pytest.mark.parametrize("form", FORMS)
