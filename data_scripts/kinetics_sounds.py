@@ -37,7 +37,7 @@ from .fetch import (
 
 INFO = DatasetInfo(
     name="kinetics_sounds",
-    size="all archives of Kinetics-400 are streamed (the command says how much); 26 GB prepared",
+    size="two splits of Kinetics-400 are streamed (--check says how much); 26 GB prepared",
     licence="not stated by the source; the videos are YouTube's uploaders'",
     source="Kinetics-400 (github.com/cvdfoundation/kinetics-dataset), with the lists of OGM-GE "
     "(github.com/GeWu-Lab/OGM-GE_CVPR2022)",
