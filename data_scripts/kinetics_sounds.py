@@ -26,9 +26,9 @@ from .fetch import (
     DataError,
     DatasetInfo,
     Source,
-    atomic_file,
     data_root,
     fetched,
+    of_disk,
     own_folder,
     published_text,
     remote_size,
@@ -360,8 +360,10 @@ def _keep(url: str, wanted: set[str], folder: Path, on_bytes: Callable[[int], ob
             target = folder / match[0]
             if not target.exists():
                 content = tar.extractfile(member).read()  # first: its errors are not the disk's
-                with atomic_file(target) as handle:
-                    handle.write(content)
+                part = target.with_name(f"{target.name}.part")
+                with of_disk(target):
+                    part.write_bytes(content)
+                    os.replace(part, target)
 
 
 def _index(split: str) -> list[str]:
