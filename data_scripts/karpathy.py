@@ -272,11 +272,9 @@ def _rows(content: bytes, where: str, of: Benchmark) -> list[Pictured]:
             if where in of_name:
                 part, image, said = of_name[where], entry["image"], entry["caption"]
             else:
-                part, said = (
-                    entry["split"].replace("restval", "train"),
-                    [s["raw"] for s in entry["sentences"]],
-                )
+                part, image = entry["split"].replace("restval", "train"), entry["filename"]
                 image = f"{entry.get('filepath', folders[0])}/{image}"
+                said = [sentence["raw"] for sentence in entry["sentences"]]
             said = [said] if isinstance(said, str) else said
             texts = bool(said) and all(isinstance(text, str) for text in said)
             if not wanted.fullmatch(image) or not texts or part not in PARTS:

@@ -26,9 +26,9 @@ from .fetch import (
     DataError,
     DatasetInfo,
     Source,
-    atomic_file,
     data_root,
     fetched,
+    of_disk,
     own_folder,
     published_text,
     remote_size,
@@ -37,7 +37,7 @@ from .fetch import (
 
 INFO = DatasetInfo(
     name="kinetics_sounds",
-    size="all archives of Kinetics-400 are streamed (the command says how much); 26 GB prepared",
+    size="two splits of Kinetics-400 are streamed (--check says how much); 26 GB prepared",
     licence="not stated by the source; the videos are YouTube's uploaders'",
     source="Kinetics-400 (github.com/cvdfoundation/kinetics-dataset), with the lists of OGM-GE "
     "(github.com/GeWu-Lab/OGM-GE_CVPR2022)",
@@ -360,8 +360,10 @@ def _keep(url: str, wanted: set[str], folder: Path, on_bytes: Callable[[int], ob
             target = folder / match[0]
             if not target.exists():
                 content = tar.extractfile(member).read()  # first: its errors are not the disk's
-                with atomic_file(target) as handle:
-                    handle.write(content)
+                part = target.with_name(f"{target.name}.part")
+                with of_disk(target):
+                    part.write_bytes(content)
+                    os.replace(part, target)
 
 
 def _index(split: str) -> list[str]:

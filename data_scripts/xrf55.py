@@ -197,38 +197,38 @@ def find(folder: Path) -> tuple[str, Found] | None:
     example = next(iter(found[min(found)].values()))
     posix = example.replace(os.sep, "/")
     kind = next((name for name, form in KINDS.items() if re.fullmatch(form, posix)), "another")
-    return f"{len(found)} recordings in {kind} layout, such as {example}", (
-        folder,
-        dict(sorted(found.items())),
-    )
+    said = f"{len(found)} recordings in {kind} layout, such as {example}"
+    return said, (folder, dict(sorted(found.items())))
 
 
 def check_people(folder: Path, found: Mapping[Key, Mapping[str, str]], part2: bool) -> None:
     """Raise a :class:`DataError` unless all of Part 1, and nothing else, is there; ``part2``: also Part 2."""
-    expected = {(scene, person) for scene, people in PEOPLE.items() for person in people}
     second = {(1, person) for person in PART_2}
+    expected = {(scene, person) for scene, people in PEOPLE.items() for person in people}
     expected |= second if part2 else set()
     there = {key[:2] for key in found}
-    said = None
-    if there & second and not part2:
-        said = "has Part 2 (people 12 to 30 of scene 1), which is not in X-Fi's protocol", "or add --part2"
-    elif extra := sorted(there - expected):
-        said = f"has {_person(*extra[0])}, who is not in XRF55's list", "or remove the files"
-    elif lost := sorted(expected - there):
-        scene, person = lost[0]
-        whole = scene not in {key[0] for key in there}
-        said = (
-            f"has no recordings of {f'scene {scene}' if whole else _person(scene, person)}",
-            "or complete it",
+    kinds = {(m, key[0]) for key, files in found.items() for m in files}
+    faults = []
+    if there & (second - expected):
+        faults.append(
+            "has Part 2 (people 12 to 30 of scene 1), which X-Fi's protocol leaves out; add --part2"
         )
-    else:
-        kinds = {(m, key[0]) for key, files in found.items() for m in files}
-        for m, scene in sorted(set(product(SHAPES, PEOPLE)) - kinds, reverse=True):
-            said = f"has no {m} files of scene {scene}", "or complete it"
-    if said:
+    faults += [
+        f"has {_person(*who)}, who is not in XRF55's list; remove it" for who in sorted(there - expected)
+    ]
+    faults += [
+        f"has no recordings of scene {scene}; complete it" for scene in PEOPLE if scene not in dict(there)
+    ]
+    faults += [f"has no recordings of {_person(*who)}; complete it" for who in sorted(expected - there)]
+    faults += [
+        f"has no {m} files of scene {s}; complete it"
+        for m, s in product(SHAPES, PEOPLE)
+        if (m, s) not in kinds
+    ]
+    if faults:
         raise DataError(
-            f"The folder {folder} {said[0]}; name Part 1's folder with --from, {said[1]}.",
-            f"the folder {said[0]}",
+            f"The folder {folder} {faults[0]}, or name Part 1's folder with --from.",
+            f"the folder {faults[0].partition(';')[0]}",
         )
 
 

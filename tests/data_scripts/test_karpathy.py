@@ -15,7 +15,7 @@ from local_server import Quiet, serving
 
 from data_scripts import clip_cache, coco, flickr30k, karpathy, stand_ins
 from data_scripts.__main__ import main
-from data_scripts.fetch import DataError
+from data_scripts.fetch import DataError, Source
 from data_scripts.stand_ins import captioned as captioned_stand_ins
 from geomreg_mini.benchmarks import captioned
 from geomreg_mini.data import load
@@ -199,6 +199,78 @@ def test_both_forms_of_a_folder_serve_and_give_the_same(source, tmp_path):
     assert zipped.fingerprint == unpacked.fingerprint and np.array_equal(zipped.images, unpacked.images)
 
 
+def own_list(source: Path, name: str) -> dict:
+    """The published lists as Karpathy's own: one list of all images, in another order of the parts."""
+    images: dict[str, dict] = {}
+    for part in ("test", "train", "val"):
+        entries = json.loads((source / SCRIPTS[name].BENCHMARK.lists[part][0].mirror_path).read_text())
+        for entry in entries:
+            folder, _, file = entry["image"].rpartition("/")
+            split = "restval" if part == "train" and folder == "val2014" else part
+            image = images.setdefault(entry["image"], {"filename": file, "split": split, "sentences": []})
+            if name == "coco":  # Flickr30K's images have no such field
+                image["filepath"] = folder
+            said = [entry["caption"]] if part == "train" else entry["caption"]
+            image["sentences"] += [{"raw": text, "tokens": text.split()} for text in said]
+    return {"images": list(images.values()), "dataset": name}
+
+
+def as_kaggle(source: Path, name: str, folder: Path) -> None:
+    """The images nested as in Kaggle's archive, or unpacked below another folder, and Karpathy's list."""
+    if name == "flickr30k":
+        shutil.copytree(source / name / "flickr30k-images", folder / "flickr30k_images" / "flickr30k_images")
+    else:
+        for archive in coco.ARCHIVES:
+            with zipfile.ZipFile(source / name / f"{archive}.zip") as file:
+                file.extractall(folder / "images")
+    (folder / SCRIPTS[name].BENCHMARK.own_list).write_text(json.dumps(own_list(source, name)))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_nested_images_and_karpathys_own_list_become_the_same_arrays(source, tmp_path, capfd, name):
+    as_kaggle(source, name, tmp_path / "own")
+    official = SCRIPTS[name].prepare(tmp_path / "a", source, **SMALL)
+    own = SCRIPTS[name].prepare(tmp_path / "b", folder=tmp_path / "own", **SMALL)
+    where = {"flickr30k": "flickr30k_images/flickr30k_images", "coco": "images/train2014 and images/val2014"}
+    said = f"found images in {where[name]} with Karpathy's {SCRIPTS[name].BENCHMARK.own_list} in"
+    assert said in capfd.readouterr().err
+    assert np.array_equal(official.images, own.images) and official.fingerprint == own.fingerprint
+    assert (official.names, official.captions, official.parts) == (own.names, own.captions, own.parts)
+    assert list(own.lists) == [SCRIPTS[name].BENCHMARK.own_list]
+
+
+def test_karpathys_archive_serves_if_the_host_of_the_published_lists_is_gone(
+    source, tmp_path, monkeypatch, as_published
+):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("caption_datasets/dataset_flickr30k.json", json.dumps(own_list(source, "flickr30k")))
+    with serving(Host, monkeypatch) as server:
+        server.content, server.asked, server.breaks = {"/lists.zip": content.getvalue()}, [], None
+        monkeypatch.setattr(karpathy, "OWN_LISTS", Source(f"{server.address}/lists.zip", "lists.zip"))
+        gone = {part: (Source(f"{server.address}/{part}", part), None) for part in karpathy.PARTS}
+        of = dataclasses.replace(flickr30k.BENCHMARK, lists=gone)
+        rows, sums = karpathy.read_list(of, progress=False)
+    assert Counter(row.part for row in rows) == captioned_stand_ins.COUNTS
+    assert list(sums) == ["dataset_flickr30k.json"]
+
+
+def test_the_check_counts_the_images_of_a_folder_per_split(source, tmp_path, capfd, as_published):
+    as_kaggle(source, "flickr30k", tmp_path / "own")
+    images = tmp_path / "own" / "flickr30k_images" / "flickr30k_images"
+    (images / "1000000.jpg").unlink()  # of training
+    for i in range(1000460, 1000560):  # all of testing
+        (images / f"{i}.jpg").unlink()
+    assert main(["flickr30k", "--check", "--from", str(tmp_path / "own"), "--tolerate", "1"]) == 1
+    said = capfd.readouterr()
+    assert [line.split(" images")[0] for line in said.out.splitlines()] == [
+        "flickr30k: train: 399 of 400", "flickr30k: val: 60 of 60", "flickr30k: test: 0 of 100",
+    ]  # fmt: skip
+    assert "None of the 100 test images can be used" in said.err
+    assert main(["flickr30k", "--check"]) == 1
+    assert "fill in the form" in capfd.readouterr().err
+
+
 def test_a_folder_that_is_missing_or_lacks_a_part_is_named(source, as_published, capfd, tmp_path):
     arguments = (capfd, tmp_path / "data")
     said = failing(*arguments, "flickr30k", "--mirror", source, "--from", tmp_path / "none")
@@ -301,6 +373,8 @@ class Host(Quiet):
         self.end_headers()
 
     def do_GET(self):
+        if self.path not in self.server.content:
+            return self.send_error(404)
         content = self.server.content[self.path]
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
         self.server.asked.append((self.path, start))

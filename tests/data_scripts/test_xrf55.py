@@ -294,7 +294,7 @@ def test_a_missing_scene_person_or_modality_is_one_sentence_whatever_is_tolerate
     folder = part1(tmp_path / "files", lost)
     for more in ([], ["--check"]):
         message = run(capsys, "--root", tmp_path / "root", "--from", folder, "--tolerate", 1, *more)
-        assert f"The folder {folder} {said}" in message and "or complete it" in message
+        assert f"The folder {folder} {said}" in message and "complete it, or name Part 1's folder" in message
     assert not (tmp_path / "root").exists()
 
 
