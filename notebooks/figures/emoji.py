@@ -67,7 +67,7 @@ def lines(
     page = np.full((step * len(rows), step * most, 3), 255, np.uint8)
     fig, ax = plt.subplots(figsize=(1.7 + 0.56 * most, 0.25 + 0.56 * len(rows)))
     for y, (title, pictures) in enumerate(rows):
-        ax.text(-0.4 * GAP * step, (y + 0.42) * step, title, ha="right", va="center", fontsize=9)
+        ax.text(-0.9 * GAP * step, (y + 0.42) * step, title, ha="right", va="center", fontsize=9)
         for x, picture in enumerate(pictures):
             page[y * step : y * step + side, x * step : x * step + side] = picture
     for y, x in enumerate(framed or ()):
