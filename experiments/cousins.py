@@ -164,7 +164,8 @@ class Question(NamedTuple):
         """Return the claim in words."""
         most = "" if self.high == float("inf") else f" to {self.high:g}"
         least = f"{self.low:g}{most}" if most else f"at least {self.low:g}"
-        (paradigm, ours), (_, other) = self.ours, self.other
+        (paradigm, ours), (whose, other) = self.ours, self.other
+        other = other if whose == paradigm else f"{NAMES[whose]}, {other}"
         return f"{self.hypothesis}, {NAMES[paradigm]}: {ours} minus {other}, {self.outcome}: {least}"
 
 
@@ -184,6 +185,8 @@ def _questions() -> tuple[Question, ...]:
             Question(number, (paradigm, arm), (paradigm, "none"), outcome, low, high) for arm in strengths
         ]
     found.append(Question("H2", ("joint", "published 0.2"), ("joint", "none"), "fused", -1.0, 1.0))
+    for outcome in ("fused", "alone", "k-NN"):
+        found.append(Question("H4", ("joint", "published 2"), ("uniform_sum", "none"), outcome, 1.0))
     for number, others in (("H4", ("dispersion", "anchoring", "barlow")), ("H5", ("sum",))):
         for other in others:
             found += [
