@@ -42,6 +42,7 @@ def load(
     split: str = "concepts",
     keywords: bool = False,
     side: int = 32,
+    features: bool = False,
 ) -> MultimodalDataset:
     """Emoji as pairs of a picture and a name, of pictures by different artists, or of names.
 
@@ -65,11 +66,17 @@ def load(
             drawn the test pictures and no others, and the test concepts are unseen as well.
         keywords: whether a name is followed by the concept's keywords.
         side: pixels of a picture, (3, side, side): a divisor of 64, or of 32 if embedded.
+        features: whether inputs are those of frozen encoders, not pixels and letters: a picture a vector
+            (1280,) by EfficientNet-Lite0, a name one (384,) by MiniLM, which knows English alone. The samples
+            and their splits are the same, and ``side`` has no effect. They need ``"full"`` emoji and the
+            command `python -m data_scripts emoji --features`.
 
-    A name becomes a vector of 2,048 values: its character n-grams (one to four characters, within words) are
-    hashed, each to a place and a sign. The vector's mean square is 1. Pictures are standardized by mean and
-    standard deviation of the training pictures, per color. ``factors`` holds ``concept``, its position in
-    the arrays of :func:`read`; ``family``; and ``artist`` for ``"picture_name"``.
+    Without ``features``, a name becomes a vector of 2,048 values: its character n-grams (one to four
+    characters, within words) are hashed, each to a place and a sign. Its mean square is 1. Pictures are
+    standardized by mean and standard deviation of the training pictures, per color. Features are centered
+    by the mean of the training samples and divided by one number, so that their mean square is 1 there.
+    ``factors`` holds ``concept``, its position in the arrays of :func:`read`; ``family``; and ``artist``
+    for ``"picture_name"``.
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if the files are not
     available.
@@ -84,9 +91,14 @@ def load(
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
     if split == "unseen_artist" and view != "picture_name":
         raise ValueError(f"split='unseen_artist' needs view='picture_name', got {view!r}.")
+    if features and (source == "embedded" or view == "languages" or list(languages or ["en"]) != ["en"]):
+        raise ValueError(
+            f"features=True with source={source!r}, view={view!r}, languages={languages!r}: there are those "
+            "of pictures and English names in the full set alone; leave out what asks for others."
+        )
     from data_scripts import emoji
 
-    arrays, note = read(source)
+    arrays, note, frozen = _read_features() if features else (*read(source), {})
     texts, drawers = emoji.texts_of(arrays), arrays["artist_names"].tolist()
     unseen, named = split == "unseen_artist", view == "picture_name"
     artists = _chosen(
@@ -104,7 +116,10 @@ def load(
     picture_of[arrays["artists"], arrays["concepts"]] = np.arange(len(arrays["concepts"]))
     chosen = picture_of[[drawers.index(artist) for artist in artists]]
     spoken = () if view == "artists" else languages
-    names = {language: _hashed(texts[language], keywords) for language in spoken}
+    if frozen:
+        names = dict.fromkeys(spoken, frozen["names_keywords" if keywords else "names"])
+    else:
+        names = {language: _hashed(texts[language], keywords) for language in spoken}
     splits = {}
     for part, concepts in parts.items():
         rows = {}
@@ -116,7 +131,10 @@ def load(
         elif view == "artists":
             concepts = concepts[(chosen[:, concepts] >= 0).all(axis=0)]
             rows = {artist: own[concepts] for artist, own in zip(artists, chosen, strict=True)}
-        inputs = {modality: _pictures(arrays["pictures"][own], side) for modality, own in rows.items()}
+        inputs = {
+            modality: frozen["pictures"][own] if frozen else _pictures(arrays["pictures"][own], side)
+            for modality, own in rows.items()
+        }
         inputs |= {"name" if named else language: of[concepts] for language, of in names.items()}
         factors = {"concept": concepts, "family": arrays["relatives"][concepts]}
         if named:
@@ -127,12 +145,18 @@ def load(
             factors={name: torch.from_numpy(values.astype(np.int64)) for name, values in factors.items()},
         )
     for modality, values in splits["train"].inputs.items():
-        if values.ndim == 4:
+        if frozen:
+            mean = values.mean(dim=0)
+            std = (values - mean).square().mean().sqrt()
+        elif values.ndim == 4:
             mean, std = values.mean(dim=(0, 2, 3))[:, None, None], values.std(dim=(0, 2, 3))[:, None, None]
-            for of in splits.values():
-                of.inputs[modality].sub_(mean).div_(std)
+        else:
+            continue
+        for of in splits.values():
+            of.inputs[modality].sub_(mean).div_(std)
     modalities = tuple(splits["train"].inputs)
-    used = [str(notice) for notice in arrays["licences"] if str(notice).split(":")[0] in ("texts", *artists)]
+    kinds = {"texts", *artists, "picture features", "name features" if named else ""}
+    used = [str(n) for n in (frozen or arrays)["licences"] if str(n).split(":")[0] in kinds]
     return MultimodalDataset(
         name="emoji" if not note else "embedded_emoji",
         modalities=modalities,
@@ -168,6 +192,21 @@ def read(source: str = "auto") -> tuple[dict[str, np.ndarray], str]:
     if source == "auto":
         say_once(note)
     return load_arrays(SUBSET), note
+
+
+def _read_features() -> tuple[dict[str, np.ndarray], str, dict[str, np.ndarray]]:
+    """Return what ``read("full")`` does, and the arrays of the features, which must be prepared before."""
+    from data_scripts.emoji_features import FILE
+    from data_scripts.fetch import DataError, data_root, load_arrays
+
+    frozen = load_arrays(data_root() / FILE)
+    arrays, note = read("full") if frozen else ({}, "")
+    if not frozen or frozen["of"] != arrays["fingerprint"]:
+        raise DataError(
+            "The features of these emoji are not prepared; run `python -m data_scripts emoji --features`.",
+            "the features are not prepared",
+        )
+    return arrays, note, frozen
 
 
 def _chosen(
