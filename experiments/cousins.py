@@ -122,7 +122,7 @@ def _study(data: str) -> Study:
     )  # fmt: skip
 
 
-CLUSTER_ARMS = ("none", "published 2", "dispersion", "anchoring")
+CLUSTER_ARMS = ("none", "published 2", "sum", "dispersion", "anchoring")
 CLUSTER_RATES = (0.003, 0.01, 0.03, 0.1)
 CLUSTER_CONFIG = CONFIGS["emoji"] | COMMON | {
     "task": "clustering", "paradigm": "swav", "fusion": "prototypes", "optimizer": "adam",
@@ -279,29 +279,33 @@ BASELINES = "baselines.csv"  # next to the records
 def baselines(data: str, seeds: Sequence[int] = SEEDS[:FOLDS]) -> pd.DataFrame:
     """Return accuracies without training a network: columns ``seed``, ``baseline``, ``place``, ``accuracy``.
 
-    Chance; the commonest class; logistic regression on the raw features of each modality and of all of them.
-    The seeds have all pairs of people of the watch.
+    Chance; the commonest class; on the raw features of each modality and of all, logistic regression, or for
+    clusters k-means. The seeds have all pairs of people of the watch.
     """
     import pandas as pd
     import torch
 
+    from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy, k_means
     from geomreg_mini.evaluation import linear_probe
 
-    rows = []
+    config, rows = STUDIES[data].cells[0].config, []
     for seed in seeds:
-        sets = load(CONFIGS[data]["dataset"], seed=seed, **CONFIGS[data]["dataset_options"])
-        raw = {}
+        sets, raw = load(config["dataset"], seed=seed, **config["dataset_options"]), {}
         for name in ("train", "validation", "test"):
             split = getattr(sets, name)
             z = {m: x.flatten(1) for m, x in split.inputs.items()}
-            raw[name] = Encoded({**z, "all": torch.cat(list(z.values()), dim=1)}, split.labels)
-        found = linear_probe(raw["train"], raw["validation"], raw["test"], penalties=(0.01,))
-        common = raw["train"].labels.mode().values
-        rows += [
-            (seed, "chance", "all", 1 / sets.num_classes),
-            (seed, "commonest class", "all", (raw["test"].labels == common).double().mean().item()),
-        ]
-        rows += [(seed, "linear probe", name.split("/")[1], value) for name, value in found.items()]
+            every = torch.cat([torch.nn.functional.normalize(x, dim=1) for x in z.values()], dim=1)
+            raw[name] = Encoded({**z, "all": every}, split.labels)
+        train, test, classes = raw["train"], raw["test"], sets.num_classes
+        rows.append((seed, "chance", "all", 1 / classes))
+        common = (test.labels == train.labels.mode().values).double().mean().item()
+        rows.append((seed, "commonest class", "all", common))
+        if data == "clusters":
+            clusters = {m: k_means(x, test.embeddings[m], classes) for m, x in train.embeddings.items()}
+            found = {f"k-means/{m}": cluster_accuracy(test.labels, own) for m, own in clusters.items()}
+        else:
+            found = linear_probe(train, raw["validation"], test, penalties=(0.01,))
+        rows += [(seed, *name.replace("_", " ").split("/"), value) for name, value in found.items()]
     return pd.DataFrame(rows, columns=["seed", "baseline", "place", "accuracy"])
 
 
@@ -432,13 +436,14 @@ def across(results: str | Path) -> pd.DataFrame:
 
 def summary(data: str, frame: pd.DataFrame, folder: Path) -> str:
     """Return the tables of a study in Markdown."""
+    beside = markdown(baseline_table(data, folder), f"{data}, accuracy of")
     if data == "clusters":
-        return markdown(cluster_table(frame), "emoji, clusters right")
+        return f"{markdown(cluster_table(frame), 'emoji, clusters right')}\n\n{beside}"
     seeds = frame.groupby(["paradigm", "arm"])["seed"].nunique()
     return "\n\n".join([
         markdown(picked(data, folder), f"{data}, learning rate"),
         markdown(table(data, frame), f"{data}, {seeds.min()} to {seeds.max()} seeds"),
-        markdown(baseline_table(data, folder), f"{data}, accuracy of"),
+        beside,
     ])  # fmt: skip
 
 
@@ -453,7 +458,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = STUDIES[data].main(
             lambda frame, data=data, folder=folder: summary(data, frame, folder),
             arguments=rest,
-            after=None if data == "clusters" else lambda out, data=data: write_baselines(data, out),
+            after=lambda out, data=data: write_baselines(data, out),
         )
         if status:
             return status
