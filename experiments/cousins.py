@@ -20,7 +20,7 @@ seed 0, in the last epoch. The dose is the length of the gradient over that of t
 mean over modalities.
 
 *Development.* Every arm picks its learning rate among the same ``RATES`` by fused validation accuracy, mean
-over the seeds of ``DEVELOPMENT``. If an arm picks the lowest or the highest, all arms of that data set get
+over ``DEVELOPMENT``. If an arm picks the lowest or the highest, all arms of that data set get
 one rate more at that end. Nothing of a test split is looked at. The rate is then frozen.
 
 *Test.* ``SEEDS``, fresh, one run each. Gains are paired by seed. Two intervals stand side by side: over
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEEDS = tuple(range(100, 120))
-DEVELOPMENT = {"watch": (0, 1, 2), "emoji": (0, 1, 2, 3, 4)}
+DEVELOPMENT = (0, 1, 2)
 FOLDS = 5  # pairs of people of the watch
 RATES = {"watch": (0.02, 0.05, 0.1, 0.2), "emoji": (0.02, 0.05, 0.1, 0.2)}
 BARLOW = {"watch": 0.1, "emoji": 0.01}  # weights of the same dose, see above
@@ -113,7 +113,7 @@ def _study(data: str) -> Study:
         path="{paradigm}/seed{seed}/{arm}-{setting}.json",
         cells=tuple(
             Cell({"paradigm": paradigm}, CONFIGS[data] | COMMON | {"paradigm": paradigm},
-                 _arms(names, RATES[data], BARLOW[data]), SEEDS, DEVELOPMENT[data])
+                 _arms(names, RATES[data], BARLOW[data]), SEEDS, DEVELOPMENT)
             for paradigm, names in PARADIGMS[data].items()
         ),
         against="none",
@@ -135,7 +135,7 @@ STUDIES = {
         name="cousins",
         path="seed{seed}/{arm}-{setting}.json",
         cells=(Cell({}, CLUSTER_CONFIG, _arms(CLUSTER_ARMS, CLUSTER_RATES, BARLOW["emoji"]), SEEDS,
-                    DEVELOPMENT["emoji"]),),
+                    DEVELOPMENT),),
         against="none",
         selection=f"validation/{TASKS['clustering'].selection}",
         folder="results/cousins/clusters",

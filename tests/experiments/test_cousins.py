@@ -12,7 +12,7 @@ from scipy.stats import norm, t
 from experiments import manifest
 from experiments.cousins import (
     ARMS,
-    DEVELOPMENT,
+    BARLOW,
     FOLDS,
     MODALITIES,
     PARADIGMS,
@@ -246,4 +246,4 @@ def test_the_readme_compares_the_data():
 
 def test_the_manifest_covers_the_records():
     assert manifest.state(RESULTS / "cousins").endswith("unmodified.")
-    assert set(RATES) == set(DEVELOPMENT) == set(MODALITIES)
+    assert set(RATES) == set(BARLOW) == set(MODALITIES) == set(PARADIGMS)
