@@ -24,7 +24,8 @@ over ``DEVELOPMENT``; a training that diverges counts as 0. If an arm picks the 
 arms of that data set get one rate more at that end. Nothing of a test split is looked at. The rate is then
 frozen.
 
-*Test.* ``SEEDS``, fresh, one run each. Gains are paired by seed. Two intervals stand side by side: over
+*Test.* ``SEEDS``, fresh, one run each. A seed in which a training of that data set diverges is left out of
+its tables, which say how many seeds they have. Gains are paired by seed. Two intervals stand side by side: over
 seeds, and one for new people or concepts. On the watch, it takes the mean gain of each pair of people as one
 value. On emoji, it widens the interval over seeds by sqrt(1 + n 2/7), because n random splits into 7/1/2
 tenths share their samples (Nadeau and Bengio, Machine Learning 52, 2003).
@@ -248,6 +249,19 @@ def neglected(data: str, folder: str | Path) -> str:
     return max(MODALITIES[data], key=lambda m: alone["uniform_sum"][m] - alone["joint"][m])
 
 
+def loaded(data: str, folder: str | Path) -> pd.DataFrame:
+    """Return the test runs of a study that are recorded, without the seeds in which one diverged."""
+    frame = STUDIES[data].load(folder, partial=True)
+    return _converged(data, frame)
+
+
+def _converged(data: str, frame: pd.DataFrame) -> pd.DataFrame:
+    if data not in MODALITIES:
+        return frame
+    diverged = frame.loc[frame["test/accuracy/fused"].isna(), "seed"]
+    return frame[~frame["seed"].isin(diverged)]
+
+
 def gains(
     data: str, frame: pd.DataFrame, metric: str, against: Mapping[str, str], by: Sequence[str] = ("paradigm",)
 ) -> pd.DataFrame:
@@ -462,7 +476,7 @@ def across(results: str | Path) -> pd.DataFrame:
     for data in ("emoji", "watch"):
         folder = results / "cousins" / data
         weak = neglected(data, folder)
-        columns[f"{data} ({weak})"] = answers(data, STUDIES[data].load(folder, partial=True), weak)
+        columns[f"{data} ({weak})"] = answers(data, loaded(data, folder), weak)
     rows = {question.words(): dict.fromkeys(columns, "-") for question in QUESTIONS}
     for name, found in columns.items():
         for row in found.to_dict("records"):
@@ -476,6 +490,7 @@ def across(results: str | Path) -> pd.DataFrame:
 
 def summary(data: str, frame: pd.DataFrame, folder: Path) -> str:
     """Return the tables of a study in Markdown."""
+    frame = _converged(data, frame)
     beside = markdown(baseline_table(data, folder), f"{data}, in percent")
     if data in COLUMNS:
         title = f"{data}, {frame['seed'].nunique()} seeds"

@@ -23,6 +23,7 @@ from experiments.cousins import (
     across,
     answers,
     gains,
+    loaded,
     neglected,
     summary,
     table,
@@ -210,7 +211,7 @@ def by_hand(name, ours, other, metric, wide):
 
 @pytest.mark.parametrize("name", ["watch", "emoji"])
 def test_the_tables_are_what_the_files_say(name):
-    shown = table(name, STUDIES[name].load(FOLDERS[name]))
+    shown = table(name, loaded(name, FOLDERS[name]))
     weak = neglected(name, FOLDERS[name])
     columns = {
         "fused": FUSED,
@@ -224,7 +225,7 @@ def test_the_tables_are_what_the_files_say(name):
             for column, metric in columns.items():
                 assert row[column] == by_hand(name, (paradigm, arm), (paradigm, "none"), metric, wide=False)
             assert row.iloc[1] == by_hand(name, (paradigm, arm), (paradigm, "none"), FUSED, wide=True)
-    judged = answers(name, STUDIES[name].load(FOLDERS[name]), weak)
+    judged = answers(name, loaded(name, FOLDERS[name]), weak)
     assert len(judged) == len(QUESTIONS)
     for row in judged.to_dict("records"):
         question = QUESTIONS[row["question"]]
@@ -235,7 +236,7 @@ def test_the_tables_are_what_the_files_say(name):
 
 @each
 def test_the_readme_quotes_the_committed_records(name):
-    for part in summary(name, STUDIES[name].load(FOLDERS[name]), FOLDERS[name]).split("\n\n"):
+    for part in summary(name, loaded(name, FOLDERS[name]), FOLDERS[name]).split("\n\n"):
         assert part in README
 
 
