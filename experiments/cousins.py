@@ -25,10 +25,10 @@ arms of that data set get one rate more at that end. Nothing of a test split is 
 frozen.
 
 *Test.* ``SEEDS``, fresh, one run each. A seed in which a training of that data set diverges is left out of
-its tables, which say how many seeds they have. Gains are paired by seed. Two intervals stand side by side: over
-seeds, and one for new people or concepts. On the watch, it takes the mean gain of each pair of people as one
-value. On emoji, it widens the interval over seeds by sqrt(1 + n 2/7), because n random splits into 7/1/2
-tenths share their samples (Nadeau and Bengio, Machine Learning 52, 2003).
+its tables, which say how many seeds they have. Gains are paired by seed. Two intervals stand side by side:
+over seeds, and for new people or concepts. On the watch, the latter takes the mean gain of each pair of
+people as one value. On emoji, it widens the interval over seeds by sqrt(1 + n 2/7), because n random splits
+into 7/1/2 tenths share their samples (Nadeau and Bengio, Machine Learning 52, 2003).
 
 *Verdicts.* Each of ``QUESTIONS`` claims that a gain lies in a range of points. It is *supported* if the
 interval lies in the range, *excluded* if it lies outside of it, and *undecided* otherwise. Beside it stands
