@@ -490,15 +490,15 @@ def across(results: str | Path) -> pd.DataFrame:
 
 def summary(data: str, frame: pd.DataFrame, folder: Path) -> str:
     """Return the tables of a study in Markdown."""
-    frame = _converged(data, frame)
+    frame, every = _converged(data, frame), frame["seed"].nunique()
     beside = markdown(baseline_table(data, folder), f"{data}, in percent")
     if data in COLUMNS:
         title = f"{data}, {frame['seed'].nunique()} seeds"
         return f"{markdown(short_table(data, frame), title)}\n\n{beside}"
-    seeds = frame.groupby(["paradigm", "arm"])["seed"].nunique()
+    seeds = f"{frame['seed'].nunique()} of {every} seeds"
     return "\n\n".join([
         markdown(picked(data, folder), f"{data}, learning rate"),
-        markdown(table(data, frame), f"{data}, {seeds.min()} to {seeds.max()} seeds"),
+        markdown(table(data, frame), f"{data}, {seeds}"),
         beside,
     ])  # fmt: skip
 

@@ -415,8 +415,9 @@ class Study:
 
         try:
             if not any(shown.values()):
-                self.train(options["out"], jobs=options["jobs"], test=not options.get("development"))
-                if after is not None:
+                test = not options.get("development")
+                self.train(options["out"], jobs=options["jobs"], test=test)
+                if test and after is not None:
                     after(options["out"])
                 return 0
             frame = self.load(options["out"], partial=True)

@@ -69,6 +69,13 @@ def test_pairs_of_people_take_equal_turns():
     assert {sum(seed % FOLDS == fold for seed in SEEDS) for fold in range(FOLDS)} == {len(SEEDS) / FOLDS}
 
 
+def test_a_seed_that_diverges_in_one_arm_is_left_out_for_all():
+    frame = made_up("watch", lambda *_: 0.0)
+    failed = (frame["seed"] == SEEDS[3]) & (frame["arm"] != "none")
+    frame[FUSED] = frame[FUSED].mask(failed)
+    assert f"watch, {len(SEEDS) - 1} of {len(SEEDS)} seeds" in summary("watch", frame, FOLDERS["watch"])
+
+
 def test_clusters_are_chosen_without_labels():
     assert "accuracy" not in STUDIES["clusters"].selection
 
@@ -192,11 +199,15 @@ def test_every_frozen_rate_is_the_best_in_development_and_interior(name):
 def by_hand(name, ours, other, metric, wide):
     """Mean and interval of the differences in the files, by this test's own arithmetic."""
     values = {}
-    for paradigm, arm in (ours, other):
-        for path in (FOLDERS[name] / paradigm).glob(f"seed1*/{arm.replace(' ', '_')}-frozen.json"):
-            record = json.loads(path.read_text())
-            values.setdefault(record["seed"], {})[paradigm, arm] = record["metrics"][metric]
-    differences = {seed: found[ours] - found[other] for seed, found in sorted(values.items())}
+    for path in FOLDERS[name].rglob("*-frozen.json"):
+        record = json.loads(path.read_text())
+        key = record["config"]["paradigm"], path.name.removesuffix("-frozen.json").replace("_", " ")
+        values.setdefault(record["seed"], {})[key] = record["metrics"].get(metric)
+    differences = {
+        seed: found[ours] - found[other]
+        for seed, found in sorted(values.items())
+        if None not in found.values()
+    }
     units = list(differences.values())
     if wide and name == "watch":
         units = [np.mean([d for seed, d in differences.items() if seed % 5 == fold]) for fold in range(5)]
