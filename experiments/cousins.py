@@ -152,11 +152,12 @@ STUDIES = {
     "emoji": _study("emoji"),
     "watch": _study("watch"),
     "retrieval": _without_classes(
-        "retrieval", ("none", "published 0.2", "published 2", "sum"), (0.0003, 0.001, 0.003, 0.01), 12,
+        "retrieval", ("none", "published 0.2", "published 2", "sum"), (0.0003, 0.001, 0.003, 0.01, 0.03), 12,
         paradigm="contrastive", batch_size=256, epochs=40, evaluate_every=10,
     ),
     "clusters": _without_classes(
-        "clustering", ("none", "published 2", "sum", "dispersion", "anchoring"), (0.003, 0.01, 0.03, 0.1), 20,
+        "clustering", ("none", "published 2", "sum", "dispersion", "anchoring"),
+        (0.001, 0.003, 0.01, 0.03, 0.1, 0.3), 20,
         paradigm="swav", fusion="prototypes", epochs=24, evaluate_every=12,
     ),
 }  # fmt: skip
