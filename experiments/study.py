@@ -2,7 +2,8 @@
 
 A *cell* is one situation, such as a regime of labels and noise, with its seeds. In it, *arms* compete. Each
 arm has *settings*, and validation picks one of them for each seed. A gain is the difference of two picked
-runs, paired by seed. A protocol is a ``Study`` and one line that runs it; this is a whole one:
+runs, paired by seed. A cell with *development seeds* picks on these alone, once for each arm, and its own
+seeds test what was picked. A protocol is a ``Study`` and one line that runs it; this is a whole one:
 
     BANDS = {radius: GeometryRegularizer(**MODERATE | {"radius": radius}) for radius in (0.2, 0.8)}
     RATES = {f"rate-{rate}": {"learning_rate": rate} for rate in (0.02, 0.05)}
@@ -34,7 +35,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -61,6 +62,7 @@ UNSEEN_SPEAKERS: dict[str, Any] = {
     "dataset": "digits", "dataset_options": _SPOKEN, "epochs": 12, "evaluate_every": 2,
 }  # fmt: skip
 WATCHED = ("dose", "active", "alpha")  # series of training of which the mean over epochs is kept
+FROZEN = "frozen"  # the name of the setting that an arm is tested with, after development
 Fields = Mapping[str, Any]  # of ``TrainConfig``
 
 
@@ -81,12 +83,29 @@ class Arm:
 
 @dataclass(frozen=True)
 class Cell:
-    """One situation: ``columns`` name it in tables, ``config`` is common to its runs, without the seed."""
+    """One situation: ``columns`` name it in tables, ``config`` is common to its runs, without the seed.
+
+    With ``development`` seeds, every setting is trained on these, and ``seeds`` train one setting of each
+    arm: the one with the best mean over the development seeds. Such arms neither start from others nor share.
+    """
 
     columns: Mapping[str, Any]
     config: Fields
     arms: Mapping[str, Arm]
     seeds: Sequence[int]
+    development: Sequence[int] = ()
+
+    def tuning(self) -> Cell:
+        """Return the cell of the development seeds, with every setting."""
+        return replace(self, seeds=self.development, development=())
+
+    def testing(self, settings: Mapping[str, str] | None = None) -> Cell:
+        """Return the cell of the other seeds, with arm -> picked setting; None for the names of files."""
+        arms = {
+            name: Arm({FROZEN: {} if settings is None else arm.settings[settings[name]]})
+            for name, arm in self.arms.items()
+        }
+        return replace(self, arms=arms, development=())
 
 
 def best(records: Mapping[str, Record], metric: str = SELECTION) -> str:
@@ -107,6 +126,7 @@ class Study:
         selection: the metric of validation that picks.
         keep_diverged: whether a training that diverges is recorded as an outcome.
         folder: of the records.
+        kept: the quantities that are recorded, see ``load_or_train``; by default all.
     """
 
     name: str
@@ -117,6 +137,7 @@ class Study:
     selection: str = SELECTION
     keep_diverged: bool = False
     folder: str = ""
+    kept: tuple[str, ...] = ()
 
     # Training
 
@@ -127,9 +148,15 @@ class Study:
 
     def files(self, cells: Sequence[Cell] | None = None) -> list[str]:
         """Return the path of every record of ``cells``, by default of all, once."""
-        cells = self.cells + self.later if cells is None else cells
+        cells = self._plain(self.cells + self.later if cells is None else cells)
         places = (place for cell in cells for seed in cell.seeds for place in self._files(cell, seed))
         return list(dict.fromkeys(places))
+
+    @staticmethod
+    def _plain(cells: Sequence[Cell]) -> list[Cell]:
+        """Return each cell, or its two parts if it has development seeds, for the names of files."""
+        parts = ((cell.tuning(), cell.testing()) if cell.development else (cell,) for cell in cells)
+        return [part for own in parts for part in own]
 
     def _files(self, cell: Cell, seed: int) -> list[str]:
         return [self.file(cell, seed, arm, name) for arm, own in cell.arms.items() for name in own.settings]
@@ -154,11 +181,34 @@ class Study:
             found[name] = records
         return found
 
-    def train(self, folder: str | Path, *, jobs: int = 2) -> None:
-        """Train the runs that are not recorded below ``folder``, in ``jobs`` processes of one thread each."""
-        units = list(self._units())
-        total = sum(len(self._files(cell, seed)) for cell, seed in units)
-        work_through(self.train_cell, [(*unit, Path(folder)) for unit in units], total=total, jobs=jobs)
+    def train(self, folder: str | Path, *, jobs: int = 2, test: bool = True) -> None:
+        """Train the runs that are not recorded below ``folder``, in ``jobs`` processes of one thread each.
+
+        Development comes first; without ``test`` nothing else is trained of a cell that has it.
+        """
+        cells = self.cells + self.later
+        stages = [[cell.tuning() if cell.development else cell for cell in cells]]
+        if test and any(cell.development for cell in cells):
+            stages.append([cell for cell in cells if cell.development])
+        for stage in stages:
+            stage = [cell.testing(self.frozen(folder, cell)) if cell.development else cell for cell in stage]
+            units = list(self._units(stage))
+            total = sum(len(self._files(cell, seed)) for cell, seed in units)
+            work_through(self.train_cell, [(*unit, Path(folder)) for unit in units], total=total, jobs=jobs)
+
+    def scores(self, folder: str | Path, cell: Cell) -> pd.Series:
+        """Return the mean of ``selection`` over the development seeds of a cell, by arm and setting.
+
+        Raises:
+            FileNotFoundError: naming the records of development that are missing.
+        """
+        frame = self.load(folder, [cell.tuning()])
+        return frame.groupby(["arm", "setting"], sort=False)[self.selection].mean()
+
+    def frozen(self, folder: str | Path, cell: Cell) -> dict[str, str]:
+        """Return arm -> the setting with the best of ``scores``, the first of equals."""
+        scores = self.scores(folder, cell)
+        return {arm: str(scores[arm].idxmax()) for arm in cell.arms}
 
     def train_cell(self, cell: Cell, seed: int, folder: Path) -> int:
         """Train the missing runs of a cell and seed; return the number of all its runs."""
@@ -167,17 +217,19 @@ class Study:
         data = load(cell.config["dataset"], seed=seed, **cell.config["dataset_options"])
 
         def get(file: str, config: TrainConfig) -> Record:
-            return load_or_train(folder / file, config, data, keep_diverged=self.keep_diverged)
+            return load_or_train(
+                folder / file, config, data, keep_diverged=self.keep_diverged, kept=self.kept
+            )
 
         self.walk(cell, seed, get)
         return len(self._files(cell, seed))
 
-    def _units(self) -> Iterator[tuple[Cell, int]]:
+    def _units(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, int]]:
         """Yield (cell, seed), seed by seed, with each record in one unit, so that no two processes train it.
 
         A cell in which one run depends on another stays whole.
         """
-        cells, claimed = self.cells + self.later, set()
+        claimed: set[str] = set()
         for seed in sorted({seed for cell in cells for seed in cell.seeds}):
             for cell in (cell for cell in cells if seed in cell.seeds):
                 if not any(arm.start or arm.shares for arm in cell.arms.values()):
@@ -219,7 +271,7 @@ class Study:
         folder, cells = Path(folder), self.cells if cells is None else cells
         missing = set(self.missing(folder, cells))
         rows = []
-        for cell, seed in ((c, seed) for c in cells for seed in c.seeds):
+        for cell, seed in self._known(folder, cells, missing):
             if missing and not (partial and missing.isdisjoint(self._files(cell, seed))):
                 continue
             found = self.walk(cell, seed, lambda file, config: load_record(folder / file, config))
@@ -235,10 +287,21 @@ class Study:
             )
         return pd.DataFrame(rows)
 
+    def _known(
+        self, folder: Path, cells: Sequence[Cell], missing: Collection[str]
+    ) -> Iterator[tuple[Cell, int]]:
+        """Yield (cell, seed), with what was picked in development; without its records, no such cell."""
+        for cell in cells:
+            if cell.development:
+                if not set(self.files([cell.tuning()])).isdisjoint(missing):
+                    continue
+                cell = cell.testing(self.frozen(folder, cell))
+            yield from ((cell, seed) for seed in cell.seeds)
+
     def state(self, folder: str | Path, cells: Sequence[Cell] | None = None) -> str:
         """Return in words whether the records of ``cells`` are complete and those that are committed."""
         lines = [manifest.state(folder)]
-        cells = self.cells if cells is None else cells
+        cells = self._plain(self.cells if cells is None else cells)
         if missing := set(self.missing(folder, cells)):
             lines.append(f"Missing: {manifest.some(sorted(missing))}.")
             out = [
@@ -340,6 +403,8 @@ class Study:
         folder = self.folder or f"results/{self.name}"
         add("--out", default=folder, type=Path, help="folder of the records (default: %(default)s)")
         add("--jobs", type=int, default=2, help="processes at a time, one thread each (default: %(default)s)")
+        if any(cell.development for cell in self.cells + self.later):
+            add("--development", action="store_true", help="train the development seeds only")
         add("--summary", action="store_true", help="print a table of the records, train nothing")
         add("--csv", metavar="FILE", help="write the gains of every test metric, train nothing")
         if figure is not None:
@@ -350,8 +415,9 @@ class Study:
 
         try:
             if not any(shown.values()):
-                self.train(options["out"], jobs=options["jobs"])
-                if after is not None:
+                test = not options.get("development")
+                self.train(options["out"], jobs=options["jobs"], test=test)
+                if test and after is not None:
                     after(options["out"])
                 return 0
             frame = self.load(options["out"], partial=True)

@@ -7,7 +7,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -74,6 +75,7 @@ def load_or_train(
     *,
     first: Callable[[], None] | None = None,
     keep_diverged: bool = False,
+    kept: Collection[str] = (),
     **options: Any,
 ) -> Record:
     """Return the record at ``path``; train it first, for minutes or more, if there is none.
@@ -86,6 +88,8 @@ def load_or_train(
             anyone who finds the record finds the rest.
         keep_diverged: record a training that diverges instead of raising. Such a record says so in
             ``data_note`` and has one metric, a fused validation accuracy of 0, so that it is never picked.
+        kept: the quantities of a trained run that are recorded, and as a history those of training alone;
+            by default everything.
         options: arguments of ``fit``; by default, a CPU and no progress bar.
 
     Raises:
@@ -118,9 +122,20 @@ def load_or_train(
     if distributed.rank() == 0:
         if first is not None:
             first()
+        if kept:
+            record = _reduced(record, kept)
         record.save(path)
     distributed.barrier()
     return record
+
+
+def _reduced(record: Record, kept: Collection[str]) -> Record:
+    metrics = {name: value for name, value in record.metrics.items() if name.split("/")[1] in kept}
+    series = {
+        name: values for name, values in record.series.items()
+        if name == "epoch" or (name.startswith("train/") and name.split("/")[1] in kept)
+    }  # fmt: skip
+    return replace(record, metrics=metrics, series=series)
 
 
 @cache

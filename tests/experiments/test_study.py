@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 
@@ -284,6 +285,88 @@ def test_means_run_over_modalities_without_the_fused_read_out(tmp_path):
     )
     record_of(config, 0.5, fused=0.9, audio=0.1, image=0.3).save(tmp_path / "x.json")
     assert one.load(tmp_path)["test/accuracy/mean"].tolist() == pytest.approx([0.2])
+
+
+# Development seeds
+
+
+TUNED = Study(
+    name="tuned",
+    path="seed{seed}/{arm}-{setting}.json",
+    cells=(
+        Cell(
+            {}, {"dataset": "toy", "dataset_options": {}},
+            {"none": Arm(RATES), "band": Arm({n: f | BANDS["radius-0.2"] for n, f in RATES.items()})},
+            seeds=(100, 101), development=(0, 1, 2),
+        ),
+    ),
+    against="none",
+)  # fmt: skip
+
+
+def on_development(config):
+    """The slow rate wins on two of three seeds, the fast one in the mean, and fails on every other seed."""
+    slow, fast = {0: (0.5, 0.49), 1: (0.5, 0.49), 2: (0.5, 0.9)}.get(config.seed, (0.99, 0.1))
+    return slow if config.learning_rate == 0.02 else fast
+
+
+def test_the_mean_over_development_seeds_picks_and_no_other_seed_takes_part(trained, tmp_path):
+    trained.accuracy_of = on_development
+    TUNED.train(tmp_path, jobs=1, test=False)
+    assert {c.seed for c in trained.runs} == {0, 1, 2} and len(trained.runs) == 12
+    with pytest.raises(FileNotFoundError, match="missing"):
+        TUNED.load(tmp_path)
+    TUNED.train(tmp_path, jobs=1)
+    later = trained.runs[12:]
+    assert [(c.seed, c.learning_rate) for c in later] == [(100, 0.05)] * 2 + [(101, 0.05)] * 2
+    assert [c.regularizer is None for c in later] == [True, False] * 2
+    frame = TUNED.load(tmp_path)
+    assert set(frame["seed"]) == {100, 101} and frame["selected"].all() and len(frame) == 4
+    assert TUNED.frozen(tmp_path, TUNED.cells[0]) == {"none": "rate-0.05", "band": "rate-0.05"}
+    assert TUNED.scores(tmp_path, TUNED.cells[0])["none", "rate-0.05"] == pytest.approx(0.62666667)
+    assert sorted(TUNED.files()) == sorted(
+        p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.json")
+    )
+
+
+def test_a_test_run_of_another_setting_than_the_frozen_one_is_refused(trained, tmp_path):
+    trained.accuracy_of = on_development
+    TUNED.train(tmp_path, jobs=1)
+    for seed in (0, 1, 2):
+        config = TrainConfig("toy", learning_rate=0.02, seed=seed)
+        record_of(config, 1.0).save(tmp_path / f"seed{seed}" / "none-rate-0.02.json")
+    with pytest.raises(ValueError, match=r"none-frozen\.json was made by another config"):
+        TUNED.load(tmp_path)
+
+
+def test_half_of_the_test_seeds_can_be_shown_but_not_without_development(trained, tmp_path):
+    TUNED.train(tmp_path, jobs=1)
+    (tmp_path / "seed101" / "none-frozen.json").unlink()
+    assert set(TUNED.load(tmp_path, partial=True)["seed"]) == {100}
+    assert "Left out of the tables: seed 101." in TUNED.state(tmp_path)
+    (tmp_path / "seed0" / "none-rate-0.02.json").unlink()
+    with pytest.raises(FileNotFoundError):
+        TUNED.load(tmp_path, partial=True)
+
+
+def test_the_command_can_stop_after_development(trained, tmp_path):
+    assert TUNED.main(arguments=["--out", str(tmp_path), "--jobs", "1", "--development"]) == 0
+    assert {c.seed for c in trained.runs} == {0, 1, 2}
+
+
+def test_a_record_has_the_quantities_that_a_study_keeps(trained, tmp_path):
+    study = replace(TUNED, kept=("knn_probe",))
+    cell = replace(study.cells[0].tuning(), seeds=(0,))
+    study.train_cell(cell, 0, tmp_path)
+    for path in tmp_path.rglob("*.json"):
+        assert json.loads(path.read_text())["metrics"] == {}
+    study = replace(TUNED, kept=("accuracy",))
+    study.train_cell(cell, 0, tmp_path / "other")
+    for path in (tmp_path / "other").rglob("*.json"):
+        record = json.loads(path.read_text())
+        assert set(record["metrics"]) == {"validation/accuracy/fused", FUSED} and set(record["series"]) == {
+            "epoch"
+        }
 
 
 # The command and the example
