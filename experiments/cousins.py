@@ -466,10 +466,10 @@ def digits(folder: str | Path) -> pd.DataFrame:
 
 
 def across(results: str | Path) -> pd.DataFrame:
-    """Return ``answers`` of all data as text: one row per question, gain, interval and verdict in points.
+    """Return ``answers`` of all data as text: a row per question, with gain and intervals in points.
 
-    The verdict is that of the interval for new people or concepts; on digits, over seeds. Data of which a
-    record is missing have no column.
+    Behind each interval stand the detectable gain in brackets and the verdict: first over seeds, then for new
+    people or concepts. Data of which a record is missing have no column.
     """
     import pandas as pd
 
@@ -484,11 +484,12 @@ def across(results: str | Path) -> pd.DataFrame:
     rows = {question.words(): dict.fromkeys(columns, "-") for question in QUESTIONS}
     for name, found in columns.items():
         for row in found.to_dict("records"):
-            wide = "" if name == "digits" else "wide_"
-            interval = change({"mean": row["gain"], "low": row[f"{wide}low"], "high": row[f"{wide}high"]}, 1)
-            rows[QUESTIONS[row["question"]].words()][name] = (
-                f"{interval}, would see {row[f'{wide}detectable']:.1f}: {row[f'{wide}verdict']}"
-            )
+            parts = [
+                f"[{row[f'{wide}low']:+.1f}, {row[f'{wide}high']:+.1f}] ({row[f'{wide}detectable']:.1f}) "
+                f"{row[f'{wide}verdict']}"
+                for wide in (("",) if name == "digits" else ("", "wide_"))
+            ]
+            rows[QUESTIONS[row["question"]].words()][name] = f"{row['gain']:+.1f} {'; '.join(parts)}"
     return pd.DataFrame(rows).T
 
 
