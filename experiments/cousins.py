@@ -466,9 +466,10 @@ def digits(folder: str | Path) -> pd.DataFrame:
 
 
 def across(results: str | Path) -> pd.DataFrame:
-    """Return ``answers`` of all data as text: one row per question, gain, interval and verdict in points.
+    """Return ``answers`` of all data as text: a row per question, with gain and intervals in points.
 
-    The verdict is that of the wider interval, for new people or concepts, where there is one.
+    Behind each interval stand the detectable gain in brackets and the verdict: first over seeds, then for new
+    people or concepts. Data of which a record is missing have no column.
     """
     import pandas as pd
 
@@ -476,16 +477,19 @@ def across(results: str | Path) -> pd.DataFrame:
     columns = {"digits": answers("digits", digits(results / "paper_settings"), "image")}
     for data in ("emoji", "watch"):
         folder = results / "cousins" / data
+        if STUDIES[data].missing(folder):
+            continue
         weak = neglected(data, folder)
         columns[f"{data} ({weak})"] = answers(data, loaded(data, folder), weak)
     rows = {question.words(): dict.fromkeys(columns, "-") for question in QUESTIONS}
     for name, found in columns.items():
         for row in found.to_dict("records"):
-            wide = "" if name == "digits" else "wide_"
-            interval = change({"mean": row["gain"], "low": row[f"{wide}low"], "high": row[f"{wide}high"]}, 1)
-            rows[QUESTIONS[row["question"]].words()][name] = (
-                f"{interval}, would see {row[f'{wide}detectable']:.1f}: {row[f'{wide}verdict']}"
-            )
+            parts = [
+                f"[{row[f'{wide}low']:+.1f}, {row[f'{wide}high']:+.1f}] ({row[f'{wide}detectable']:.1f}) "
+                f"{row[f'{wide}verdict']}"
+                for wide in (("",) if name == "digits" else ("", "wide_"))
+            ]
+            rows[QUESTIONS[row["question"]].words()][name] = f"{row['gain']:+.1f} {'; '.join(parts)}"
     return pd.DataFrame(rows).T
 
 
@@ -509,7 +513,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.cousins", add_help=False, allow_abbrev=False)
     parser.add_argument("--only", nargs="+", choices=STUDIES, default=list(STUDIES))
     chosen, rest = parser.parse_known_args(arguments)
-    status = 0
+    shown, worst = "--summary" in rest, 0
     for data in chosen.only:
         folder = Path(STUDIES[data].folder)
         status = STUDIES[data].main(
@@ -517,11 +521,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             arguments=rest,
             after=lambda out, data=data: write_baselines(data, out),
         )
-        if status:
-            return status
-    if "--summary" in rest and set(chosen.only) == set(STUDIES):
+        worst = max(worst, status)
+        if status and not shown:
+            break
+    if shown and set(chosen.only) == set(STUDIES):
         print(markdown(across("results"), "claim, in points (neglected modality)"))
-    return status
+    return worst
 
 
 if __name__ == "__main__":

