@@ -202,11 +202,9 @@ class Contrastive(Paradigm):
     """
 
     def losses(self, output: Embedded, label: Tensor) -> Losses:
-        with torch.autocast(label.device.type, enabled=False):
-            u, v = (
-                F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
-                for z in (output.embeddings[m] for m in self.model.modalities)
-            )
+        pair = [output.embeddings[m] for m in self.model.modalities]
+        with torch.autocast(pair[0].device.type, enabled=False):
+            u, v = (F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1) for z in pair)
             contrastive = symmetric_cross_entropy(self.model.logit_scale.exp() * u @ v.T)
         return {"contrastive": contrastive}
 

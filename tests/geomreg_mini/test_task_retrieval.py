@@ -299,7 +299,7 @@ def test_pairs_of_vectors_are_found_by_the_encoders_of_a_classifier():
         ranks = (z[0] @ z[1].T).argsort(dim=1, descending=True) == torch.arange(1000)[:, None]
         kept[epoch] = {k: ranks[:, :k].any(dim=1).double().mean().item() for k in (1, 5, 10)}
 
-    record = fit(config, progress=False, on_epoch=keep)
+    record = fit(config, data=data, progress=False, on_epoch=keep)
     for prefix, epoch in [("zero_shot_", 0), ("", record.selected_epoch)]:
         for k, share in kept[epoch].items():
             assert record.metrics[f"test/{prefix}R@{k}/a-b"] == pytest.approx(share)
