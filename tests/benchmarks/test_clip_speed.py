@@ -41,7 +41,7 @@ def split(sources, tmp_path_factory):
         return read_wav(sound, preprocessing), np.stack([frame] * 3), 4 / 3
 
     clips = [
-        clip_cache.Clip(str(i), (sources / f"{i}.wav", sources / f"{i}.jpg"), i % 6, "train")
+        clip_cache.Clip(str(i), (sources / f"{i}.wav", sources / f"{i}.jpg"), i % 6, "train" if i else "test")
         for i in range(BATCH)
     ]
     path = tmp_path_factory.mktemp("data") / "prepared.json"
