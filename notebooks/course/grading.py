@@ -208,8 +208,9 @@ class Grader:
         self.words = frozenset(re.findall(r"\w+", " ".join([*texts, self.job, *dir(builtins), SAID])))
         folders = [path for path in self.data.values() if path]
         self.bubblewrap = sandbox.bubblewrap(self.parts, folders, folder.resolve())
-        if self.bubblewrap and not self.run("", EMPTY, 120)[0]:
-            self.bubblewrap = []  # installed, but not allowed here
+        # Not allowed here, it ends at once. A machine so busy that nothing ends in time must keep it.
+        if self.bubblewrap and self.run("", EMPTY, 120) == ([], "crashed"):
+            self.bubblewrap = []
         self.confinement = "bubblewrap" if self.bubblewrap else "none"
         self.context = json.dumps([self.confinement, timeout, texts, self.job])
 

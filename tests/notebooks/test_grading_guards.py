@@ -390,6 +390,15 @@ def test_a_bubblewrap_that_is_not_allowed_counts_as_none(course, monkeypatch):
     assert grading.Grader(course / "in", 120).confinement == "none"
 
 
+def test_a_bubblewrap_that_is_only_slow_is_kept(course, monkeypatch):
+    run = grading.Grader.run
+    monkeypatch.setattr(
+        grading.Grader, "run", lambda self, name, content, timeout: run(self, name, content, 1)
+    )
+    monkeypatch.setattr(sandbox, "bubblewrap", lambda *given: [sys.executable, "-c", "while True: pass"])
+    assert grading.Grader(course / "in", 120).confinement == "bubblewrap"
+
+
 README = (Path(__file__).parents[2] / "notebooks" / "course" / "README.md").read_text(encoding="utf-8")
 
 
