@@ -199,7 +199,7 @@ def find(folder: Path) -> tuple[str, Place] | None:
     if videos:
         return f"{len(videos)} videos", (folder, {clip: (path,) for clip, path in videos.items()})
     both = sounds.keys() & pictures.keys()
-    said = f"the sounds and frames of {len(both)} clips, as DGL keeps them"
+    said = f"DGL's sounds and frames of {len(both)} clips"
     return (said, (folder, {clip: (sounds[clip], pictures[clip]) for clip in both})) if both else None
 
 
