@@ -156,7 +156,7 @@ def test_objects_that_no_server_offers_are_named_by_the_check(tree, host, capsys
     assert "1013_WSI_SAD_XX: VideoFlash/1013_WSI_SAD_XX.flv: " in said.err and "does not have it" in said.err
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_crema_d_is_prepared_from_its_repository_with_the_published_counts(tree, reads_names, tmp_path, host):
     cache = crema_d.prepare(tmp_path, yes=True, frame_size=8, progress=False)
     assert Counter(cache.parts) == {"train": 6698, "test": 744} and not cache.unusable
