@@ -18,7 +18,17 @@ import numpy as np
 
 from . import drive
 from .clip_cache import check_disk_space, exclusive, replacing, stored
-from .fetch import AnyPath, DataError, DatasetInfo, Source, damaged, data_root, fetched, points_outside
+from .fetch import (
+    AnyPath,
+    DataError,
+    DatasetInfo,
+    Source,
+    damaged,
+    data_root,
+    expanded,
+    fetched,
+    points_outside,
+)
 
 FILE = "1KvKynJJca5tDtI5Mmp6CoRh9pQywH8Xp"  # of Google Drive, as MultiBench's README names it
 ARCHIVE = Source(FILE, "avmnist/avmnist.tar.gz")
@@ -67,7 +77,7 @@ def prepare(
             archive = stack.enter_context(fetched(ARCHIVE, mirror, progress=progress, get=_getter(home)))
             folder = home / "unpacked"
             unpack(archive, folder)
-        arrays = _read(Path(folder).expanduser().absolute(), published)
+        arrays = _read(expanded(folder).absolute(), published)
         _store(path, arrays)
         shutil.rmtree(path.parent / "download", ignore_errors=True)
     return open_cache(path)

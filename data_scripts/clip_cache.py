@@ -30,7 +30,7 @@ from .extras import extra
 from .fetch import DataError, DatasetInfo, atomic_file, of_disk
 
 VERSION = 1  # counts changes of the preprocessing
-LOG = "log.jsonl"  # of the arrays' folder: what is in them so far
+LOG = "log.jsonl"  # in the folder of arrays: the entries that they have so far
 T = TypeVar("T")
 
 

@@ -26,15 +26,16 @@ from .fetch import (
     DatasetInfo,
     Source,
     atomic_file,
-    content_sha256,
     damaged,
     data_root,
+    expanded,
     fetched,
     file_digest,
     load_arrays,
     refuse_outside,
     remote_size,
     save_arrays,
+    with_fingerprint,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def prepare(
         published: whether the published counts are required; False for stand-ins.
     """
     path = data_root(root) / INFO.prepared
-    if folder is None and mirror and _is_of(path, Path(mirror).expanduser() / ARCHIVE.mirror_path):
+    if folder is None and mirror and _is_of(path, expanded(mirror) / ARCHIVE.mirror_path):
         return path
     with ExitStack() as stack:
         handle = stack.enter_context(atomic_file(path))
@@ -100,12 +101,10 @@ def prepare(
             unpack(archive, scratch)
             folder = scratch
         try:
-            arrays = _read(Path(folder).expanduser().absolute(), published)
+            arrays = _read(expanded(folder).absolute(), published)
         except DataError as error:  # about a folder that is about to be removed
             raise DataError(str(error).replace(f"{scratch}{os.sep}", "CUBICC.zip: "), error.brief) from error
-        contents = {name: array.tobytes() for name, array in arrays.items()}
-        arrays |= {"archive": np.array(archive_sha256), "fingerprint": np.array(content_sha256(contents))}
-        save_arrays(handle, arrays)
+        save_arrays(handle, with_fingerprint(arrays) | {"archive": np.array(archive_sha256)})
     return path
 
 

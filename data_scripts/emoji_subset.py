@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from . import emoji
-from .fetch import atomic_file, content_sha256, data_root, load_arrays
+from .fetch import atomic_file, data_root, load_arrays, with_fingerprint
 
 FILE = "emoji.npz"
 CONCEPTS, SIDE = 300, 32
@@ -62,8 +62,7 @@ def subset(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             [notice.replace(f"{emoji.SIDE} x {emoji.SIDE}", f"{SIDE} x {SIDE}") for notice in notices]
         ),
     }
-    contents = {name: array.tobytes() for name, array in found.items()}
-    return found | {"fingerprint": np.array(content_sha256(contents))}
+    return with_fingerprint(found)
 
 
 def write(arrays: Mapping[str, np.ndarray], path: Path) -> None:

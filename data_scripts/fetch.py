@@ -498,6 +498,12 @@ def content_sha256(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+def with_fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays and ``fingerprint``, the SHA-256 of their names and bytes."""
+    contents = {name: array.tobytes() for name, array in arrays.items()}
+    return {**arrays, "fingerprint": np.array(content_sha256(contents))}
+
+
 def check_digest(what: str, found: str, expected: str, algorithm: str = "sha256") -> None:
     """Raise a :class:`DataError` if two checksums differ."""
     if found != expected:

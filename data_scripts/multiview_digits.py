@@ -21,6 +21,7 @@ from .fetch import (
     fetched,
     read_zip,
     save_arrays,
+    with_fingerprint,
 )
 
 INFO = DatasetInfo(
@@ -52,6 +53,5 @@ def prepare(root: AnyPath | None = None, mirror: AnyPath | None = None, *, progr
             table = np.loadtxt(io.BytesIO(files[f"mfeat-{view}.csv"]), delimiter=",", skiprows=1)
             arrays[view] = table[:, :-1].astype(np.float32)
             arrays["labels"] = table[:, -1].astype(np.uint8)  # the same in all six
-        contents = {name: array.tobytes() for name, array in arrays.items()}
-        save_arrays(handle, arrays | {"fingerprint": np.array(content_sha256(contents))})
+        save_arrays(handle, with_fingerprint(arrays))
     return path

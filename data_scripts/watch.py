@@ -25,6 +25,7 @@ from .fetch import (
     fetched,
     read_zip,
     save_arrays,
+    with_fingerprint,
 )
 
 INFO = DatasetInfo(
@@ -158,8 +159,7 @@ def prepare(root: AnyPath | None = None, mirror: AnyPath | None = None, *, progr
         arrays |= {name: np.repeat(values, counts).astype(np.uint8) for name, values in of.items()}
         arrays["recordings"] = np.repeat(np.arange(len(cut)), counts).astype(np.uint8)
         arrays |= {"class_names": np.array(data["y_labels"]), "licences": np.array([NOTICE])}
-        contents = {name: array.tobytes() for name, array in arrays.items()}
-        save_arrays(handle, arrays | {"fingerprint": np.array(content_sha256(contents))})
+        save_arrays(handle, with_fingerprint(arrays))
         with atomic_file(path.with_name(LICENCE)) as licence:
             licence.write(f"{NOTICE}\n\n".encode() + files["LICENSE"])
     return path

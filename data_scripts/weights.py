@@ -13,10 +13,9 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .fetch import AnyPath, DataError
+from .fetch import AnyPath, DataError, expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +26,11 @@ STORAGES = {  # class in ``torch`` -> dtype
     "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
     "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool",
 }  # fmt: skip
+KNOWN = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "set"): set,
+    ("__builtin__", "set"): set,
+}
 REBUILDERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
 
 
@@ -66,9 +70,8 @@ class _Reader(pickle.Unpickler):
             return lambda storage, offset, size, stride, *rest: storage.as_strided(size, stride, offset)
         if (module == "torch._utils" and name in REBUILDERS) or module == "torch.jit._pickle":
             return lambda value, *rest: value
-        known = {("collections", "OrderedDict"): OrderedDict, ("builtins", "set"): set}
-        if (module, name) in known or (module, name) == ("__builtin__", "set"):
-            return known.get((module, name), set)
+        if (module, name) in KNOWN:
+            return KNOWN[module, name]
         self.classes.add(name)
         return type(name, (_Object,), {})
 
@@ -90,7 +93,7 @@ def read_weights(path: AnyPath) -> Weights:
     """
     import torch
 
-    path, classes = Path(path).expanduser(), frozenset()
+    path, classes = expanded(path), frozenset()
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -20,11 +20,12 @@ from .fetch import (
     DataError,
     DatasetInfo,
     atomic_file,
-    content_sha256,
     data_root,
+    expanded,
     load_arrays,
     named_folder,
     save_arrays,
+    with_fingerprint,
 )
 from .weights import put_into, read_weights
 
@@ -57,9 +58,9 @@ def prepare(
         folder: a folder that has the three files, in it or below, read instead of a download.
     """
     path = data_root(root) / INFO.prepared
-    home = Path(folder).expanduser().absolute() if folder else None
+    home = expanded(folder).absolute() if folder else None
     if home is None and (place := mirror or named_folder("GEOMREG_MIRROR")):
-        home = Path(place).expanduser().absolute() / "x_fi"
+        home = expanded(place).absolute() / "x_fi"
         home = home if home.is_dir() or mirror else None
     if home is None:
         home = path.parent / "download"
@@ -67,9 +68,8 @@ def prepare(
         for name in FILES.values():
             drive.download(listed[_only(name, listed, "X-Fi's folder")], home / name, progress=progress)
     arrays = read(home)
-    contents = {name: array.tobytes() for name, array in arrays.items()}
     with atomic_file(path) as handle:
-        save_arrays(handle, arrays | {"fingerprint": np.array(content_sha256(contents))})
+        save_arrays(handle, with_fingerprint(arrays))
     shutil.rmtree(path.parent / "download", ignore_errors=True)
     return path
 
@@ -115,7 +115,7 @@ def load_into(backbone: Module, modality: str, folder: AnyPath | None = None) ->
     """
     import torch
 
-    path = data_root() / INFO.prepared if folder is None else Path(folder).expanduser().absolute()
+    path = data_root() / INFO.prepared if folder is None else expanded(folder).absolute()
     arrays = load_arrays(path) if folder is None else read(path)
     if arrays is None:
         raise DataError(
