@@ -138,6 +138,7 @@ def global_batch(embeddings: dict[str, Tensor], mask: dict[str, Tensor]) -> tupl
     """
     if world_size() == 1:
         return embeddings, mask
+    # One small message, so that no process waits for another that fails.
     own = {m: (*z.shape[1:], z.dtype) for m, z in embeddings.items()} | {f"mask of {m}": () for m in mask}
     everyone = [(own, 0)] * world_size()
     dist.all_gather_object(everyone, (own, len(next(iter(embeddings.values())))))
@@ -145,21 +146,23 @@ def global_batch(embeddings: dict[str, Tensor], mask: dict[str, Tensor]) -> tupl
     for other, (found, _) in enumerate(everyone):
         if found != first:
             raise ValueError(f"process {other} holds {found}, but process 0 {first}: pass the same in all.")
-
-    def gathered(x: Tensor) -> Tensor:
-        padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
-        parts = _AllGather.apply(torch.cat([x, padding]))
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
     return (
-        {m: gathered(embeddings[m]) for m in first if m in embeddings},
-        {m: gathered(mask[m]) for m in embeddings if m in mask},
+        {m: _gathered(embeddings[m], sizes) for m in first if m in embeddings},
+        {m: _gathered(mask[m], sizes) for m in embeddings if m in mask},
     )
 
 
 def gather(x: Tensor) -> Tensor:
     """Return the tensors (B_r, ...) of all processes as one (B, ...), by rank, gradients included."""
-    return global_batch({"x": x}, {})[0]["x"]
+    if world_size() == 1:
+        return x
+    return _gathered(x, _AllGather.apply(torch.tensor(len(x), device=x.device)).tolist())
+
+
+def _gathered(x: Tensor, sizes: list[int]) -> Tensor:
+    padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
+    parts = _AllGather.apply(torch.cat([x, padding]))
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
 @torch.no_grad()

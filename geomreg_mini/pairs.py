@@ -146,7 +146,7 @@ def mean_over_pairs(
 
 
 class _Once(torch.autograd.Function):
-    """The first tensor; whoever differentiates it by the second gets an error, not a constant's zero."""
+    """The first tensor; an error if it is differentiated by the second, instead of a silent zero."""
 
     generate_vmap_rule = True
 

@@ -19,7 +19,7 @@ from .. import distributed
 from ..data import MultimodalDataset, Split
 from ..evaluation import knn_probe
 from ..models import Encoded, build_model
-from ..pairs import float64
+from ..pairs import float64, full_precision
 from ..paradigms import Paradigm
 from ..paradigms.base import Losses
 from ..tasks import Metrics, Splits, Task
@@ -83,7 +83,7 @@ class Swav(Paradigm):
         self.reconstruction_weight = reconstruction_weight
 
     def losses(self, output: Clustered, label: Tensor) -> Losses:
-        with torch.autocast(label.device.type, enabled=False):
+        with full_precision(label):
             swapped = swapped_prediction(*(output.logits[m].float() for m in self.model.modalities))
             if not output.reconstructions:
                 return {"swapped": swapped}

@@ -22,6 +22,7 @@ from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
 from ..geometry import geometry_report
 from ..models import Embedded, Encoded, build_model, encode, fixed_sample
+from ..pairs import full_precision
 from ..paradigms import Paradigm
 from ..paradigms.base import Backward, Batch, Geometry, Losses
 from ..tasks import Metrics, Splits, Task
@@ -234,7 +235,7 @@ class Contrastive(Paradigm):
 
     def losses(self, output: Embedded, label: Tensor) -> Losses:
         pair = [output.embeddings[m] for m in self.model.modalities]
-        with torch.autocast(pair[0].device.type, enabled=False):
+        with full_precision(pair[0]):
             u, v = (F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1) for z in pair)
             contrastive = symmetric_cross_entropy(self.model.logit_scale.exp() * u @ v.T)
         return {"contrastive": contrastive}

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..data import MultimodalDataset
 from ..models import MultimodalClassifier
+from ..pairs import full_precision
 from .base import Backward, Batch, Geometry, Losses, Paradigm
 
 
@@ -84,7 +85,7 @@ class MLA(Paradigm):
         if not self.started:
             self.started = True
             return
-        with torch.autocast(feature.device.type, enabled=False):
+        with full_precision(feature):
             r, damping = feature.to(self.projector.dtype), 0.1 ** (1 + self.seen / self.size)
             k = self.projector @ r
             # k k^T and not (P r)(r^T P): P stays symmetric to the last bit
