@@ -64,7 +64,7 @@ from geomreg_mini.records import write_atomically
 
 from . import paper_settings
 from .paper_settings import NAMES as PARADIGM_NAMES
-from .paper_settings import TITLES, pareto
+from .paper_settings import pareto, watched
 from .study import WATCHED, Arm, Cell, Study, change, markdown
 
 if TYPE_CHECKING:
@@ -427,9 +427,7 @@ def table(data: str, frame: pd.DataFrame) -> pd.DataFrame:
                     {"mean": row["mean"], "low": row["wide_low"], "high": row["wide_high"]}
                 )
                 texts["would see"] = f"{100 * row['detectable']:.1f}; {100 * row['wide_detectable']:.1f}"
-            for quantity, title in TITLES.items():
-                values = means.loc[key].filter(like=f"train/{quantity}/").dropna()
-                texts[title] = f"{values.mean():.2f}" if len(values) else "-"
+            texts |= watched(means.loc[key])
             rows[f"{NAMES[paradigm]}, {arm}"] = texts
     return pd.DataFrame(rows).T
 

@@ -199,11 +199,15 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                 digits = 2 if "drift" in metric or "cosine" in metric else 1
                 texts[column] = change(gained.loc[cell], scale, digits)
             texts["would have seen, fused"] = f"{100 * found['fused'].loc[cell, 'detectable']:.1f}"
-            for column, part in TITLES.items():
-                values = means.loc[cell].filter(like=f"train/{column}/").dropna()
-                texts[part] = f"{values.mean():.2f}" if len(values) else "-"
+            texts |= watched(means.loc[cell])
             rows[f"{NAMES[paradigm]}, {described(name)}"] = texts
     return pd.DataFrame(rows).T
+
+
+def watched(means: pd.Series) -> dict[str, str]:
+    """Return title -> text of the quantities that training watched, each a mean over its places."""
+    found = {title: means.filter(like=f"train/{name}/").dropna() for name, title in TITLES.items()}
+    return {title: f"{values.mean():.2f}" if len(values) else "-" for title, values in found.items()}
 
 
 def described(setting: str) -> str:
