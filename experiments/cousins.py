@@ -73,7 +73,10 @@ if TYPE_CHECKING:
 SEEDS = tuple(range(100, 120))
 DEVELOPMENT = (0, 1, 2)
 FOLDS = 5  # pairs of people of the watch
-RATES = dict.fromkeys(("watch", "emoji"), (0.01, 0.02, 0.05, 0.1, 0.2, 0.5))
+RATES = {
+    "watch": (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+    "emoji": (0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+}
 BARLOW = {"watch": 0.1, "emoji": 0.1}  # weights of the same dose, see above
 ARMS = ("none", "published 0.2", "published 2", "sum", "dispersion", "anchoring", "barlow")
 PARADIGMS = {
