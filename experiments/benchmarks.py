@@ -244,6 +244,8 @@ def unlike(record: Record, name: str, run: Run) -> str:
     """
     if name not in RECIPES:
         return f"{name!r} is not a benchmark"
+    if record.data_note == NOTE:
+        return "our runs use generated stand-ins"
     expected = RECIPES[name]
     try:
         wanted, found = config(name, run), TrainConfig.from_dict(record.config)
@@ -253,8 +255,6 @@ def unlike(record: Record, name: str, run: Run) -> str:
         theirs, ours = (_plain(getattr(c, field.name)) for c in (wanted, found))
         if theirs != ours:
             return f"our runs have {field.name} {ours!r}, the recipe has {theirs!r}"
-    if record.data_note == NOTE:
-        return "our runs use generated stand-ins"
     sizes = {split: record.split_sizes.get(split, 0) for split in ("train", "validation", "test")}
     sizes["all"] = sum(sizes.values())
     for split, wanted in expected.sizes.items():

@@ -39,3 +39,11 @@ def trained(monkeypatch):
     monkeypatch.setattr(sweeps, "fit", fake)
     monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(fingerprint="0"))
     return fake
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch):
+    """The disk as data scripts see it: room for every data set until a test sets ``free``, in bytes."""
+    usage = SimpleNamespace(free=10**15)
+    monkeypatch.setattr("data_scripts.clip_cache.shutil.disk_usage", lambda path: usage)
+    return usage

@@ -4,7 +4,6 @@ import errno
 import io
 import json
 import os
-import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from hostile import EXAMPLES, bytes_like, confined, fuzz, json_like, refusal
 from local_server import Quiet, serving
 
-from data_scripts import clip_cache, cubicc, stand_ins
+from data_scripts import cubicc, stand_ins
 from data_scripts.__main__ import main
 from data_scripts.fetch import DataError, Source, load_arrays
 from data_scripts.stand_ins import cubicc as cubicc_stand_ins
@@ -317,12 +316,11 @@ def test_a_host_that_cannot_be_reached_is_named(small, tmp_path, capfd, monkeypa
 
 
 def test_too_little_space_is_known_before_unpacking_and_a_full_disk_is_named(
-    small, tmp_path, capfd, monkeypatch
+    small, tmp_path, capfd, monkeypatch, disk
 ):
     mirror, root = zipped(tmp_path / "mirror", small), tmp_path / "data"
-    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     with monkeypatch.context() as patch:
-        patch.setattr(clip_cache.shutil, "disk_usage", lambda path: usage)
+        patch.setattr(disk, "free", 1_000_000)
         message = failing(capfd, root, "--mirror", mirror)
         assert "cubicc needs 0.0 GB in" in message and "free space there" in message
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from local_server import Quiet, serving
 
-from data_scripts import clip_cache, coco, flickr30k, karpathy, stand_ins
+from data_scripts import coco, flickr30k, karpathy, stand_ins
 from data_scripts.__main__ import main
 from data_scripts.fetch import DataError, Source
 from data_scripts.stand_ins import captioned as captioned_stand_ins
@@ -338,9 +338,8 @@ def test_a_flipped_byte_in_an_archive_is_an_unusable_image(source, tmp_path):
     assert not list(tmp_path.glob("coco/*.json"))
 
 
-def test_without_space_nothing_is_read(source, as_published, capfd, tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(free=100_000)
-    monkeypatch.setattr(clip_cache.shutil, "disk_usage", lambda path: usage)
+def test_without_space_nothing_is_read(source, as_published, capfd, tmp_path, disk):
+    disk.free = 100_000
     said = failing(capfd, tmp_path / "data", "flickr30k", "--mirror", source)
     assert "flickr30k needs 0.1 GB in" in said and "0.0 GB are free" in said and "--root" in said
 

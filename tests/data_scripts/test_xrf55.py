@@ -20,7 +20,7 @@ import pytest
 import torch
 from local_server import Quiet, serving
 
-from data_scripts import __main__, clip_cache, kaggle, stand_ins
+from data_scripts import __main__, kaggle, stand_ins
 from data_scripts import xrf55 as script
 from data_scripts.fetch import DataError
 from data_scripts.stand_ins.xrf55 import ACTIONS, BLIND, REPETITIONS
@@ -576,10 +576,9 @@ def test_without_kagglehub_the_extra_is_named(home, tmp_path, capsys, monkeypatc
     assert "kagglehub is not installed; install the extra `benchmarks`" in message
 
 
-def test_too_little_space_is_said_before_the_download_starts(hosts, tmp_path, capsys, monkeypatch):
+def test_too_little_space_is_said_before_the_download_starts(hosts, tmp_path, capsys, monkeypatch, disk):
     monkeypatch.setattr(script, "ARCHIVE", 1e9)
-    usage = shutil.disk_usage(tmp_path)._replace(free=500)
-    monkeypatch.setattr(clip_cache.shutil, "disk_usage", lambda path: usage)
+    disk.free = 500
     message = run(capsys, "--root", tmp_path / "root", "--yes")
     assert "xrf55 needs 1.0 GB in" in message and "--root" in message
     assert not hosts.seen and not list((tmp_path / "root").rglob("*"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_scripts import clip_cache, xrf55, xrf55_half
+from data_scripts import xrf55, xrf55_half
 from data_scripts.fetch import DataError
 
 KEYS = ((1, 3, 1, 1), (1, 3, 1, 15), (2, 5, 2, 1))
@@ -68,9 +68,9 @@ def test_a_value_that_float16_cannot_hold_is_refused_by_name(indexed, value):
     assert not (root / xrf55_half.INFO.prepared).exists()
 
 
-def test_it_needs_the_index_and_the_space(indexed, monkeypatch):
+def test_it_needs_the_index_and_the_space(indexed, monkeypatch, disk):
     root, _ = indexed
-    monkeypatch.setattr(clip_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    disk.free = 10
     with pytest.raises(DataError, match="xrf55_half needs 0.0 GB"):
         xrf55_half.prepare(root, progress=False)
     monkeypatch.setattr(xrf55, "open_cache", lambda path: None)

@@ -7,9 +7,19 @@ import nbformat
 import pandas as pd
 import pytest
 
-from experiments import ablations, claims, paper_settings, paradigm_table, regimes, report, unlabeled
+from experiments import (
+    ablations,
+    claims,
+    cousins,
+    paper_settings,
+    paradigm_table,
+    regimes,
+    report,
+    unlabeled,
+)
 from experiments.claims import CLAIMS, evidence, load, verdicts
 from experiments.report import DIRECTION, FAILED
+from experiments.study import markdown
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -122,7 +132,12 @@ def summaries(records, rows):
         unlabeled.summary(records.unlabeled),
         *paper_settings.summary(settings).split("\n\n"),
         paper_settings.forms_in_words(RESULTS / "paper_settings", settings),
+        markdown(cousins.across(RESULTS), "claim, in points (neglected modality)"),
     ]
+    for name, study in cousins.STUDIES.items():
+        folder = RESULTS / "cousins" / name
+        if not study.missing(folder):
+            tables += cousins.summary(name, study.load(folder), folder).split("\n\n")
     return tables + [paradigm_table.summary(records.table, dataset) for dataset in paradigm_table.DATASETS]
 
 

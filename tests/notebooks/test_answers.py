@@ -22,8 +22,13 @@ CHECKS = sorted(set(checks.__all__) - {"predicted"})
 
 
 def is_literal(node):
+    """Whether the statement gives names a literal value; it may not change an object that was left out."""
     try:
-        return isinstance(node, ast.Assign) and (ast.literal_eval(node.value), True)[1]
+        return (
+            isinstance(node, ast.Assign)
+            and all(isinstance(target, ast.Name) for target in node.targets)
+            and (ast.literal_eval(node.value), True)[1]
+        )
     except (ValueError, TypeError):
         return False
 

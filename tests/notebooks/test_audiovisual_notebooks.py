@@ -60,7 +60,9 @@ def test_the_command_goes_from_files_to_records_of_models_that_learned(name, tmp
     assert stand_ins.NOTE in said and "encoder is 'conv'; in the reference it is 'resnet18'." in said
     folder = tmp_path / f"{name}-source=stand_in"
     runs = load_runs(folder)
-    assert sorted(runs["arm"]) == ["baseline", "regularized"] and set(runs["note"]) == {stand_ins.NOTE}
+    assert sorted(runs["arm"]) == ["baseline", "regularized"] and set(runs["unlike"]) == {
+        "our runs use generated stand-ins"
+    }
     assert (runs["test/accuracy/fused"] > 4 * CHANCE[name]).all()
     assert runs["test_selected/accuracy/fused"].notna().all()
     assert len(load_embeddings(folder, "dgl", "regularized").labels) in (30, 31)
