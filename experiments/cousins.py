@@ -41,6 +41,9 @@ by names, in batches of 256, among the names or pictures of all test concepts. T
 in the same way, by the mutual information of both modalities' clusters, so without labels, and by the mean of
 R@1, R@5 and R@10 in both directions.
 
+*Missing signals.* On the watch, one model reads every subset of the three signals (``modality_dropout``: each
+batch drops signals at random). Its learning rates are chosen by the mean validation accuracy over subsets.
+
 The sixth hypothesis, about noise and the number of labels, is not part of this.
 """
 
@@ -57,6 +60,7 @@ import torch
 
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
+from geomreg_mini.benchmarks.subset_models import subsets
 from geomreg_mini.controls import BarlowTwins
 from geomreg_mini.data import load
 from geomreg_mini.models import Encoded
@@ -92,7 +96,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 MODALITIES = {"watch": ("posture", "acceleration", "rotation"), "emoji": ("picture", "name")}
 # Quantities of a record that are kept.
-KEPT = ("accuracy", "knn_probe", "paired_drift", "modality_gap", "cross_modal_margin", "mean_cosine",
+KEPT = ("accuracy", "mean_accuracy", "knn_probe", "paired_drift", "modality_gap", "cross_modal_margin", "mean_cosine",
         "effective_rank", "band_violation", "cluster_accuracy", "mutual_information",
         "R@1", "R@5", "R@10", "mean_recall", *WATCHED)  # fmt: skip
 
@@ -135,14 +139,14 @@ def _study(data: str) -> Study:
     )  # fmt: skip
 
 
-def _without_classes(
-    task: str, arms: Sequence[str], rates: Sequence[float], seeds: int, **config: Any
+def _of_task(
+    task: str, data: str, arms: Sequence[str], rates: Sequence[float], seeds: int, **config: Any
 ) -> Study:
-    fields = CONFIGS["emoji"] | COMMON | {"task": task, "optimizer": "adam", "weight_decay": 0.0} | config
+    fields = CONFIGS[data] | COMMON | {"task": task, "optimizer": "adam", "weight_decay": 0.0} | config
     return Study(
         name="cousins",
         path="seed{seed}/{arm}-{setting}.json",
-        cells=(Cell({}, fields, _arms(arms, rates, BARLOW["emoji"]), SEEDS[:seeds], DEVELOPMENT),),
+        cells=(Cell({}, fields, _arms(arms, rates, BARLOW[data]), SEEDS[:seeds], DEVELOPMENT),),
         against="none",
         selection=f"validation/{TASKS[task].selection}",
         folder=f"results/cousins/{FOLDERS[task]}",
@@ -150,21 +154,26 @@ def _without_classes(
     )
 
 
-FOLDERS = {"retrieval": "retrieval", "clustering": "clusters"}
+FOLDERS = {"retrieval": "retrieval", "clustering": "clusters", "subsets": "subsets"}
 STUDIES = {
     "emoji": _study("emoji"),
     "watch": _study("watch"),
-    "retrieval": _without_classes(
-        "retrieval", ("none", "published 0.2", "published 2", "sum"), (0.0003, 0.001, 0.003, 0.01, 0.03), 12,
+    "retrieval": _of_task(
+        "retrieval", "emoji", ("none", "published 0.2", "published 2", "sum"), (0.0003, 0.001, 0.003, 0.01, 0.03), 12,
         paradigm="contrastive", batch_size=256, epochs=40, evaluate_every=10,
     ),
-    "clusters": _without_classes(
-        "clustering", ("none", "published 2", "sum", "dispersion", "anchoring"),
+    "clusters": _of_task(
+        "clustering", "emoji", ("none", "published 2", "sum", "dispersion", "anchoring"),
         (0.001, 0.003, 0.01, 0.03, 0.1, 0.3), 20,
         paradigm="swav", fusion="prototypes", epochs=24, evaluate_every=12,
     ),
+    "subsets": _of_task(
+        "subsets", "watch", ("none", "published 0.2", "published 2", "sum"), (0.001, 0.003, 0.01, 0.03), 20,
+        paradigm="modality_dropout", fusion="transformer", encoder="resnet18", embedding_dim=32, epochs=6,
+        evaluate_every=3, encoder_options={"tokens": 4, "width": 8, "depth": 1, "attention_heads": 4},
+    ),
 }  # fmt: skip
-# Columns of the tables without classes: (metric, factor, digits).
+# Columns of the tables of one task: (metric, factor, digits).
 PAIR, TURNED = "-".join(MODALITIES["emoji"]), "-".join(MODALITIES["emoji"][::-1])
 GEOMETRY = {"gap": (f"modality_gap/{PAIR}", 1, 2), "drift": (f"paired_drift/{PAIR}", 1, 2)}
 COLUMNS = {
@@ -172,6 +181,8 @@ COLUMNS = {
     | {"margin": (f"cross_modal_margin/{PAIR}", 1, 2)} | GEOMETRY,
     "retrieval": {f"R@{k}, {way}": (f"R@{k}/{way}", 100, 1) for way in (PAIR, TURNED) for k in (1, 10)}
     | {"mean recall": ("mean_recall/both", 100, 1)} | GEOMETRY,
+    "subsets": {"mean": ("mean_accuracy/subsets", 100, 1)}
+    | {name: (f"accuracy/{name}", 100, 1) for name in map("+".join, subsets(MODALITIES["watch"]))},
 }  # fmt: skip
 
 
@@ -276,7 +287,7 @@ def gains(
     study = STUDIES.get(data, paper_settings.STUDY)
     rows = study.gains(frame, metric, by=by, against=against)
     wide = rows.copy()
-    if data == "watch":
+    if data in ("watch", "subsets"):
         wide = study.gains(frame.assign(seed=frame["seed"] % FOLDS), metric, by=by, against=against)
     elif data == "emoji":
         factor = (1 + rows["seeds"] * 2 / 7) ** 0.5
@@ -324,8 +335,9 @@ def baselines(data: str, seeds: Sequence[int] = SEEDS[:FOLDS]) -> pd.DataFrame:
     """Return scores without training a network: columns ``seed``, ``baseline``, ``place`` and ``score``.
 
     Chance, and for classes the commonest. On the raw features of each modality and of all of them logistic
-    regression, or for clusters k-means; for retrieval, ridge regression from one modality to the other.
-    The seeds have all pairs of people of the watch.
+    regression, or for clusters k-means; for retrieval, ridge regression from one modality to the other. For
+    subsets of signals, logistic regression on mean and deviation of each axis. The seeds have all pairs of
+    people of the watch.
     """
     import pandas as pd
 
@@ -334,8 +346,12 @@ def baselines(data: str, seeds: Sequence[int] = SEEDS[:FOLDS]) -> pd.DataFrame:
         sets, raw = load(config["dataset"], seed=seed, **config["dataset_options"]), {}
         for name in ("train", "validation", "test"):
             split = getattr(sets, name)
-            z = {m: x.flatten(1) for m, x in split.inputs.items()}
-            z["all"] = torch.cat([torch.nn.functional.normalize(x, dim=1) for x in z.values()], dim=1)
+            if data == "subsets":
+                own = {m: torch.cat([x.mean(2), x.std(2)], dim=1) for m, x in split.inputs.items()}
+                z = {"+".join(s): torch.cat([own[m] for m in s], dim=1) for s in subsets(tuple(own))}
+            else:
+                z = {m: x.flatten(1) for m, x in split.inputs.items()}
+                z["all"] = torch.cat([torch.nn.functional.normalize(x, dim=1) for x in z.values()], dim=1)
             raw[name] = Encoded(z, split.labels)
         for name, score in _baseline(data, raw, sets.num_classes).items():
             rows.append((seed, *name.split("/"), score))
@@ -445,7 +461,10 @@ def baseline_table(data: str, folder: str | Path) -> pd.DataFrame:
 
 
 def short_table(data: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of a study without classes as text: none in its units, and below it the gains."""
+    """Return the table of a task as text: none in its units, and below it the gains.
+
+    Where the data have people, the column "new people" has the interval for them of the first column's gain.
+    """
     import pandas as pd
 
     arms = list(STUDIES[data].cells[0].arms)
@@ -454,7 +473,12 @@ def short_table(data: str, frame: pd.DataFrame) -> pd.DataFrame:
         found = gains(data, frame, f"test/{metric}", dict.fromkeys(arms[1:], "none"), by=())
         rows["none"][name] = f"{scale * found['baseline'].iloc[0]:.{digits}f}"
         for row in found.to_dict("records"):
-            rows[row["arm"]][name] = change(row, scale, digits)
+            texts = rows[row["arm"]]
+            texts[name] = change(row, scale, digits)
+            if len(texts) == 1 and row["wide_low"] == row["wide_low"]:
+                rows["none"]["new people"] = "-"
+                wide = {"mean": row["mean"], "low": row["wide_low"], "high": row["wide_high"]}
+                texts["new people"] = change(wide, scale, digits)
     return pd.DataFrame(rows).T
 
 
