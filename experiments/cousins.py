@@ -96,8 +96,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 MODALITIES = {"watch": ("posture", "acceleration", "rotation"), "emoji": ("picture", "name")}
 # Quantities of a record that are kept.
-KEPT = ("accuracy", "mean_accuracy", "knn_probe", "paired_drift", "modality_gap", "cross_modal_margin", "mean_cosine",
-        "effective_rank", "band_violation", "cluster_accuracy", "mutual_information",
+KEPT = ("accuracy", "mean_accuracy", "knn_probe", "paired_drift", "modality_gap", "cross_modal_margin",
+        "mean_cosine", "effective_rank", "band_violation", "cluster_accuracy", "mutual_information",
         "R@1", "R@5", "R@10", "mean_recall", *WATCHED)  # fmt: skip
 
 
@@ -159,7 +159,8 @@ STUDIES = {
     "emoji": _study("emoji"),
     "watch": _study("watch"),
     "retrieval": _of_task(
-        "retrieval", "emoji", ("none", "published 0.2", "published 2", "sum"), (0.0003, 0.001, 0.003, 0.01, 0.03), 12,
+        "retrieval", "emoji", ("none", "published 0.2", "published 2", "sum"),
+        (0.0003, 0.001, 0.003, 0.01, 0.03), 12,
         paradigm="contrastive", batch_size=256, epochs=40, evaluate_every=10,
     ),
     "clusters": _of_task(
@@ -168,7 +169,8 @@ STUDIES = {
         paradigm="swav", fusion="prototypes", epochs=24, evaluate_every=12,
     ),
     "subsets": _of_task(
-        "subsets", "watch", ("none", "published 0.2", "published 2", "sum"), (0.001, 0.003, 0.01, 0.03), 20,
+        "subsets", "watch", ("none", "published 0.2", "published 2", "sum"),
+        (0.001, 0.003, 0.01, 0.03), 20,
         paradigm="modality_dropout", fusion="transformer", encoder="resnet18", embedding_dim=32, epochs=6,
         evaluate_every=3, encoder_options={"tokens": 4, "width": 8, "depth": 1, "attention_heads": 4},
     ),
