@@ -13,7 +13,7 @@ import itertools
 import math
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,16 +134,27 @@ def without_init(kind: type, **attributes: object) -> Any:
     return made
 
 
-class Recorder(torch.optim.SGD):
-    """Gradient descent that keeps each gradient it gets: ``seen`` is name -> gradient, per step."""
+class Recorder:
+    """Gradient descent that keeps each gradient it gets: ``seen`` is name -> gradient, per step.
+
+    One of ``torch.optim`` would import the compiler, which takes longer than all comparisons.
+    """
 
     def __init__(self, model: nn.Module, rate: float = 0.1) -> None:
-        super().__init__(model.parameters(), rate)
         self.named, self.seen = dict(model.named_parameters()), []
+        self.param_groups = [{"params": [*self.named.values()], "lr": rate}]
 
-    def step(self, closure: Callable | None = None) -> None:
+    def zero_grad(self) -> None:
+        for p in self.named.values():
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
         self.seen.append({n: p.grad.clone() for n, p in self.named.items() if p.grad is not None})
-        super().step()
+        (group,) = self.param_groups
+        for p in group["params"]:
+            if p.grad is not None:
+                p -= group["lr"] * p.grad
 
 
 def difference(ours: Iterable[torch.Tensor], theirs: Iterable[torch.Tensor]) -> float:
