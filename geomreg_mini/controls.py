@@ -281,6 +281,8 @@ class KoLeo(_Control):
 
         dispersion = -mean_i log(min_{j != i} ||u_i - u_j|| + 1e-8)
 
+    DINOv2's code also adds 1e-8 to each component of a difference, before the norm.
+
     Negative if neighbors are more than 1 apart. An exact duplicate adds 18.4 and no gradient, a duplicate at
     distance d a gradient of 1 / d: clip gradients if embeddings may collapse.
     """

@@ -18,7 +18,8 @@ class DGL(Paradigm):
     gradients: the head's parameters are detached in the unimodal branch, the embeddings in the fused one. As
     in that code, the unimodal branch runs the fusion on one modality alone, others absent, bias included.
     The regularizer acts on the live embeddings, so the encoders get no gradient besides these two. ``alpha``
-    = 4 is the released default for CREMA-D.
+    = 4 is the released default for CREMA-D. The released clipping, all gradients to norm 40, is left to
+    ``clip_norm``.
     """
 
     def __init__(self, model: MultimodalClassifier, alpha: float = 4.0) -> None:

@@ -92,7 +92,8 @@ class OGM(Paradigm):
 class OGMGE(OGM):
     """OGM with generalization enhancement: g_m <- k_m g_m + N(0, std(g_m)^2), one std for each tensor.
 
-    The noise goes to every encoder, modulated or not, in the same part of training.
+    The noise goes to every encoder, modulated or not, in the same part of training. The released code adds
+    1e-8 to the standard deviation.
     """
 
     noise = True

@@ -29,8 +29,8 @@ class PMR(Paradigm):
     Deviation: the released code has no c_old in its first two renewals, before epochs 1 and 2; here only the
     first has none.
 
-    ``until`` is the part of training with that loss; 2/3 stands for the released 100 of 150 epochs. A class
-    without samples in the tenth keeps its old prototype. As long as it has none, it is left out of the
+    ``until`` is the part of training with that loss; 2/3 stands for the released epochs 0 to 100 of 150. A
+    class without samples in the tenth keeps its old prototype. As long as it has none, it is left out of the
     softmax, and its samples are left out of scores and loss (the released code divides by zero there).
     """
 
