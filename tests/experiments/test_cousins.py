@@ -35,8 +35,6 @@ FUSED = "test/accuracy/fused"
 README = (RESULTS / "README.md").read_text()
 FOLDERS = {name: RESULTS.parent / study.folder for name, study in STUDIES.items()}
 each = pytest.mark.parametrize("name", STUDIES)
-UNFINISHED = {"subsets"}  # studies that are still being trained
-finished = pytest.mark.parametrize("name", [name for name in STUDIES if name not in UNFINISHED])
 
 
 # The protocol
@@ -172,7 +170,7 @@ def test_questions_are_answered_by_gains_of_known_size():
 # The records
 
 
-@finished
+@each
 def test_records_belong_to_the_protocol_and_are_unmodified(name):
     folder = FOLDERS[name]
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.json")}
@@ -180,7 +178,7 @@ def test_records_belong_to_the_protocol_and_are_unmodified(name):
     assert STUDIES[name].state(folder) == f"{len(there):,} of {len(there):,} records, unmodified."
 
 
-@finished
+@each
 def test_every_frozen_rate_is_the_best_in_development_and_interior(name):
     folder, study = FOLDERS[name], STUDIES[name]
     for cell in study.cells:
@@ -222,7 +220,7 @@ def by_hand(name, ours, other, metric, wide):
     return f"{100 * units.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-@pytest.mark.parametrize("name", [name for name in MODALITIES if name not in UNFINISHED])
+@pytest.mark.parametrize("name", MODALITIES)
 def test_the_tables_are_what_the_files_say(name):
     shown = table(name, loaded(name, FOLDERS[name]))
     weak = neglected(name, FOLDERS[name])
@@ -247,7 +245,7 @@ def test_the_tables_are_what_the_files_say(name):
         assert text == by_hand(name, question.ours, question.other, metric[question.outcome], wide=True)
 
 
-@finished
+@each
 def test_the_readme_quotes_the_committed_records(name):
     for part in summary(name, STUDIES[name].load(FOLDERS[name]), FOLDERS[name]).split("\n\n"):
         assert part in README
