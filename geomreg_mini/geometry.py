@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pairs import TIE, TINY, Array, class_index, class_sums, cosine_blocks, distance_blocks, matrix
+from .inputs import TINY, Array, class_index, class_sums, matrix
+from .pairs import TIE, cosine_blocks, distance_blocks
 
 Arrays, Given = Mapping[str, Array], Array | None
 EPS = torch.finfo(torch.float64).eps
