@@ -132,9 +132,9 @@ HOUSES = [
     {"checks"},
 ]
 # The same for the modules inside two of them.
-LIBRARY = [{"distributed", "data", "records"}, {"pairs"}, {"geometry", "regularizer"}, {"controls", "measure"},
-           {"models", "__main__"}, {"paradigms"}, {"evaluation"}, {"tasks"}, {"benchmarks"}, {"config"},
-           {"training"}, {"plots"}]  # fmt: skip
+LIBRARY = [{"distributed", "data", "records"}, {"pairs"}, {"geometry", "regularizer"},
+           {"controls", "measure"}, {"models", "__main__"}, {"paradigms"}, {"evaluation"}, {"tasks"},
+           {"benchmarks"}, {"config"}, {"training"}, {"plots"}]  # fmt: skip
 EXPERIMENTS = [{"paper", "sweeps", "manifest"}, {"recipes"}, {"study"},
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "unlabeled",
                 "paper_settings"},

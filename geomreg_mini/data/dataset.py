@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -141,6 +141,8 @@ class MultimodalDataset:
         Raises:
             ValueError: naming split, modality and row of a fault.
         """
+        if unknown := set(facts) - {f.name for f in fields(cls)}:
+            raise ValueError(f"own data have no option {min(unknown)!r}; name a field of MultimodalDataset.")
         given = {"train": train, "validation": validation, "test": test}
         splits = {name: _own_split(name, arrays) for name, arrays in given.items()}
         for name, split in splits.items():
@@ -277,8 +279,8 @@ def _own_split(name: str, arrays: Own) -> Split:
         inputs[m] = x
         if not here.all():
             x[~here], present[f"present/{m}"] = 0, here
-    if not inputs:
-        raise ValueError(f"{name} has no modality; pass one array or more next to its labels.")
+    if len(inputs) < 2:
+        raise ValueError(f"{name} has the modalities {list(inputs)}; pass two or more next to its labels.")
     some = torch.stack([present.get(f"present/{m}", torch.ones(len(labels)).bool()) for m in inputs]).any(
         dim=0
     )
