@@ -219,7 +219,7 @@ def chart(curves: Sequence[Curve], x_label: str, y_label: str, band: float = 0.0
         legend.append(f"<span><i {look}></i>{escape(name)}</span>")
     shapes.append(f'<text x="250" y="227" text-anchor="middle">{x_label}</text>')
     words = escape(f"{y_label} over {x_label}: {', '.join(name for name, *_ in curves)}")
-    picture = f'<svg viewBox="0 0 460 232" role="img" aria-label="{words}">{"".join(shapes)}</svg>'
+    picture = f'<svg viewBox="0 0 480 232" role="img" aria-label="{words}">{"".join(shapes)}</svg>'
     return f"<figure>{picture}<figcaption>{y_label}: {''.join(legend)}</figcaption></figure>"
 
 

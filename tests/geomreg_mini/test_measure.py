@@ -384,7 +384,8 @@ def test_the_command_runs_as_a_module_and_needs_torch_and_numpy_alone(file, tmp_
         "import sys; sys.modules.update(dict.fromkeys(['matplotlib', 'pandas', 'scipy', 'sklearn', 'tqdm']))"
     )
     options = [str(file), "--labels", "y", "--html", str(tmp_path / "r.html")]
-    code = f"{hide}; import runpy; sys.argv[1:] = {options!r}; runpy.run_module('geomreg_mini', run_name='__main__')"
+    run = "runpy.run_module('geomreg_mini', run_name='__main__')"
+    code = f"{hide}; import runpy; sys.argv[1:] = {options!r}; {run}"
     np.savez(file, audio=gaussian(30, 3).numpy(), y=np.arange(30) % 2)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "" and "effective_rank" in done.stdout
