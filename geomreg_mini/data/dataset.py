@@ -96,15 +96,13 @@ class MultimodalDataset:
     corruptions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        parts = {name: getattr(self, name) for name in SPLITS}
+        parts = [getattr(self, name) for name in SPLITS]
         for name, default in {
             "shapes": lambda: {m: tuple(x.shape[1:]) for m, x in self.train.inputs.items()},
             "modalities": lambda: tuple(self.shapes),
-            "num_classes": lambda: (
-                len(self.class_names) or 1 + max(int(s.labels.max()) for s in parts.values())
-            ),
+            "num_classes": lambda: len(self.class_names) or 1 + max(int(s.labels.max()) for s in parts),
             "class_names": lambda: tuple(map(str, range(self.num_classes))),
-            "fingerprint": lambda: fingerprint(**parts),
+            "fingerprint": lambda: fingerprint(*parts),
         }.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, default())
@@ -144,14 +142,18 @@ class MultimodalDataset:
         if unknown := set(facts) - {f.name for f in fields(cls)}:
             raise ValueError(f"own data have no option {min(unknown)!r}; name a field of MultimodalDataset.")
         given = {"train": train, "validation": validation, "test": test}
+        for name, arrays in given.items():
+            if not isinstance(arrays, Mapping):
+                raise ValueError(
+                    f"{name} is a {type(arrays).__name__}; pass a dict of modalities and labels."
+                )
+            given[name] = {m: arrays[m] for m in (*train, *arrays) if m in arrays}  # in the order of train
         splits = {name: _own_split(name, arrays) for name, arrays in given.items()}
-        for name, split in splits.items():
-            kinds = [
-                {m: (str(x.dtype)[6:], *x.shape[1:]) for m, x in s.inputs.items()}
-                for s in (splits["train"], split)
-            ]
-            if kinds[0] != kinds[1]:
-                raise ValueError(f"{name} has {kinds[1]}, but train has {kinds[0]}; make them equal.")
+        kinds = {
+            s: {m: (str(x.dtype)[6:], *x.shape[1:]) for m, x in splits[s].inputs.items()} for s in splits
+        }
+        if any(own != kinds["train"] for own in kinds.values()):
+            raise ValueError(f"the splits differ in modalities, types or shapes: {kinds}; make them equal.")
         if not allow_equal:
             _refuse_leaks(splits)
         if gaps := sum(int((~x).sum()) for split in splits.values() for x in split.factors.values()):
@@ -262,7 +264,7 @@ def _own_split(name: str, arrays: Own) -> Split:
         raise ValueError(
             f"labels of {name} are {labels.dtype} {labels.shape}; pass an integer >= 0 per sample."
         )
-    for m in sorted(set(arrays) - {"labels"}, key=list(arrays).index):
+    for m in (m for m in arrays if m != "labels"):
         x = numbers(arrays[m], of := f"{m!r} of {name}").cpu().contiguous()
         if x.ndim < 2 or len(x) != len(labels) or x.is_complex() or not x[0].numel():
             kind = f"{str(x.dtype)[6:]} {tuple(x.shape)}"

@@ -84,6 +84,13 @@ def test_lists_tensors_and_half_precision_give_the_same_data_set():
     assert MultimodalDataset.from_arrays(**tensors).fingerprint == whole.fingerprint
 
 
+def test_modalities_are_in_the_order_of_the_training_split():
+    turned = arrays()
+    turned["test"] = dict(reversed(turned["test"].items()))
+    data = MultimodalDataset.from_arrays(**turned)
+    assert list(data.test.inputs) == ["audio", "image"] == list(data.modalities)
+
+
 def test_the_callers_arrays_are_copied():
     given = arrays(train_audio=torch.randn(24, 5), test_image=torch.randint(256, (12, 1, 4, 4)).byte())
     for split in SIZES:
@@ -181,8 +188,8 @@ def test_leaks_are_found_in_other_types_and_with_negative_zeros_and_not_within_a
         ({"train_audio": np.full((24, 5), None)}, "'audio' of train is a ndarray; pass real numbers"),
         ({"train_audio": np.where(np.eye(24, 5), np.nan, 1)}, "'audio' of train has NaN or .* row 0 and 4"),
         ({"train_audio": np.full((24, 5), np.inf)}, "'audio' of train has NaN or .* row 0 and 23"),
-        ({"test_audio": np.random.rand(12, 6)}, "test has .*'audio': .'float32', 6.*but train has"),
-        ({"test_depth": np.random.rand(12, 6)}, "test has .*'depth': .*but train has"),
+        ({"test_audio": np.random.rand(12, 6)}, "the splits differ .*'test': .'audio': .'float32', 6"),
+        ({"test_depth": np.random.rand(12, 6)}, "the splits differ .*'depth'"),
     ],
 )  # fmt: skip
 def test_every_fault_of_the_arrays_is_one_sentence_that_names_split_and_modality(changes, message):
@@ -199,6 +206,8 @@ def test_other_faults_are_one_sentence():
     ]:
         with pytest.raises(ValueError, match=message):
             MultimodalDataset.from_arrays(**arrays(), **options)
+    with pytest.raises(ValueError, match="validation is a tuple; pass a dict"):
+        MultimodalDataset.from_arrays(**arrays() | {"validation": (np.eye(3), [0, 1, 2])})
     with pytest.raises(ValueError, match=r"test has the modalities \[\]; pass two"):
         MultimodalDataset.from_arrays(**arrays() | {"test": {"labels": [0, 1, 2]}})
 
