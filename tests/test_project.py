@@ -79,9 +79,10 @@ def test_every_folder_with_code_is_installed():
 
 def test_the_library_stays_small():
     files = python_files(PACKAGE)
-    assert len(files) <= 48 and sum(code_lines(path.read_text()) for path in files) <= 5150
+    # The command, report and tracker for any embeddings and the readers of own data are 330 lines of these.
+    assert len(files) <= 50 and sum(code_lines(path.read_text()) for path in files) <= 5460
     folders = {path.parent for path in files} - {PACKAGE}
-    assert len(list(PACKAGE.glob("*.py"))) <= 14 and len(folders) <= 3
+    assert len(list(PACKAGE.glob("*.py"))) <= 16 and len(folders) <= 3
 
 
 @pytest.mark.parametrize(
@@ -132,8 +133,8 @@ HOUSES = [
 ]
 # The same for the modules inside two of them.
 LIBRARY = [{"distributed", "data", "records"}, {"inputs"}, {"pairs"}, {"geometry", "regularizer"},
-           {"controls"}, {"models"}, {"paradigms"}, {"evaluation"}, {"tasks"}, {"benchmarks"}, {"config"},
-           {"training"}, {"plots"}]  # fmt: skip
+           {"controls", "measure"}, {"models", "__main__"}, {"paradigms"}, {"evaluation"}, {"tasks"},
+           {"benchmarks"}, {"config"}, {"training"}, {"plots"}]  # fmt: skip
 EXPERIMENTS = [{"paper", "sweeps", "manifest"}, {"recipes"}, {"study"},
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "unlabeled",
                 "paper_settings"},

@@ -15,6 +15,7 @@ import geomreg_mini
 from geomreg_mini import GeometryRegularizer, geometry
 from geomreg_mini.controls import CONTROLS, VICReg
 from geomreg_mini.data import load
+from geomreg_mini.measure import measure
 from geomreg_mini.models import build_model
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.training import TrainConfig, fit
@@ -50,6 +51,7 @@ def main() -> None:
     assert {"num_samples", "silhouette/audio"} <= set(
         geometry.geometry_report(embeddings, labels, detailed=True)
     )
+    assert "effective_rank" in str(measure(embeddings, labels)) and "<svg" in measure(embeddings).html()
     data = load("toy", seed=0)
     for paradigm in PARADIGMS.values():
         paradigm(build_model(data, fusion=paradigm.usual_fusion, heads=paradigm.needs_heads))
