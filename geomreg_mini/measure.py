@@ -21,7 +21,8 @@ from torch import Tensor
 
 from . import geometry
 from .geometry import Arrays, Given, geometry_report, matrices, matrix
-from .pairs import TIE, TINY, Array, class_index, cosine_blocks
+from .inputs import TINY, Array, class_index
+from .pairs import TIE, cosine_blocks
 from .regularizer import GeometryRegularizer
 
 NEIGHBORS, PERMUTATIONS, BINS, MOST_POINTS = 10, 500, 40, 200  # the last two: of a curve
