@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 SEEDS = tuple(range(100, 120))
 DEVELOPMENT = (0, 1, 2)
 FOLDS = 5  # pairs of people of the watch
-PEOPLE = {"watch": FOLDS, "subsets": FOLDS, "speakers": 6}  # groups of unseen people that take turns by the seed
+PEOPLE = {"watch": FOLDS, "subsets": FOLDS, "speakers": 6}  # groups of unseen people, by turns
 RATES = {
     "watch": (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
     "emoji": (0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
