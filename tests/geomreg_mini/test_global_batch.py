@@ -31,6 +31,7 @@ CASES = [(options | {"radius": 0.3, "gather": True}, True) for options in SUMS +
 CASES += [(CASES[0][0], False), (CASES[len(SUMS)][0], False)]  # options, masked
 
 
+IN_A_GROUP, WRAPPERS = (7, 3), ("DDP", "FSDP")
 TWICE = ("rbf", "hinge", "covariance")
 
 
@@ -118,17 +119,29 @@ def products(sizes, rank):
     return counter.get_total_flops()
 
 
-def in_a_group(sizes, rank):
-    """Processes 0 and 2 share a batch, process 1 is not asked."""
-    group = dist.new_group([0, 2])
-    reg = GeometryRegularizer(radius=0.3, gather=True, process_group=group)
-    if rank == 1:
+def in_a_group(rank):
+    """The first and the last process share a batch; one between them is not asked."""
+    last = dist.get_world_size() - 1
+    reg = GeometryRegularizer(radius=0.3, gather=True, process_group=dist.new_group([0, last]))
+    if rank not in (0, last):
         return failure(lambda: reg({m: torch.ones(2, 3) for m in "ab"}))
-    reg = copy.deepcopy(reg)
     model = Regularized()
-    model.reg = reg
-    out = model(*batch((sizes[0], sizes[2]), True, rank // 2))
-    return numbers(out, model)[0]
+    model.reg = copy.deepcopy(reg)
+    return numbers(model(*batch(IN_A_GROUP, True, int(rank == last))), model)[0]
+
+
+def wrapped(wrapper, sizes, rank):
+    """Gradients that the wrapper leaves."""
+    from torch.distributed.fsdp import fully_shard
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = Regularized(radius=0.3, gather=True)
+    if wrapper == "FSDP":
+        [fully_shard(encoder) for encoder in model.encoders.values()]
+    model = fully_shard(model) if wrapper == "FSDP" else DistributedDataParallel(model)
+    inputs, mask = batch(sizes, True, rank)
+    model(dict(sorted(inputs.items())), mask).total.backward()  # FSDP needs one order of the encoders
+    return [p.grad if wrapper == "DDP" else p.grad.full_tensor() for p in model.parameters()]
 
 
 def process(rank, count, folder):
@@ -144,10 +157,9 @@ def process(rank, count, folder):
             averaged(model)
             results["cases"].append(numbers(out, model))
     results["compiled"] = compiled(SHARES[count][1], rank)
-    if count == 2:
-        results["errors"] = errors(rank)
-    else:
-        results["group"] = in_a_group(SHARES[3][0], rank)
+    results["errors"] = errors(rank)
+    results["group"] = in_a_group(rank)
+    results |= {wrapper: wrapped(wrapper, SHARES[count][0], rank) for wrapper in WRAPPERS}
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -197,17 +209,31 @@ def test_compiled_with_mask_and_chunks_it_is_the_same(processes):
 
 
 def test_a_mistake_of_one_process_is_an_error_in_all(processes):
-    if len(processes) == 3:
-        value, _ = alone((7, 3), True, radius=0.3)
-        assert "process 1 is not in `process_group`" in processes[1]["group"]
-        return [torch.testing.assert_close(processes[rank]["group"], value) for rank in (0, 2)]
-    first, second = (each["errors"] for each in processes)
+    mistakes = [each["errors"] for each in processes]
     for kind in ("mask", "names", "width"):
-        assert first[kind] == second[kind]
-        assert first[kind].startswith("ValueError: process 1 holds ") and "but process 0" in first[kind]
+        assert all(found[kind] == mistakes[0][kind] for found in mistakes)
+        assert mistakes[0][kind].startswith("ValueError: process 1 holds ")
+        assert "but process 0" in mistakes[0][kind]
     for kind, words in (
         ("NaN", "modality 'a' holds NaN in 1 of 3 samples"),
         ("type", "modality 'a' must be a floating-point tensor, got torch.int64"),
     ):
-        assert words in second[kind] and f"process 1 failed: {words}" in first[kind]
-    assert all("differentiable once" in each[f"twice {form}"] for each in (first, second) for form in TWICE)
+        assert mistakes[1][kind].startswith(f"ValueError: {words}")
+        assert f"process 1 failed: {words}" in mistakes[0][kind]
+    assert all("differentiable once" in found[f"twice {form}"] for found in mistakes for form in TWICE)
+
+
+def test_some_of_the_processes_share_a_batch_in_their_group(processes):
+    value, _ = alone(IN_A_GROUP, True, radius=0.3)
+    members = [each["group"] for each in processes if torch.is_tensor(each["group"])]
+    assert len(members) == 2
+    torch.testing.assert_close(members, [value] * 2)
+    others = [each["group"] for each in processes if not torch.is_tensor(each["group"])]
+    assert all("process 1 is not in `process_group`: pass a group with it." in found for found in others)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_wrapped_models_get_the_gradient_of_one_process(processes, wrapper):
+    _, gradients = alone(SHARES[len(processes)][0], True, radius=0.3)
+    for each in processes:
+        torch.testing.assert_close(each[wrapper], gradients)
