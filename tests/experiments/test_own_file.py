@@ -23,8 +23,7 @@ def file(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def recipes_as_before(monkeypatch):
-    monkeypatch.setattr(benchmarks, "RECIPES", RECIPES)
+def recipes_as_before():
     before = dict(RECIPES)
     yield
     RECIPES.clear()
