@@ -3,6 +3,7 @@
     python -m experiments.benchmarks crema_d --until 11    # resumable; skips recorded runs
     torchrun --nproc-per-node 4 -m experiments.benchmarks crema_d
     python -m experiments.benchmarks crema_d --data split=speaker_disjoint    # in a separate folder
+    python -m experiments.benchmarks --data-file mine.npz    # your own data, by the default config
     python -m experiments.benchmarks crema_d --paradigms dgl --arms baseline \\
         beta0.{1,15,2}-tau{0,0.25,0.5} intra0.{12,14,16}-inter0.0{3,5,7}    # the settings of Figures 7 and 8
     python -m experiments.benchmarks crema_d --paradigms dgl --arms baseline regularized \\
@@ -43,7 +44,7 @@ from geomreg_mini.models import Encoded, Fusion, encode
 from geomreg_mini.records import Record, write_atomically
 from geomreg_mini.training import Stopped, TrainConfig, set_seed
 
-from .recipes import ARMS, RECIPES, deviations, recipe
+from .recipes import ARMS, RECIPES, Recipe, deviations, recipe
 from .sweeps import load_or_train, load_record
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 SEEDS = (0, 1, 2, 3, 4)
+OWN_ROWS = ("joint", "dgl", "uniform_sum", "unimodal")  # the paradigms on your own data
 EMBEDDED_SEED = 0  # the test split's embeddings of its runs are kept, for figures
 SETTINGS = (
     "strength",
@@ -75,7 +77,7 @@ class Run(NamedTuple):
 def folder_name(name: str, options: Mapping[str, Any]) -> str:
     """Return a name for a folder of records: ``name`` and each data option unlike the recipe's."""
     own = RECIPES[name].config.dataset_options
-    return "-".join([name, *(f"{k}={v}" for k, v in sorted(options.items()) if own.get(k) != v)])
+    return "-".join([Path(name).stem, *(f"{k}={v}" for k, v in sorted(options.items()) if own.get(k) != v)])
 
 
 def command(folder: str | Path) -> str:
@@ -371,10 +373,17 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def enter_own_data(file: str) -> None:
+    """Make an npz file of your own data, see ``MultimodalDataset.from_npz``, a benchmark under its path."""
+    note = "Your own data have no published procedure: this is the default config, and seeds change no split."
+    RECIPES[file] = Recipe(TrainConfig(file), lambda config: [note], OWN_ROWS, {})
+
+
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add = (parser := argparse.ArgumentParser("python -m experiments.benchmarks")).add_argument
     parser.description = __doc__.split("\n")[0]
-    add("name", choices=RECIPES, help="the benchmark")
+    add("name", nargs="?", choices=RECIPES, help="the benchmark")
+    add("--data-file", metavar="FILE", help="an npz of your own data instead of a benchmark")
     add("--paradigms", nargs="+", metavar="P", help="default: the rows of the benchmark's table")
     add("--arms", nargs="+", metavar="ARM", default=("baseline", "regularized"), help="default: %(default)s")
     add("--seeds", nargs="+", type=int, default=SEEDS, metavar="N", help="default: %(default)s")
@@ -390,7 +399,13 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--compile", action="store_true", help="run the encoders through torch.compile")
     for setting in SETTINGS:
         add(f"--{setting}", type=float, help="of the arms' regularizers, instead of theirs")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if (options.name is None) == (options.data_file is None):
+        parser.error("name one benchmark, or your own data with --data-file")
+    if options.data_file is not None:
+        enter_own_data(options.data_file)
+    options.name = options.name or options.data_file
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
 SEEDS = tuple(range(100, 120))
 DEVELOPMENT = (0, 1, 2)
 FOLDS = 5  # pairs of people of the watch
+PEOPLE = {"watch": FOLDS, "subsets": FOLDS, "speakers": 6}  # groups of unseen people, by turns
 RATES = {
     "watch": (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
     "emoji": (0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
@@ -269,28 +270,29 @@ def neglected(data: str, folder: str | Path) -> str:
 def loaded(data: str, folder: str | Path) -> pd.DataFrame:
     """Return the test runs of a study that are recorded, without the seeds in which one diverged."""
     frame = STUDIES[data].load(folder, partial=True)
-    return _converged(data, frame)
+    return converged(frame) if data in MODALITIES else frame
 
 
-def _converged(data: str, frame: pd.DataFrame) -> pd.DataFrame:
-    if data not in MODALITIES:
-        return frame
+def converged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of classification without the seeds in which one diverged."""
     diverged = frame.loc[frame["test/accuracy/fused"].isna(), "seed"]
     return frame[~frame["seed"].isin(diverged)]
 
 
 def gains(
-    data: str, frame: pd.DataFrame, metric: str, against: Mapping[str, str], by: Sequence[str] = ("paradigm",)
-) -> pd.DataFrame:
+    data: str, frame: pd.DataFrame, metric: str, against: Mapping[str, str],
+    by: Sequence[str] = ("paradigm",), level: float = 0.95,
+) -> pd.DataFrame:  # fmt: skip
     """Return ``Study.gains`` with the interval for new people or concepts beside it.
 
-    The columns ``wide_low``, ``wide_high`` and ``wide_detectable`` are its; NaN on digits.
+    The columns ``wide_low``, ``wide_high`` and ``wide_detectable`` are its; NaN on digits. "speakers" are
+    those of the study ``verdict``.
     """
-    study = STUDIES.get(data, paper_settings.STUDY)
-    rows = study.gains(frame, metric, by=by, against=against)
+    study, options = STUDIES.get(data, paper_settings.STUDY), {"by": by, "against": against, "level": level}
+    rows = study.gains(frame, metric, **options)
     wide = rows.copy()
-    if data in ("watch", "subsets"):
-        wide = study.gains(frame.assign(seed=frame["seed"] % FOLDS), metric, by=by, against=against)
+    if data in PEOPLE:
+        wide = study.gains(frame.assign(seed=frame["seed"] % PEOPLE[data]), metric, **options)
     elif data == "emoji":
         factor = (1 + rows["seeds"] * 2 / 7) ** 0.5
         wide["low"], wide["high"] = (
@@ -302,7 +304,9 @@ def gains(
     return rows.assign(**{f"wide_{name}": wide[name] for name in ("low", "high", "detectable")})
 
 
-def answers(data: str, frame: pd.DataFrame, weak: str) -> pd.DataFrame:
+def answers(
+    data: str, frame: pd.DataFrame, weak: str, questions: Sequence[Question] = QUESTIONS
+) -> pd.DataFrame:
     """Return one row per question that the data can answer, in points.
 
     Columns: ``question`` (its position), ``gain``, ``low``, ``high``, ``wide_low``, ``wide_high``,
@@ -313,7 +317,7 @@ def answers(data: str, frame: pd.DataFrame, weak: str) -> pd.DataFrame:
     places = {"fused": "accuracy/fused", "alone": f"accuracy/{weak}", "k-NN": f"knn_probe/{weak}"}
     frame = frame.assign(arm=frame["paradigm"] + ", " + frame["arm"])
     known, found = set(frame["arm"]), []
-    for number, question in enumerate(QUESTIONS):
+    for number, question in enumerate(questions):
         ours, other = ", ".join(question.ours), ", ".join(question.other)
         if not {ours, other} <= known:
             continue
@@ -522,11 +526,12 @@ def across(results: str | Path) -> pd.DataFrame:
 
 def summary(data: str, frame: pd.DataFrame, folder: Path) -> str:
     """Return the tables of a study in Markdown."""
-    frame, every = _converged(data, frame), frame["seed"].nunique()
+    every = frame["seed"].nunique()
     beside = markdown(baseline_table(data, folder), f"{data}, in percent")
     if data in COLUMNS:
         title = f"{data}, {frame['seed'].nunique()} seeds"
         return f"{markdown(short_table(data, frame), title)}\n\n{beside}"
+    frame = converged(frame)
     seeds = f"{frame['seed'].nunique()} of {every} seeds"
     return "\n\n".join([
         markdown(picked(data, folder), f"{data}, learning rate"),

@@ -341,6 +341,8 @@ def main(arguments: list[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="FILE", help="JSON of a TrainConfig, or a record")
     what.add_argument("--dataset", help="a data set, with the default config")
+    words = "npz of your own data, with the default config; see MultimodalDataset.from_npz"
+    what.add_argument("--data-file", dest="dataset", metavar="FILE", help=words)
     add = parser.add_argument
     add("--paradigm", help="instead of the config's")
     add("--epochs", type=int, help="instead of the config's")

@@ -41,11 +41,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from geomreg_mini.data import MultimodalDataset
 from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
 from . import manifest
 from .sweeps import load_or_train, load_record, work_through
+from .together import fit_together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,6 +129,8 @@ class Study:
         keep_diverged: whether a training that diverges is recorded as an outcome.
         folder: of the records.
         kept: the quantities that are recorded, see ``load_or_train``; by default all.
+        together: runs of a cell and seed that ``fit_together`` trains at a time; of arms that neither start
+            from others nor share. In development it measures validation alone.
     """
 
     name: str
@@ -138,6 +142,7 @@ class Study:
     keep_diverged: bool = False
     folder: str = ""
     kept: tuple[str, ...] = ()
+    together: int = 1
 
     # Training
 
@@ -215,6 +220,8 @@ class Study:
         from geomreg_mini.data import load
 
         data = load(cell.config["dataset"], seed=seed, **cell.config["dataset_options"])
+        if self.together > 1:
+            self._train_together(cell, seed, data, folder)
 
         def get(file: str, config: TrainConfig) -> Record:
             return load_or_train(
@@ -223,6 +230,17 @@ class Study:
 
         self.walk(cell, seed, get)
         return len(self._files(cell, seed))
+
+    def _train_together(self, cell: Cell, seed: int, data: MultimodalDataset, folder: Path) -> None:
+        runs = [
+            (path, setting == FROZEN, TrainConfig(**{**cell.config, **fields}, seed=seed))
+            for name, arm in cell.arms.items() for setting, fields in arm.settings.items()
+            if not (path := folder / self.file(cell, seed, name, setting)).exists()
+        ]  # fmt: skip
+        for start in range(0, len(runs), self.together):
+            paths, tested, configs = zip(*runs[start : start + self.together], strict=True)
+            for path, record in zip(paths, fit_together(configs, data, test=all(tested)), strict=True):
+                record.save(path)
 
     def _units(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, int]]:
         """Yield (cell, seed), seed by seed, with each record in one unit, so that no two processes train it.

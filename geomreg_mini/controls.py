@@ -30,10 +30,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import pairs
-from .pairs import Embeddings, Given, Mask, RegularizerOutput, check_at_least, unit_vectors
+from . import inputs
+from .inputs import Embeddings, Given, Mask, RegularizerOutput, check_at_least, unit_vectors
+from .pairs import anchoring_of_units, dispersion_of_units
 from .records import plain
-from .regularizer import GeometryRegularizer, anchoring_of_units, dispersion_of_units
+from .regularizer import GeometryRegularizer
 
 Pairwise = dict[tuple[str, str], Tensor]
 Terms = tuple[dict[str, Tensor], Pairwise]  # modality -> dispersion, (modality, modality) -> anchoring
@@ -72,10 +73,10 @@ class _Control(nn.Module):
         A comparison of modalities needs equal widths. A term of two samples is 0 if there are fewer, and so
         is a pair of modalities without a common sample.
         """
-        embeddings, mask = pairs.named(embeddings, others, mask=mask)
+        embeddings, mask = inputs.named(embeddings, others, mask=mask)
         mask = mask or {}
-        pairs.check_batch(embeddings, mask)
-        with pairs.full_precision(next(iter(embeddings.values()))):
+        inputs.check_batch(embeddings, mask)
+        with inputs.full_precision(next(iter(embeddings.values()))):
             points = units = unit_vectors(embeddings, "modality", mask)
             if not self.on_sphere:
                 points = {m: z.to(units[m].dtype) for m, z in embeddings.items()}
@@ -333,7 +334,7 @@ def _standardized(x: Tensor) -> Tensor:
 
 def _within(term: Callable[[Tensor], Tensor], z: Embeddings, mask: Embeddings) -> dict[str, Tensor]:
     """Return `term` of each modality over its present samples; 0 for fewer than two."""
-    rows = {m: pairs.present(x, m, mask) for m, x in z.items()}
+    rows = {m: inputs.present(x, m, mask) for m, x in z.items()}
     return {m: term(x) if len(x) > 1 else (0.0 * x).sum() for m, x in rows.items()}
 
 
@@ -342,7 +343,7 @@ def _across(term: Callable[[Tensor, Tensor], Tensor], z: Embeddings, mask: Embed
     _check_widths(z)
     values = {}
     for a, b in combinations(z, 2):
-        both = pairs.present_in_both(a, b, mask)
+        both = inputs.present_in_both(a, b, mask)
         values[a, b] = term(z[a], z[b]) if both is None else term(z[a][both], z[b][both])
     return values
 

@@ -38,12 +38,14 @@ GPUs only; on CPUs each process normalizes its part, and running statistics are 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 def start() -> None:
@@ -79,6 +81,20 @@ def end() -> None:
 def world_size() -> int:
     """Return how many processes train together; 1 without ``torch.distributed``."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def joined(group: Any = None) -> Any:
+    """Return the ``group`` of this process, or all processes if None; None if it would be alone in it.
+
+    Raises:
+        ValueError: if this process does not belong to ``group``.
+    """
+    if world_size() == 1:
+        return None
+    group = dist.group.WORLD if group is None else group
+    if dist.get_rank(group) < 0:
+        raise ValueError(f"process {dist.get_rank()} is not in `process_group`: pass a group with it.")
+    return group if dist.get_world_size(group) > 1 else None
 
 
 def rank() -> int:
@@ -120,53 +136,67 @@ class _AllGather(torch.autograd.Function):
     """Stack the tensors of all processes; as all compute the same loss, backward needs no communication."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
+    def forward(ctx: Any, x: Tensor, group: Any) -> Tensor:
+        ctx.rank, ctx.size = dist.get_rank(group), dist.get_world_size(group)
+        parts = [torch.empty_like(x) for _ in range(ctx.size)]
+        dist.all_gather(parts, x.contiguous(), group)
         return torch.stack(parts)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad[dist.get_rank()] * dist.get_world_size()  # DistributedDataParallel takes the mean
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad[ctx.rank] * ctx.size, None  # DistributedDataParallel takes the mean
 
 
-def global_batch(embeddings: dict[str, Tensor], mask: dict[str, Tensor]) -> tuple[dict, dict]:
-    """Return embeddings and masks (B_r, ...) of all processes as one (B, ...) each, in the order of ranks.
+def together(call: Callable[[], tuple[T, dict[str, Any]]], group: Any) -> tuple[T, list[str]]:
+    """Return the first result of ``call``, and process 0's order of the second, equal in all processes.
 
-    Modalities come in process 0's order. ``ValueError`` in every process if one of them holds other
-    modalities, masks, widths or types.
+    Raises:
+        ValueError: in every process, if ``call`` fails in another one, or its second result differs there.
     """
-    if world_size() == 1:
-        return embeddings, mask
+    failure, result, own = None, None, {}
+    try:
+        result, own = call()
+    except Exception as error:  # the others would wait for this process
+        failure = error
     # One small message, so that no process waits for another that fails.
-    own = {m: (*z.shape[1:], z.dtype) for m, z in embeddings.items()} | {f"mask of {m}": () for m in mask}
-    everyone = [(own, 0)] * world_size()
-    dist.all_gather_object(everyone, (own, len(next(iter(embeddings.values())))))
-    first, sizes = everyone[0][0], [size for _, size in everyone]
-    for other, (found, _) in enumerate(everyone):
+    everyone = [(own, "")] * dist.get_world_size(group)
+    dist.all_gather_object(everyone, (own, failure and str(failure)), group)
+    if failure is not None:
+        raise failure
+    first = everyone[0][0]
+    for other, (found, failed) in enumerate(everyone):
+        if failed is not None:
+            raise ValueError(f"process {other} failed: {failed}")
         if found != first:
             raise ValueError(f"process {other} holds {found}, but process 0 {first}: pass the same in all.")
-    return (
-        {m: _gathered(embeddings[m], sizes) for m in first if m in embeddings},
-        {m: _gathered(mask[m], sizes) for m in embeddings if m in mask},
-    )
+    return result, list(first)
+
+
+def stacked(x: Tensor, group: Any = None) -> Tensor:
+    """Return the equally shaped tensors of all processes as one (processes, ...), gradients included."""
+    return _AllGather.apply(x, group)
+
+
+def total(x: Tensor, group: Any) -> Tensor:
+    """Return the sum of x over the processes, the same number in all; x itself if ``group`` is None."""
+    return x if group is None else stacked(x[None], group).sum(0)[0]
 
 
 def gather(x: Tensor) -> Tensor:
     """Return the tensors (B_r, ...) of all processes as one (B, ...), by rank, gradients included."""
-    if world_size() == 1:
-        return x
-    return _gathered(x, _AllGather.apply(torch.tensor(len(x), device=x.device)).tolist())
+    return x if world_size() == 1 else gather_from(x)[0]
 
 
-def _gathered(x: Tensor, sizes: list[int]) -> Tensor:
-    padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
-    parts = _AllGather.apply(torch.cat([x, padding]))
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+def gather_from(x: Tensor, group: Any = None) -> tuple[Tensor, int]:
+    """Return the tensors of all processes as `gather` does, and where this process's part begins."""
+    sizes = stacked(torch.tensor([len(x)], device=x.device), group)[:, 0].tolist()
+    parts = stacked(torch.cat([x, x.new_zeros(max(sizes) - len(x), *x.shape[1:])]), group)
+    rows = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    return rows, sum(sizes[: dist.get_rank(group)])
 
 
 @torch.no_grad()
-def average(tensors: Iterable[Tensor]) -> None:
+def average(tensors: Iterable[Tensor], group: Any = None) -> None:
     """Replace each tensor by its mean over the processes, in place, in one message."""
     if world_size() == 1:
         return
@@ -174,8 +204,8 @@ def average(tensors: Iterable[Tensor]) -> None:
     if not tensors:
         return
     flat = torch.cat([x.flatten() for x in tensors])
-    dist.all_reduce(flat)
-    parts = (flat / world_size()).split([x.numel() for x in tensors])
+    dist.all_reduce(flat, group=group)
+    parts = (flat / dist.get_world_size(group)).split([x.numel() for x in tensors])
     for x, part in zip(tensors, parts, strict=True):
         x.copy_(part.view_as(x))
 

@@ -19,8 +19,8 @@ from data_scripts.extras import extra
 from .data import MultimodalDataset, Split
 from .data.corruptions import KINDS, corrupted, fitting_modalities, levels_by_kind, missing
 from .geometry import knn_accuracy
+from .inputs import Embeddings, RegularizerOutput, float64
 from .models import Encoded, encode
-from .pairs import Embeddings, RegularizerOutput, float64
 from .paradigms import Paradigm
 
 CORRUPTION_STRENGTHS = (0.5, 1.0, 2.0)

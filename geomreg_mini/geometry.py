@@ -1,34 +1,52 @@
 """Diagnostics: the shape of one set of embeddings, and the relation between two.
 
-Embeddings (N, D) are tensors, arrays or lists of any real type; labels (N,), of two classes or more, are of
-any sortable type. Row i of two modalities is the same sample. A wrong shape, NaN or infinity raises a
-`ValueError` that names the input. All is computed in float64, without gradient.
+Embeddings (N, D) are tensors, arrays or nested lists of real numbers of any size; labels (N,), of two classes
+or more, are of any sortable type, such as text. Row i of two modalities is the same sample. A wrong shape or
+type, NaN or infinity raises a `ValueError` that names the input. All is in float64, without gradient.
 
-Two choices change most numbers. *Normalized*: each row is divided by its length first, u = z / ||z|| (a zero
-row stays zero); *raw*: it is not. *Centered*: the mean row is then subtracted. Ranks are capped by N as well
-as D (64 Gaussian points in 512 dimensions have effective rank 62), so compare them at equal N only.
+Two choices change most numbers. *Normalized*: each row is divided by its length first, u = z / ||z||, or zero
+if no entry exceeds 1e-12; *raw*: it is not. *Centered*: the mean row is then subtracted.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .pairs import TIE, TINY, Array, class_index, class_sums, cosine_blocks, distance_blocks, matrix
+from . import inputs
+from .data.dataset import numbers
+from .inputs import TINY, Array, class_index, class_sums
+from .pairs import TIE, cosine_blocks, distance_blocks
 
 Arrays, Given = Mapping[str, Array], Array | None
 EPS = torch.finfo(torch.float64).eps
 
 
-def _pair(
-    a: Array, b: Array, *, normalize: bool = True, equal_widths: bool = True, min_samples: int = 1
-) -> tuple[Tensor, Tensor]:
-    a = matrix(a, "a", normalize=normalize, min_samples=min_samples)
-    b = matrix(b, "b", normalize=normalize, min_samples=min_samples)
+def matrix(z: Array, name: str = "z", *, rescale: bool = False, **how: Any) -> Tensor:
+    """Return `inputs.matrix` of any array-like; ``rescale`` divides it by about its largest entry."""
+    z = inputs.matrix(numbers(z, name), name, **how)
+    return z / _scale(z) if rescale else z
+
+
+def matrices(embeddings: Arrays, *, min_samples: int = 2) -> dict[str, Tensor]:
+    """Return modality -> `matrix`; raise `ValueError` unless all have the same number of rows."""
+    if not isinstance(embeddings, Mapping) or not embeddings:
+        raise ValueError("embeddings is empty or not a dict; pass modality -> (N, D).")
+    found = {m: matrix(z, f"embeddings[{m!r}]", min_samples=min_samples) for m, z in embeddings.items()}
+    if len(set(map(len, found.values()))) > 1:
+        sizes = {m: len(z) for m, z in found.items()}
+        raise ValueError(f"embeddings has {sizes} samples; its modalities must be paired row by row.")
+    return found
+
+
+def _pair(a: Array, b: Array, *, equal_widths: bool = True, **how: Any) -> tuple[Tensor, Tensor]:
+    how = {"normalize": True, **how}
+    a, b = matrix(a, "a", **how), matrix(b, "b", **how)
     if len(a) != len(b) or (equal_widths and a.shape[1] != b.shape[1]):
         fix = "rows paired and of equal width" if equal_widths else "paired rows"
         raise ValueError(f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}; pass {fix}.")
@@ -48,9 +66,13 @@ def spectrum(z: Array, *, normalize: bool = True, center: bool = True) -> Tensor
     """Return eigenvalues lambda_k = sigma_k^2 / (N - 1) of z (N, D), descending, float64 (min(N, D),).
 
     By default z is normalized and centered, which gives the covariance's eigenvalues. N = 1 divides by 1.
+    `ValueError` if one is too large for float64.
     """
-    z = matrix(z, normalize=normalize)
-    return torch.linalg.svdvals(_center(z) if center else z).square() / max(len(z) - 1, 1)
+    scale = _scale(z := matrix(z, normalize=normalize))
+    values = torch.linalg.svdvals(_center(z / scale) if center else z / scale).square() / max(len(z) - 1, 1)
+    if not (values := values * scale * scale).isfinite().all():
+        raise ValueError("z has eigenvalues beyond float64; divide z by its largest entry.")
+    return values
 
 
 def spectrum_summary(z: Array, *, normalize: bool = True, center: bool = True) -> dict[str, float]:
@@ -60,8 +82,7 @@ def spectrum_summary(z: Array, *, normalize: bool = True, center: bool = True) -
     r, the number of eigenvalues above max(N, D) * eps * lambda_1. condition_number: lambda_1 / lambda_r.
     top1_share: lambda_1 / sum lambda, in (0, 1]. If nothing varies, numerical_rank is 0, the others are 1.
     """
-    z = matrix(z, normalize=normalize)
-    z = z / _scale(z)  # no number below depends on the scale
+    z = matrix(z, rescale=True, normalize=normalize)  # no number below depends on the scale
     values = spectrum(z, normalize=False, center=center)
     rank = int((values > max(z.shape) * EPS * values[0]).sum())
     values = values if rank else torch.eye(1, len(values)).double()[0]
@@ -79,7 +100,7 @@ def spectrum_summary(z: Array, *, normalize: bool = True, center: bool = True) -
 def effective_rank(z: Array, *, normalize: bool = True, center: bool = True) -> float:
     """Return exp of the entropy of the singular values sigma / sum sigma of z (N, D); normalized, centered.
 
-    Range 1 .. min(N, D); k equal singular values give k, no variation gives 1. Roy & Vetterli, EUSIPCO 2007.
+    Range 1 .. min(N, D): compare at equal N. k equal values give k, none gives 1. Roy & Vetterli 2007.
     """
     return spectrum_summary(z, normalize=normalize, center=center)["effective_rank"]
 
@@ -97,7 +118,7 @@ def rankme(z: Array, *, normalize: bool = False, eps: float = 1e-7) -> float:
 
     Range about 1 .. min(N, D). Garrido et al., ICML 2023, arXiv 2210.02885.
     """
-    sigma = torch.linalg.svdvals(matrix(z, normalize=normalize))
+    sigma = torch.linalg.svdvals(matrix(z, rescale=True, normalize=normalize))
     return torch.special.entr(sigma / sigma.sum().clamp_min(TINY) + eps).sum().exp().item()
 
 
@@ -106,7 +127,7 @@ def uniformity(z: Array, *, t: float = 2.0) -> float:
 
     From 0 (one direction) to about -2 t; equals `dispersion` at 1 / t. Wang & Isola, arXiv 2005.10242.
     """
-    if not t > 0:
+    if not 0 < t < math.inf:
         raise ValueError(f"t is {t}; pass a positive number.")
     u = matrix(z, normalize=True, min_samples=2)
     square, sums = u.square().sum(dim=1), []
@@ -146,20 +167,19 @@ def class_mean_margin(z: Array, labels: Array) -> float:
 def semantic_margin(z: Array, labels: Array, *, normalize: bool = True) -> float:
     """Return E_{y != y'} E_{i in y, j in y'} ||z_i - z_j|| - E_y E_{i, j in y} ||z_i - z_j||.
 
-    The paper's Delta_sem, Eq. (45) of arXiv 2601.21670: the mean Euclidean distance between classes minus
-    that within, 0 .. 2 if normalized. It is half the energy distance of two classes (Szekely & Rizzo 2013),
-    averaged over pairs of classes, each with the same weight. As the equation is written, the mean within
-    holds i = j. So labels without meaning give about the mean distance over the size of a class, not 0;
-    compare at equal sizes only. The paper does not state which rows it measures.
+    The paper's Delta_sem, Eq. (45) of arXiv 2601.21670, 0 .. 2 if normalized: half the energy distance of two
+    classes (Szekely & Rizzo 2013), averaged over pairs of classes with equal weights. As written, the mean
+    within holds i = j, so labels without meaning give about the mean distance over the size of a class, not
+    0; compare at equal sizes only. The paper does not state which rows it measures.
     """
-    z = matrix(z, normalize=normalize)
-    index, sizes, _ = class_sums(z, labels)
+    scale = _scale(z := matrix(z, normalize=normalize))
+    z, (index, sizes, _) = z / scale, class_sums(z / scale, labels)
     weight, total, within = 1 / sizes[index], 0.0, 0.0
     for start, block in distance_blocks(z):
         own = slice(start, start + len(block))
         total += (weight[own] @ block @ weight).item()
         within += (weight[own] @ block.mul_(index[own, None] == index) @ weight).item()
-    return (total - within) / (len(sizes) * (len(sizes) - 1)) - within / len(sizes)
+    return ((total - within) / (len(sizes) * (len(sizes) - 1)) - within / len(sizes)) * scale.item()
 
 
 def cdnv(z: Array, labels: Array, *, normalize: bool = False) -> float:
@@ -167,7 +187,7 @@ def cdnv(z: Array, labels: Array, *, normalize: bool = False) -> float:
 
     Raw by default; 0 (classes are points) and up. Galanti et al., ICLR 2022, arXiv 2112.15121.
     """
-    z = matrix(z, normalize=normalize)
+    z = matrix(z, rescale=True, normalize=normalize)
     index, sizes, sums = class_sums(z, labels)
     means = sums / sizes[:, None]
     variance = torch.zeros_like(sizes).index_add_(0, index, (z - means[index]).square().sum(dim=1)) / sizes
@@ -184,7 +204,7 @@ def nc1(z: Array, labels: Array, *, normalize: bool = False) -> float:
     Sigma_W is the mean within-class covariance, Sigma_B that of the C class means about the mean of all
     samples. `ValueError` if all class means coincide. Papyan, Han & Donoho, PNAS 2020, arXiv 2008.08186.
     """
-    z = matrix(z, normalize=normalize)
+    z = matrix(z, rescale=True, normalize=normalize)
     index, sizes, sums = class_sums(z, labels)
     means = sums / sizes[:, None]
     between = (means - z.mean(dim=0)) / math.sqrt(len(sizes))
@@ -203,7 +223,7 @@ def silhouette(
 
     Range -1 .. 1; singletons count 0. `ValueError` unless the rows have 2 .. N - 1 classes. Rousseeuw 1987.
     """
-    z = matrix(z, normalize=normalize, min_samples=3)
+    z = matrix(z, rescale=True, normalize=normalize, min_samples=3)
     index = class_sums(z, labels)[0]
     rows = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:max_samples].to(z.device)
     z, (_, index, sizes) = z[rows], index[rows].unique(return_inverse=True, return_counts=True)
@@ -219,21 +239,15 @@ def silhouette(
 
 
 def knn_accuracy(
-    z: Array,
-    labels: Array,
-    bank: Given = None,
-    bank_labels: Given = None,
-    *,
-    k: int = 200,
+    z: Array, labels: Array, bank: Given = None, bank_labels: Given = None, *, k: int = 200,
     temperature: float = 0.1,
-) -> float:
+) -> float:  # fmt: skip
     """Return the share (0 .. 1) of z whose label wins the vote of its k nearest rows of bank.
 
-    The weights are exp(cosine / temperature). Normalized, uncentered. By default bank is z, and each row
-    leaves itself out. k is capped at the size of the bank; a tied vote goes to the smallest label. Wu et
-    al., CVPR 2018, arXiv 1805.01978; defaults as in lightly.
+    Weights: exp(cosine / temperature). Normalized, uncentered. By default bank is z without the row itself. k
+    is capped at its size, ties go to the smallest label. Wu et al., arXiv 1805.01978; defaults as in lightly.
     """
-    if k < 1 or not temperature > 0 or (bank is None) != (bank_labels is None):
+    if not k >= 1 or not temperature > 0 or (bank is None) != (bank_labels is None):
         raise ValueError(f"k={k} and temperature={temperature} must be positive, bank come with bank_labels.")
     alone = bank is None
     u = matrix(z, normalize=True, min_samples=1 + alone)
@@ -256,12 +270,12 @@ def knn_accuracy(
 
 def paired_distances(a: Array, b: Array) -> Tensor:
     """Return ||u_i^a - u_i^b||, normalized, as a float64 tensor (N,) in 0 .. 2."""
-    a, b = _pair(a, b)
-    return (a - b).norm(dim=1)
+    return torch.sub(*_pair(a, b)).norm(dim=1)
 
 
 def alignment(a: Array, b: Array, *, alpha: float = 2) -> float:
     """Return mean_i ||u_i^a - u_i^b||^alpha, normalized, 0 .. 2^alpha. Wang & Isola, arXiv 2005.10242."""
+    inputs.check_at_least(0, alpha=alpha)
     return paired_distances(a, b).pow(alpha).mean().item()
 
 
@@ -272,16 +286,12 @@ def drift_summary(a: Array, b: Array) -> dict[str, float]:
     directions. drift_gap_part and drift_sample_part: the two terms of paired_drift = modality_gap^2 +
     tr Cov(u^a - u^b). The gap moves whole modalities; only the sample part concerns pairs.
     """
-    a, b = _pair(a, b)
-    difference = a - b
+    difference = torch.sub(*_pair(a, b))
     distance, gap = difference.norm(dim=1), difference.mean(dim=0)
-    q05, q50, q95 = torch.quantile(distance, distance.new_tensor([0.05, 0.5, 0.95])).tolist()
     return {
         "paired_drift": distance.square().mean().item(),
         "paired_distance": distance.mean().item(),
-        "paired_distance_q05": q05,
-        "paired_distance_q50": q50,
-        "paired_distance_q95": q95,
+        **{f"paired_distance_q{q:02}": torch.quantile(distance, q / 100).item() for q in (5, 50, 95)},
         "modality_gap": gap.norm().item(),
         "drift_gap_part": gap.square().sum().item(),
         "drift_sample_part": (difference - gap).square().sum(dim=1).mean().item(),
@@ -289,10 +299,7 @@ def drift_summary(a: Array, b: Array) -> dict[str, float]:
 
 
 def paired_drift(a: Array, b: Array) -> float:
-    """Return mean_i ||u_i^a - u_i^b||^2, normalized: 0 .. 4, and 2 for unrelated directions.
-
-    The paper's cross-modal deviation E||z_a - z_v||^2 (arXiv 2601.21670, Figure 2c).
-    """
+    """Return mean_i ||u_i^a - u_i^b||^2, normalized, 0 .. 4: the paper's cross-modal deviation, Figure 2c."""
     return drift_summary(a, b)["paired_drift"]
 
 
@@ -303,8 +310,7 @@ def modality_gap(a: Array, b: Array) -> float:
 
 def band_violation(a: Array, b: Array, radius: float) -> float:
     """Return the share (0 .. 1) of pairs that `anchoring` pulls: ||u_i^a - u_i^b|| > radius, normalized."""
-    if not 0 <= radius <= 2:
-        raise ValueError(f"radius is {radius}; pass one in [0, 2], the distances of unit vectors.")
+    inputs.check_anchoring_arguments(radius, power=1)
     return (paired_distances(a, b) > radius).double().mean().item()
 
 
@@ -336,9 +342,8 @@ def ks_distance(a: Array, b: Array) -> float:
     Range 0 .. 1. Normalized, uncentered, N >= 2. Exact; cosines closer than TIE count as equal.
     """
     a, b = _pair(a, b, min_samples=2)
-    paired = np.sort((a * b).sum(dim=1).cpu().numpy())
+    below, paired = 0, np.sort((a * b).sum(dim=1).cpu().numpy())
     points = np.concatenate([paired - TIE, paired + TIE])  # F is flat between, so the supremum is at one
-    below = 0
     for start, block in cosine_blocks(a, b):
         block.diagonal(offset=start).fill_(math.inf)
         ordered = np.sort(block.cpu().numpy(), axis=None)  # several times faster than torch's sort on a CPU
@@ -354,8 +359,8 @@ def linear_cka(a: Array, b: Array, *, debiased: bool = True, normalize: bool = F
     for sets equal up to rotation, shift and scale; 0 if one does not vary. Kornblith et al., arXiv
     1905.00414; debiased with HSIC_1 of Song et al. 2007 as in arXiv 2010.15327.
     """
-    a, b = _pair(a, b, normalize=normalize, equal_widths=False, min_samples=4 if debiased else 2)
-    a, b = (x / x.norm().clamp_min(TINY) for x in (_center(a / _scale(a)), _center(b / _scale(b))))
+    how = {"normalize": normalize, "rescale": True, "min_samples": 4 if debiased else 2}
+    a, b = (x / x.norm().clamp_min(TINY) for x in map(_center, _pair(a, b, equal_widths=False, **how)))
 
     def hsic(x: Tensor, y: Tensor) -> float:  # up to a factor that cancels
         value, n = (x.T @ y).square().sum(), len(x)
@@ -374,8 +379,7 @@ def retrieval_ranks(a: Array, b: Array) -> Tensor:
 
     So collapsed embeddings have the middle rank (N + 1) / 2 and are not hits. Normalized, uncentered.
     """
-    a, b = _pair(a, b)
-    ranks = []
+    (a, b), ranks = _pair(a, b), []
     for start, block in cosine_blocks(a, b):
         own = block.diagonal(offset=start)[:, None]
         ranks.append(((block > own + TIE).sum(dim=1) + (block >= own - TIE).sum(dim=1) + 1).double() / 2)
@@ -384,8 +388,7 @@ def retrieval_ranks(a: Array, b: Array) -> Tensor:
 
 def retrieval_recall(a: Array, b: Array, *, k: int = 1) -> float:
     """Return R@k: the share (0 .. 1) of queries a_i with `retrieval_ranks` at most k; chance is k / N."""
-    if k < 1:
-        raise ValueError(f"k is {k}; pass a rank of 1 or more.")
+    inputs.check_at_least(1, k=k)
     return (retrieval_ranks(a, b) <= k).double().mean().item()
 
 
@@ -405,49 +408,40 @@ def geometry_report(
     of the mean of the normalized rows. radius adds band_violation; detailed adds the slow nc1_raw, silhouette
     and knn_accuracy (k = 20). Undefined quantities have no key.
     """
-    if not embeddings:
-        raise ValueError("embeddings is empty; pass a dict modality -> (N, D) tensor.")
-    raw = {m: matrix(z, f"embeddings[{m!r}]", min_samples=2) for m, z in embeddings.items()}
-    unit = {m: matrix(z, normalize=True) for m, z in raw.items()}
-    sizes, n = {m: len(z) for m, z in raw.items()}, len(next(iter(raw.values())))
-    if set(sizes.values()) != {n}:
-        raise ValueError(f"embeddings has {sizes} samples; its modalities must be paired row by row.")
-    if labels is not None:
-        labels = class_index(labels, n)[1]
-    if radius is not None and not 0 <= radius <= 2:
-        raise ValueError(f"radius is {radius}; pass one in [0, 2], the distances of unit vectors.")
+    raw = matrices(embeddings)
+    unit, n = {m: matrix(z, normalize=True) for m, z in raw.items()}, len(next(iter(raw.values())))
+    labels = None if labels is None else class_index(labels, n)[1]
+    inputs.check_anchoring_arguments(radius or 0, power=1)
     report = {"num_samples": float(n)}
 
-    def add(place: str, quantity: Callable, *given: object, name: str | None = None, **options: bool) -> None:
-        with suppress(ValueError):  # inputs were checked above, so the quantity is undefined for these data
-            report[f"{name or quantity.__name__}/{place}"] = quantity(*given, **options)
+    def add(place: str, given: tuple, *quantities: Callable, end: str = "", **options: Any) -> None:
+        for quantity in quantities:
+            with suppress(ValueError):  # inputs were checked above, so it is undefined for these data
+                report[f"{quantity.__name__}{end}/{place}"] = quantity(*given, **options)
 
     for m, u in unit.items():
         report |= {f"{name}/{m}": value for name, value in spectrum_summary(u).items()}
-        add(m, rankme, raw[m], name="rankme_raw")
-        for quantity in (uniformity, collapse_std, mean_cosine):
-            add(m, quantity, u)
+        add(m, (raw[m],), rankme, end="_raw")
+        add(m, (u,), uniformity, collapse_std, mean_cosine)
         if labels is not None:
-            for quantity in (class_mean_margin, semantic_margin):
-                add(m, quantity, u, labels)
-            add(m, cdnv, raw[m], labels, name="cdnv_raw")
-        if labels is not None and detailed:
-            add(m, nc1, raw[m], labels, name="nc1_raw")
-            add(m, silhouette, u, labels)
-            add(m, knn_accuracy, u, labels, k=20)
+            add(m, (u, labels), class_mean_margin, semantic_margin)
+            add(m, (raw[m], labels), cdnv, end="_raw")
+            if detailed:
+                add(m, (raw[m], labels), nc1, end="_raw")
+                add(m, (u, labels), silhouette)
+                add(m, (u, labels), knn_accuracy, k=20)
     if labels is not None and len(unit) > 1 and len({u.shape[1] for u in unit.values()}) == 1:
-        add("joint", semantic_margin, sum(unit.values()) / len(unit), labels, normalize=False)
+        add("joint", (sum(unit.values()) / len(unit), labels), semantic_margin, normalize=False)
     for first, second in combinations(unit, 2):
-        pair, a, b = f"{first}-{second}", unit[first], unit[second]
-        add(pair, linear_cka, raw[first], raw[second])
+        pair, both = f"{first}-{second}", (unit[first], unit[second])
+        add(pair, (raw[first], raw[second]), linear_cka)
         with suppress(ValueError):
-            report |= {f"{name}/{pair}": value for name, value in drift_summary(a, b).items()}
-        for quantity in (cosine_contrast, ks_distance):
-            add(pair, quantity, a, b)
+            report |= {f"{name}/{pair}": value for name, value in drift_summary(*both).items()}
+        add(pair, both, cosine_contrast, ks_distance)
         if radius is not None:
-            add(pair, band_violation, a, b, radius)
+            add(pair, (*both, radius), band_violation)
         if labels is not None:
-            add(pair, cross_modal_margin, a, b, labels)
+            add(pair, (*both, labels), cross_modal_margin)
     for query, gallery in permutations(unit, 2):
         with suppress(ValueError):
             ranks = retrieval_ranks(unit[query], unit[gallery])

@@ -15,15 +15,15 @@ Eq. (4), and Eq. (8), which gives alpha. This project reads Eq. (8) as the min-n
 """
 
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import pairs
-from .distributed import global_batch
-from .pairs import Embeddings, Given, Mask, Parameters, RegularizerOutput
+from . import distributed, inputs, pairs
+from .inputs import Embeddings, Given, Mask, Parameters, RegularizerOutput
 
 
 def dispersion(
@@ -44,31 +44,16 @@ def dispersion(
             gradient are the same. "covariance" ignores it.
 
     Returns:
-        A scalar; float64 for float64 input, else float32, also under autocast. Fewer
-        than two samples give 0.
+        A scalar; float64 for float64 input, else float32, also under autocast; 0 for fewer than two samples.
 
     Raises:
         ValueError: for a wrong shape or dtype, NaN, infinity, unknown form, temperature <= 0, chunk_size < 1.
     """
-    pairs.check_dispersion_arguments(temperature, form, chunk_size)
-    pairs.check_embeddings({"z": z}, "argument")
-    with pairs.full_precision(z):
-        u = pairs.unit_vectors({"z": z}, "argument")["z"]
-        return dispersion_of_units(u, temperature, form, chunk_size)
-
-
-def dispersion_of_units(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> Tensor:
-    """Return `dispersion` of unit vectors (B, D)."""
-    if form == "covariance":
-        return pairs.squared_covariances(u)
-    return pairs.differentiable_mean(u, *pairs.scale_and_margin(temperature, form), chunk_size)
-
-
-def dispersion_and_gradient(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> tuple:
-    """Return `dispersion` of unit vectors (B, D) and its gradient (B, D)."""
-    if form == "covariance":
-        return pairs.squared_covariances_and_gradient(u)
-    return pairs.mean_over_pairs(u, *pairs.scale_and_margin(temperature, form), chunk_size)
+    inputs.check_dispersion_arguments(temperature, form, chunk_size)
+    inputs.check_embeddings({"z": z}, "argument")
+    with inputs.full_precision(z):
+        u = inputs.unit_vectors({"z": z}, "argument")["z"]
+        return pairs.dispersion_of_units(u, temperature, form, chunk_size)
 
 
 def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) -> Tensor:
@@ -86,38 +71,31 @@ def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) ->
     Raises:
         ValueError: for a wrong dtype, wrong or unequal shapes, NaN, infinity, a radius or power out of range.
     """
-    pairs.check_anchoring_arguments(radius, power)
-    pairs.check_embeddings({"a": a, "b": b}, "argument", equal_widths=True)
-    with pairs.full_precision(a):
-        units = pairs.unit_vectors({"a": a, "b": b}, "argument")
-        return anchoring_of_units(units["a"], units["b"], radius, power)[0]
-
-
-def anchoring_of_units(
-    a: Tensor, b: Tensor, radius: float, power: float, mask: Tensor | None = None
-) -> tuple:
-    """Return `anchoring` of unit vectors (B, D), and the share of pairs outside the band; mask (B,)."""
-    excess = (torch.linalg.vector_norm(a - b, dim=1) - radius).relu()  # gradient 0, not NaN, where a = b
-    return pairs.mean(excess.pow(power), mask), pairs.mean((excess > 0).to(excess), mask)
+    inputs.check_anchoring_arguments(radius, power)
+    inputs.check_embeddings({"a": a, "b": b}, "argument", equal_widths=True)
+    with inputs.full_precision(a):
+        units = inputs.unit_vectors({"a": a, "b": b}, "argument")
+        return pairs.anchoring_of_units(units["a"], units["b"], radius, power)[0]
 
 
 @dataclass(eq=False, repr=False)
 class GeometryRegularizer(nn.Module):
     """Both terms for any number of modalities, without parameters, state, or cost at inference.
 
-    ``torch.compile`` makes one graph of it for every batch size; a mask and at="parameters" break the graph,
-    and chunk_size makes a new one per batch size. A graph cannot refuse NaN; then the total is NaN.
+    ``torch.compile`` makes one graph of it for every batch size; a mask, gather and at="parameters" break it,
+    and chunk_size makes a new one per batch size. A graph cannot refuse NaN; then the total is NaN. You may
+    change the weights at each step, as in a warm-up: ``reg.dispersion_weight = 0.1 * min(1, step / 500)``.
 
     Args:
         dispersion_weight, anchoring_weight: at least 0, for balance="sum"; 0 switches a term off.
         temperature, form, chunk_size, radius, power: see `dispersion` and `anchoring`.
-        gather: under torch.distributed, compute both terms on the global batch. Each process gets the
-            gradient for its own samples times the number of processes: DistributedDataParallel's mean is then
-            that of one process. Local batch sizes may differ; modalities and masked modalities may not.
+        gather: under torch.distributed, compute both terms on the batch of all processes in ``process_group``
+            (None: all). Each computes the pairs of its own samples, and their gradient times the number of
+            processes: DistributedDataParallel's mean is then that of one process. Batch sizes may differ and
+            be 0; modalities and masked modalities may not differ. Dispersion is then differentiable once.
         balance, strength: "sum", or "pareto" with the paper's beta >= 0; the paper tries 0.1, 0.15 and 0.2.
-        at: the place of the comparison of both gradients. "parameters" of the encoders, as in Algorithm 1,
-            costs two more backward passes through them. "embeddings", the upper bound of Sener & Koltun
-            (arXiv 1810.04650), costs almost nothing. ``total`` is a plain loss either way.
+        at: where both gradients are compared. "parameters" of the encoders, as in Algorithm 1, cost two more
+            backward passes. "embeddings", the upper bound of arXiv 1810.04650, cost almost nothing.
         reduction: of dispersion over modalities: "mean" as in Eq. (3) and (6), or "sum" as in Algorithm 1.
             None takes "mean" for balance="sum" and "sum" for balance="pareto".
 
@@ -136,10 +114,11 @@ class GeometryRegularizer(nn.Module):
     strength: float = 0.15
     at: str = "embeddings"
     reduction: str | None = None
+    process_group: Any = None
 
     def __post_init__(self) -> None:
         super().__init__()
-        pairs.check_arguments(self)
+        inputs.check_arguments(self)
 
     def forward(
         self, embeddings: Given, *others: Any, mask: Mask = None, parameters: Parameters | None = None
@@ -158,51 +137,70 @@ class GeometryRegularizer(nn.Module):
         Raises:
             ValueError: if an argument does not fit, or a present sample has NaN or infinity; names it.
         """
-        embeddings, mask, parameters = pairs.named(embeddings, others, mask=mask, parameters=parameters)
-        mask, pareto = mask or {}, self.balance == "pareto"
-        pairs.check_batch(embeddings, mask, equal_widths=pareto or self.anchoring_weight > 0)
-        pairs.check_parameters(parameters or {}, embeddings, self.at)
-        if self.gather:
-            embeddings, mask = global_batch(embeddings, mask)
-        with pairs.full_precision(next(iter(embeddings.values()))):
-            units = pairs.unit_vectors(embeddings, "modality", mask)
-            return self._balanced(embeddings, units, mask, parameters) if pareto else self._sum(units, mask)
+        embeddings, mask, parameters = inputs.named(embeddings, others, mask=mask, parameters=parameters)
+        given = mask or {}, embeddings, parameters or {}
+        group = distributed.joined(self.process_group) if self.gather else None
+        if group is not None:  # a graph cannot wait for other processes
+            compiling = torch.compiler.is_compiling()
+            return (torch.compiler.disable(self._in_group) if compiling else self._in_group)(group, *given)
+        inputs.check_given(self, *given)
+        with inputs.full_precision(next(iter(embeddings.values()))):
+            terms = self._balanced if self.balance == "pareto" else self._sum
+            small = None if mask else self._small(embeddings)
+            return small or terms(inputs.unit_vectors(embeddings, "modality", mask), *given)
 
-    def _sum(self, units: Embeddings, mask: Embeddings) -> RegularizerOutput:
+    def _in_group(self, group: Any, *given: Any) -> RegularizerOutput:
+        units, order = distributed.together(partial(inputs.units_and_kinds, self, *given), group)
+        with inputs.full_precision(next(iter(units.values()))):
+            terms = self._balanced if self.balance == "pareto" else self._sum
+            return terms({m: units[m] for m in order if m in units}, *given, group=group)
+
+    def _small(self, embeddings: Embeddings) -> RegularizerOutput | None:
+        scale, count = pairs.scale_of(self.temperature, self.form), len(embeddings)
+        usual = self.balance == "sum" and self.form in ("rbf", "cosine") and self.chunk_size is None
+        both = self.dispersion_weight > 0 and self.anchoring_weight > 0
+        if not (usual and both and 4 / scale < 80):  # the smallest exponential does not underflow
+            return None
+        share = 1 if self.reduction == "sum" else count
+        weights = self.dispersion_weight / share, self.anchoring_weight * 2 / (count * (count - 1))
+        return pairs.small_output(embeddings, weights, scale, self.radius, self.power)
+
+    def _sum(self, units: Embeddings, mask: Embeddings, *_: Any, group: Any = None) -> RegularizerOutput:
         dispersions, anchorings, active = {}, {}, {}
         total = next(iter(units.values())).new_zeros(())
         if self.dispersion_weight > 0:
             for m, u in units.items():
-                u = pairs.present(u, m, mask)
-                dispersions[m] = dispersion_of_units(u, self.temperature, self.form, self.chunk_size)
+                how = self.temperature, self.form, self.chunk_size, group
+                dispersions[m] = pairs.dispersion_of_units(inputs.present(u, m, mask), *how)
             count = 1 if self.reduction == "sum" else len(dispersions)
             total = total + self.dispersion_weight * sum(dispersions.values()) / count
         if self.anchoring_weight > 0:
-            anchorings, active = self._anchorings(units, mask)
+            anchorings, active = self._anchorings(units, mask, group)
             total = total + self.anchoring_weight * sum(anchorings.values()) / len(anchorings)
         return RegularizerOutput(total, dispersions, anchorings, active)
 
-    def _anchorings(self, units: Embeddings, mask: Embeddings) -> tuple[dict, dict]:
+    def _anchorings(self, units: Embeddings, mask: Embeddings, group: Any) -> tuple[dict, dict]:
         anchorings, active = {}, {}
         for a, b in combinations(units, 2):
-            ends, both = (units[a], units[b]), pairs.present_in_both(a, b, mask)
-            anchorings[a, b], active[a, b] = anchoring_of_units(*ends, self.radius, self.power, both)
+            how = self.radius, self.power, inputs.present_in_both(a, b, mask), group
+            anchorings[a, b], active[a, b] = pairs.anchoring_of_units(units[a], units[b], *how)
         return anchorings, active
 
     @torch.no_grad()
     def _balanced(
-        self, embeddings: Embeddings, units: Embeddings, mask: Embeddings, parameters: Parameters | None
+        self, units: Embeddings, mask: Embeddings, z: Embeddings, given: Parameters, group: Any = None
     ) -> RegularizerOutput:
         """Return both terms and a total whose gradient at the unit vectors is that of Algorithm 1."""
         share = 1 / len(units) if self.reduction == "mean" else 1.0
         dispersions, spread = {}, {}
         for m, u in units.items():
-            present = pairs.present(u.detach(), m, mask)
-            value, gradient = dispersion_and_gradient(present, self.temperature, self.form, self.chunk_size)
-            dispersions[m], spread[m] = value, share * pairs.among_all(gradient, u, m, mask)
-        anchorings, active = self._anchorings(units, mask)
-        agree = pairs.anchoring_gradients(units, mask, self.radius, self.power)
-        alpha, shortest = pairs.shortest_mixtures(embeddings, units, agree, spread, parameters)
+            present = inputs.present(u.detach(), m, mask)
+            how = self.temperature, self.form, self.chunk_size, group
+            value, gradient = pairs.dispersion_and_gradient(present, *how)
+            dispersions[m], spread[m] = value, share * inputs.among_all(gradient, u, m, mask)
+        anchorings, active = self._anchorings(units, mask, group)
+        agree = pairs.anchoring_gradients(units, mask, self.radius, self.power, group)
+        alpha, shortest = pairs.shortest_mixtures(z, units, agree, spread, given, group)
         mean = sum(alpha.values()) / len(alpha)
         spreading = sum((1 - alpha[m]) * value for m, value in dispersions.items())
         value = self.strength * (mean * sum(anchorings.values()) / len(anchorings) + share * spreading)
@@ -212,8 +210,11 @@ class GeometryRegularizer(nn.Module):
 
     def hyperparameters(self) -> dict[str, float | int | str | None]:
         """Return the arguments of this balance: `type(reg)(**reg.hyperparameters())` is an equal copy."""
-        left_out = [*pairs.UNUSED[self.balance], *(["reduction"] if self.reduction is None else [])]
+        left_out = ["process_group", *inputs.UNUSED[self.balance], *["reduction"] * (self.reduction is None)]
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
+
+    def __deepcopy__(self, _: dict) -> "GeometryRegularizer":
+        return type(self)(**self.hyperparameters(), process_group=self.process_group)  # a group is shared
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.hyperparameters().items())

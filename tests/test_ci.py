@@ -35,3 +35,9 @@ def test_the_lock_has_one_version_of_everything_that_the_project_asks_for_and_in
     for wanted in REQUIREMENTS:
         if here(wanted, python):
             assert wanted.specifier.contains(versions[name(wanted)]), str(wanted)
+
+
+def test_the_weekly_workflow_installs_the_packages_of_the_recipes_and_runs_them():
+    commands = [step["run"] for step in WORKFLOWS["weekly"]["jobs"]["recipes"]["steps"] if "run" in step]
+    assert any(command.endswith("--group recipes") for command in commands)
+    assert commands[-1] == "python -m pytest tests/test_recipe_page.py"

@@ -1,7 +1,7 @@
 """Run in an environment that has torch and numpy alone: `pip install . && python tests/without_extras.py`.
 
-The regularizer, its controls, the diagnostics, models and paradigms must work there. What needs an extra must
-name it.
+The recipe for plain PyTorch, the controls, the diagnostics, models and paradigms must work there. What needs
+an extra must name it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib.util
 
 import torch
-from torch.nn import functional as F
+from recipe_page import pair_and_batches, run
 
 import geomreg_mini
-from geomreg_mini import GeometryRegularizer, geometry
+from geomreg_mini import geometry
 from geomreg_mini.controls import CONTROLS, VICReg
 from geomreg_mini.data import load
+from geomreg_mini.measure import measure
 from geomreg_mini.models import build_model
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.training import TrainConfig, fit
@@ -28,28 +29,17 @@ def main() -> None:
     ]
     assert not extras, f"this environment has {', '.join(extras)}, so it shows nothing"
 
-    encoders = {"audio": torch.nn.Linear(6, 4), "image": torch.nn.Linear(5, 4)}
-    head = torch.nn.Linear(8, 3)
-    parameters = [p for module in (*encoders.values(), head) for p in module.parameters()]
-    optimizer = torch.optim.SGD(parameters, lr=0.1)
-    inputs = {"audio": torch.randn(32, 6), "image": torch.randn(32, 5)}
-    labels = torch.randint(3, (32,))
-    reg = GeometryRegularizer(balance="pareto", strength=0.2, radius=0.25)
-    for _ in range(3):
-        za, zv = (encoders[m](inputs[m]) for m in encoders)
-        task_loss = F.cross_entropy(head(torch.cat([za, zv], dim=1)), labels)
-        out = reg({"audio": za, "image": zv})
-        loss = task_loss + out.total
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
+    model, batches = pair_and_batches(3)
+    last = run("Plain PyTorch", {"model": model, "loader": batches})
+    assert torch.isfinite(last["loss"])
 
-    embeddings = {"audio": za.detach(), "image": zv.detach()}
+    embeddings = {"audio": last["za"].detach(), "image": last["zv"].detach()}
     assert len(CONTROLS) > 3 and torch.isfinite(VICReg(0.1)(embeddings).total)
     assert {"num_samples", "silhouette/audio"} <= set(
-        geometry.geometry_report(embeddings, labels, detailed=True)
+        geometry.geometry_report(embeddings, last["label"], detailed=True)
     )
+    assert "effective_rank" in str(measure(embeddings, last["label"]))
+    assert "<svg" in measure(embeddings).html()
     data = load("toy", seed=0)
     for paradigm in PARADIGMS.values():
         paradigm(build_model(data, fusion=paradigm.usual_fusion, heads=paradigm.needs_heads))

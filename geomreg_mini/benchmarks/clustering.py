@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from .. import distributed
 from ..data import MultimodalDataset, Split
 from ..evaluation import knn_probe
+from ..inputs import float64, full_precision
 from ..models import Encoded, build_model
-from ..pairs import float64, full_precision
 from ..paradigms import Paradigm
 from ..paradigms.base import Losses
 from ..tasks import Metrics, Splits, Task

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from data_scripts.extras import extra
 
-from ..pairs import float64
+from ..inputs import float64
 
 
 def cluster_accuracy(labels: Tensor, clusters: Tensor) -> float:

@@ -21,8 +21,8 @@ from data_scripts.weights import put_into, read_weights
 from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
 from ..geometry import geometry_report
+from ..inputs import full_precision
 from ..models import Embedded, Encoded, build_model, encode, fixed_sample
-from ..pairs import full_precision
 from ..paradigms import Paradigm
 from ..paradigms.base import Backward, Batch, Geometry, Losses
 from ..tasks import Metrics, Splits, Task

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..pairs import TIE, cosine_blocks, matrix
+from ..inputs import matrix
+from ..pairs import TIE, cosine_blocks
 
 KS = (1, 5, 10)
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from ..data import MultimodalDataset, Split, batches
 from ..evaluation import accuracy, disturbed, knn_probe
+from ..inputs import float64
 from ..models import Encoded
-from ..pairs import float64
 from ..paradigms import Paradigm
 from ..paradigms.base import Losses
 from ..paradigms.plain import Unimodal

@@ -29,12 +29,16 @@ DATASETS = {
 def load(name: str, *, seed: int = 0, **options: Any) -> MultimodalDataset:
     """Return a data set by name; ``options`` are the keywords of that data set's own ``load``.
 
+    A name that ends in ".npz" is the path of your own file, see ``MultimodalDataset.from_npz``. So it is also
+    a ``TrainConfig.dataset``, and commands and studies in ``experiments`` take it.
     ``seed`` (an integer >= 0) fixes everything that is random: splits, pairing, noise. The same call gives
     the same tensors, bit for bit. Raises ``ValueError`` for an unknown name, option or value, and
     ``data_scripts.fetch.DataError`` if the files cannot be obtained.
     """
+    if name.endswith(".npz"):
+        return MultimodalDataset.from_npz(name, **options)
     if name not in DATASETS:
-        raise ValueError(f"Unknown data set {name!r}; choose one of {', '.join(DATASETS)}.")
+        raise ValueError(f"Unknown data set {name!r}; choose one of {', '.join(DATASETS)}, or an .npz file.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an integer >= 0, got {seed!r}.")
     loader = pkgutil.resolve_name(DATASETS[name])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,9 @@ from data_scripts.stand_ins import NOTE
 
 from .corruptions import Form
 
+SPLITS = ("train", "validation", "test")
 SOURCES = ("official", "stand_in")
+Own = Mapping[str, Any]  # modality -> array-like (N, ...), and "labels" -> (N,)
 READERS = 2  # threads that make batches ahead of time; each has up to four waiting
 _unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
 
@@ -66,30 +69,244 @@ class Split:
         return replace(self, inputs=inputs, labels=self.labels[index], factors=factors)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MultimodalDataset:
     """A data set with its three splits and the facts that a reader must know about it.
 
     ``shapes``: modality -> shape of one sample. ``note``: one sentence that every use has to show, for
     example that embedded data stand in, or "". ``fingerprint``: see :func:`fingerprint`. ``forms``: modality
     -> spectrogram, picture or clip, if its input is one of them. ``corruptions``: kinds in
-    ``geomreg_mini.data.corruptions`` that each record of this data set measures on the test split.
+    ``geomreg_mini.data.corruptions`` that each record of this data set measures on the test split. By default
+    modalities, shapes, classes and fingerprint are those of the splits.
     """
 
     name: str
-    modalities: tuple[str, ...]
-    num_classes: int
-    shapes: dict[str, tuple[int, ...]]
     train: Split
     validation: Split
     test: Split
-    licence: str
-    source: str
-    note: str
-    fingerprint: str
-    class_names: tuple[str, ...]
+    modalities: tuple[str, ...] = ()
+    num_classes: int = 0
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    licence: str = "not stated"
+    source: str = "own arrays"
+    note: str = ""
+    fingerprint: str = ""
+    class_names: tuple[str, ...] = ()
     forms: dict[str, Form] = field(default_factory=dict)
     corruptions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        parts = [getattr(self, name) for name in SPLITS]
+        for name, default in {
+            "shapes": lambda: {m: tuple(x.shape[1:]) for m, x in self.train.inputs.items()},
+            "modalities": lambda: tuple(self.shapes),
+            "num_classes": lambda: len(self.class_names) or 1 + max(int(s.labels.max()) for s in parts),
+            "class_names": lambda: tuple(map(str, range(self.num_classes))),
+            "fingerprint": lambda: fingerprint(*parts),
+        }.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, default())
+
+    @classmethod
+    def from_arrays(
+        cls, *, train: Own, validation: Own, test: Own, allow_equal: bool = False, **facts: Any
+    ) -> MultimodalDataset:
+        """Return a data set of your own arrays, each split as modality -> (N, ...) and "labels" -> (N,).
+
+        From arrays to the record of a training:
+
+            import numpy as np
+            from geomreg_mini.data import MultimodalDataset
+            from geomreg_mini.training import TrainConfig, fit
+
+            draw, splits = np.random.default_rng(0).normal, {}
+            for name, n in {"train": 90, "validation": 30, "test": 30}.items():
+                splits[name] = {"audio": draw(size=(n, 8)), "image": draw(size=(n, 1, 8, 8))}
+                splits[name]["labels"] = np.arange(n) % 3
+            record = fit(TrainConfig("mine"), data=MultimodalDataset.from_arrays(**splits), progress=False)
+
+        Samples are vectors (N, D), signals (N, C, T) or images (N, C, H, W); bytes stand for [0, 1], all else
+        becomes float32. A sample that lacks a modality has a row of NaN there. No training takes a mask per
+        sample yet, so such rows become zeros; ``note`` says how many, and ``factors["present/MODALITY"]``
+        marks the others.
+
+        Args:
+            train, validation, test: arrays, tensors or nested lists; labels are integers 0 .. C - 1.
+            allow_equal: whether a row may occur in two splits, such as the text of a caption. By default it
+                is an error, because most often a sample has leaked.
+            facts: fields of the data set: ``name``, ``class_names``, ``licence``, ``source``, ``forms``, ...
+
+        Raises:
+            ValueError: naming split, modality and row of a fault.
+        """
+        if unknown := set(facts) - {f.name for f in fields(cls)}:
+            raise ValueError(f"own data have no option {min(unknown)!r}; name a field of MultimodalDataset.")
+        given = {"train": train, "validation": validation, "test": test}
+        for name, arrays in given.items():
+            if not isinstance(arrays, Mapping):
+                raise ValueError(
+                    f"{name} is a {type(arrays).__name__}; pass a dict of modalities and labels."
+                )
+            given[name] = {m: arrays[m] for m in (*train, *arrays) if m in arrays}  # in the order of train
+        splits = {name: _own_split(name, arrays) for name, arrays in given.items()}
+        kinds = {
+            s: {m: (str(x.dtype)[6:], *x.shape[1:]) for m, x in splits[s].inputs.items()} for s in splits
+        }
+        if any(own != kinds["train"] for own in kinds.values()):
+            raise ValueError(f"the splits differ in modalities, types or shapes: {kinds}; make them equal.")
+        if not allow_equal:
+            _refuse_leaks(splits)
+        if gaps := sum(int((~x).sum()) for split in splits.values() for x in split.factors.values()):
+            facts = {"note": f"Zeros stand for {gaps} missing rows, for training takes no mask.", **facts}
+            say_once(facts["note"])
+        data = cls(**{"name": "own", **splits, **facts, "class_names": tuple(facts.get("class_names", ()))})
+        known, last = set(splits["train"].labels.tolist()), max(int(s.labels.max()) for s in splits.values())
+        if known != set(range(data.num_classes)) or last >= data.num_classes:
+            raise ValueError(
+                f"train has {len(known)} of {data.num_classes} classes, and labels go up to {last}; number "
+                "the classes of train from 0 without gaps, and name each of them or none."
+            )
+        return data
+
+    @classmethod
+    def from_npz(cls, path: str | Path, **options: Any) -> MultimodalDataset:
+        """Return ``from_arrays`` of an npz file with arrays "train_audio", "train_labels", "test_audio", ...
+
+        A slash may replace the underscore, and an array "class_names" may name the classes. ``options`` are
+        those of ``from_arrays``. Raises ``ValueError`` naming the file and its fault; nothing is unpickled.
+        """
+        arrays, splits = read_npz(path), {name: {} for name in SPLITS}
+        options = {"name": Path(path).stem, "source": Path(path).name, **options}
+        if "class_names" in arrays:
+            options = {"class_names": arrays.pop("class_names").tolist(), **options}
+        for key, array in arrays.items():
+            if not (parts := re.fullmatch(rf"({'|'.join(SPLITS)})[_/](.+)", key)):
+                raise ValueError(f"{path} has an array {key!r}; name each SPLIT_MODALITY, split of {SPLITS}.")
+            splits[parts[1]][parts[2]] = array
+        return cls.from_arrays(**splits, **options)
+
+    @classmethod
+    def from_folder(cls, path: str | Path, **options: Any) -> MultimodalDataset:
+        """Return ``from_arrays`` of files ``SPLIT/CLASS/SAMPLE.MODALITY.npy``, one per sample and modality.
+
+        For example ``train/cat/0001.audio.npy`` and ``train/cat/0001.image.npy``. Classes are numbered in the
+        order of their names, samples sorted by class and name. The file of a missing modality is absent; one
+        of bytes is read as [0, 1]. ``options`` are those of ``from_arrays``. Raises ``ValueError`` naming the
+        file and its fault; nothing is unpickled.
+        """
+        found = sorted(Path(path).glob("*/*/*.npy"))
+        files = {(*file.parts[-3:-1], *file.stem.rpartition(".")[::2]): file for file in found}
+        if not files or any(key[0] not in SPLITS or not key[2] for key in files):
+            raise ValueError(f"{path} needs files SPLIT/CLASS/SAMPLE.MODALITY.npy, with splits {SPLITS}.")
+        classes, splits = sorted({key[1] for key in files}), {name: {} for name in SPLITS}
+        for name in SPLITS:
+            samples = sorted({key[1:3] for key in files if key[0] == name})
+            splits[name]["labels"] = np.array([classes.index(own) for own, _ in samples], dtype=int)
+            for m in sorted({key[3] for key in files}):
+                shape = _load(next(file for key, file in files.items() if key[3] == m)).shape
+                splits[name][m] = rows = np.full((len(samples), *shape), np.nan, np.float32)
+                for row, sample in zip(rows, samples, strict=True):
+                    if file := files.get((name, *sample, m)):
+                        row[...] = _load(file, shape)
+        return cls.from_arrays(**splits, **{"name": Path(path).name, "class_names": classes, **options})
+
+
+def numbers(values: Any, name: str) -> Tensor:
+    """Return a tensor as it is, or any other array-like of real numbers as a new one, mostly of float64.
+
+    Raises ``ValueError`` that begins with ``name``, for example for objects, text and rows of unequal length.
+    """
+    try:
+        if isinstance(values, (list, tuple)) and any(map(torch.is_tensor, values)):
+            values = torch.stack(list(values))
+        if torch.is_tensor(values):
+            return values.detach().to_dense()
+        array = np.asarray(values)
+        if array.dtype.kind not in "biufc" or np.ma.is_masked(values):
+            raise TypeError(f"{array.dtype} array")
+        kept = array.dtype.name in ("uint8", "float32", "complex64", "complex128")
+        return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=") if kept else float))
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = type(values).__name__
+        raise ValueError(
+            f"{name} is a {kind}; pass real numbers in rows of equal size, without gaps."
+        ) from error
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file by name; raise ``ValueError`` for any other file or for objects."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; give the path of an npz file.") from None
+    except Exception as error:  # numpy and zipfile raise many kinds
+        kind = "holds Python objects" if "Object arrays" in str(error) else "is not a readable npz file"
+        raise ValueError(f"{path} {kind}; write arrays of numbers by numpy.savez.") from error
+
+
+def _load(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return the array of an npy file, bytes divided by 255; raise ``ValueError`` unless it has ``shape``."""
+    try:
+        array = np.load(path, allow_pickle=False)
+        array = array / 255 if array.dtype == np.uint8 else array.astype(np.float32)
+    except Exception as error:  # as in `read_npz`
+        raise ValueError(f"{path} is not a readable array of numbers; write it by numpy.save.") from error
+    if array.shape != (shape or array.shape):
+        raise ValueError(f"{path} has shape {array.shape}, but other samples have {shape}; make them equal.")
+    return array
+
+
+def _own_split(name: str, arrays: Own) -> Split:
+    """Return the split of a caller's arrays, with ``present/MODALITY`` for each modality that has gaps."""
+    labels, inputs, present = np.asarray(arrays.get("labels")), {}, {}
+    if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels) or labels.min() < 0:
+        raise ValueError(
+            f"labels of {name} are {labels.dtype} {labels.shape}; pass an integer >= 0 per sample."
+        )
+    for m in (m for m in arrays if m != "labels"):
+        x = numbers(arrays[m], of := f"{m!r} of {name}").cpu().contiguous()
+        if x.ndim < 2 or len(x) != len(labels) or x.is_complex() or not x[0].numel():
+            kind = f"{str(x.dtype)[6:]} {tuple(x.shape)}"
+            raise ValueError(
+                f"{of} is {kind}; pass real (N, ...) with a row for each of {len(labels)} labels."
+            )
+        x = x.clone() if x.dtype == torch.uint8 else x.float() + 0.0  # + 0.0 makes -0.0 equal to 0.0
+        here = ~x.flatten(1).isnan().all(dim=1)
+        if (bad := here & ~x.flatten(1).isfinite().all(dim=1)).any():
+            raise ValueError(
+                f"{of} has NaN or infinity in row {int(bad.nonzero()[0])} and {int(bad.sum()) - 1} others; "
+                "mend them, or fill the whole row with NaN if the sample lacks this modality."
+            )
+        inputs[m] = x
+        if not here.all():
+            x[~here], present[f"present/{m}"] = 0, here
+    if len(inputs) < 2:
+        raise ValueError(f"{name} has the modalities {list(inputs)}; pass two or more next to its labels.")
+    some = torch.stack([present.get(f"present/{m}", torch.ones(len(labels)).bool()) for m in inputs]).any(
+        dim=0
+    )
+    if not some.all():
+        raise ValueError(f"{name} has no modality in row {int((~some).nonzero()[0])}; leave the sample out.")
+    return Split(inputs, torch.from_numpy(labels.astype(np.int64)), present)
+
+
+def _refuse_leaks(splits: Mapping[str, Split]) -> None:
+    """Raise ``ValueError`` if a row of a modality is in two splits, naming the rows."""
+    seen: dict[tuple[str, bytes], tuple[str, int]] = {}
+    equal = []
+    for name, split in splits.items():
+        for m, x in split.inputs.items():
+            here = split.factors.get(f"present/{m}", torch.ones(len(x)).bool())
+            for i in here.nonzero()[:, 0].tolist():
+                other, j = seen.setdefault((m, hashlib.sha256(x[i].numpy()).digest()), (name, i))
+                if other != name:
+                    equal.append(f"row {j} of {other} and row {i} of {name} in {m!r}")
+    if equal:
+        raise ValueError(
+            f"The splits share {len(equal)} equal rows, such as {', '.join(equal[:3])}; leave leaked samples "
+            "out of one split, or pass allow_equal=True if rows may repeat."
+        )
 
 
 def fingerprint(train: Split, validation: Split, test: Split) -> str:

@@ -15,7 +15,6 @@ from .dataset import (
     Split,
     check_labels,
     check_noise,
-    fingerprint,
     prepared_arrays,
     say_once,
     stratified_order,
@@ -115,15 +114,10 @@ def _spoken(
         splits["train"] = splits["train"].subset(torch.from_numpy(np.sort(order[:keep])))
     return MultimodalDataset(
         name="digits",
-        modalities=("audio", "image"),
         num_classes=10,
-        shapes={"audio": (1, 64, 64), "image": (1, 28, 28)},
         **splits,
         licence="CC BY-SA 4.0 (recordings), CC BY-SA 3.0 (images)",
         source="Free Spoken Digit Dataset v1.0.10 and MNIST test images",
-        note="",
-        fingerprint=fingerprint(**splits),
-        class_names=tuple(str(digit) for digit in range(10)),
         forms={"audio": Spectrogram(FLOOR, float(mean), float(std)), "image": Picture()},
     )
 

@@ -12,15 +12,7 @@ import torch
 from data_scripts.extras import extra
 
 from .corruptions import Picture
-from .dataset import (
-    MultimodalDataset,
-    Split,
-    check_labels,
-    check_noise,
-    fingerprint,
-    stratified_order,
-    tensor,
-)
+from .dataset import MultimodalDataset, Split, check_labels, check_noise, stratified_order, tensor
 
 TRAIN, VALIDATION = 1197, 300  # of 1,797; the remaining 300 test
 
@@ -65,9 +57,7 @@ def load(
     }
     return MultimodalDataset(
         name="embedded_digits",
-        modalities=("left", "right"),
         num_classes=10,
-        shapes={"left": (1, 8, 4), "right": (1, 8, 4)},
         **splits,
         licence="CC BY 4.0",
         source="Optical recognition of handwritten digits (UCI), as scikit-learn carries it",
@@ -76,7 +66,5 @@ def load(
             f"which the option protocol has no meaning), because {why}; `python -m data_scripts digits` gets "
             "the spoken ones."
         ),
-        fingerprint=fingerprint(**splits),
-        class_names=tuple(str(digit) for digit in range(10)),
         forms={"left": Picture(), "right": Picture()},
     )

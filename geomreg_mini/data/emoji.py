@@ -11,15 +11,7 @@ import torch
 from data_scripts.extras import extra
 
 from .corruptions import Picture
-from .dataset import (
-    MultimodalDataset,
-    Split,
-    fingerprint,
-    prepared_arrays,
-    say_once,
-    stratified_order,
-    tensor,
-)
+from .dataset import MultimodalDataset, Split, prepared_arrays, say_once, stratified_order, tensor
 
 VIEWS = ("picture_name", "artists", "languages")
 SPLITS = ("concepts", "unseen_artist")
@@ -154,21 +146,16 @@ def load(
             continue
         for of in splits.values():
             of.inputs[modality].sub_(mean).div_(std)
-    modalities = tuple(splits["train"].inputs)
     kinds = {"texts", *artists, "picture features", "name features" if named else ""}
     used = [str(n) for n in (frozen or arrays)["licences"] if str(n).split(":")[0] in kinds]
     return MultimodalDataset(
         name="emoji" if not note else "embedded_emoji",
-        modalities=modalities,
-        num_classes=len(classes),
-        shapes={modality: tuple(values.shape[1:]) for modality, values in splits["train"].inputs.items()},
         **splits,
         licence=" ".join(used),
         source=emoji.INFO.source,
         note=note,
-        fingerprint=fingerprint(**splits),
         class_names=tuple(arrays[f"{label}_names"][classes].tolist()),
-        forms={modality: Picture() for modality in modalities if splits["train"].inputs[modality].ndim == 4},
+        forms={modality: Picture() for modality, x in splits["train"].inputs.items() if x.ndim == 4},
     )
 
 

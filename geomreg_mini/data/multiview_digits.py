@@ -7,15 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .dataset import (
-    MultimodalDataset,
-    Split,
-    check_labels,
-    fingerprint,
-    prepared_arrays,
-    stratified_order,
-    tensor,
-)
+from .dataset import MultimodalDataset, Split, check_labels, prepared_arrays, stratified_order, tensor
 
 TRAIN, VALIDATION = 1400, 300  # of 2,000; the remaining 300 test
 
@@ -61,15 +53,10 @@ def load(
     }
     return MultimodalDataset(
         name="multiview_digits",
-        modalities=names,
         num_classes=10,
-        shapes={view: values.shape[1:] for view, values in views.items()},
         **splits,
         licence=multiview_digits.INFO.licence,
         source=multiview_digits.INFO.source,
-        note="",
-        fingerprint=fingerprint(**splits),
-        class_names=tuple(str(number) for number in range(10)),
     )
 
 

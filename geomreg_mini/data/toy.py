@@ -16,7 +16,7 @@ import math
 
 import torch
 
-from .dataset import MultimodalDataset, Split, fingerprint
+from .dataset import MultimodalDataset, Split
 
 MODALITIES = ("a", "b")
 
@@ -107,20 +107,14 @@ def load(
             factors |= {f"private_{m}": private, f"nuisance_{m}": unrelated}
         return Split(inputs=inputs, labels=labels, factors=factors)
 
-    train, validation, test = draw(train_size), draw(validation_size), draw(test_size)
     return MultimodalDataset(
         name="toy",
-        modalities=MODALITIES,
         num_classes=num_classes,
-        shapes={m: (input_dim,) for m in MODALITIES},
-        train=train,
-        validation=validation,
-        test=test,
+        train=draw(train_size),
+        validation=draw(validation_size),
+        test=draw(test_size),
         licence="CC0-1.0",
         source="generated when loaded, see geomreg_mini/data/toy.py",
-        note="",
-        fingerprint=fingerprint(train, validation, test),
-        class_names=tuple(str(k) for k in range(num_classes)),
     )
 
 

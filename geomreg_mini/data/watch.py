@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .dataset import MultimodalDataset, Split, fingerprint, prepared_arrays, stratified_order, tensor
+from .dataset import MultimodalDataset, Split, prepared_arrays, stratified_order, tensor
 
 SPLITS = ("people", "random_windows")
 FOLDS = 5  # disjoint pairs of people
@@ -80,13 +80,8 @@ def load(
     }
     return MultimodalDataset(
         name="watch",
-        modalities=tuple(signals),
-        num_classes=len(arrays["class_names"]),
-        shapes={signal: values.shape[1:] for signal, values in signals.items()},
         **splits,
         licence=watch.INFO.licence,
         source=watch.INFO.source,
-        note="",
-        fingerprint=fingerprint(**splits),
         class_names=tuple(arrays["class_names"].tolist()),
     )

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..inputs import Embeddings
 from ..models import MultimodalClassifier
-from ..pairs import Embeddings
 from .base import Backward, Batch, Geometry, Losses, Paradigm
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import MultimodalDataset
+from ..inputs import full_precision
 from ..models import MultimodalClassifier
-from ..pairs import full_precision
 from .base import Backward, Batch, Geometry, Losses, Paradigm
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..pairs import float64
+from ..inputs import float64
 from .base import Geometry
 
 Gradients = Sequence[Tensor | None]  # one entry per parameter, None if a loss does not reach it

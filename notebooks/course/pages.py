@@ -16,12 +16,14 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from geomreg_mini.records import write_atomically
 
 from .books import WIDGET_VIEW, CourseError, describe, has_tag, read, title_of
 
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
+PROSE = ("recipes.md",)  # pages beside the notebooks; other files there may be a lecturer's or a student's
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8888; --soft: #8881; --link: light-dark(#0b57a4, #8ab8ff); }
@@ -116,8 +118,8 @@ class _Exporter(HTMLExporter):
 def body(notebook: nbformat.NotebookNode, code: bool = True) -> str:
     """Return the content of a page: prose, code and stored outputs, with set-up and solutions folded.
 
-    Links to notebooks lead to their pages. Without ``code``, outputs stand alone. Raises CourseError for a
-    formula that cannot be translated.
+    Links to notebooks and Markdown files lead to their pages. Without ``code``, outputs stand alone. Raises
+    CourseError for a formula that cannot be translated.
     """
     notebook = without_scripts(notebook)
     setup = next((cell for cell in notebook.cells if code and cell.cell_type == "code"), None)
@@ -127,7 +129,7 @@ def body(notebook: nbformat.NotebookNode, code: bool = True) -> str:
             source = BADGE.sub(
                 r"[Open in Colab](\1)", cell.source
             )  # the badge is a picture on another server
-            cell.source = re.sub(r"\]\(((?!\w+:)[^)#]+)\.ipynb(#[^)]*)?\)", r"](\1.html\2)", source)
+            cell.source = re.sub(r"\]\(((?!\w+:)[^)#]+)\.(?:ipynb|md)(#[^)]*)?\)", r"](\1.html\2)", source)
         fold = "Set-up" if cell is setup else "Solution" if has_tag(cell, "solution") else ""
         fold = "" if cell.source.startswith("<details>") else fold  # a model answer in prose folds itself
         if fold:  # marks, because nbconvert cleans elements out of such cells
@@ -163,7 +165,10 @@ def to_html(notebook: nbformat.NotebookNode) -> str:
 
 
 def write_site(sources: list[Path], out: Path) -> None:
-    """Write `index.html` and a page per notebook, from the outputs stored in it; nothing is executed."""
+    """Write `index.html`, a page per notebook with its stored outputs, and the pages of `PROSE`.
+
+    Nothing is executed.
+    """
     rows = [describe(path) for path in sources]
     names = [f"{path.stem}.html" for path in sources]
     style = styles()
@@ -191,6 +196,14 @@ def write_site(sources: list[Path], out: Path) -> None:
         navigation = f'<nav aria-label="Notebooks">{"".join(links)}</nav>'
         save(names[position], f"{number} {title}", navigation, content)
 
+    prose = ""
+    for path in (sources[0].parent / name for name in PROSE):
+        if path.exists():
+            page = new_notebook(cells=[new_markdown_cell(path.read_text(encoding="utf-8"))])
+            title, name = title_of(page), f"{path.stem}.html"
+            save(name, title, '<nav><a href="index.html">All notebooks</a></nav>', body(page))
+            prose += f'\n<p><a href="{name}">{html.escape(title)}</a></p>'
+
     table = "\n".join(
         f"<tr><td>{number}</td><td>{link(position, html.escape(title))}</td><td>{html.escape(data)}</td>"
         f"<td>{html.escape(minutes)}</td></tr>"
@@ -203,5 +216,5 @@ def write_site(sources: list[Path], out: Path) -> None:
         "",
         "<h1>geomreg-mini</h1>\n<p>A hands-on course on the geometry of multimodal representations. These "
         "pages show each notebook as it was last run; install the course to change and run it.</p>\n"
-        f"<table><thead><tr>{head}</tr></thead><tbody>\n{table}\n</tbody></table>",
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n{table}\n</tbody></table>{prose}",
     )

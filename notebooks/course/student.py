@@ -19,7 +19,7 @@ from .books import CourseError, as_python, has_tag, read, save
 # What the notebooks read, and what installs the course elsewhere (on Colab, or on a student's machine): place
 # in the checkout -> endings of the files that are copied. Nothing else is, because grades, answers and work
 # that was handed in may lie beside these.
-FILES = ("pyproject.toml", "environment.yml", "Makefile", "README.md", "LICENSE")
+FILES = ("pyproject.toml", "environment.yml", "Makefile", "README.md", "LICENSE", "notebooks/recipes.md")
 CODE = (
     "data_scripts",
     "experiments",

@@ -1,9 +1,12 @@
-"""The regularizer, forward and backward, beside the Gram product that it cannot avoid, and beside peers."""
+"""The regularizer, forward and backward, next to the Gram product that it cannot avoid, and next to peers."""
 
 import math
+import time
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 from torch.nn import functional as F
 
 from geomreg_mini import GeometryRegularizer
@@ -85,6 +88,80 @@ def test_the_balance_at_the_embeddings_beside_the_sum(in_turn, batch, width, dev
         B=batch,
         D=width,
     )
+
+
+def naive(audio, image, reg):
+    """What a reader of the formulas would write."""
+
+    def dispersion(u):
+        distance = torch.cdist(u, u)
+        others = ~torch.eye(len(u), dtype=torch.bool, device=u.device)
+        return (-distance[others].square() / reg.temperature).exp().mean().log()
+
+    a, b = F.normalize(audio), F.normalize(image)
+    drift = F.relu((a - b).norm(dim=1) - reg.radius).pow(reg.power).mean()
+    return reg.dispersion_weight * (dispersion(a) + dispersion(b)) / 2 + reg.anchoring_weight * drift
+
+
+@pytest.mark.parametrize(("batch", "width"), [(64, 128), (256, 128), (1024, 512), (4096, 512)])
+def test_beside_a_naive_version(in_turn, batch, width, device):
+    embeddings, reg = leaves(batch, width, device), GeometryRegularizer()
+    difference = (naive(*embeddings.values(), reg) - reg(embeddings).total).abs().item()
+    in_turn(
+        lambda: reg(embeddings).total.backward(),
+        lambda: naive(*embeddings.values(), reg).backward(),
+        group="naive",
+        what="regularizer",
+        against="naive version",
+        device=device,
+        B=batch,
+        D=width,
+        difference=difference,
+    )
+
+
+def share_of_one_process(rank, processes, folder, sizes, width):
+    """Save CPU times of a call with this process's samples, and of one with all alone, in turn."""
+    torch.set_num_threads(1)
+    rendezvous = (folder / "rendezvous").as_uri()
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=processes)
+    own, everything = leaves(sizes[rank], width, "cpu"), leaves(sum(sizes), width, "cpu")
+    together, alone = GeometryRegularizer(gather=True), GeometryRegularizer()
+    times = []
+    for _ in range(9):
+        for reg, z in ((together, own), (alone, everything)):
+            dist.barrier()
+            start = time.process_time()
+            reg(z).total.backward()
+            times.append(time.process_time() - start)
+    torch.save((times[2::2], times[3::2]), folder / f"{rank}.pt")  # the first round warms up
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("sizes", [(1024, 1024), (1536, 512), (700, 700, 648)])
+def test_the_share_of_each_process(measured, tmp_path, sizes):
+    """CPU time of one of several processes, next to its share of the pairs of one process alone."""
+    width, processes = 256, len(sizes)
+    given = (processes, tmp_path, sizes, width)
+    torch.multiprocessing.spawn(share_of_one_process, given, nprocs=processes)
+    for rank, size in enumerate(sizes):
+        own, alone = (torch.tensor(times) for times in torch.load(tmp_path / f"{rank}.pt"))
+        alone = alone * size / sum(sizes)
+        low, ratio, high = (own / alone).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
+        measured(
+            "processes",
+            f"one process with {size} samples",
+            against="its share of one alone",
+            device="cpu",
+            B=sum(sizes),
+            D=width,
+            seconds=own.median().item(),
+            against_seconds=alone.median().item(),
+            ratio=ratio,
+            ratio_low=low,
+            ratio_high=high,
+            rounds=len(own),
+        )
 
 
 @pytest.mark.parametrize("batch", PEERS)

@@ -6,7 +6,6 @@ from itertools import combinations
 
 import pytest
 import torch
-import torch.multiprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paradigm_steps import setup, stepped
@@ -482,49 +481,3 @@ def test_records_call_task_against_geometry_by_its_former_name():
     assert TrainConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ValueError, match="combination='pareto' is unknown: choose one of sum, task_pareto"):
         TrainConfig(dataset="toy", combination="pareto")
-
-
-# Several processes
-
-
-class Encoded(nn.Module):
-    def __init__(self, at):
-        super().__init__()
-        torch.manual_seed(0)
-        self.encoders = nn.ModuleDict({m: nn.Linear(5, 4) for m in "ab"}).double()
-        self.reg = balanced(at, gather=True)
-
-    def forward(self, inputs):
-        embeddings = {m: encode(inputs[m]) for m, encode in self.encoders.items()}
-        return call(self.reg, dict(self.encoders.items()), embeddings)
-
-
-def one_process(rank, folder):
-    torch.set_num_threads(1)
-    rendezvous = (folder / "rendezvous").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
-    results = []
-    for at in AT:
-        model = Encoded(at)
-        here = slice(0, 7) if rank == 0 else slice(7, None)
-        out = model({m: randn(11, 5, seed=i)[here] for i, m in enumerate("ab")})
-        out.total.backward()
-        gradients = [p.grad for p in model.parameters()]
-        for grad in gradients:
-            torch.distributed.all_reduce(grad)
-            grad /= 2
-        results.append((out.total.detach(), list(out.alpha.values()), gradients))
-    torch.save(results, folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_balance_as_one_with_the_global_batch(tmp_path):
-    torch.multiprocessing.spawn(one_process, (tmp_path,), nprocs=2)
-    for case, at in enumerate(AT):
-        single = Encoded(at)
-        out = single({m: randn(11, 5, seed=i) for i, m in enumerate("ab")})
-        out.total.backward()
-        for rank in range(2):
-            total, alpha, gradients = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[case]
-            torch.testing.assert_close((total, alpha), (out.total.detach(), list(out.alpha.values())))
-            torch.testing.assert_close(gradients, [p.grad for p in single.parameters()])

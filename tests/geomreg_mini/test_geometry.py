@@ -1,5 +1,6 @@
 """The diagnostics against numbers known in advance, brute force, and the symmetries they must have."""
 
+import inspect
 import math
 
 import numpy as np
@@ -676,8 +677,8 @@ def test_bad_options_are_named():
     z, y = gaussian(6, 3), torch.arange(6) % 2
     for call, message in [
         (lambda: uniformity(z, t=0), "t is 0"),
-        (lambda: band_violation(z, z, 2.5), "radius is 2.5"),
-        (lambda: retrieval_recall(z, z, k=0), "k is 0"),
+        (lambda: band_violation(z, z, 2.5), "radius must be .* got 2.5"),
+        (lambda: retrieval_recall(z, z, k=0), "k must be .* got 0"),
         (lambda: knn_accuracy(z, y, k=0), "k=0"),
         (lambda: knn_accuracy(z, y, temperature=0), "temperature=0"),
         (lambda: knn_accuracy(z, y, bank=z), "bank_labels"),
@@ -794,7 +795,7 @@ def test_report_names_what_is_wrong():
         ({"audio": a, "image": b[:9]}, {}, "'image': 9"),
         ({"audio": a[:1]}, {}, r"embeddings\['audio'\] has shape \(1, 6\)"),
         ({"audio": a}, {"labels": y[:5]}, r"labels has shape \(5,\)"),
-        ({"audio": a}, {"radius": -1}, "radius is -1"),
+        ({"audio": a}, {"radius": -1}, "radius must be .* got -1"),
     ]:
         with pytest.raises(ValueError, match=message):
             geometry_report(embeddings, **options)
@@ -862,3 +863,188 @@ def test_uniformity_and_dispersion_agree_on_rows_without_a_direction():
     z = torch.eye(4, dtype=torch.float64)
     z[0] *= 1e-13
     assert geometry.uniformity(z) == pytest.approx(dispersion(z, temperature=0.5).item())
+
+
+# Every function, whatever it is given
+
+FUNCTIONS = {
+    name: f
+    for name, f in vars(geometry).items()
+    if inspect.isfunction(f) and f.__module__ == geometry.__name__ and not name.startswith("_")
+}
+every = pytest.mark.parametrize("name", FUNCTIONS)
+LABELED = [name for name, f in FUNCTIONS.items() if "labels" in inspect.signature(f).parameters]
+
+
+def called(name, change=lambda x: x, labels=None, **options):
+    """The result of a function for changed embeddings; raw ones if it has the choice, unless stated."""
+    a, b, y = sample(7)
+    z, other = change(a), change(b)
+    given = {"z": z, "a": z, "b": other, "embeddings": {"a": z, "b": other}, "radius": 0.9}
+    given["labels"] = y if labels is None else labels
+    known = inspect.signature(FUNCTIONS[name]).parameters
+    if "normalize" in known:
+        options = {"normalize": False, **options}
+    return FUNCTIONS[name](**{key: given[key] for key in known if key in given}, **options)
+
+
+def plain(result):
+    """Numbers and tensors in one form that approx can compare."""
+    if isinstance(result, dict):
+        return {key: plain(value) for key, value in result.items()}
+    return np.asarray(result)
+
+
+def assert_same(result, expected):
+    result, expected = plain(result), plain(expected)
+    if not isinstance(expected, dict):
+        result, expected = {"": result}, {"": expected}
+    assert result.keys() == expected.keys()
+    for key in expected:
+        assert result[key] == approx(expected[key], rel=1e-9, abs=1e-10), key
+
+
+READABLE = {
+    "lists": lambda x: x.tolist(),
+    "tuple of arrays": lambda x: tuple(x.numpy()),
+    "list of tensors": lambda x: list(x.requires_grad_()),
+    "array read backwards": lambda x: x.flip(0).numpy()[::-1],
+    "big-endian": lambda x: x.numpy().astype(">f8"),
+    "long double": lambda x: x.numpy().astype(np.longdouble),
+    "read-only": lambda x: np.frombuffer(x.numpy().tobytes()).reshape(x.shape),
+    "sparse": lambda x: x.to_sparse(),
+    "gradient": lambda x: x.clone().requires_grad_(),
+}
+
+
+@every
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", READABLE)
+def test_every_function_reads_any_array_like(name, form):
+    assert_same(called(name, READABLE[form]), called(name))
+
+
+@every
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64, np.uint8, np.uint16, bool])
+def test_every_function_reads_any_real_type(name, dtype):
+    def typed(x):
+        return (5 + 2 * x).numpy().astype(dtype) if dtype is not bool else (x > 0).numpy()
+
+    assert_same(called(name, typed), called(name, lambda x: typed(x).astype(float)))
+
+
+UNREADABLE = {
+    "None": lambda x: None,
+    "text": lambda x: "embeddings.npz",
+    "texts": lambda x: x.numpy().astype(str),
+    "objects": lambda x: x.numpy().astype(object),
+    "dict": lambda x: {"z": x},
+    "ragged": lambda x: [[1.0, 2.0], [3.0]],
+    "ragged tensors": lambda x: [torch.ones(2), torch.ones(3)],
+    "dates": lambda x: x.numpy().astype("M8[s]"),
+    "masked": lambda x: np.ma.array(x.numpy(), mask=x.numpy() > 1),
+    "complex": lambda x: x + 1j,
+    "complex lists": lambda x: (x + 1j).tolist(),
+    "empty": lambda x: x[:0],
+    "empty list": lambda x: [],
+    "no dimension": lambda x: x[:, :0],
+    "a row": lambda x: x[0],
+    "a number": lambda x: 1.0,
+    "three axes": lambda x: x[None],
+    "NaN": lambda x: x.index_fill(0, torch.tensor(2), math.nan),
+    "infinity": lambda x: x.index_fill(0, torch.tensor(2), -math.inf),
+    "half overflow": lambda x: (x * 1e9).half(),
+}
+
+
+@every
+@pytest.mark.parametrize("fault", UNREADABLE)
+def test_every_function_refuses_what_it_cannot_measure_in_one_sentence_that_names_it(name, fault):
+    with pytest.raises(ValueError, match=r"^(z|a|embeddings\['a'\]) (has|is) [^\n]*[.]$"):
+        called(name, UNREADABLE[fault])
+
+
+@pytest.mark.parametrize("name", LABELED)
+@pytest.mark.parametrize("kind", [str, bytes, float, bool, list, "M8[D]", object])
+def test_labels_of_any_sortable_type_are_classes(name, kind):
+    y = (sample(7)[2] > 0).numpy()
+    labels = y.tolist() if kind is list else y.astype(int).astype(kind)
+    assert_same(called(name, labels=labels), called(name, labels=torch.from_numpy(y.astype(int))))
+
+
+@pytest.mark.parametrize("name", LABELED)
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.full(24, np.nan),
+        [None] * 24,
+        np.array([0, "a"] * 12, object),
+        [1, None] * 12,
+        np.arange(23),
+        np.ones((24, 1)),
+        "text",
+    ],
+    ids=repr,
+)
+def test_labels_that_are_no_classes_are_refused_in_one_sentence(name, labels):
+    with pytest.raises(ValueError, match=r"^labels (has|mixes) [^\n]*[.]$"):
+        called(name, labels=labels)
+
+
+SIZED = [
+    (name, power)
+    for name, f in FUNCTIONS.items()
+    for power in (-1000, -520, 510, 1000)
+    if power > 0 or "normalize" in inspect.signature(f).parameters  # tiny rows count as zero if normalized
+]
+
+
+@pytest.mark.parametrize(("name", "power"), SIZED)
+def test_every_function_measures_raw_values_of_any_size(name, power):
+    """As a power of two the factor changes no digit, but squares of the values overflow or underflow."""
+    factor = 2.0**power
+    if name == "spectrum" and power == 1000:
+        with pytest.raises(ValueError, match="z has eigenvalues beyond float64"):
+            called(name, lambda x: factor * x)
+        return
+    result, expected = called(name, lambda x: factor * x), called(name)
+    if name == "semantic_margin":
+        assert result == approx(factor * expected, abs=0)
+    elif name == "spectrum":
+        assert result.tolist() == approx((factor * factor * expected).tolist(), rel=1e-9, abs=0)
+    elif name in ("matrix", "matrices"):
+        assert_same(called("matrix", lambda x: factor * x) / factor, called("matrix"))
+    else:
+        assert_same(result, expected)
+
+
+@every
+def test_every_function_gives_one_sample_a_finite_value_or_a_sentence(name):
+    try:
+        result = called(name, lambda x: x[:1], labels=torch.tensor([0]))
+    except ValueError as error:
+        assert str(error).endswith(".") and "\n" not in str(error)
+    else:
+        found = result.values() if isinstance(result, dict) else [result]
+        assert all(np.isfinite(np.asarray(value)).all() for value in found)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-13, 1e-12, 1.1e-12, 1e-11])
+def test_uniformity_equals_dispersion_for_rows_of_any_length(size):
+    z = gaussian(12, 5)
+    z[:4] *= size / z[:4].abs().max()
+    assert uniformity(z) == approx(dispersion(z, temperature=0.5).item(), rel=1e-12)
+
+
+def test_options_that_are_not_finite_are_named():
+    z, y = gaussian(6, 3), torch.arange(6) % 2
+    for call, message in [
+        (lambda: uniformity(z, t=math.inf), "t is inf"),
+        (lambda: alignment(z, z, alpha=math.nan), "alpha must be .* got nan"),
+        (lambda: band_violation(z, z, math.nan), "radius must be .* got nan"),
+        (lambda: retrieval_recall(z, z, k=math.nan), "k must be .* got nan"),
+        (lambda: knn_accuracy(z, y, k=math.nan), "k=nan"),
+        (lambda: geometry_report([z, z]), "embeddings is empty or not a dict"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -7,13 +7,12 @@ from itertools import combinations
 
 import pytest
 import torch
-import torch.multiprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from geomreg_mini import GeometryRegularizer, anchoring, dispersion
-from geomreg_mini.pairs import FORMS
+from geomreg_mini.inputs import FORMS
 
 PAIR_FORMS = ("rbf", "cosine", "hinge")
 seeds = st.integers(0, 2**32 - 1)
@@ -705,6 +704,113 @@ def test_a_graph_cannot_refuse_a_value_but_the_total_is_nan(value, weights, comp
     assert call(broken(value), randn(4, 3)).isnan()
 
 
+# Small batches, in one function
+
+
+def step_by_step(reg, z):
+    """The same by the way that masks take."""
+    return reg(z, {m: torch.ones(len(x), dtype=torch.bool) for m, x in z.items()})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"form": "cosine", "temperature": 0.2},
+        {"radius": 0.0, "power": 1, "reduction": "sum"},
+        {"radius": 1.2, "power": 1.5, "temperature": 2.0},
+    ],
+)
+@pytest.mark.parametrize("names", ["ab", "abc"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_small_batch_gives_the_terms_and_gradients_of_a_large_one(dtype, names, options):
+    reg = GeometryRegularizer(**options)
+    z = {m: randn(64, 24, seed=seed).to(dtype).requires_grad_() for seed, m in enumerate(names)}
+    fast, slow = reg(z), step_by_step(reg, z)
+    assert "SmallBatch" in str(fast.total.grad_fn) and "SmallBatch" not in str(slow.total.grad_fn)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-6
+    torch.testing.assert_close(tuple(fast), tuple(slow), rtol=tolerance, atol=tolerance)
+    tolerance = max(tolerance, torch.finfo(dtype).eps) if dtype.itemsize == 2 else tolerance
+    for one, other in zip(
+        *(torch.autograd.grad(out.total, list(z.values())) for out in (fast, slow)), strict=True
+    ):
+        assert (one.double() - other.double()).norm() <= tolerance * other.double().norm()
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_small_batch_has_the_gradient_of_each_term_and_of_gradients(power):
+    reg = GeometryRegularizer(radius=0.2, power=power)
+    z = {m: randn(6, 4, seed=seed).requires_grad_() for seed, m in enumerate("abc")}
+
+    def gradients(call):
+        out = call(z)
+        loss = out.dispersion["a"] + 2 * out.anchoring["a", "c"] + out.total * out.dispersion["b"].detach()
+        first = torch.autograd.grad(loss, list(z.values()), retain_graph=True)
+        again = torch.autograd.grad(out.total, list(z.values()), create_graph=True)
+        second = torch.autograd.grad(sum(g.pow(2).sum() for g in again), list(z.values()))
+        return first, again, second
+
+    torch.testing.assert_close(gradients(reg), gradients(lambda z: step_by_step(reg, z)))
+
+
+def test_a_small_batch_of_one_tensor_twice_or_of_one_made_from_the_other_counts_each_path_once():
+    reg, z = GeometryRegularizer(radius=0.1), randn(6, 4).requires_grad_()
+
+    def derivatives(call):
+        (twice,) = torch.autograd.grad(call({"a": z, "b": z}).total, z, create_graph=True)
+        (first,) = torch.autograd.grad(call({"a": z, "b": z.flip(0).sin()}).total, z, create_graph=True)
+        return twice, first, torch.autograd.grad(first.pow(2).sum(), z)[0]
+
+    torch.testing.assert_close(derivatives(reg), derivatives(lambda z: step_by_step(reg, z)))
+
+
+def test_a_small_batch_gives_no_gradient_to_what_asks_for_none():
+    a, b = randn(6, 4).requires_grad_(), randn(6, 4, seed=1)
+    reg = GeometryRegularizer()
+    assert not reg(b, b).total.requires_grad and b.grad is None
+    (first,) = torch.autograd.grad(reg(a, b).total, a, create_graph=True)
+    (expected,) = torch.autograd.grad(step_by_step(reg, {"a": a, "b": b}).total, a, create_graph=True)
+    torch.testing.assert_close(first, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(first.sum(), a)[0], torch.autograd.grad(expected.sum(), a)[0]
+    )
+    with torch.no_grad():
+        assert not reg(a, b).total.requires_grad
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-8, 1e19, 1e38])
+def test_lengths_whose_squares_leave_float32_take_the_careful_way(scale):
+    z = {m: randn(9, 4, seed=seed).float() for seed, m in enumerate("ab")}
+    z["a"] /= z["a"].abs().max()
+    expected = GeometryRegularizer()(z).total
+    long = z | {"a": (z["a"] * scale).requires_grad_()}
+    out = GeometryRegularizer()(long)
+    assert "SmallBatch" not in str(out.total.grad_fn)
+    torch.testing.assert_close(out.total, expected if scale > 1e-12 else out.total)
+    assert torch.autograd.grad(out.total, long["a"])[0].isfinite().all()
+
+
+def test_weights_may_change_from_step_to_step():
+    z, reg = {m: randn(8, 3, seed=seed) for seed, m in enumerate("ab")}, GeometryRegularizer()
+    terms = reg(z)
+    for step in range(4):
+        reg.dispersion_weight, reg.anchoring_weight = 0.1 * min(1.0, step / 2), 0.5 / (1 + step)
+        expected = reg.dispersion_weight * sum(terms.dispersion.values()) / 2
+        expected = expected + reg.anchoring_weight * terms.anchoring["a", "b"]
+        torch.testing.assert_close(reg(z).total, expected)
+
+
+def test_a_weight_that_changes_before_the_backward_pass_changes_nothing():
+    reg, z = (
+        GeometryRegularizer(),
+        {m: randn(8, 3, seed=seed).requires_grad_() for seed, m in enumerate("ab")},
+    )
+    expected = torch.autograd.grad(reg(z).total, z["a"])[0]
+    total = reg(z).total
+    reg.dispersion_weight, reg.temperature, reg.radius = 7.0, 0.1, 0.0
+    torch.testing.assert_close(torch.autograd.grad(total, z["a"], create_graph=True)[0], expected)
+
+
 # On a GPU
 
 
@@ -774,67 +880,3 @@ def test_chunks_bound_the_memory():
     pair_matrix = 4096 * 4096 * 4
     assert chunked < pair_matrix / 4
     assert 0.9 * pair_matrix < whole < 1.5 * pair_matrix, "one matrix of pairs is held, and no second one"
-
-
-# Several processes
-
-
-class Regularized(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        widths = {"a": 5, "b": 6, "c": 5}
-        self.encoders = nn.ModuleDict({m: nn.Linear(width, 4) for m, width in widths.items()}).double()
-        self.reg = GeometryRegularizer(radius=0.3, gather=True)
-
-    def forward(self, inputs, mask):
-        return self.reg({m: self.encoders[m](x) for m, x in inputs.items()}, mask)
-
-
-BATCH_SIZES = [(5, 5), (8, 3)]  # of the two processes
-
-
-def global_batch(size):
-    inputs = {"a": randn(size, 5, seed=5), "b": randn(size, 6, seed=6), "c": randn(size, 5, seed=7)}
-    return inputs, {"b": torch.arange(size) % 3 > 0}
-
-
-def one_process(rank, folder):
-    torch.set_num_threads(1)
-    rendezvous = (folder / "rendezvous").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
-    results = []
-    for sizes in BATCH_SIZES:
-        here = slice(0, sizes[0]) if rank == 0 else slice(sizes[0], None)
-        inputs, mask = ({m: x[here] for m, x in part.items()} for part in global_batch(sum(sizes)))
-        model = Regularized()
-        if rank == 1:  # the order of a dict is no promise
-            inputs = dict(reversed(inputs.items()))
-        out = model(inputs, mask)
-        out.total.backward()
-        gradients = [p.grad for p in model.parameters()]
-        for grad in gradients:  # what DistributedDataParallel does, without the seconds that its import takes
-            torch.distributed.all_reduce(grad)
-            grad /= 2
-        results.append((out.total.detach(), out.active["a", "b"], gradients))
-    for other in (
-        (inputs, {} if rank else mask),
-        ({m: x for m, x in inputs.items() if m != "c" or rank}, mask),
-    ):
-        with pytest.raises(ValueError, match="process 1 holds .* but process 0 .*: pass the same in all"):
-            model(*other)
-    torch.save(results, folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_the_mean_gradient_of_two_processes_is_that_of_one_with_the_global_batch(tmp_path):
-    torch.multiprocessing.spawn(one_process, (tmp_path,), nprocs=2)
-    for case, sizes in enumerate(BATCH_SIZES):
-        single = Regularized()  # without a process group gather does nothing
-        out = single(*global_batch(sum(sizes)))
-        out.total.backward()
-        for rank in range(2):
-            total, active, gradients = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[case]
-            torch.testing.assert_close(total, out.total.detach())
-            torch.testing.assert_close(active, out.active["a", "b"])
-            torch.testing.assert_close(gradients, [p.grad for p in single.parameters()])

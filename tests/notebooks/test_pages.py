@@ -86,6 +86,18 @@ def test_a_formula_that_cannot_be_translated_names_notebook_and_macro(tmp_path, 
     assert r"02_odd.ipynb: the formula '\\nosuch{x}' cannot be translated" in capsys.readouterr().err
 
 
+def test_a_page_of_prose_is_linked_from_the_index_and_another_file_is_not_published(tmp_path):
+    folder, out = write_course(tmp_path), tmp_path / "site"
+    (folder / "recipes.md").write_text("# How & why\n\nSee [it](01_tiny.ipynb#a).\n\n```python\nx = 1\n```\n")
+    (folder / "answers.md").write_text("b, c, a")
+    pages.write_site(books.select([], folder), out)
+    assert {path.name for path in out.iterdir()} == {"index.html", "01_tiny.html", "recipes.html"}
+    page, index = ((out / f"{name}.html").read_text() for name in ("recipes", "index"))
+    assert '<a href="recipes.html">How &amp; why</a>' in index and "<title>How &amp; why</title>" in page
+    assert '<a href="01_tiny.html#a">' in page
+    assert BeautifulSoup(page, "html.parser").pre.text.strip() == "x = 1"
+
+
 @pytest.fixture(scope="module")
 def course_site(tmp_path_factory):
     out = tmp_path_factory.mktemp("site")

@@ -1,0 +1,336 @@
+"""The protocol that decides: is the band active, is the comparison fair, and do the seeds suffice? On digits.
+
+    python -m experiments.verdict --development     # the seeds that pick; resumable
+    python -m experiments.verdict --register        # freeze: write registration.json, to be committed
+    python -m experiments.verdict --jobs 2          # the seeds that test; resumable, any prefix is complete
+    python -m experiments.verdict --summary         # tables of the records, "N of 300 seeds"
+
+The protocol, fixed before its first test number.
+
+*Data and training.* Spoken and written digits, all labels, image noise 0.8; unseen speakers: speaker number
+``seed % 6`` tests and the next one validates, so six consecutive seeds rotate through all. Encoders have half
+the usual width, batches 128 samples, and training 8 epochs, of which the last is measured. One such regime
+for each of joint training, uniform sum and DGL. Without a regularizer, fused validation accuracy at rate 0.1
+was 80 to 94 % on the development seeds, so each regime has room for a gain.
+
+*Arms.* None. The published method: Pareto balance with strength and radius. The sum of dispersion and
+anchoring with a band. The band alone. Rigid anchoring, radius 0. Dispersion alone. Barlow Twins. Unit sphere.
+
+*Development.* Every arm gets the same budget: ``SETTINGS`` settings, each trained on all seeds of
+``DEVELOPMENT``, whose speakers 1, 3 and 5 validate. A setting is one value on each axis in ``AXES``. The
+learning rate is an axis of every arm, with equal values. Arms without weights get weight decay as a second
+axis. Along each axis, values occur equally often or differ by one, in an order drawn with a fixed seed for
+each arm: a Latin hypercube on a grid. So an arm with more hyperparameters gets no more trials; it searches
+its larger space as sparsely as a user with this budget would. Quartiles "q25", "q50" and "q75" are radii:
+those of the distances of validation pairs without a regularizer, mean over the development seeds
+(``RADII``). The highest mean of fused validation accuracy is frozen; a training that diverges counts as 0. In
+development nothing of a test split is measured.
+
+*Edges.* The summary names the axes on which a frozen value is the lowest or the highest. While learning rate
+is among them for any arm, ``ROUNDS`` gets another round before registration, with a wider axis of rates and
+fresh draws: the same number of settings more for every arm. Other axes end far outside of usual doses. There
+an edge is not widened but reported, and a verdict about this arm holds for its grid alone.
+
+*Test.* ``SEEDS``, fresh, one run each; all arms and paradigms of a seed before the next seed, so the first N
+seeds are complete whenever training stops. The tables say how many of all seeds they have. A seed in which a
+training diverges is left out. With a deviation of 1.6 to 3.2 points between the gains of seeds, 300 seeds
+detect 0.26 to 0.52 points with a chance of 80 %.
+
+*Comparisons.* A gain is the difference to no regularizer of the same paradigm, paired by seed. Two 95 %
+intervals stand side by side: over seeds, and for new speakers, with the mean gain of each of the six test
+speakers as one value. An arm is *equivalent* to none at a margin of 0.5 or 1 point if the 90 % interval lies
+inside (two one-sided tests at 5 %), *different* if it lies outside, *undecided* otherwise.
+
+*Verdicts.* The hypotheses are those of ``cousins``, with the frozen setting of the published method instead
+of its two fixed strengths: *supported* if the 95 % interval lies in the claimed range, *excluded* if it lies
+outside, *undecided* otherwise, with the gain that would be detected with a chance of 80 % beside it. The
+neglected modality is the image. No verdict is corrected for the number of questions.
+
+*Manipulation check.* Each arm shows its dose, the length of its gradient over that of the task's at the
+embeddings, mean over training and modalities; the share of test pairs inside its band; and its change of mean
+cosine and of drift. A band is *active* with 20 to 80 % of the pairs inside. Geometry *changed* as intended if
+the intervals over seeds of mean cosine and drift lie below zero.
+
+*Registration.* ``registration.json`` next to the records holds the sha256 of this text, the configs of all
+runs and the claims, and the frozen settings. No test seed is trained without it, or after a change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geomreg_mini import GeometryRegularizer
+from geomreg_mini.controls import BarlowTwins, UnitSphere
+from geomreg_mini.records import write_atomically
+from geomreg_mini.training import TrainConfig
+
+from . import cousins
+from .cousins import NAMES, answers, converged, gains, verdict
+from .paper_settings import pareto, watched
+from .study import UNSEEN_SPEAKERS, Arm, Cell, Study, change, markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+SEEDS = tuple(range(200, 500))
+DEVELOPMENT = (0, 2, 4)
+SETTINGS = 12  # of each arm in each round
+MARGINS = (0.5, 1.0)  # of equivalence, in points
+RATES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+DECAYS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+DISPERSIONS, ANCHORINGS = (0.02, 0.1, 0.3, 1.0, 5.0, 20.0), (0.5, 2.0, 8.0, 20.0, 50.0, 100.0)
+QUARTILES = ("q25", "q50", "q75")
+# Of the validation pairs' distances without a regularizer, at learning rate 0.1.
+RADII = {
+    "joint": {"q25": 0.92, "q50": 0.96, "q75": 1.0},
+    "uniform_sum": {"q25": 0.94, "q50": 0.98, "q75": 1.02},
+    "dgl": {"q25": 1.02, "q50": 1.07, "q75": 1.12},
+}
+AXES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "none": {"decay": DECAYS},
+    "published": {"beta": (0.05, 0.1, 0.15, 0.2, 0.5, 1.0, 2.0), "radius": (0.0, 0.25, 0.5, *QUARTILES)},
+    "sum": {"dispersion": DISPERSIONS, "anchoring": ANCHORINGS, "radius": QUARTILES},
+    "band": {"anchoring": ANCHORINGS, "radius": QUARTILES},
+    "rigid": {"anchoring": ANCHORINGS},
+    "dispersion": {"dispersion": DISPERSIONS},
+    "barlow": {"weight": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)},
+    "unit sphere": {"decay": DECAYS},
+}
+ROUNDS: tuple[tuple[float, ...], ...] = (RATES,)  # learning rates; every arm gets SETTINGS more in each
+COMMON = UNSEEN_SPEAKERS | {
+    "encoder_options": {"width": 4}, "batch_size": 128, "epochs": 8, "evaluate_every": 8, "monitor": True,
+}  # fmt: skip
+PLACES = {"fused": "accuracy/fused", "audio alone": "accuracy/audio", "image alone": "accuracy/image",
+          "audio, k-NN": "knn_probe/audio", "image, k-NN": "knn_probe/image"}  # fmt: skip
+DRIFT, COSINE = "test/paired_drift/audio-image", "test/mean_cosine/mean"
+
+
+def regularizer(arm: str, values: Mapping[str, Any]) -> nn.Module | None:
+    """Return the objective of an arm for one value per axis, with the radius as a number."""
+    get = values.get
+    if arm in ("sum", "band", "rigid", "dispersion"):
+        return GeometryRegularizer(get("dispersion", 0.0), get("anchoring", 0.0), radius=get("radius", 0.0))
+    return {
+        "none": lambda: None,
+        "published": lambda: pareto(get("beta"), get("radius")),
+        "barlow": lambda: BarlowTwins(get("weight")),
+        "unit sphere": UnitSphere,
+    }[arm]()
+
+
+def design(arm: str) -> list[dict[str, Any]]:
+    """Return the settings of an arm, axis -> value, ``SETTINGS`` different ones for each round."""
+    settings: list[dict[str, Any]] = []
+    for number, rates in enumerate(ROUNDS):
+        axes = {"rate": rates} | AXES[arm]
+        generator = np.random.default_rng([number, list(AXES).index(arm)])
+        found: list[dict[str, Any]] = []
+        while not found or any(setting in found[:k] + settings for k, setting in enumerate(found)):
+            places = [
+                generator.permutation(np.resize(generator.permutation(len(values)), SETTINGS))
+                for values in axes.values()
+            ]
+            found = [
+                {name: values[k] for (name, values), k in zip(axes.items(), own, strict=True)}
+                for own in zip(*places, strict=True)
+            ]
+        settings += found
+    return settings
+
+
+def _arm(name: str, paradigm: str) -> Arm:
+    settings = {}
+    for number, values in enumerate(design(name), 1):
+        numbers = {axis: RADII[paradigm].get(value, value) for axis, value in values.items()}
+        fields = {"learning_rate": values["rate"], "regularizer": regularizer(name, numbers)}
+        settings[f"{number:02}"] = fields | ({"weight_decay": values["decay"]} if "decay" in values else {})
+    return Arm(settings)
+
+
+def _probe(paradigm: str) -> Cell:
+    """Return the runs that give ``RADII``."""
+    arms = {"none": Arm({"probe": {"learning_rate": 0.1}})}
+    return Cell({"paradigm": paradigm}, COMMON | {"paradigm": paradigm}, arms, DEVELOPMENT)
+
+
+STUDY = Study(
+    name="verdict",
+    path="{paradigm}/seed{seed}/{arm}-{setting}.json",
+    cells=tuple(
+        Cell({"paradigm": paradigm}, COMMON | {"paradigm": paradigm},
+             {name: _arm(name, paradigm) for name in AXES}, SEEDS, DEVELOPMENT)
+        for paradigm in RADII
+    ),
+    against="none",
+    later=tuple(map(_probe, RADII)),
+    keep_diverged=True,
+    together=len(AXES),
+)  # fmt: skip
+
+
+def _questions() -> tuple[cousins.Question, ...]:
+    def here(paradigm: str, arm: str) -> tuple[str, str]:
+        names = {"published 0.2": "published", "published 2": "published", "anchoring": "band"}
+        return paradigm, names.get(arm, arm)
+
+    found = (q._replace(ours=here(*q.ours), other=here(*q.other)) for q in cousins.QUESTIONS)
+    return tuple(dict.fromkeys(found))
+
+
+QUESTIONS = _questions()
+
+
+# Registration
+
+
+def digest() -> str:
+    """Return the sha256 of the protocol: its text, the configs of all runs, the seeds and the claims."""
+    runs = {
+        STUDY.file(cell, 0, arm, setting): TrainConfig(**{**cell.config, **fields}).to_dict()
+        for cell in STUDY.cells for arm, own in cell.arms.items() for setting, fields in own.settings.items()
+    }  # fmt: skip
+    claims = [[*question[:4], question.low, str(question.high)] for question in QUESTIONS]
+    whole = {"text": __doc__, "runs": runs, "seeds": SEEDS, "development": DEVELOPMENT, "claims": claims}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def registration(folder: str | Path) -> dict[str, Any]:
+    """Return the content of ``registration.json``: the digest and, by paradigm, the frozen settings."""
+    frozen = {cell.columns["paradigm"]: STUDY.frozen(folder, cell) for cell in STUDY.cells}
+    return {"protocol": digest(), "frozen": frozen}
+
+
+def check_registration(folder: str | Path) -> None:
+    """Raise ValueError unless ``registration.json`` is there and as it has to be now."""
+    path = Path(folder) / "registration.json"
+    if not path.exists() or json.loads(path.read_text()) != registration(folder):
+        raise ValueError(
+            f"{path} is missing or of another protocol: run 'python -m experiments.verdict --register' and "
+            "commit it before the first test seed, or restore the registered protocol."
+        )
+
+
+# Tables
+
+
+def edges(arm: str, values: Mapping[str, Any]) -> list[str]:
+    """Return the axes of an arm on which a setting has the lowest or the highest value."""
+    axes = {"rate": [rate for rates in ROUNDS for rate in rates]} | AXES[arm]
+    ends = {axis: (min(of), max(of)) for axis, of in axes.items() if axis != "radius"}
+    ends["radius"] = (AXES[arm].get("radius", (None,))[0], QUARTILES[-1])
+    return [axis for axis, value in values.items() if value in ends[axis]]
+
+
+def picked(folder: str | Path) -> pd.DataFrame:
+    """Return the frozen settings as text: a row per paradigm and arm, with their validation and edges."""
+    import pandas as pd
+
+    rows = {}
+    for cell in STUDY.cells:
+        scores = STUDY.scores(folder, cell)
+        for arm, setting in STUDY.frozen(folder, cell).items():
+            values = design(arm)[int(setting) - 1]
+            rows[f"{NAMES[cell.columns['paradigm']]}, {arm}"] = {
+                "setting": ", ".join(f"{axis} {value}" for axis, value in values.items()),
+                "validation": f"{100 * scores[arm, setting]:.1f}",
+                "trials": str(len(cell.arms[arm].settings)),
+                "edge": ", ".join(edges(arm, values)) or "-",
+            }
+    return pd.DataFrame(rows).T
+
+
+def _equivalence(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the verdicts of a row with 90 % intervals, over seeds; for new speakers."""
+    words = {"supported": "equivalent", "excluded": "different", "undecided": "undecided"}
+    return {
+        f"±{margin:g}": "; ".join(
+            words[verdict(100 * row[f"{wide}low"], 100 * row[f"{wide}high"], -margin, margin)]
+            for wide in ("", "wide_")
+        )
+        for margin in MARGINS
+    }
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the decisive table as text, a row per paradigm and arm; see the protocol for its columns."""
+    import pandas as pd
+
+    arms = dict.fromkeys(list(AXES)[1:], "none")
+
+    def by_arm(metric: str, **options: float) -> pd.DataFrame:
+        return gains("speakers", frame, metric, arms, **options).set_index(["paradigm", "arm"])
+
+    found = {name: by_arm(f"test/{place}") for name, place in PLACES.items()}
+    narrow, drift, cosine = by_arm("test/accuracy/fused", level=0.9), by_arm(DRIFT), by_arm(COSINE)
+    means, rows = frame.groupby(["paradigm", "arm"]).mean(numeric_only=True), {}
+    for key, row in found["fused"].iterrows():
+        wide = {name: row[f"wide_{name}"] for name in ("low", "high")} | {"mean": row["mean"]}
+        outside = means.loc[key].get("test/band_violation/audio-image", float("nan"))
+        banded = "radius" in AXES[key[1]]
+        rows[f"{NAMES[key[0]]}, {key[1]}"] = {
+            "none": f"{100 * row['baseline']:.1f}", "fused": change(row), "new speakers": change(wide),
+            "would see": f"{100 * row['detectable']:.1f}; {100 * row['wide_detectable']:.1f}",
+            **_equivalence(narrow.loc[key]),
+            **{name: change(own.loc[key]) for name, own in list(found.items())[1:]},
+            "dose": watched(means.loc[key])["dose"],
+            "inside": f"{100 * (1 - outside):.0f} %" if banded else "-",
+            "active": ("yes" if 0.2 <= 1 - outside <= 0.8 else "no") if banded else "-",
+            "cosine": change(cosine.loc[key], 1, 2), "drift": change(drift.loc[key], 1, 2),
+            "changed": "yes" if cosine.loc[key]["high"] < 0 and drift.loc[key]["high"] < 0 else "no",
+        }  # fmt: skip
+    return pd.DataFrame(rows).T
+
+
+def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers as text, a row per claim: gain, both intervals, detectable gains and verdicts."""
+    import pandas as pd
+
+    rows = {}
+    for row in answers("speakers", frame, "image", QUESTIONS).to_dict("records"):
+        rows[QUESTIONS[row["question"]].words()] = {"gain": f"{row['gain']:+.1f}"} | {
+            title: f"[{row[f'{wide}low']:+.1f}, {row[f'{wide}high']:+.1f}] "
+                   f"({row[f'{wide}detectable']:.1f}) {row[f'{wide}verdict']}"
+            for title, wide in (("over seeds", ""), ("for new speakers", "wide_"))
+        }  # fmt: skip
+    return pd.DataFrame(rows).T
+
+
+def summary(frame: pd.DataFrame, folder: Path) -> str:
+    """Return all tables in Markdown."""
+    frame = converged(frame)
+    seeds = f"digits, {frame['seed'].nunique()} of {len(SEEDS)} seeds"
+    parts = [(picked(folder), "digits, frozen"), (table(frame), seeds), (verdicts(frame), "claim, in points")]
+    return "\n\n".join(markdown(*part) for part in parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the study's command line with ``--register`` beside it; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.verdict", add_help=False, allow_abbrev=False)
+    parser.add_argument("--register", action="store_true")
+    chosen, rest = parser.parse_known_args(arguments)
+    folder = Path(f"results/{STUDY.name}")
+    try:
+        if chosen.register:
+            text = json.dumps(registration(folder), indent=1, sort_keys=True)
+            write_atomically(folder / "registration.json", f"{text}\n".encode())
+            print(markdown(picked(folder), "digits, frozen"))
+            return 0
+        if not {"--development", "--summary", "--csv", "-h", "--help"} & set(rest):
+            check_registration(folder)
+    except (OSError, ValueError) as error:
+        print(f"verdict: {error}", file=sys.stderr)
+        return 1
+    return STUDY.main(lambda frame: summary(frame, folder), arguments=rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,274 @@
+"""What the regularizer, the controls and the diagnostics accept and return: checks and conversions."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .records import plain
+
+Embeddings = dict[str, Tensor]  # modality -> (B, D), or a mask (B,)
+Mask = Embeddings | None
+Given = Embeddings | Sequence[Tensor] | Tensor
+Parameters = Mapping[str, Iterable[Tensor]]  # modality -> parameters of its encoder
+FORMS = ("rbf", "cosine", "hinge", "covariance")
+BALANCES, PLACES, REDUCTIONS = ("sum", "pareto"), ("embeddings", "parameters"), (None, "mean", "sum")
+# Arguments of GeometryRegularizer that a balance does not use. "sum" is the default ``balance``.
+UNUSED = {"pareto": ("dispersion_weight", "anchoring_weight"), "sum": ("balance", "strength", "at")}
+Array = Tensor | np.ndarray | Sequence
+TINY = torch.finfo(torch.float64).tiny
+SMALLEST_SCALE = 1e-12  # an embedding has no direction if its largest entry is no larger
+
+
+class RegularizerOutput(NamedTuple):
+    """The return value of GeometryRegularizer and of the controls; DataParallel and torch.func return it too.
+
+    Attributes:
+        total: weighted scalar to add to the task loss.
+        dispersion: modality -> unweighted term; empty if dispersion is switched off (weight 0).
+        anchoring: (modality, modality) -> unweighted term; empty if anchoring is switched off.
+        active: (modality, modality) -> share of the paired samples outside the band, in [0, 1]; anchoring
+            pulls on these alone.
+        alpha: modality -> weight of anchoring against dispersion in [0, 1]; empty unless balance="pareto".
+    """
+
+    total: Tensor
+    dispersion: dict[str, Tensor]
+    anchoring: dict[tuple[str, str], Tensor]
+    active: dict[tuple[str, str], Tensor]
+    alpha: dict[str, Tensor] = {}
+
+
+def check_arguments(regularizer: nn.Module) -> None:
+    """Raise ValueError unless the arguments of a GeometryRegularizer are in range and used by its balance."""
+    for f in fields(regularizer):
+        setattr(regularizer, f.name, plain(getattr(regularizer, f.name)))
+    for name in ("dispersion_weight", "anchoring_weight", "strength"):
+        check_at_least(0, **{name: getattr(regularizer, name)})
+    check_dispersion_arguments(regularizer.temperature, regularizer.form, regularizer.chunk_size)
+    check_anchoring_arguments(regularizer.radius, regularizer.power)
+    for name, known in (("balance", BALANCES), ("at", PLACES), ("reduction", REDUCTIONS)):
+        if (value := getattr(regularizer, name)) not in known:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}.")
+    if regularizer.process_group is not None and not regularizer.gather:
+        raise ValueError("process_group is for gather=True: set `gather`, or leave the group out.")
+    used = "sum" if regularizer.balance == "pareto" else "pareto"
+    for name in UNUSED[regularizer.balance]:
+        if getattr(regularizer, name) != getattr(type(regularizer), name):
+            raise ValueError(f"{name} is for balance={used!r}: leave it out with {regularizer.balance!r}.")
+
+
+def check_at_least(least: float, **arguments: float) -> None:
+    """Raise ValueError unless all arguments are finite numbers of at least ``least``."""
+    for name, value in arguments.items():
+        if not (value >= least and math.isfinite(value)):
+            raise ValueError(f"{name} must be a finite number >= {least}, got {value}.")
+
+
+def check_dispersion_arguments(temperature: float, form: str, chunk_size: int | None) -> None:
+    """Raise ValueError unless the arguments of `dispersion` are in range."""
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature must be a finite number > 0, got {temperature}.")
+    if chunk_size is not None and (type(plain(chunk_size)) is not int or chunk_size < 1):
+        raise ValueError(f"chunk_size must be None or an integer >= 1, got {chunk_size!r}.")
+
+
+def check_anchoring_arguments(radius: float, power: float) -> None:
+    """Raise ValueError unless the arguments of `anchoring` are in range."""
+    if not 0 <= radius <= 2:
+        raise ValueError(f"radius must be in [0, 2], the distances on the unit sphere, got {radius}.")
+    if not (power >= 1 and math.isfinite(power)):
+        raise ValueError(f"power must be a finite number >= 1, got {power}.")
+
+
+def named(embeddings: Given, others: tuple[Any, ...], **options: Any) -> tuple[Any, ...]:
+    """Return embeddings by name, then the options; ``others`` are the positional arguments after the first.
+
+    A sequence of tensors, and tensors one by one, get the names "0", "1", ... After a dict, the positional
+    arguments are the options.
+    """
+    if isinstance(embeddings, Mapping):
+        if len(others) > len(options):
+            raise TypeError(f"got {len(others) + 1} arguments, but a dict of embeddings and {list(options)}.")
+        return embeddings, *others, *list(options.values())[len(others) :]
+    given = (embeddings, *others) if torch.is_tensor(embeddings) else (*embeddings, *others)
+    return {str(number): z for number, z in enumerate(given)}, *options.values()
+
+
+def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: bool = False) -> None:
+    """Raise ValueError unless the embeddings are floating-point matrices of one batch size (and width)."""
+    first, reference = next(iter(embeddings.items()))
+    for name, z in embeddings.items():
+        if not torch.is_tensor(z):
+            raise ValueError(f"{kind} {name!r} must be a torch.Tensor, got {type(z).__name__}.")
+        if z.ndim != 2 or z.shape[1] == 0:
+            raise ValueError(f"{kind} {name!r} must have shape (batch, features), got {tuple(z.shape)}.")
+        if not z.is_floating_point():
+            raise ValueError(f"{kind} {name!r} must be a floating-point tensor, got {z.dtype}.")
+        if len(z) != len(reference):
+            raise ValueError(f"{kind} {name!r} has batch size {len(z)}, but {first!r} has {len(reference)}.")
+        if equal_widths and z.shape[1] != reference.shape[1]:
+            raise ValueError(
+                f"{kind} {name!r} has width {z.shape[1]}, but {first!r} has {reference.shape[1]}: anchoring "
+                "needs equal widths, so project to one width or set anchoring_weight to 0."
+            )
+
+
+def check_batch(embeddings: Embeddings, mask: Embeddings, equal_widths: bool = False) -> None:
+    """Raise ValueError unless there are two modalities that fit, and a boolean mask (B,) for some of them."""
+    if len(embeddings) < 2:
+        raise ValueError(f"embeddings must hold at least 2 modalities, got {list(embeddings)}.")
+    check_embeddings(embeddings, "modality", equal_widths)
+    for name, present in mask.items():
+        if name not in embeddings:
+            raise ValueError(f"mask names modality {name!r}, but the embeddings are {list(embeddings)}.")
+        expected, got = (len(embeddings[name]),), tuple(present.shape)
+        if present.dtype != torch.bool or got != expected:
+            raise ValueError(
+                f"mask of modality {name!r} must be torch.bool of shape {expected}, got {present.dtype} "
+                f"of shape {got}."
+            )
+
+
+def check_given(
+    regularizer: nn.Module, mask: Embeddings, embeddings: Embeddings, parameters: Iterable[str]
+) -> None:
+    """Raise ValueError unless the arguments of a call fit each other and the GeometryRegularizer."""
+    check_batch(embeddings, mask, regularizer.balance == "pareto" or regularizer.anchoring_weight > 0)
+    wanted = set(embeddings) if regularizer.at == "parameters" else set()
+    if set(parameters) != wanted:
+        raise ValueError(
+            f"at={regularizer.at!r} takes the parameters of {sorted(wanted)}, got {sorted(parameters)}."
+        )
+
+
+def units_and_kinds(regularizer: nn.Module, *given: Any) -> tuple[Embeddings, dict[str, Any]]:
+    """Return the unit vectors of the arguments of a call, and what must be equal in all processes."""
+    check_given(regularizer, *given)
+    mask, embeddings, _ = given
+    kinds = {m: (*z.shape[1:], z.dtype) for m, z in embeddings.items()} | {f"mask of {m}": () for m in mask}
+    with full_precision(next(iter(embeddings.values()))):
+        return unit_vectors(embeddings, "modality", mask), kinds
+
+
+def _check_finite(scales: dict[str, Tensor], kind: str) -> None:
+    """`scales` holds the largest absolute value of each sample, which is NaN or infinite if any value is."""
+    if torch.compiler.is_compiling():
+        return  # a graph cannot stop at a value; NaN and infinity then make the total NaN
+    # One question to the device for all modalities, because each makes a GPU wait.
+    finite = torch.stack([scale.isfinite().all() for scale in scales.values()]).all()
+    try:
+        if finite:
+            return
+    except RuntimeError:  # vmap, and tensors without data, have no answer; NaN makes the total NaN
+        return
+    for name, scale in scales.items():
+        bad = scale[~scale.isfinite()]
+        if len(bad):
+            value = "NaN" if bad.isnan().any() else "infinity"
+            raise ValueError(
+                f"{kind} {name!r} holds {value} in {len(bad)} of {len(scale)} samples; look for too high a "
+                "learning rate or an overflow in half precision."
+            )
+
+
+def full_precision(z: Tensor) -> AbstractContextManager:
+    """Return a context without autocast, which the meta device does not know."""
+    return nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False)
+
+
+def unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = None) -> dict[str, Tensor]:
+    """Return u = z / ||z|| in at least float32; absent samples and zero vectors become zero.
+
+    Args:
+        embeddings: name -> (B, D).
+        kind: the word for a name in errors, "argument" or "modality".
+        mask: name -> boolean (B,), true for the present samples.
+
+    Raises:
+        ValueError: NaN or infinity in a present sample.
+    """
+    units, scales = {}, {}
+    for name, z in embeddings.items():
+        z = z if z.dtype == torch.float64 else z.float()
+        if mask and name in mask:
+            z = z.masked_fill(~mask[name][:, None], 0.0)
+        # Dividing by the largest entry first keeps squares from over- and underflowing; u is the same.
+        scale = scales[name] = z.detach().abs().amax(dim=1, keepdim=True)
+        no_direction = scale <= SMALLEST_SCALE
+        z = z / scale.masked_fill(no_direction, math.inf)
+        units[name] = z / (torch.linalg.vector_norm(z, dim=1, keepdim=True) + no_direction)
+    _check_finite(scales, kind)
+    return units
+
+
+def present(x: Tensor, modality: str, mask: Embeddings) -> Tensor:
+    """Return the rows of x (B, ...) of the samples with this modality."""
+    return x[mask[modality]] if modality in mask else x
+
+
+def among_all(rows: Tensor, x: Tensor, modality: str, mask: Embeddings) -> Tensor:
+    """Return the rows of the present samples in the shape of x (B, ...), with zeros for the others."""
+    return torch.zeros_like(x).index_put((mask[modality],), rows) if modality in mask else rows
+
+
+def present_in_both(first: str, second: str, mask: Embeddings) -> Tensor | None:
+    """Return which samples have both modalities, boolean (B,), or None for all."""
+    masks = [mask[m] for m in (first, second) if m in mask]
+    return torch.stack(masks).all(0) if masks else None
+
+
+def float64(x: Tensor) -> Tensor:
+    """Return x in float64, on the CPU if its device lacks float64, as Apple's GPUs do."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def matrix(z: Array, name: str = "z", *, normalize: bool = False, min_samples: int = 1) -> Tensor:
+    """Return embeddings as a float64 tensor (N, D), with rows divided by their lengths if ``normalize``."""
+    z = torch.as_tensor(z).detach()
+    if z.ndim != 2 or z.shape[0] < min_samples or z.shape[1] < 1 or z.is_complex():
+        kind = "complex numbers" if z.is_complex() else f"shape {tuple(z.shape)}"
+        raise ValueError(f"{name} has {kind}; pass real (N, D), N >= {min_samples} and D >= 1.")
+    z = float64(z)
+    peak = z.abs().amax(dim=1, keepdim=True)
+    bad = int((~torch.isfinite(peak)).sum())
+    if bad:
+        raise ValueError(f"{name} has NaN or infinity in {bad} of {len(z)} rows; find their origin first.")
+    if normalize:
+        # The squares inside the norm must neither overflow nor underflow. Rows that count as zero for
+        # dispersion are zero here too.
+        z = z / peak.masked_fill(peak <= SMALLEST_SCALE, math.inf)
+        z = z / z.norm(dim=1, keepdim=True).clamp_min(TINY)
+    return z
+
+
+def class_index(labels: Array, count: int, name: str = "labels") -> tuple[np.ndarray, Tensor]:
+    """Return the sorted classes and the class (N,) of each sample, for labels of any type."""
+    labels = labels.detach().cpu().numpy() if torch.is_tensor(labels) else np.asarray(labels)
+    if labels.shape != (count,):
+        raise ValueError(f"{name} has shape {labels.shape}; pass one label for each of {count} samples.")
+    missing = int((labels != labels).sum())  # only NaN differs from itself
+    if missing:
+        raise ValueError(f"{name} has NaN in {missing} of {count} places; leave these samples out.")
+    try:
+        classes, index = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"{name} mixes types that cannot be sorted; pass one type.") from error
+    return classes, torch.from_numpy(index.reshape(-1))
+
+
+def class_sums(z: Tensor, labels: Array) -> tuple[Tensor, Tensor, Tensor]:
+    """Return class index (N,), sizes (C,) and sums of z (C, D); no class is empty, C >= 2."""
+    classes, index = class_index(labels, len(z))
+    if len(classes) < 2:
+        raise ValueError(f"labels holds {len(classes)} class; pass two classes or more.")
+    index = index.to(z.device)
+    sums = z.new_zeros(len(classes), z.shape[1]).index_add_(0, index, z)
+    return index, torch.bincount(index).double(), sums
