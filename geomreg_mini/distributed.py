@@ -138,9 +138,9 @@ class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: Any) -> Tensor:
         ctx.rank, ctx.size = dist.get_rank(group), dist.get_world_size(group)
-        parts = [torch.empty_like(x) for _ in range(ctx.size)]
-        dist.all_gather(parts, x.contiguous(), group)
-        return torch.stack(parts)
+        parts = x.new_empty(ctx.size, *x.shape)
+        dist.all_gather(list(parts), x.contiguous(), group)
+        return parts
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -190,8 +190,11 @@ def gather(x: Tensor) -> Tensor:
 def gather_from(x: Tensor, group: Any = None) -> tuple[Tensor, int]:
     """Return the tensors of all processes as `gather` does, and where this process's part begins."""
     sizes = stacked(torch.tensor([len(x)], device=x.device), group)[:, 0].tolist()
-    parts = stacked(torch.cat([x, x.new_zeros(max(sizes) - len(x), *x.shape[1:])]), group)
-    rows = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    if min(sizes) == max(sizes):  # saves copies
+        rows = stacked(x, group).flatten(0, 1)
+    else:
+        parts = stacked(torch.cat([x, x.new_zeros(max(sizes) - len(x), *x.shape[1:])]), group)
+        rows = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
     return rows, sum(sizes[: dist.get_rank(group)])
 
 

@@ -255,13 +255,12 @@ def squared_covariances(u: Tensor, group: Any = None) -> Tensor:
 
 
 def mean(values: Tensor, present: Tensor | None, group: Any = None) -> Tensor:
-    """Return the mean of values (B,) over the present samples; 0 over none."""
+    """Return the mean of values (..., B) over the present samples; 0 over none."""
     if present is None and group is None:
-        return values.sum() / max(len(values), 1)
-    present = torch.ones_like(values) if present is None else present.to(values)
-    total, count = (values * present).sum(), present.sum()
-    if group is not None:
-        total, count = distributed.stacked(torch.stack([total, count]), group).sum(0)
+        return values.sum(-1) / max(values.shape[-1], 1)
+    present = torch.ones_like(values) if present is None else present.to(values).expand_as(values)
+    sums = torch.stack([(values * present).sum(-1), present.sum(-1)])
+    total, count = distributed.total(sums, group)
     return total / count.clamp(min=1.0)
 
 
@@ -291,7 +290,11 @@ def anchoring_of_units(
 ) -> tuple[Tensor, Tensor]:
     """Return `anchoring` of unit vectors (B, D), and the share of pairs outside the band; mask (B,)."""
     excess = (torch.linalg.vector_norm(a - b, dim=1) - radius).relu()  # gradient 0, not NaN, where a = b
-    return mean(excess.pow(power), mask, group), mean((excess > 0).to(excess), mask, group)
+    terms = excess.pow(power), (excess > 0).to(excess)
+    if group is not None:  # in one message
+        value, active = mean(torch.stack(terms), mask, group)
+        return value, active.detach()
+    return mean(terms[0], mask), mean(terms[1], mask)
 
 
 def anchoring_gradients(
