@@ -39,7 +39,8 @@ is furthest below that under uniform sum, by validation on the development seeds
 *Without classes.* On emoji, two encoders also agree on clusters, and retrieve names by pictures and pictures
 by names, in batches of 256, among the names or pictures of all test concepts. Their learning rates are chosen
 in the same way, by the mutual information of both modalities' clusters, so without labels, and by the mean of
-R@1, R@5 and R@10 in both directions.
+R@1, R@5 and R@10 in both directions. Retrieval was tested on twelve seeds first, and on the other eight after
+a look at these, with nothing else changed.
 
 *Missing signals.* On the watch, one model reads every subset of the three signals (``modality_dropout``: each
 batch drops signals at random). Its learning rates are chosen by the mean validation accuracy over subsets.
@@ -140,14 +141,12 @@ def _study(data: str) -> Study:
     )  # fmt: skip
 
 
-def _of_task(
-    task: str, data: str, arms: Sequence[str], rates: Sequence[float], seeds: int, **config: Any
-) -> Study:
+def _of_task(task: str, data: str, arms: Sequence[str], rates: Sequence[float], **config: Any) -> Study:
     fields = CONFIGS[data] | COMMON | {"task": task, "optimizer": "adam", "weight_decay": 0.0} | config
     return Study(
         name="cousins",
         path="seed{seed}/{arm}-{setting}.json",
-        cells=(Cell({}, fields, _arms(arms, rates, BARLOW[data]), SEEDS[:seeds], DEVELOPMENT),),
+        cells=(Cell({}, fields, _arms(arms, rates, BARLOW[data]), SEEDS, DEVELOPMENT),),
         against="none",
         selection=f"validation/{TASKS[task].selection}",
         folder=f"results/cousins/{FOLDERS[task]}",
@@ -161,17 +160,17 @@ STUDIES = {
     "watch": _study("watch"),
     "retrieval": _of_task(
         "retrieval", "emoji", ("none", "published 0.2", "published 2", "sum"),
-        (0.0003, 0.001, 0.003, 0.01, 0.03), 12,
+        (0.0003, 0.001, 0.003, 0.01, 0.03),
         paradigm="contrastive", batch_size=256, epochs=40, evaluate_every=10,
     ),
     "clusters": _of_task(
         "clustering", "emoji", ("none", "published 2", "sum", "dispersion", "anchoring"),
-        (0.001, 0.003, 0.01, 0.03, 0.1, 0.3), 20,
+        (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
         paradigm="swav", fusion="prototypes", epochs=24, evaluate_every=12,
     ),
     "subsets": _of_task(
         "subsets", "watch", ("none", "published 0.2", "published 2", "sum"),
-        (0.001, 0.003, 0.01, 0.03), 20,
+        (0.001, 0.003, 0.01, 0.03),
         paradigm="modality_dropout", fusion="transformer", encoder="resnet18", embedding_dim=32, epochs=6,
         evaluate_every=3, encoder_options={"tokens": 4, "width": 8, "depth": 1, "attention_heads": 4},
     ),
