@@ -7,11 +7,11 @@
 
 The protocol, fixed before its first test number.
 
-*Data and training.* Spoken and written digits, all labels, image noise 0.8; unseen speakers: speaker number
-``seed % 6`` tests and the next one validates, so six consecutive seeds rotate through all. Encoders have half
-the usual width, batches 128 samples, and training 8 epochs, of which the last is measured. One such regime
-for each of joint training, uniform sum and DGL. Without a regularizer, fused validation accuracy at rate 0.1
-was 80 to 94 % on the development seeds, so each regime has room for a gain.
+*Data and training.* Spoken and written digits, all labels; unseen speakers: speaker number ``seed % 6`` tests
+and the next one validates, so six consecutive seeds rotate through all. Encoders have half the usual width,
+batches 128 samples, and training 8 epochs, of which the last is measured. One regime for each of joint
+training, uniform sum and DGL, with room for a gain: image noise 0.8, for DGL 1.2. Without a regularizer
+(``PROBE``), fused validation accuracy on the development seeds is 82 to 95, 88 to 95 and 79 to 91 %.
 
 *Arms.* None. The published method: Pareto balance with strength and radius. The sum of dispersion and
 anchoring with a band. The band alone. Rigid anchoring, radius 0. Dispersion alone. Barlow Twins. Unit sphere.
@@ -87,15 +87,16 @@ SEEDS = tuple(range(200, 500))
 DEVELOPMENT = (0, 2, 4)
 SETTINGS = 12  # of each arm in each round
 MARGINS = (0.5, 1.0)  # of equivalence, in points
+NOISE = {"joint": 0.8, "uniform_sum": 0.8, "dgl": 1.2}
 RATES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 DECAYS = (0.001, 0.003, 0.01, 0.03)
 DISPERSIONS, ANCHORINGS = (0.02, 0.1, 0.3, 1.0, 5.0, 20.0), (0.5, 2.0, 8.0, 20.0, 50.0, 100.0)
 QUARTILES = ("q25", "q50", "q75")
 PROBE = {"learning_rate": 0.2, "weight_decay": 0.01}  # of the runs that give RADII
 RADII = {
-    "joint": {"q25": 0.92, "q50": 0.96, "q75": 1.0},
-    "uniform_sum": {"q25": 0.94, "q50": 0.98, "q75": 1.02},
-    "dgl": {"q25": 1.02, "q50": 1.07, "q75": 1.12},
+    "joint": {"q25": 1.0, "q50": 1.05, "q75": 1.09},
+    "uniform_sum": {"q25": 0.99, "q50": 1.03, "q75": 1.08},
+    "dgl": {"q25": 1.05, "q50": 1.09, "q75": 1.14},
 }
 AXES: dict[str, dict[str, tuple[Any, ...]]] = {
     "none": {},
@@ -157,7 +158,9 @@ def _arm(name: str, paradigm: str) -> Arm:
 
 
 def _cell(paradigm: str, arms: Mapping[str, Arm], seeds: Sequence[int], development: Sequence[int]) -> Cell:
-    return Cell({"paradigm": paradigm}, COMMON | {"paradigm": paradigm}, arms, seeds, development)
+    options = COMMON["dataset_options"] | {"image_noise": NOISE[paradigm]}
+    config = COMMON | {"paradigm": paradigm, "dataset_options": options}
+    return Cell({"paradigm": paradigm}, config, arms, seeds, development)
 
 
 STUDY = Study(

@@ -379,7 +379,7 @@ needs_probes = pytest.mark.skipif(
 
 
 @needs_probes
-def test_the_radii_are_quartiles_without_a_regularizer():
+def test_radii_are_quartiles_without_a_regularizer_and_there_is_room_for_a_gain():
     for cell in STUDY.later:
         paradigm = cell.columns["paradigm"]
         records = [json.loads((FOLDER / file).read_text()) for file in STUDY.files([cell])]
@@ -387,7 +387,10 @@ def test_the_radii_are_quartiles_without_a_regularizer():
             values = [
                 record["metrics"][f"validation/paired_distance_{name}/audio-image"] for record in records
             ]
-            assert radius == pytest.approx(np.mean(values), abs=0.015)
+            assert radius == pytest.approx(np.mean(values), abs=0.006)
+        accuracies = [100 * record["metrics"]["validation/accuracy/fused"] for record in records]
+        shown = f"{round(min(accuracies))} to {round(max(accuracies))}"
+        assert shown in verdict.__doc__ and max(accuracies) < 96
 
 
 def test_records_of_development_say_nothing_about_the_test_split():
