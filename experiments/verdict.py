@@ -74,8 +74,8 @@ from geomreg_mini.controls import BarlowTwins, UnitSphere
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
-from . import cousins
-from .cousins import NAMES, answers, converged, gains, verdict
+from .cousins import NAMES, Question, answers, converged, gains, verdict
+from .cousins import QUESTIONS as CLAIMS
 from .paper_settings import pareto, watched
 from .study import UNSEEN_SPEAKERS, Arm, Cell, Study, change, markdown
 
@@ -88,8 +88,7 @@ DEVELOPMENT = (0, 2, 4)
 SETTINGS = 12  # of each arm in each round
 MARGINS = (0.5, 1.0)  # of equivalence, in points
 NOISE = {"joint": 0.8, "uniform_sum": 0.8, "dgl": 1.2}
-RATES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-DECAYS = (0.001, 0.003, 0.01, 0.03)
+RATES, DECAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8), (0.001, 0.003, 0.01, 0.03)
 DISPERSIONS, ANCHORINGS = (0.02, 0.1, 0.3, 1.0, 5.0, 20.0), (0.5, 2.0, 8.0, 20.0, 50.0, 100.0)
 QUARTILES = ("q25", "q50", "q75")
 PROBE = {"learning_rate": 0.2, "weight_decay": 0.01}  # of the runs that give RADII
@@ -115,7 +114,6 @@ COMMON = UNSEEN_SPEAKERS | {
 }  # fmt: skip
 PLACES = {"fused": "accuracy/fused", "audio alone": "accuracy/audio", "image alone": "accuracy/image",
           "audio, k-NN": "knn_probe/audio", "image, k-NN": "knn_probe/image"}  # fmt: skip
-DRIFT, COSINE = "test/paired_drift/audio-image", "test/mean_cosine/mean"
 
 
 def regularizer(arm: str, values: Mapping[str, Any]) -> nn.Module | None:
@@ -174,12 +172,12 @@ STUDY = Study(
 )
 
 
-def _questions() -> tuple[cousins.Question, ...]:
+def _questions() -> tuple[Question, ...]:
     def here(paradigm: str, arm: str) -> tuple[str, str]:
         names = {"published 0.2": "published", "published 2": "published", "anchoring": "band"}
         return paradigm, names.get(arm, arm)
 
-    found = (q._replace(ours=here(*q.ours), other=here(*q.other)) for q in cousins.QUESTIONS)
+    found = (q._replace(ours=here(*q.ours), other=here(*q.other)) for q in CLAIMS)
     return tuple(dict.fromkeys(found))
 
 
@@ -246,13 +244,11 @@ def picked(folder: str | Path) -> pd.DataFrame:
 def _equivalence(row: Mapping[str, Any]) -> dict[str, str]:
     """Return the verdicts of a row with 90 % intervals, over seeds; for new speakers."""
     words = {"supported": "equivalent", "excluded": "different", "undecided": "undecided"}
-    return {
-        f"±{margin:g}": "; ".join(
-            words[verdict(100 * row[f"{wide}low"], 100 * row[f"{wide}high"], -margin, margin)]
-            for wide in ("", "wide_")
-        )
-        for margin in MARGINS
-    }
+
+    def said(wide: str, margin: float) -> str:
+        return words[verdict(100 * row[f"{wide}low"], 100 * row[f"{wide}high"], -margin, margin)]
+
+    return {f"±{margin:g}": f"{said('', margin)}; {said('wide_', margin)}" for margin in MARGINS}
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -265,7 +261,8 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         return gains("speakers", frame, metric, arms, **options).set_index(["paradigm", "arm"])
 
     found = {name: by_arm(f"test/{place}") for name, place in PLACES.items()}
-    narrow, drift, cosine = by_arm("test/accuracy/fused", level=0.9), by_arm(DRIFT), by_arm(COSINE)
+    narrow, drift = by_arm("test/accuracy/fused", level=0.9), by_arm("test/paired_drift/audio-image")
+    cosine = by_arm("test/mean_cosine/mean")
     means, rows = frame.groupby(["paradigm", "arm"]).mean(numeric_only=True), {}
     for key, row in found["fused"].iterrows():
         wide = {name: row[f"wide_{name}"] for name in ("low", "high")} | {"mean": row["mean"]}
