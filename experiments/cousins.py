@@ -544,6 +544,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.cousins", add_help=False, allow_abbrev=False)
     parser.add_argument("--only", nargs="+", choices=STUDIES, default=list(STUDIES))
     chosen, rest = parser.parse_known_args(arguments)
+    if {"-h", "--help"} & set(rest):
+        parser.print_help()
     shown, worst = "--summary" in rest, 0
     for data in chosen.only:
         folder = Path(STUDIES[data].folder)

@@ -307,8 +307,10 @@ def summary(frame: pd.DataFrame, folder: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study's command line with ``--register`` beside it; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m experiments.verdict", add_help=False, allow_abbrev=False)
-    parser.add_argument("--register", action="store_true")
+    parser.add_argument("--register", action="store_true", help="freeze the picked settings and the protocol")
     chosen, rest = parser.parse_known_args(arguments)
+    if {"-h", "--help"} & set(rest):
+        parser.print_help()
     folder = Path(f"results/{STUDY.name}")
     try:
         if chosen.register:

@@ -239,13 +239,14 @@ def test_two_processes_train_the_weights_of_one_that_sees_both_parts(heading, tm
 @pytest.mark.slow
 def test_the_plain_recipe_and_the_library_run_with_what_pip_install_brings():
     """All other packages that are installed here cannot be imported."""
-    core, new = set(), {PROJECT["name"]}
-    while new:
-        core |= new
-        required = (Requirement(line) for name in new for line in importlib.metadata.requires(name) or ())
+    core, lines = {PROJECT["name"]}, PROJECT["dependencies"]
+    while lines:
+        required = map(Requirement, lines)
         new = {
             canonicalize_name(r.name) for r in required if not r.marker or r.marker.evaluate({"extra": ""})
         } - core
+        core |= new
+        lines = [line for name in new for line in importlib.metadata.requires(name) or ()]
     owners = importlib.metadata.packages_distributions().items()
     others = [name for name, owned in owners if core.isdisjoint(map(canonicalize_name, owned))]
     assert {"pandas", "sklearn", "matplotlib"} <= {*others}
