@@ -31,7 +31,8 @@ from .fetch import (
 )
 
 FILE = "1KvKynJJca5tDtI5Mmp6CoRh9pQywH8Xp"  # of Google Drive, as MultiBench's README names it
-ARCHIVE = Source(FILE, "avmnist/avmnist.tar.gz")
+ARCHIVE_NAME = "avmnist.tar.gz"
+ARCHIVE = Source(FILE, f"avmnist/{ARCHIVE_NAME}")
 INFO = DatasetInfo(
     name="avmnist",
     size="the archive's is not published; up to 9 GB while it is prepared, 1 to 4 GB then",
@@ -76,7 +77,11 @@ def prepare(
             home = path.parent / "download"
             archive = stack.enter_context(fetched(ARCHIVE, mirror, progress=progress, get=_getter(home)))
             folder = home / "unpacked"
-            unpack(archive, folder)
+            try:
+                unpack(archive, folder)
+            except DataError:
+                (home / ARCHIVE_NAME).unlink(missing_ok=True)  # so that the next try downloads it again
+                raise
         arrays = _read(expanded(folder).absolute(), published)
         _store(path, arrays)
         shutil.rmtree(path.parent / "download", ignore_errors=True)
@@ -87,7 +92,7 @@ def _getter(home: Path) -> Callable[..., Path]:
     """Return the download of ``fetched``: into ``home``, where another try continues it."""
 
     def get(file: str, scratch: Path, *, progress: bool) -> Path:
-        archive = home / "avmnist.tar.gz"
+        archive = home / ARCHIVE_NAME
         return archive if archive.exists() else drive.download(file, archive, progress=progress)
 
     return get

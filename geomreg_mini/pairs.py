@@ -230,9 +230,10 @@ def with_gradient(value: Tensor, tensors: list[Tensor], gradients: list[Tensor])
     """Return ``value``, a scalar, as a function of ``tensors`` with these gradients; differentiable once."""
     if not torch.compiler.is_compiling():
         return _WithGradient.apply(value, *tensors, *gradients)
-    # torch.compile cannot trace that for every batch size, but it can trace the value plus zeros with these
-    # gradients.
-    return value + sum(((x - x.detach()) * g).sum() for x, g in zip(tensors, gradients, strict=True))
+    # torch.compile cannot trace that, but it can trace the value plus zeros with these gradients. The power
+    # has the gradient 0 and then an infinite one, because a second derivative would be wrong in silence.
+    zeros = [x - x.detach() for x in tensors]
+    return value + sum((z * g + z**1.5).sum() for z, g in zip(zeros, gradients, strict=True))
 
 
 def squared_covariances_and_gradient(u: Tensor, group: Any = None) -> tuple[Tensor, Tensor]:

@@ -434,12 +434,16 @@ def not_prepared(name: str, folder: Path, options: str = "") -> DataError:
 def provenance(info: DatasetInfo, official: bool, used: int = 0, lost: int = 0) -> dict[str, str]:
     """Return the fields ``licence``, ``source`` and ``note`` of a data set.
 
-    The note says how many of the ``used`` + ``lost`` samples are lost, that is missing or unreadable.
+    The note says how many of the ``used`` + ``lost`` samples are lost.
     """
     if official:
-        note = f"{lost} of {used + lost} samples are missing or unreadable." if lost else ""
-        return {"licence": info.licence, "source": info.source, "note": note}
+        return {"licence": info.licence, "source": info.source, "note": note_of_loss(lost, used + lost)}
     return {"licence": "CC0-1.0", "source": "generated, see data_scripts/stand_ins", "note": NOTE}
+
+
+def note_of_loss(lost: int, total: int) -> str:
+    """Return the note of a data set that lacks ``lost`` of ``total`` samples, "" if it lacks none."""
+    return f"{lost} of {total} samples are missing or unreadable." if lost else ""
 
 
 @cache

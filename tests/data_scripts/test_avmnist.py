@@ -151,3 +151,19 @@ def test_damaged_and_evil_archives_write_nothing_outside(archive, tmp_path):
         out.addfile(link)
     avmnist.unpack(path, tmp_path / "links")
     assert not (tmp_path / "links" / "image").exists() and not (tmp_path / "image").exists()
+
+
+def test_a_damaged_download_is_not_kept_for_the_next_try(archive, tmp_path, monkeypatch):
+    whole = (archive / "avmnist" / "avmnist.tar.gz").read_bytes()
+    contents = iter([whole[: len(whole) // 2], whole])
+
+    def download(file, path, *, progress):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(next(contents))
+        return path
+
+    monkeypatch.setattr(avmnist.drive, "download", download)
+    with pytest.raises(DataError, match="is damaged or cut short"):
+        avmnist.prepare(tmp_path, published=False, progress=False)
+    assert avmnist.prepare(tmp_path, published=False, progress=False) is not None
+    assert next(contents, None) is None, "both were asked for"

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -93,6 +94,16 @@ def host(monkeypatch):
 
 
 # CREMA-D ----------------------------------------------------------------------------------------------------
+
+
+# Pointers below AudioWAV/ and VideoFlash/ in the tree of a commit, as counted in the public repository.
+POINTERS = {"02f12b39": 7_442, "1658cd34": 14_884}
+
+
+def test_the_pin_is_a_commit_that_is_known_to_hold_every_clip():
+    pins = re.findall(r"[0-9a-f]{40}", " ".join(map(str, crema_d.ARCHIVES)))
+    wanted = sum(count for count, _ in crema_d.FILES.values())
+    assert pins and {POINTERS.get(pin[:8]) for pin in pins} == {wanted} == {14_884}
 
 
 def test_the_pinned_commit_has_a_pointer_for_every_listed_clip(mirror):

@@ -284,6 +284,16 @@ def test_second_derivatives_are_refused_rather_than_wrong():
         torch.autograd.grad(first.sum(), embeddings["a"])
 
 
+def test_a_graph_cannot_refuse_second_derivatives_but_makes_them_nan():
+    _, embeddings = world()
+    torch.compiler.reset()
+    total = torch.compile(lambda z: balanced()(z).total, backend="eager")(embeddings)
+    (first,) = torch.autograd.grad(total, embeddings["a"], create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), embeddings["a"])
+    assert first.isfinite().all() and not second.isfinite().any()
+    torch.compiler.reset()
+
+
 @pytest.mark.parametrize("chunk_size", [None, 16])
 def test_the_embedding_form_compiles_to_one_graph(chunk_size):
     reg = balanced(chunk_size=chunk_size)
