@@ -1,11 +1,14 @@
 """What every test can rely on: one thread, and a GPU where a test asks for one."""
 
 import os
+import signal
 from types import SimpleNamespace
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: results as on a reader's machine
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell, and then in every child
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
