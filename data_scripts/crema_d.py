@@ -140,15 +140,18 @@ Place = tuple[Path, Callable[[str], tuple[Path, ...]]]  # a folder, and a clip's
 
 
 def find(folder: Path) -> tuple[str, Place] | None:
-    """Return the layout of a folder of clips and its place, or None if it has no known one."""
+    """Return the layout of a folder of clips and its place, or None if it has no known one.
+
+    If there are both kinds of pictures, those of more clips count.
+    """
     named = {path.name: path for path in reversed(folders_below(folder, 2))}
-    for pictures, ending in PICTURES.items():
-        if SOUNDS in named and pictures in named:
-            return f"{SOUNDS} and {pictures}", (
-                folder,
-                partial(_files, named[SOUNDS], named[pictures], ending),
-            )
-    return None
+    known = {kind: end for kind, end in PICTURES.items() if SOUNDS in named and kind in named}
+    if not known:
+        return None
+    counts = {kind: sum(p.name.endswith(end) for p in named[kind].iterdir()) for kind, end in known.items()}
+    pictures = max(known, key=counts.__getitem__)
+    read = partial(_files, named[SOUNDS], named[pictures], known[pictures])
+    return f"{SOUNDS} and {pictures}", (folder, read)
 
 
 def _files(sounds: Path, pictures: Path, ending: str, name: str) -> tuple[Path, Path]:

@@ -196,11 +196,11 @@ def find(folder: Path) -> tuple[str, Place] | None:
                 kinds[match[2]].setdefault(match[1], Path(parent, name))
         folders[:] = sorted(name for name in folders if not CLIP_NAME.fullmatch(name))
     videos, sounds, pictures = kinds.values()
-    if videos:
-        return f"{len(videos)} videos", (folder, {clip: (path,) for clip, path in videos.items()})
-    both = sounds.keys() & pictures.keys()
-    said = f"DGL's sounds and frames of {len(both)} clips"
-    return (said, (folder, {clip: (sounds[clip], pictures[clip]) for clip in both})) if both else None
+    both = {clip: (sounds[clip], pictures[clip]) for clip in sounds.keys() & pictures.keys()}
+    said = [f"{len(videos)} videos"] * bool(videos)
+    said += [f"DGL's sounds and frames of {len(both)} clips"] * bool(both)
+    index = {**both, **{clip: (path,) for clip, path in videos.items()}}
+    return (" and ".join(said), (folder, index)) if said else None
 
 
 def _clips(rows: Sequence[Row], place: Place) -> list[Clip]:

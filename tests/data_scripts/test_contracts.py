@@ -367,3 +367,30 @@ def test_addresses_are_asked_for_in_batches_by_the_check(host, monkeypatch):
     lost = lfs.lacking(files, ["http://127.0.0.1:9", f"{host.address}/lfs"], workers=2)
     assert set(lost) == {"1.wav", "2.wav", "4.wav"} and "ConnectionError" in lost["1.wav"]
     assert host.asked == []
+
+
+# Folders with more than one layout -------------------------------------------------------------------------
+
+
+def test_the_kind_of_pictures_that_more_clips_have_is_read(tmp_path):
+    for kind, names in {"AudioWAV": [], "VideoFlash": ["readme.txt"], "Image-01-FPS": ["a", "b"]}.items():
+        for name in names:
+            (tmp_path / kind / name).mkdir(parents=True)
+        (tmp_path / kind).mkdir(exist_ok=True)
+    said, (_, files) = crema_d.find(tmp_path)
+    assert said == "AudioWAV and Image-01-FPS"
+    assert files("a") == (tmp_path / "AudioWAV" / "a.wav", tmp_path / "Image-01-FPS" / "a")
+    for name in "abc":
+        (tmp_path / "VideoFlash" / f"{name}.flv").touch()
+    assert crema_d.find(tmp_path)[0] == "AudioWAV and VideoFlash"
+
+
+def test_a_video_beside_sounds_and_frames_adds_its_clip_and_hides_no_other(tmp_path):
+    first, second = "aaaaaaaaaaa_000001_000011", "bbbbbbbbbbb_000002_000012"
+    sound, frames, video = tmp_path / f"{first}.wav", tmp_path / "visual" / first, tmp_path / f"{second}.mp4"
+    frames.mkdir(parents=True)
+    for path in (sound, video):
+        path.touch()
+    said, (_, index) = kinetics_sounds.find(tmp_path)
+    assert said == "1 videos and DGL's sounds and frames of 1 clips"
+    assert index == {first[:18]: (sound, frames), second[:18]: (video,)}
