@@ -14,13 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from . import distributed
-from .inputs import Embeddings, Parameters, RegularizerOutput, full_precision, present_in_both, unit_vectors
+from .inputs import Embeddings, Parameters, full_precision, present_in_both
 
-SMALL = 256  # largest batch of `SmallBatch`
 TIE = 1e-12  # closer cosines are a tie: those of equal rows differ by rounding alone
 NEAR = 1e-8  # ||x - y||^2 below this share of ||x||^2 + ||y||^2 is mostly rounding, if from a product
 BLOCK_ELEMENTS = 2**24  # most entries of a matrix of pairs in a diagnostic, at a time (128 MiB)
@@ -91,90 +89,6 @@ def mean_over_pairs(
     if torch.compiler.is_compiling():  # math.log would make the batch size a constant
         return value - torch.full((), count, dtype=u.dtype, device=u.device).log(), gradient
     return value - math.log(count), gradient
-
-
-class SmallBatch(torch.autograd.Function):
-    """Both terms of M small embeddings (B, D) in few operations, because their dispatch takes the time.
-
-    ``apply`` returns the total, M dispersions, and the anchorings and active shares of pairs. It returns None
-    if a length is too extreme for its square. ``weights`` are those of each dispersion and each anchoring.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weights: tuple, scale: float, radius: float, power: float, *z: Tensor) -> Any:
-        ctx.how, (spread, pull) = (weights, scale, radius, power), weights
-        stack = torch.stack(z) if z[0].dtype == torch.float64 else torch.stack(z).float()
-        length = torch.linalg.vector_norm(stack, dim=2, keepdim=True)
-        shortest, longest = torch.stack(length.aminmax()).tolist()
-        if not (1e-6 < shortest and longest < 1e18):  # also NaN
-            return None
-        u, batch, needed = stack / length, len(z[0]), any(ctx.needs_input_grad)
-        weight = u.new_full((batch, batch), -2 / scale).fill_diagonal_(-math.inf)  # -d^2 = 2 cos - 2
-        weight = torch.baddbmm(weight, u, u.mT, alpha=2 / scale).clamp_(max=0.0).exp_()
-        sums = weight.sum((1, 2))
-        dispersions, anchorings, active = (sums / (batch * (batch - 1))).log(), [], []
-        gradient = weight.bmm(u).mul_((4 * spread / scale / sums)[:, None, None]) if needed else u
-        for i, j in combinations(range(len(z)), 2):
-            difference = u[i] - u[j]
-            distance = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
-            excess = (distance - radius).relu_()
-            outside = excess > 0
-            anchorings.append(excess.pow(power).mean())
-            active.append(outside.to(u.dtype).mean())
-            if needed:
-                slope = torch.where(outside, excess.pow(power - 1) / distance, 0.0).mul_(pull * power / batch)
-                gradient[i].addcmul_(slope, difference)
-                gradient[j].addcmul_(slope, difference, value=-1)
-        if needed:  # through u = z / ||z||, which loses the part along u
-            along = (gradient * u).sum(2, keepdim=True)
-            ctx.save_for_backward(gradient.addcmul_(along, u, value=-1).div_(length), *z)
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*active)
-        total = spread * dispersions.sum() + pull * sum(anchorings)
-        return total, *dispersions.unbind(), *anchorings, *active
-
-    @staticmethod
-    def backward(ctx: Any, total: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-        gradient, *z = ctx.saved_tensors
-        if not torch.is_grad_enabled() and all(grad is None for grad in others):
-            return None, None, None, None, *(total * gradient).unbind()
-        # Otherwise the gradient may be differentiated again, or is that of single terms.
-        again, needed = torch.is_grad_enabled(), ctx.needs_input_grad[4:]
-        with torch.enable_grad(), full_precision(z[0]):
-            z = [x.view_as(x) for x in z]  # one may be another, or made from it
-            terms = _small_terms(z, *ctx.how)
-        asked = [(x, grad) for x, grad in zip(terms, (total, *others), strict=False) if grad is not None]
-        wanted = [x for x, need in zip(z, needed, strict=True) if need]
-        terms, grads = zip(*asked, strict=True)
-        found = iter(torch.autograd.grad(terms, wanted, grads, create_graph=again, allow_unused=True))
-        return None, None, None, None, *(next(found) if need else None for need in needed)
-
-
-def _small_terms(z: list[Tensor], weights: tuple, scale: float, *band: float) -> list[Tensor]:
-    """Return the total, dispersions and anchorings of `SmallBatch`, differentiable any number of times."""
-    units = unit_vectors(dict(enumerate(z)), "modality").values()
-    dispersions = [differentiable_mean(u, scale, None) for u in units]
-    anchorings = [anchoring_of_units(*ends, *band)[0] for ends in combinations(units, 2)]
-    return [weights[0] * sum(dispersions) + weights[1] * sum(anchorings), *dispersions, *anchorings]
-
-
-def small_output(
-    embeddings: Embeddings, weights: tuple, scale: float, radius: float, power: float
-) -> RegularizerOutput | None:
-    """Return the result of `SmallBatch`, or None unless these are few plain tensors of one shape and type."""
-    z, couples = list(embeddings.values()), list(combinations(embeddings, 2))
-    plain = (
-        not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()  # has no public name
-        and 2 <= len(z[0]) <= SMALL
-        and all(type(x) is Tensor and x.shape == z[0].shape and x.dtype == z[0].dtype for x in z)
-        and not any(x.is_meta or forward_ad.unpack_dual(x).tangent is not None for x in z)
-    )
-    terms = SmallBatch.apply(weights, scale, radius, power, *z) if plain else None
-    if terms is None:
-        return None
-    parts = ((embeddings, 1), (couples, 1 + len(z)), (couples, 1 + len(z) + len(couples)))
-    return RegularizerOutput(terms[0], *(dict(zip(m, terms[at:], strict=False)) for m, at in parts))
 
 
 class _Once(torch.autograd.Function):

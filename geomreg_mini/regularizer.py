@@ -146,24 +146,13 @@ class GeometryRegularizer(nn.Module):
         inputs.check_given(self, *given)
         with inputs.full_precision(next(iter(embeddings.values()))):
             terms = self._balanced if self.balance == "pareto" else self._sum
-            small = None if mask else self._small(embeddings)
-            return small or terms(inputs.unit_vectors(embeddings, "modality", mask), *given)
+            return terms(inputs.unit_vectors(embeddings, "modality", mask), *given)
 
     def _in_group(self, group: Any, *given: Any) -> RegularizerOutput:
         units, order = distributed.together(partial(inputs.units_and_kinds, self, *given), group)
         with inputs.full_precision(next(iter(units.values()))):
             terms = self._balanced if self.balance == "pareto" else self._sum
             return terms({m: units[m] for m in order if m in units}, *given, group=group)
-
-    def _small(self, embeddings: Embeddings) -> RegularizerOutput | None:
-        scale, count = pairs.scale_of(self.temperature, self.form), len(embeddings)
-        usual = self.balance == "sum" and self.form in ("rbf", "cosine") and self.chunk_size is None
-        both = self.dispersion_weight > 0 and self.anchoring_weight > 0
-        if not (usual and both and 4 / scale < 80):  # the smallest exponential does not underflow
-            return None
-        share = 1 if self.reduction == "sum" else count
-        weights = self.dispersion_weight / share, self.anchoring_weight * 2 / (count * (count - 1))
-        return pairs.small_output(embeddings, weights, scale, self.radius, self.power)
 
     def _sum(self, units: Embeddings, mask: Embeddings, *_: Any, group: Any = None) -> RegularizerOutput:
         dispersions, anchorings, active = {}, {}, {}
