@@ -303,6 +303,11 @@ def gains(
     return rows.assign(**{f"wide_{name}": wide[name] for name in ("low", "high", "detectable")})
 
 
+def wide_change(row: Mapping[str, float], scale: float = 100, digits: int = 1) -> str:
+    """Return ``change`` of a row of ``gains`` with the interval for new people or concepts."""
+    return change({**row, "low": row["wide_low"], "high": row["wide_high"]}, scale, digits)
+
+
 def answers(
     data: str, frame: pd.DataFrame, weak: str, questions: Sequence[Question] = QUESTIONS
 ) -> pd.DataFrame:
@@ -447,9 +452,7 @@ def table(data: str, frame: pd.DataFrame) -> pd.DataFrame:
                     texts[others] = texts["would see"] = "-"
             if arm != "none":
                 row = first.loc[key]
-                texts[others] = change(
-                    {"mean": row["mean"], "low": row["wide_low"], "high": row["wide_high"]}
-                )
+                texts[others] = wide_change(row)
                 texts["would see"] = f"{100 * row['detectable']:.1f}; {100 * row['wide_detectable']:.1f}"
             texts |= watched(means.loc[key])
             rows[f"{NAMES[paradigm]}, {arm}"] = texts
@@ -482,8 +485,7 @@ def short_table(data: str, frame: pd.DataFrame) -> pd.DataFrame:
             texts[name] = change(row, scale, digits)
             if len(texts) == 1 and row["wide_low"] == row["wide_low"]:
                 rows["none"]["new people"] = "-"
-                wide = {"mean": row["mean"], "low": row["wide_low"], "high": row["wide_high"]}
-                texts["new people"] = change(wide, scale, digits)
+                texts["new people"] = wide_change(row, scale, digits)
     return pd.DataFrame(rows).T
 
 

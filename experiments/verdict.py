@@ -74,7 +74,7 @@ from geomreg_mini.controls import BarlowTwins, UnitSphere
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
-from .cousins import NAMES, Question, answers, converged, gains, verdict
+from .cousins import NAMES, Question, answers, converged, gains, verdict, wide_change
 from .cousins import QUESTIONS as CLAIMS
 from .paper_settings import pareto, watched
 from .study import UNSEEN_SPEAKERS, Arm, Cell, Study, change, markdown
@@ -265,11 +265,10 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     cosine = by_arm("test/mean_cosine/mean")
     means, rows = frame.groupby(["paradigm", "arm"]).mean(numeric_only=True), {}
     for key, row in found["fused"].iterrows():
-        wide = {name: row[f"wide_{name}"] for name in ("low", "high")} | {"mean": row["mean"]}
         outside = means.loc[key].get("test/band_violation/audio-image", float("nan"))
         banded = "radius" in AXES[key[1]]
         rows[f"{NAMES[key[0]]}, {key[1]}"] = {
-            "none": f"{100 * row['baseline']:.1f}", "fused": change(row), "new speakers": change(wide),
+            "none": f"{100 * row['baseline']:.1f}", "fused": change(row), "new speakers": wide_change(row),
             "would see": f"{100 * row['detectable']:.1f}; {100 * row['wide_detectable']:.1f}",
             **_equivalence(narrow.loc[key]),
             **{name: change(own.loc[key]) for name, own in list(found.items())[1:]},

@@ -22,7 +22,7 @@ BALANCES, PLACES, REDUCTIONS = ("sum", "pareto"), ("embeddings", "parameters"), 
 UNUSED = {"pareto": ("dispersion_weight", "anchoring_weight"), "sum": ("balance", "strength", "at")}
 Array = Tensor | np.ndarray | Sequence
 TINY = torch.finfo(torch.float64).tiny
-SMALLEST_SCALE = 1e-12  # an embedding has no direction if its largest entry is no larger
+SMALLEST_SCALE = 1e-12  # an embedding up to this largest entry has no direction
 
 
 class RegularizerOutput(NamedTuple):

@@ -66,7 +66,11 @@ def hubness(z: Array, k: int = NEIGHBORS) -> float:
 
     Radovanovic, Nanopoulos & Ivanovic, JMLR 11 (2010).
     """
-    deviation = neighbor_counts(z, k) - min(k, len(z) - 1)
+    return _skewness(neighbor_counts(z, k), min(k, len(z) - 1))
+
+
+def _skewness(counts: Tensor, mean: int) -> float:
+    deviation = counts - mean
     spread = deviation.square().mean().sqrt().item()
     return deviation.pow(3).mean().item() / spread**3 if spread > 1e-6 else 0.0
 
@@ -154,17 +158,17 @@ def measure(
     for color, (m, x) in enumerate(z.items()):
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
         reference |= geometry_report({m: noise})
-        most = max(neighbor_counts(own).max().item() for own in (x, noise))
-        top = BINS * math.ceil(most / BINS)  # so that bins have whole numbers as edges
+        counts = neighbor_counts(x), neighbor_counts(noise)
+        top = BINS * math.ceil(max(map(torch.max, counts)).item() / BINS)  # bins have whole edges
         drawn = (values, x, (m, color, False)), (reference, noise, (f"noise like {m}", color, True))
-        for found, own, how in drawn:
-            found[f"hubness/{m}"] = hubness(own)
-            shares = geometry.spectrum(own) / geometry.spectrum(own).sum().clamp_min(TINY)
+        for (found, own, how), of in zip(drawn, counts, strict=True):
+            found[f"hubness/{m}"] = _skewness(of, min(NEIGHBORS, n - 1))
+            shares = (spectrum := geometry.spectrum(own)) / spectrum.sum().clamp_min(TINY)
             shares = shares[shares > 1e-12]
             step = len(shares) // MOST_POINTS + 1
             points = range(1, len(shares) + 1, step), shares[::step].log10().tolist()
             curves["Spectrum"].append((*how, *points))
-            curves["Hubness"].append(_histogram(*how, neighbor_counts(own), top))
+            curves["Hubness"].append(_histogram(*how, of, top))
     for color, (a, b) in enumerate(p for p in combinations(z, 2) if z[p[0]].shape == z[p[1]].shape):
         gap, gaps = values[f"modality_gap/{a}-{b}"], permuted_gaps(z[a], z[b])
         values[f"gap_p_value/{a}-{b}"] = (1 + int((gaps >= gap).sum())) / (1 + len(gaps))

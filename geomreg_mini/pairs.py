@@ -225,7 +225,8 @@ def anchoring_gradients(
         slope = torch.where(
             distance > radius, power * (distance - radius).relu() ** (power - 1) / distance, 0.0
         )
-        pull = (slope * here / count.clamp(min=TIE))[:, None] * difference / len(couples)
+        count = count.clamp(min=torch.finfo(count.dtype).tiny)
+        pull = (slope * here / count)[:, None] * difference / len(couples)
         gradients[a], gradients[b] = gradients[a] + pull, gradients[b] - pull
     return gradients
 

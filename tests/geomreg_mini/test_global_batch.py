@@ -57,7 +57,7 @@ def batch(sizes, masked, rank=None):
     inputs, mask = ({m: x[here] for m, x in part.items()} for part in (inputs, mask))
     return (
         dict(reversed(inputs.items())) if rank == 1 else inputs
-    ), mask  # the order of a dict is no promise
+    ), mask  # a caller may order a dict as it likes
 
 
 def numbers(out, model):

@@ -157,7 +157,7 @@ def test_a_row_in_two_splits_is_found_and_named(names):
 
 def test_leaks_are_found_in_other_types_and_with_negative_zeros_and_not_within_a_split_or_among_missing():
     twice = arrays()
-    twice["train"]["audio"][:2] = 0.0  # equal rows of one split are no leak
+    twice["train"]["audio"][:2] = 0.0  # one split may hold equal rows
     twice["train"]["audio"][5] = twice["test"]["audio"][5] = np.nan
     MultimodalDataset.from_arrays(**twice)
     twice["test"]["audio"] = (twice["test"]["audio"] * 0 - 0.0).astype(np.float32)[:, :]
