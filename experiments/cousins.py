@@ -68,6 +68,7 @@ from geomreg_mini.models import Encoded
 from geomreg_mini.records import write_atomically
 
 from . import paper_settings
+from .judging import verdict
 from .paper_settings import NAMES as PARADIGM_NAMES
 from .paper_settings import pareto, watched
 from .study import WATCHED, Arm, Cell, Study, change, markdown
@@ -241,17 +242,6 @@ def _questions() -> tuple[Question, ...]:
 
 
 QUESTIONS = _questions()
-
-
-def verdict(low: float, high: float, least: float, most: float) -> str:
-    """Return what an interval [low, high] says about the claim that the gain is from ``least`` to ``most``.
-
-    >>> verdict(0.2, 0.8, 0, 1), verdict(1.1, 2.0, 0, 1), verdict(0.2, 1.2, 0, 1)
-    ('supported', 'excluded', 'undecided')
-    """
-    if least <= low and high <= most:
-        return "supported"
-    return "excluded" if high < least or low > most else "undecided"
 
 
 def neglected(data: str, folder: str | Path) -> str:

@@ -5,29 +5,31 @@ The rule was written down before any of the paper's benchmarks was run:
 A *number* of the paper stands next to the mean over seeds of our runs, with a 95 % interval over seeds. The
 runs follow the paper's protocol if it is known (``protocol``).
 
-- *replicated*: our interval, widened at both ends, contains the paper's number, and neither half of it is
-  longer than three points (``SHARP``; a quarter of the number if that is not in percent), because an interval
-  that contains everything replicates nothing. It is widened by the paper's own spread. If there is none, it
-  is widened by the standard deviation of our runs, because a number without a spread may be a single run. A
-  number read off a figure widens it by a tenth of the number, and by at most one point if that is in percent
-  (``READING``).
-- *replicated in direction*: not replicated, but the difference to the reference row of the same table (DGL,
-  or the row that takes its place: ``REFERENCE``), paired by seed, has the paper's sign, and its interval
-  excludes zero.
-- *not replicated*: neither.
+- *supported*: our interval, widened at both ends, contains the paper's number, and neither half of it is
+  longer than three points (``SHARP``; a quarter of the number if that is not in percent), because an
+  interval that contains everything supports nothing. It is widened by the paper's own spread. If there is
+  none, it is widened by the standard deviation of our runs, because a number without a spread may be a
+  single run. A number read off a figure widens it by a tenth of the number, and by at most one point if
+  that is in percent (``READING``).
+- *excluded*: the widened interval does not contain the number.
+- *undecided*: it contains the number and is too wide to count.
 
-A *gain* is what the regularizer adds to the reference row. Ours is paired by seed, and validation picks the
-epoch in both arms: a claim is judged where it can fail.
+A *gain* is what the regularizer adds to the reference row of the same table (DGL, or the row that takes its
+place: ``REFERENCE``). Ours is paired by seed, and validation picks the epoch in both arms: a claim is
+judged where it can fail. ``detectable`` is the gain that these seeds would have found with a chance of
+80 %.
 
-- *replicated*: its interval excludes zero on the paper's side and contains the paper's gain.
-- *replicated in direction*: it excludes zero on the paper's side. More is not possible if the paper's values
-  were read off a figure, or if our runs are on top of another baseline.
-- *not replicated*: neither; ``reason`` says whether our interval rules out the paper's gain or is too wide.
+- *supported*: its interval lies on the paper's side of zero. ``reason`` says whether it contains the
+  paper's gain.
+- *excluded*: every gain in the interval is smaller than the paper's. If the paper's values were read off a
+  figure, or if our runs are on top of another baseline, the size says nothing; then it is excluded if the
+  interval lies on the other side of zero.
+- *undecided*: neither. A wide interval is never evidence of no gain.
 
-*Not run (needs data or GPU)*: fewer than three seeds (``SEEDS``) are recorded, or a run behind the number or
-its reference row is not the benchmark's: stand-ins, missing samples, or any other config (see
-``benchmarks.unlike``). Such runs are shown and not judged. *Not possible (not public)*: the number itself,
-or something that our runs would need, is not public.
+*Not run (needs data or GPU)*: fewer than three seeds (``SEEDS``) are recorded, or a run behind the number
+or gain is not the benchmark's: stand-ins, missing samples, or any other config (see ``benchmarks.unlike``).
+Such runs are shown and not judged. *Not possible (not public)*: the number itself, or something that our
+runs would need, is not public.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .benchmarks import load_runs
+from .judging import EXCLUDED, SUPPORTED, UNDECIDED, paired_gain, verdict_of_gain
 from .paper import READ_OFF, published
 from .paradigm_table import NAMES
 from .recipes import RECIPES
@@ -45,21 +48,16 @@ from .recipes import RECIPES
 if TYPE_CHECKING:
     import pandas as pd
 
-    from geomreg_mini.evaluation import Interval
-
-REPLICATED = "replicated"
-DIRECTION = "replicated in direction"
-FAILED = "not replicated"
 NOT_RUN = "not run (needs data or GPU)"
 NOT_PUBLIC = "not possible (not public)"
-STATUSES = (REPLICATED, DIRECTION, FAILED, NOT_RUN, NOT_PUBLIC)
+STATUSES = (SUPPORTED, EXCLUDED, UNDECIDED, NOT_RUN, NOT_PUBLIC)
 
 SEEDS = 3  # with fewer, an interval means nothing
 SHARP = 3.0  # points; for quantities that are not in percent a quarter of the paper's number
 READING = 1.0  # points by which an accuracy that was read off a figure may be misread
 COLUMNS = (
     "method", "quantity", "modality", "setting", "known", "paper", "spread", "ours", "difference", "low",
-    "high", "seeds", "status", "protocol", "record", "reason",
+    "high", "detectable", "seeds", "status", "protocol", "record", "reason",
 )  # fmt: skip
 
 RECIPE_OF = {"CREMA-D": "crema_d", "Kinetics-Sounds": "kinetics_sounds", "CUBICC": "cubicc", "XRF55": "xrf55"}
@@ -211,8 +209,9 @@ def compared(
     """
     if protocol not in SPLITS:
         raise ValueError(f"protocol is {protocol!r}: choose 'paper' or 'ours'.")
-    recorded = Recorded(runs, table, dataset, folder)
-    return _judged(_published(table, dataset), recorded, _number, SPLITS[protocol])
+    return _judged(
+        _published(table, dataset), Recorded(runs, table, dataset, folder), _number, SPLITS[protocol]
+    )
 
 
 def gains(runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = "") -> pd.DataFrame:
@@ -227,8 +226,16 @@ def gains(runs: pd.DataFrame | None, table: str, dataset: str, *, folder: str = 
     if table not in TREATED:
         raise ValueError(f"table {table!r} has no row with the regularizer: choose {', '.join(TREATED)}.")
     rows = _published(table, dataset)
-    rows = rows[rows["method"].isin(TREATED[table])]
-    return _judged(rows, Recorded(runs, table, dataset, folder), _gain, SPLITS["ours"])
+    rows, recorded = rows[rows["method"].isin(TREATED[table])], Recorded(runs, table, dataset, folder)
+    grid, reference = table in GRIDS, REFERENCE[table]
+    theirs = _published("table_1" if grid else table, dataset)
+    theirs = theirs[theirs["method"] == reference].set_index(["quantity", "modality", "setting"])["mean"]
+
+    def judge(row: Any, mine: Ours) -> dict[str, Any]:
+        place = (row.quantity, row.modality, "" if grid else row.setting)
+        return _gain(row, mine, recorded.of(reference, place, SPLITS["ours"]), row.mean - theirs[place])
+
+    return _judged(rows, recorded, judge, SPLITS["ours"])
 
 
 def numbers(results: str | Path) -> pd.DataFrame:
@@ -265,37 +272,30 @@ def _published(table: str, dataset: str) -> pd.DataFrame:
 def _judged(
     rows: pd.DataFrame, recorded: Recorded, judge: Callable[..., dict[str, Any]], splits: Sequence[str]
 ) -> pd.DataFrame:
-    """Return ``rows`` of the paper next to ours; runs that are not the benchmark's are not judged."""
+    """Return ``rows`` of the paper next to ours; ``judge`` takes a row and our side of it."""
     import pandas as pd
 
-    grid, reference = recorded.table in GRIDS, REFERENCE[recorded.table]
-    theirs = _published("table_1" if grid else recorded.table, recorded.dataset)
-    theirs = theirs[theirs["method"] == reference].set_index(["quantity", "modality", "setting"])["mean"]
     found = []
     for row in rows.itertuples():
-        place = (row.quantity, row.modality, "" if grid else row.setting)
-        mine = recorded.of(row.method, (*place[:2], row.setting), splits)
-        base = Ours({}) if row.method == reference else recorded.of(reference, place, splits)
-        verdict = judge(row, mine, base, row.mean - theirs.get(place, float("nan")))
-        reason = mine.unlike or base.unlike
-        if reason and verdict["seeds"] and verdict["status"] != NOT_PUBLIC:
-            verdict |= {"status": NOT_RUN, "reason": reason}
+        mine = recorded.of(row.method, (row.quantity, row.modality, row.setting), splits)
+        verdict = judge(row, mine)
         verdict["difference"] = verdict["ours"] - verdict["paper"]
         found.append({**row._asdict(), **verdict, "protocol": mine.protocol, "record": mine.record})
     return pd.DataFrame(found)[list(COLUMNS)]
 
 
-def _number(row: Any, mine: Ours, base: Ours, lead: float) -> dict[str, Any]:
-    """Judge a number; ``lead`` is the paper's number minus the reference row's."""
+def _number(row: Any, mine: Ours) -> dict[str, Any]:
+    """Judge a number; runs that are not the benchmark's are not judged."""
     import numpy as np
 
     values = list(mine.values.values())
-    mean = float(np.mean(values)) if values else float("nan")
-    interval = _difference(mine, Ours(dict.fromkeys(mine.values, 0.0)))
+    own = _difference(mine, Ours(dict.fromkeys(mine.values, 0.0)))
     percent = _scale(row.quantity) == 100
     if row.method in ANOTHER_BASELINE:
         status, reason = NOT_PUBLIC, "DCMEM's code and recipe are not public; ours is another baseline"
-    elif interval is None:
+    elif mine.unlike:
+        status, reason = NOT_RUN, mine.unlike
+    elif own is None:
         status, reason = NOT_RUN, _too_few(len(values), mine)
     else:
         if row.spread == row.spread:
@@ -304,62 +304,61 @@ def _number(row: Any, mine: Ours, base: Ours, lead: float) -> dict[str, Any]:
             more = min(abs(row.mean) / 10, READING if percent else np.inf)
         else:
             more = float(np.std(values, ddof=1))
-        within = interval.low - more <= row.mean <= interval.high + more
-        half = max(mean - interval.low, interval.high - mean)
-        if within and half <= (SHARP if percent else abs(row.mean) / 4):
-            status, reason = REPLICATED, "our interval, widened by the rule, contains the paper's number"
+        within = own["low"] - more <= row.mean <= own["high"] + more
+        half = max(own["mean"] - own["low"], own["high"] - own["mean"])
+        if not within:
+            status, reason = EXCLUDED, "our interval, widened by the rule, excludes the paper's number"
+        elif half <= (SHARP if percent else abs(row.mean) / 4):
+            status, reason = SUPPORTED, "our interval, widened by the rule, contains the paper's number"
         else:
-            what = "contains it but is too wide to count" if within else "excludes the paper's number"
-            status, reason = FAILED, f"our interval, widened by the rule, {what}"
-            if _on_the_side_of(lead, _difference(mine, base)):
-                status, reason = DIRECTION, f"{reason}; the difference to the reference row has its sign"
-    return {"paper": row.mean, "spread": row.spread, "ours": mean, **_ends(interval), "seeds": len(values),
-            "status": status, "reason": reason}  # fmt: skip
+            status, reason = UNDECIDED, "our interval, widened by the rule, is too wide to count"
+    mean = float(np.mean(values)) if values else float("nan")
+    return {"paper": row.mean, "spread": row.spread, "ours": mean, **_shown(own, "low", "high"),
+            "detectable": float("nan"), "seeds": len(values), "status": status, "reason": reason}  # fmt: skip
 
 
 def _gain(row: Any, mine: Ours, base: Ours, paper: float) -> dict[str, Any]:
-    """Judge a gain."""
-    interval = _difference(mine, base)
+    """Judge a gain; ``paper`` is the paper's number minus that of the reference row."""
+    found = _difference(mine, base)
     seeds = len(set(mine.values) & set(base.values))
-    if interval is None:
+    if seeds and (mine.unlike or base.unlike):
+        status, reason = NOT_RUN, mine.unlike or base.unlike
+    elif found is None:
         status, reason = NOT_RUN, _too_few(seeds, mine)
-    elif _on_the_side_of(paper, interval):
-        status, reason = DIRECTION, "our interval excludes zero on the paper's side"
-        if row.method in ANOTHER_BASELINE:
-            reason += "; on another baseline the size says nothing"
-        elif row.known == READ_OFF:
-            reason += "; the paper's values were read off a figure, so the size says nothing"
-        elif interval.low <= paper <= interval.high:
-            status, reason = REPLICATED, f"{reason} and contains the paper's gain"
-        else:
-            reason += "; the paper's gain lies outside it"
-    elif interval.excludes_zero:
-        status, reason = FAILED, "our interval excludes zero on the other side"
-    elif interval.low <= paper <= interval.high:
-        status, reason = FAILED, "our interval contains zero and the paper's gain: it is too wide to tell"
     else:
-        status, reason = FAILED, "our interval contains zero and rules out the paper's gain"
-    return {"paper": paper, "spread": float("nan"), "ours": interval.mean if interval else float("nan"),
-            **_ends(interval), "seeds": seeds, "status": status, "reason": reason}  # fmt: skip
+        low, high = found["low"], found["high"]
+        silent = {row.known == READ_OFF: "the paper's values were read off a figure",
+                  row.method in ANOTHER_BASELINE: "ours is on another baseline"}.get(True)  # fmt: skip
+        status = verdict_of_gain(low, high, 0 if silent else abs(paper), 1 if paper > 0 else -1)
+        if silent:
+            where = {
+                SUPPORTED: "on the paper's side of",
+                EXCLUDED: "on the other side of",
+                UNDECIDED: "around",
+            }
+            reason = f"our interval lies {where[status]} zero; {silent}, so the size says nothing"
+        elif status == SUPPORTED:
+            what = "contains" if low <= paper <= high else "does not contain"
+            reason = f"our interval lies on the paper's side of zero and {what} the paper's gain"
+        elif status == EXCLUDED:
+            reason = "every gain in our interval is smaller than the paper's"
+        else:
+            reason = "our interval contains zero and the paper's gain"
+    ours = _shown(found, "mean", "low", "high", "detectable")
+    return {"paper": paper, "spread": float("nan"), "ours": ours.pop("mean"), **ours, "seeds": seeds,
+            "status": status, "reason": reason}  # fmt: skip
 
 
-def _difference(mine: Ours, base: Ours) -> Interval | None:
-    """Return the interval of mine - base over the seeds that both have, or None with fewer than ``SEEDS``."""
-    from geomreg_mini.evaluation import paired_interval
-
+def _difference(mine: Ours, base: Ours) -> dict[str, float] | None:
+    """Return mine - base over the seeds that both have, or None with fewer than ``SEEDS``."""
     shared = sorted(set(mine.values) & set(base.values))
     if len(shared) < SEEDS:
         return None
-    return paired_interval([mine.values[s] for s in shared], [base.values[s] for s in shared])
+    return paired_gain({s: mine.values[s] for s in shared}, {s: base.values[s] for s in shared})
 
 
-def _ends(interval: Interval | None) -> dict[str, float]:
-    return {end: getattr(interval, end, float("nan")) for end in ("low", "high")}
-
-
-def _on_the_side_of(paper: float, interval: Interval | None) -> bool:
-    """Return whether the interval excludes zero on the side of the paper's difference."""
-    return interval is not None and (interval.low > 0 < paper or interval.high < 0 > paper)
+def _shown(found: dict[str, float] | None, *names: str) -> dict[str, float]:
+    return {name: (found or {}).get(name, float("nan")) for name in names}
 
 
 def _too_few(seeds: int, mine: Ours) -> str:
@@ -371,8 +370,8 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
 
     Methods (with quantities) go down and modalities across; with more than three modalities, or with several
     settings, methods go across. Each cell has the paper's number with its spread ("~" if it was read off a
-    figure), ours with its interval, the difference and the status. If nothing is recorded, there is only
-    "ours", which says so.
+    figure), ours with its interval and the detectable gain, the difference and the status. If nothing is
+    recorded, there is only "ours", which says so.
     """
     import pandas as pd
 
@@ -389,7 +388,8 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
         interval = f" [{row.low:.{places}f}, {row.high:.{places}f}]" if row.low == row.low else ""
         status = row.status.split(" (")[0]
         cells = {"paper": "~" * (row.known == READ_OFF) + _text(row.paper, places) + spread}
-        cells["ours"] = _text(row.ours, places) + interval if row.seeds else status
+        seen = f", sees {row.detectable:.{places}f}" if row.detectable == row.detectable else ""
+        cells["ours"] = _text(row.ours, places) + interval + seen if row.seeds else status
         if frame["seeds"].any():
             cells["difference"] = _text(row.difference, places, sign=True)
             cells["status"] = status if row.seeds else ""

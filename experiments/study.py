@@ -46,6 +46,7 @@ from geomreg_mini.records import Record
 from geomreg_mini.training import TrainConfig
 
 from . import manifest
+from .judging import paired_gain
 from .sweeps import load_or_train, load_record, work_through
 from .together import fit_together
 
@@ -356,8 +357,7 @@ class Study:
 
         Returns:
             One row for each arm and value of ``by``: these columns, ``arm``, ``mean``, ``low``, ``high`` and
-            ``baseline`` in the metric's unit, ``seeds``, and ``detectable``: the difference that a paired
-            t-test at 5 % finds with a chance of 80 %, by the standard deviation of these differences. An arm
+            ``baseline`` in the metric's unit, ``seeds``, and ``detectable`` (see ``paired_gain``). An arm
             that lacks the metric has no row.
 
         Raises:
@@ -383,7 +383,7 @@ class Study:
                     )
                 paired = {seed: known[seed] for seed in values}
                 cell = {**dict(zip(by, key, strict=True)), "arm": arm}
-                rows.append({**cell, **_gain(values, paired, level)})
+                rows.append({**cell, **paired_gain(values, paired, level)})
         if not rows:
             raise ValueError(
                 f"{metric}: there is nothing to compare with {sorted(set(against.values()))}; choose arms "
@@ -491,20 +491,6 @@ def _by_seed(rows: pd.DataFrame, metric: str, by: list[str]) -> dict[tuple, dict
             lacking = list(values.index[values.isna()])
             raise ValueError(f"{metric} is not recorded for seeds {lacking} of {key}: leave these seeds out.")
     return {key: values.to_dict() for key, values in found.items() if values.notna().all()}
-
-
-def _gain(values: Mapping[int, float], baseline: Mapping[int, float], level: float) -> dict[str, float]:
-    import numpy as np
-    from scipy.stats import t
-
-    from geomreg_mini.evaluation import paired_interval
-
-    found = paired_interval(values, baseline, level=level)
-    spread = np.std([values[seed] - baseline[seed] for seed in values], ddof=1)
-    factor = t.ppf(0.975, found.n - 1) + t.ppf(0.8, found.n - 1)
-    return {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.n,
-            "baseline": sum(baseline.values()) / len(baseline),
-            "detectable": float(factor * spread / found.n**0.5)}  # fmt: skip
 
 
 def change(row: Mapping[str, float], scale: float = 100, digits: int = 1) -> str:

@@ -74,8 +74,9 @@ from geomreg_mini.controls import BarlowTwins, UnitSphere
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
-from .cousins import NAMES, Question, answers, converged, gains, verdict, wide_change
+from .cousins import NAMES, Question, answers, converged, gains, wide_change
 from .cousins import QUESTIONS as CLAIMS
+from .judging import EXCLUDED, SUPPORTED, UNDECIDED, verdict
 from .paper_settings import pareto, watched
 from .study import UNSEEN_SPEAKERS, Arm, Cell, Study, change, markdown
 
@@ -108,7 +109,8 @@ AXES: dict[str, dict[str, tuple[Any, ...]]] = {
     "unit sphere": {},
 }
 # The axes of every arm; each round gives every arm SETTINGS more.
-ROUNDS: tuple[dict[str, tuple[float, ...]], ...] = ({"rate": RATES, "decay": DECAYS},)
+WIDER = {"rate": (0.05, 0.1, 0.2, 0.4, 0.8, 1.6), "decay": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)}
+ROUNDS: tuple[dict[str, tuple[float, ...]], ...] = ({"rate": RATES, "decay": DECAYS}, WIDER)
 COMMON = UNSEEN_SPEAKERS | {
     "encoder_options": {"width": 4}, "batch_size": 128, "epochs": 8, "evaluate_every": 8, "monitor": True,
 }  # fmt: skip
@@ -243,7 +245,7 @@ def picked(folder: str | Path) -> pd.DataFrame:
 
 def _equivalence(row: Mapping[str, Any]) -> dict[str, str]:
     """Return the verdicts of a row with 90 % intervals, over seeds; for new speakers."""
-    words = {"supported": "equivalent", "excluded": "different", "undecided": "undecided"}
+    words = {SUPPORTED: "equivalent", EXCLUDED: "different", UNDECIDED: "undecided"}
 
     def said(wide: str, margin: float) -> str:
         return words[verdict(100 * row[f"{wide}low"], 100 * row[f"{wide}high"], -margin, margin)]

@@ -10,32 +10,30 @@ from .judging import first_problem, number, of_kind, verdict
 
 
 def judge(answer: object) -> bool:
-    """Exercise 1: the status of a gain, from the paper's gain and our interval."""
-    yes, side, no = "replicated", "replicated in direction", "not replicated"
+    """Exercise 1: the verdict on a gain, from the paper's gain and our interval."""
+    yes, no, open_ = "supported", "excluded", "undecided"
 
     def cases(f: Any) -> Iterator[str]:
-        def status(paper: float, low: float, high: float) -> str:
-            return of_kind(f(paper, low, high), str, f"{yes!r}, {side!r} or {no!r}")
+        def said(paper: float, low: float, high: float) -> str:
+            return of_kind(f(paper, low, high), str, f"{yes!r}, {no!r} or {open_!r}")
 
-        first = status(0.5, 0.1, 0.9)
-        if first not in (yes, side, no):
-            yield f"return {yes!r}, {side!r} or {no!r}, not {first!r}."
-        if status(0.5, -0.2, 1.2) != no:
-            yield "[-0.2, 1.2] contains zero, so it replicates nothing, whatever else it contains."
+        first = said(0.5, 0.1, 0.9)
+        if first not in (yes, no, open_):
+            yield f"return {yes!r}, {no!r} or {open_!r}, not {first!r}."
         if first != yes:
-            yield f"[0.1, 0.9] excludes zero and contains the paper's 0.5: {yes!r}, not {first!r}."
-        if status(0.5, 1.0, 2.0) != side:
-            yield "[1, 2] lies on the paper's side of zero, and 0.5 is outside it: in direction only."
-        if status(0.5, 0.1, 0.3) != side:
-            yield "[0.1, 0.3] ends below the paper's 0.5: look at both ends of the interval."
-        if status(0.5, -2.0, -1.0) != no:
-            yield "[-2, -1] excludes zero on the other side: that does not replicate the gain."
-        if status(-0.4, -0.6, -0.1) != yes or status(-0.4, 0.1, 0.9) != no:
+            yield f"[0.1, 0.9] lies on the paper's side of zero: {yes!r}, not {first!r}."
+        if said(0.5, -0.2, 1.2) != open_:
+            yield "[-0.2, 1.2] contains no gain and the paper's: it is too wide to decide."
+        if said(0.5, 1.0, 2.0) != yes or said(0.5, 0.1, 0.3) != yes:
+            yield "[1, 2] and [0.1, 0.3] lie on the paper's side of zero; their size is another question."
+        if said(0.5, -0.2, 0.3) != no:
+            yield "every gain in [-0.2, 0.3] is smaller than the paper's 0.5."
+        if said(0.5, -2.0, -1.0) != no:
+            yield "[-2, -1] lies on the other side: every gain in it is smaller than 0.5."
+        if said(-0.4, -0.6, -0.1) != yes or said(-0.4, 0.1, 0.9) != no:
             yield "a paper's gain may be negative, as for the deviation of pairs: its side is below zero."
-        if status(-0.4, -0.3, -0.1) != side or status(-0.4, -0.9, -0.5) != side:
-            yield "for a paper's gain of -0.4, [-0.3, -0.1] and [-0.9, -0.5] are in direction only."
-        if status(-0.4, -0.6, 0.2) != no:
-            yield "[-0.6, 0.2] contains zero, so it replicates nothing, whatever else it contains."
+        if said(-0.4, -0.3, 0.2) != no or said(-0.4, -0.6, 0.2) != open_:
+            yield "for a paper's gain of -0.4, [-0.3, 0.2] is too small, and [-0.6, 0.2] too wide to decide."
 
     return verdict(first_problem(answer, cases), "the rule of this report, in your own code.")
 

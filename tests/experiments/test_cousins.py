@@ -26,8 +26,8 @@ from experiments.cousins import (
     neglected,
     summary,
     table,
-    verdict,
 )
+from experiments.judging import verdict
 from experiments.study import FROZEN
 from experiments.sweeps import load_record
 

@@ -365,7 +365,7 @@ def children():
 
 def statuses():
     right = OFFICIAL["judge"]
-    words = ("replicated", "replicated in direction", "not replicated")
+    words = ("supported", "excluded", "undecided")
     for word in words:
         yield f"always {word}", lambda paper, low, high, word=word: word
         others = [other for other in words if other != word]

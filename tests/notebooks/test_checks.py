@@ -10,6 +10,7 @@ from checks import judging
 from torch.nn import functional as F
 from torch.nn.functional import normalize
 
+from experiments.judging import verdict_of_gain
 from geomreg_mini import dispersion
 
 
@@ -463,23 +464,19 @@ SAMPLING_ERROR_MISTAKES = {
 
 
 def by_rule(paper, low, high):
-    same_side = low > 0 if paper > 0 else high < 0
-    return (
-        "not replicated" if not same_side else f"replicated{'' if low <= paper <= high else ' in direction'}"
-    )
-
-
-def blind_to_sides(paper, low, high):
-    return by_rule(paper, low, high) if low > 0 else by_rule(-abs(paper), low, high)
+    return verdict_of_gain(low, high, abs(paper), 1 if paper > 0 else -1)
 
 
 RULE_MISTAKES = {
     "put your own code": lambda paper, low, high: None,
-    "give 'replicated', 'replicated in direction'": lambda paper, low, high: low <= paper <= high,
-    "[-0.2, 1.2] contains zero": lambda paper, low, high: by_rule(paper, abs(low), high),
-    "excludes zero and contains the paper's 0.5": lambda paper, low, high: "not replicated",
-    "in direction only": lambda *case: by_rule(*case).replace(" in direction", ""),
-    "does not replicate the gain": blind_to_sides,
+    "must be 'supported', 'excluded' or 'undecided'": lambda paper, low, high: low <= paper <= high,
+    "too wide to decide": lambda paper, low, high: by_rule(paper, abs(low), high),
+    "[0.1, 0.9] lies on the paper's side": lambda paper, low, high: "excluded",
+    "their size is another question": lambda paper, low, high: (
+        by_rule(paper, low, high) if low <= paper <= high else "excluded"
+    ),
+    "smaller than the paper's 0.5": lambda *case: by_rule(*case).replace("excluded", "undecided"),
+    "lies on the other side": lambda paper, low, high: "undecided" if high < 0 else by_rule(paper, low, high),
     "a paper's gain may be negative": lambda paper, low, high: by_rule(abs(paper), low, high),
     "stopped with TypeError": lambda paper: None,
 }
