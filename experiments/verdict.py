@@ -74,7 +74,7 @@ from geomreg_mini.controls import BarlowTwins, UnitSphere
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
-from .cousins import NAMES, Question, answers, converged, gains, wide_change
+from .cousins import NAMES, Question, answers, converged, gains, loaded, neglected, wide_change
 from .cousins import QUESTIONS as CLAIMS
 from .judging import EXCLUDED, SUPPORTED, UNDECIDED, verdict
 from .paper_settings import pareto, watched
@@ -114,6 +114,8 @@ ROUNDS: tuple[dict[str, tuple[float, ...]], ...] = ({"rate": RATES, "decay": DEC
 COMMON = UNSEEN_SPEAKERS | {
     "encoder_options": {"width": 4}, "batch_size": 128, "epochs": 8, "evaluate_every": 8, "monitor": True,
 }  # fmt: skip
+BANDED = ("published", "published 0.2", "published 2", "sum", "band", "anchoring")  # have a radius above 0
+NEW = {"speakers": "speakers", "watch": "people", "emoji": "concepts"}
 PLACES = {"fused": "accuracy/fused", "audio alone": "accuracy/audio", "image alone": "accuracy/image",
           "audio, k-NN": "knn_probe/audio", "image, k-NN": "knn_probe/image"}  # fmt: skip
 
@@ -253,24 +255,28 @@ def _equivalence(row: Mapping[str, Any]) -> dict[str, str]:
     return {f"±{margin:g}": f"{said('', margin)}; {said('wide_', margin)}" for margin in MARGINS}
 
 
-def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the decisive table as text, a row per paradigm and arm; see the protocol for its columns."""
+def table(frame: pd.DataFrame, data: str = "speakers", places: Mapping[str, str] = PLACES) -> pd.DataFrame:
+    """Return the decisive table as text, a row per paradigm and arm; see the protocol for its columns.
+
+    ``data`` and ``frame`` may be those of a study of ``cousins``, with its modalities in ``places``.
+    """
     import pandas as pd
 
-    arms = dict.fromkeys(list(AXES)[1:], "none")
+    arms = {arm: "none" for arm in frame["arm"].unique() if arm != "none"}
 
     def by_arm(metric: str, **options: float) -> pd.DataFrame:
-        return gains("speakers", frame, metric, arms, **options).set_index(["paradigm", "arm"])
+        return gains(data, frame, metric, arms, **options).set_index(["paradigm", "arm"])
 
-    found = {name: by_arm(f"test/{place}") for name, place in PLACES.items()}
-    narrow, drift = by_arm("test/accuracy/fused", level=0.9), by_arm("test/paired_drift/audio-image")
+    found = {name: by_arm(f"test/{place}") for name, place in places.items()}
+    narrow, drift = by_arm("test/accuracy/fused", level=0.9), by_arm("test/paired_drift/mean")
     cosine = by_arm("test/mean_cosine/mean")
     means, rows = frame.groupby(["paradigm", "arm"]).mean(numeric_only=True), {}
-    for key, row in found["fused"].iterrows():
-        outside = means.loc[key].get("test/band_violation/audio-image", float("nan"))
-        banded = "radius" in AXES[key[1]]
+    for key, row in found["fused"].sort_index(level="paradigm", sort_remaining=False).iterrows():
+        outside = means.loc[key].get("test/band_violation/mean", float("nan"))
+        banded = key[1] in BANDED
         rows[f"{NAMES[key[0]]}, {key[1]}"] = {
-            "none": f"{100 * row['baseline']:.1f}", "fused": change(row), "new speakers": wide_change(row),
+            "none": f"{100 * row['baseline']:.1f}",
+            "fused": change(row), f"new {NEW[data]}": wide_change(row),
             "would see": f"{100 * row['detectable']:.1f}; {100 * row['wide_detectable']:.1f}",
             **_equivalence(narrow.loc[key]),
             **{name: change(own.loc[key]) for name, own in list(found.items())[1:]},
@@ -295,6 +301,18 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
             for title, wide in (("over seeds", ""), ("for new speakers", "wide_"))
         }  # fmt: skip
     return pd.DataFrame(rows).T
+
+
+def elsewhere(data: str, results: str | Path) -> pd.DataFrame:
+    """Return the decisive table of "watch" or "emoji", with the neglected modality beside fused accuracy."""
+    folder = Path(results) / "cousins" / data
+    weak = neglected(data, folder)
+    places = {
+        "fused": "accuracy/fused",
+        f"{weak} alone": f"accuracy/{weak}",
+        f"{weak}, k-NN": f"knn_probe/{weak}",
+    }
+    return table(loaded(data, folder), data, places)
 
 
 def summary(frame: pd.DataFrame, folder: Path) -> str:

@@ -13,7 +13,7 @@ from scipy.stats import norm, t
 
 from data_scripts import digits
 from data_scripts.fetch import data_root, load_arrays
-from experiments import paper_settings, verdict
+from experiments import cousins, paper_settings, verdict
 from experiments import study as module
 from experiments.cousins import gains
 from experiments.study import FROZEN, Arm
@@ -63,9 +63,11 @@ def test_every_arm_has_the_same_budget_learning_rates_and_weight_decays():
 
 @pytest.mark.parametrize("arm", AXES)
 def test_the_values_of_every_axis_are_tried_equally_often(arm):
-    for axis, values in (ROUNDS[0] | AXES[arm]).items():
-        counts = Counter(setting[axis] for setting in design(arm)[:SETTINGS])
-        assert set(counts) == set(values) and max(counts.values()) - min(counts.values()) <= 1
+    for number, common in enumerate(ROUNDS):
+        for axis, values in (common | AXES[arm]).items():
+            settings = design(arm)[number * SETTINGS : (number + 1) * SETTINGS]
+            counts = Counter(setting[axis] for setting in settings)
+            assert set(counts) == set(values) and max(counts.values()) - min(counts.values()) <= 1
     assert design(arm) == design(arm)
 
 
@@ -119,8 +121,9 @@ def test_training_goes_through_all_paradigms_and_arms_before_the_next_seed(tmp_p
 
 
 def test_edges_name_the_axes_at_whose_ends_a_setting_lies():
-    middle = {axis: values[1] for axis, values in ROUNDS[0].items()}
-    for axis, values in ROUNDS[0].items():
+    offered = {axis: sorted({x for common in ROUNDS for x in common[axis]}) for axis in ROUNDS[0]}
+    middle = {axis: values[1] for axis, values in offered.items()}
+    for axis, values in offered.items():
         assert [edges("none", middle | {axis: end}) for end in (values[0], values[-1])] == [[axis]] * 2
     inner = middle | {"dispersion": 1.0, "anchoring": 8.0, "radius": "q50"}
     assert edges("sum", inner) == []
@@ -161,11 +164,15 @@ def values_of(seed, gain=0.0, geometry=0.0, inside=0.5):
     }
 
 
+PAIRED = ("paired_drift", "band_violation")
+
+
 def made_up(gain_of, seeds=SEEDS[:12], paradigms=tuple(PARADIGMS), arms=tuple(AXES), **more):
     rows = []
     for p, seed, arm in product(paradigms, seeds, arms):
         values = values_of(seed, gain_of(seed, p, arm), **{k: v * (arm != "none") for k, v in more.items()})
         values["test/mean_cosine/mean"] = (values[f"{COSINE}/audio"] + values[f"{COSINE}/image"]) / 2
+        values |= {f"test/{name}/mean": values[f"test/{name}/audio-image"] for name in PAIRED}
         row = {"paradigm": p, "seed": seed, "arm": arm, "setting": FROZEN, "selected": True}
         rows.append(row | values)
     return pd.DataFrame(rows)
@@ -371,6 +378,18 @@ def test_a_seed_that_diverges_in_one_arm_is_left_out_for_all(records):
     failed = (frame["seed"] == seed) & (frame["arm"] == "rigid") & (frame["paradigm"] == "dgl")
     left = verdict.converged(frame.assign(**{FUSED: frame[FUSED].mask(failed)}))
     assert set(frame["seed"]) - set(left["seed"]) == {seed}
+
+
+@pytest.mark.parametrize("data", ["watch", "emoji"])
+def test_the_decisive_table_of_other_data_has_their_own_groups_and_neglected_modality(data):
+    shown = verdict.elsewhere(data, RESULTS)
+    weak = cousins.neglected(data, RESULTS / "cousins" / data)
+    frame = cousins.loaded(data, RESULTS / "cousins" / data)
+    assert {f"new {verdict.NEW[data]}", f"{weak} alone", f"{weak}, k-NN", "±0.5", "±1"} <= set(shown.columns)
+    assert len(shown) == len(frame[["paradigm", "arm"]].drop_duplicates()) - 3, "three paradigms have a none"
+    part = frame[frame["paradigm"] == "dgl"].pivot_table(index="seed", columns="arm", values=FUSED)
+    gain = 100 * (part["published 2"] - part["none"]).mean()
+    assert shown.loc["DGL, published 2", "fused"].startswith(f"{gain:+.1f} [")
 
 
 needs_probes = pytest.mark.skipif(
