@@ -115,7 +115,7 @@ COMMON = UNSEEN_SPEAKERS | {
     "encoder_options": {"width": 4}, "batch_size": 128, "epochs": 8, "evaluate_every": 8, "monitor": True,
 }  # fmt: skip
 BANDED = ("published", "published 0.2", "published 2", "sum", "band", "anchoring")  # have a radius above 0
-NEW = {"speakers": "speakers", "watch": "people", "emoji": "concepts"}
+NEW = {"speakers": "speakers", "watch": "people", "emoji": "concepts", "views": "samples"}
 PLACES = {"fused": "accuracy/fused", "audio alone": "accuracy/audio", "image alone": "accuracy/image",
           "audio, k-NN": "knn_probe/audio", "image, k-NN": "knn_probe/image"}  # fmt: skip
 
@@ -304,7 +304,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def elsewhere(data: str, results: str | Path) -> pd.DataFrame:
-    """Return the decisive table of "watch" or "emoji", with the neglected modality beside fused accuracy."""
+    """Return the decisive table of data of ``cousins``, with the neglected modality beside fused accuracy."""
     folder = Path(results) / "cousins" / data
     weak = neglected(data, folder)
     places = {
