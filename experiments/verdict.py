@@ -110,7 +110,10 @@ AXES: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 # The axes of every arm; each round gives every arm SETTINGS more.
 WIDER = {"rate": (0.05, 0.1, 0.2, 0.4, 0.8, 1.6), "decay": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)}
-ROUNDS: tuple[dict[str, tuple[float, ...]], ...] = ({"rate": RATES, "decay": DECAYS}, WIDER)
+STILL_WIDER = {"rate": (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4), "decay": WIDER["decay"]}  # for the unit sphere
+ROUNDS: tuple[dict[str, tuple[float, ...]], ...] = (
+    {"rate": RATES, "decay": DECAYS}, WIDER, STILL_WIDER,
+)  # fmt: skip
 COMMON = UNSEEN_SPEAKERS | {
     "encoder_options": {"width": 4}, "batch_size": 128, "epochs": 8, "evaluate_every": 8, "monitor": True,
 }  # fmt: skip
