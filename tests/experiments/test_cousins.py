@@ -1,4 +1,4 @@
-"""Watch and emoji: equal chances for every arm, who picks, both intervals, verdicts, tables from the JSON."""
+"""Watch, emoji and views of digits: equal chances for every arm, who picks, both intervals, verdicts, tables from the JSON."""
 
 import json
 from itertools import product
@@ -213,8 +213,8 @@ def by_hand(name, ours, other, metric, wide):
     units, n = np.array(units), len(units)
     draws = units[np.random.default_rng(0).integers(0, n, size=(10_000, n))].mean(axis=1)
     stretch = t.ppf(0.975, n - 1) / norm.ppf(0.975) * (n / (n - 1)) ** 0.5
-    if wide and name == "emoji":
-        stretch *= (1 + n * 2 / 7) ** 0.5
+    if wide and name in ("emoji", "views"):
+        stretch *= (1 + n * {"emoji": 2 / 7, "views": 300 / 1400}[name]) ** 0.5
     low, high = (units.mean() + stretch * (np.quantile(draws, q) - units.mean()) for q in (0.025, 0.975))
     return f"{100 * units.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 

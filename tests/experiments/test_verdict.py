@@ -425,8 +425,11 @@ def test_the_committed_records_are_those_of_the_registered_protocol():
     check_registration(FOLDER)
     there = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("seed*/*.json")}
     assert there <= set(STUDY.files())
-    found = {edge for arm, p in product(AXES, PARADIGMS) for edge in edges(arm, frozen_values(arm, p))}
-    assert not found & set(ROUNDS[0]), "widen these axes by another round"
+    rates, decays = ({x for common in ROUNDS for x in common[axis]} for axis in ("rate", "decay"))
+    for arm, paradigm in product(AXES, PARADIGMS):
+        values = frozen_values(arm, paradigm)
+        assert min(rates) < values["rate"] < max(rates), "widen the rates by another round"
+        assert values["decay"] < max(decays), "widen the decays by another round"
 
 
 def frozen_values(arm, paradigm):
