@@ -105,8 +105,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "views": {"dataset": "multiview_digits", "dataset_options": {"views": ["fou", "zer", "mor"]},
               "epochs": 10, "evaluate_every": 5},
 }  # fmt: skip
-MODALITIES = {"watch": ("posture", "acceleration", "rotation"), "emoji": ("picture", "name"),
-              "views": ("fou", "zer", "mor")}
+MODALITIES = {
+    "watch": ("posture", "acceleration", "rotation"),
+    "emoji": ("picture", "name"),
+    "views": ("fou", "zer", "mor"),
+}
 # Quantities of a record that are kept.
 KEPT = ("accuracy", "mean_accuracy", "knn_probe", "paired_drift", "modality_gap", "cross_modal_margin",
         "mean_cosine", "effective_rank", "band_violation", "cluster_accuracy", "mutual_information",
@@ -437,8 +440,9 @@ def table(data: str, frame: pd.DataFrame) -> pd.DataFrame:
         for name, metric in columns.items()
     }
     means = frame.groupby(["paradigm", "arm"]).mean(numeric_only=True)
-    others = {"watch": "fused, new people", "emoji": "fused, new concepts",
-              "views": "fused, new samples"}[data]
+    others = {"watch": "fused, new people", "emoji": "fused, new concepts", "views": "fused, new samples"}[
+        data
+    ]
     rows = {}
     for paradigm, names in PARADIGMS[data].items():
         for arm in (name for name in names if (paradigm, name) in means.index):

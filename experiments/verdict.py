@@ -28,8 +28,8 @@ radii: those of the distances of validation pairs without a regularizer, mean ov
 (``RADII``). The highest mean of fused validation accuracy is frozen; a training that diverges counts as 0. In
 development nothing of a test split is measured.
 
-*Edges.* The summary names the axes on which a frozen value is the lowest or the highest. While any arm has the
-lowest or the highest learning rate, or the highest weight decay, ``ROUNDS`` gets another round before
+*Edges.* The summary names the axes on which a frozen value is the lowest or the highest. While any arm has
+the lowest or the highest learning rate, or the highest weight decay, ``ROUNDS`` gets another round before
 registration, with a wider axis and fresh draws: the same number of settings more for every arm. This took
 three rounds. The lowest decay is nearly none: over a training at rate 0.2, it shrinks weights by less than a
 tenth. The other axes go far beyond usual doses. There, as at the lowest decay, an edge is reported and not

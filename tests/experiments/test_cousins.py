@@ -1,4 +1,4 @@
-"""Watch, emoji and views of digits: equal chances for every arm, who picks, both intervals, verdicts, tables from the JSON."""
+"""Watch, emoji, views: equal chances for every arm, who picks, both intervals, verdicts, tables from JSON."""
 
 import json
 from itertools import product
