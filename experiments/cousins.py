@@ -198,7 +198,7 @@ COLUMNS = {
     "retrieval": {f"R@{k}, {way}": (f"R@{k}/{way}", 100, 1) for way in (PAIR, TURNED) for k in (1, 10)}
     | {"mean recall": ("mean_recall/both", 100, 1)} | GEOMETRY,
     "subsets": {"mean": ("mean_accuracy/subsets", 100, 1)}
-    | {name: (f"accuracy/{name}", 100, 1) for name in map("+".join, subsets(MODALITIES["watch"]))},
+    | {" + ".join(s): (f"accuracy/{'+'.join(s)}", 100, 1) for s in subsets(MODALITIES["watch"])},
 }  # fmt: skip
 
 
@@ -470,6 +470,7 @@ def baseline_table(data: str, folder: str | Path) -> pd.DataFrame:
 
     found = pd.read_csv(Path(folder) / BASELINES)
     means = found.pivot_table(index="baseline", columns="place", values="score", sort=False)
+    means = means.rename(columns=lambda name: name.replace("+", " + "))  # so that a heading can wrap
     return (100 * means).map(lambda value: "-" if value != value else f"{value:.1f}")
 
 
@@ -539,9 +540,12 @@ def summary(data: str, frame: pd.DataFrame, folder: Path) -> str:
         return f"{markdown(short_table(data, frame), title)}\n\n{beside}"
     frame = converged(frame)
     seeds = f"{frame['seed'].nunique()} of {every} seeds"
+    shown = table(data, frame)
+    own = [name for name in shown if name.endswith((" alone", ", k-NN"))]  # a page is not wide enough
     return "\n\n".join([
         markdown(picked(data, folder), f"{data}, learning rate"),
-        markdown(table(data, frame), f"{data}, {seeds}"),
+        markdown(shown.drop(columns=own), f"{data}, {seeds}"),
+        markdown(shown[own], f"{data}, each modality, {seeds}"),
         beside,
     ])  # fmt: skip
 

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 # name in open_clip -> width of its embeddings, pixels of its images
 MODELS = {"ViT-B-16": (512, 224), "ViT-L-14": (768, 224), "ViT-L-14-336": (768, 336)}
-TINY = {"width": 64, "layers": 2, "heads": 4, "patches": 4}  # patches per side
-VOCABULARY, CONTEXT = 49408, 77  # of CLIP's tokenizer
+# patches per side; the tokenizer's 49,408 numbers share the words, so that few weights are trained and stored
+TINY = {"width": 64, "layers": 2, "heads": 4, "patches": 4, "words": 557}
+CONTEXT = 77  # of CLIP's tokenizer
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI's files also hold
 LARGEST_SCALE = 100.0  # of the logits, as in CLIP
 FIRST_SCALE = 1 / 0.07  # before training, as in CLIP
@@ -55,7 +56,7 @@ class CaptionEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         tower, length = self.tower, tokens.shape[1]
-        x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+        x = tower.token_embedding(tokens % tower.vocab_size) + tower.positional_embedding[:length]
         x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
         end = tokens.argmax(dim=1)  # the end token has the largest number
         return x[torch.arange(len(x), device=x.device), end] @ tower.text_projection
@@ -167,7 +168,7 @@ def build_clip(
                 "patch_size": image_size // TINY["patches"],
                 "head_width": TINY["width"] // TINY["heads"],
             },
-            {**shape, "heads": TINY["heads"], "context_length": CONTEXT, "vocab_size": VOCABULARY},
+            {**shape, "heads": TINY["heads"], "context_length": CONTEXT, "vocab_size": TINY["words"]},
         )
     else:
         towers = _published(name, image_size, embedding_dim, pretrained, weights)

@@ -11,6 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 from data_scripts.fetch import DataError
+from data_scripts.stand_ins.captioned import COLORS, FORMS, GROUNDS, SENTENCES
 from experiments import benchmarks
 from experiments.recipes import RECIPES, deviations, recipe
 from geomreg_mini import GeometryRegularizer
@@ -281,6 +282,12 @@ def test_the_model_before_training_can_be_had_again():
     again = dict(model.untrained().named_parameters())
     assert again.keys() == before.keys() and all(torch.equal(p, again[n]) for n, p in before.items())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_no_two_words_of_the_stand_ins_share_a_row_of_the_tiny_clip():
+    texts = [" ".join([*COLORS, *FORMS, *GROUNDS]), *SENTENCES, "Nothing else."]
+    numbers = captioned.tokens([text.replace("{}", "") for text in texts]).unique()
+    assert len(numbers) > 40 and len((numbers % retrieval.TINY["words"]).unique()) == len(numbers)
 
 
 # the loss ---------------------------------------------------------------------------------------------------
