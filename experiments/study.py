@@ -297,7 +297,7 @@ class Study:
                 picked = best(records, self.selection)
                 for setting, record in records.items():
                     row = {**cell.columns, "seed": seed, "arm": arm, "setting": setting}
-                    rows.append({**row, "selected": setting == picked, **_values(record)})
+                    rows.append({**row, "selected": setting == picked, **values(record)})
         if not rows:
             raise FileNotFoundError(
                 f"no complete records below {folder}: {manifest.some(sorted(missing))} missing; run "
@@ -467,19 +467,19 @@ class Study:
         return pd.concat([self.gains(frame, name).assign(metric=name) for name in metrics])
 
 
-def _values(record: Record) -> dict[str, float]:
+def values(record: Record) -> dict[str, float]:
     """Return a record's metrics, their means over modalities or pairs, and the watched means of training."""
-    values, places = dict(record.metrics), {}
+    found, places = dict(record.metrics), {}
     for name, value in record.metrics.items():
         split, quantity, place = name.split("/")
         if split == "test" and place not in ("fused", "joint"):
             places.setdefault(quantity, []).append(value)
-    values |= {f"test/{quantity}/mean": sum(own) / len(own) for quantity, own in places.items()}
+    found |= {f"test/{quantity}/mean": sum(own) / len(own) for quantity, own in places.items()}
     for name, series in record.series.items():
         known = [value for value in series if value is not None]
         if known and name.startswith(tuple(f"train/{quantity}/" for quantity in WATCHED)):
-            values[name] = fmean(known)
-    return values
+            found[name] = fmean(known)
+    return found
 
 
 def _by_seed(rows: pd.DataFrame, metric: str, by: list[str]) -> dict[tuple, dict[int, float]]:

@@ -1,4 +1,4 @@
-"""A simulator of luck: how often a false gain appears, and a true one is found, by ``experiments.selection``."""
+"""A simulator of luck: how often does a false gain appear, and a true one vanish? See ``selection``."""
 
 from __future__ import annotations
 
