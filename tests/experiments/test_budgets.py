@@ -73,7 +73,10 @@ def two_arms(seeds=range(4)):
 @pytest.mark.parametrize(
     ("picked", "said"),
     [
-        ({"none": "0.3", "band": "0.2"}, "band: radius lowest in 4 of 4; none: learning rate highest in 4 of 4"),
+        (
+            {"none": "0.3", "band": "0.2"},
+            "band: radius lowest in 4 of 4; none: learning rate highest in 4 of 4",
+        ),
         ({"none": "0.2", "band": "0.4"}, "band: radius highest in 4 of 4"),
     ],
 )
@@ -87,6 +90,8 @@ def test_a_pick_at_an_end_in_fewer_than_half_of_the_cases_is_no_edge():
     study = two_arms()
     frame = frame_of(study, lambda *_: {}, {"none": "0.2"})
     frame.loc[(frame["arm"] == "none") & (frame["seed"] == 0), "selected"] = False
-    frame.loc[(frame["arm"] == "none") & (frame["seed"] == 0) & (frame["setting"] == "0.3"), "selected"] = True
+    frame.loc[(frame["arm"] == "none") & (frame["seed"] == 0) & (frame["setting"] == "0.3"), "selected"] = (
+        True
+    )
     frame = frame[frame["arm"] != "band"]
     assert study.edges(frame).endswith(": none.")

@@ -73,7 +73,9 @@ def test_sentences_follow_the_records(gain):
     assert all("at ±0.5 different, different, at ±1 different, different" in line for line in lines[1:4])
     up, down = lines[4:6]
     moved = up if gain > 0 else down
-    assert all(f"{name}, {arm}" in moved for name in ("joint training", "DGL") for arm in ("published", "band"))
+    assert all(
+        f"{name}, {arm}" in moved for name in ("joint training", "DGL") for arm in ("published", "band")
+    )
     assert "dispersion" not in up + down and (gain > 0 or "no arm" not in down)
     known = [text.rsplit(" ", 1)[-1] for text in judged["over seeds"]]
     assert f"{known.count('supported')} supported, {known.count('excluded')} excluded" in lines[6]
