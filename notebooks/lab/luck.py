@@ -84,7 +84,7 @@ class LuckLab:
             "chosen": control(widgets.Dropdown, "chosen on", next(iter(CHOSEN)), options=list(CHOSEN)),
         }
         # Fixed margins: a layout that is computed takes longer than the studies.
-        self.axes = Figure(figsize=(5.6, 3.4)).add_axes((0.12, 0.16, 0.86, 0.74))
+        self.axes = Figure(figsize=(5.6, 3.4), layout="none").add_axes((0.12, 0.16, 0.86, 0.74))
         self.again = button("Draw again", tooltip="the same numbers, other luck")
         self.picture, self.message = image(width="520px"), widgets.HTML()
         for moved in self.controls.values():
