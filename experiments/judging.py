@@ -42,17 +42,24 @@ def paired_gain(
     """Return the gain of ``values`` over ``baseline``, both by seed.
 
     Keys: ``mean``, ``low`` and ``high`` of the interval, ``seeds``, ``baseline`` (its mean), and
-    ``detectable``: the difference that a paired t-test at 5 % finds with a chance of 80 %, by the standard
-    deviation of these differences.
+    ``detectable`` by the standard deviation of these differences.
     """
     import numpy as np
-    from scipy.stats import t
 
     from geomreg_mini.evaluation import paired_interval
 
     found = paired_interval(values, baseline, level=level)
-    spread = np.std([values[seed] - baseline[seed] for seed in values], ddof=1)
-    factor = t.ppf(0.975, found.n - 1) + t.ppf(0.8, found.n - 1)
+    spread = float(np.std([values[seed] - baseline[seed] for seed in values], ddof=1))
     return {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.n,
             "baseline": sum(baseline.values()) / len(baseline),
-            "detectable": float(factor * spread / found.n**0.5)}  # fmt: skip
+            "detectable": detectable(spread, found.n)}  # fmt: skip
+
+
+def detectable(deviation: float, seeds: int) -> float:
+    """Return the gain that a paired t-test at 5 % finds with a chance of 80 %, in the unit of ``deviation``.
+
+    ``deviation`` is that of the gain between seeds.
+    """
+    from scipy.stats import t
+
+    return float((t.ppf(0.975, seeds - 1) + t.ppf(0.8, seeds - 1)) * deviation / seeds**0.5)

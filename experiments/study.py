@@ -298,7 +298,7 @@ class Study:
                 picked = best(records, self.selection)
                 for setting, record in records.items():
                     row = {**cell.columns, "seed": seed, "arm": arm, "setting": setting}
-                    rows.append({**row, "selected": setting == picked, **_values(record)})
+                    rows.append({**row, "selected": setting == picked, **values(record)})
         if not rows:
             raise FileNotFoundError(
                 f"no complete records below {folder}: {manifest.some(sorted(missing))} missing; run "
@@ -441,6 +441,8 @@ class Study:
             frame = self.load(options["out"], partial=True)
             if shown["summary"]:
                 print((summary or self.summary)(frame))
+                if not any(cell.development for cell in self.cells):
+                    print(f"\n{self.edges(frame)}")
             if shown["csv"]:
                 self.table(frame).to_csv(shown["csv"], index=False)
             if shown["figure"]:
@@ -459,6 +461,37 @@ class Study:
             return 1
         return 0
 
+    def edges(self, frame: pd.DataFrame) -> str:
+        """Return in words which numbers arms picked at an end of the values on offer, in half of the cases.
+
+        Better values may lie beyond such an end. Each cell and seed is a case. Studies with development seeds
+        say it in their own tables.
+
+        Args:
+            frame: of ``load``.
+        """
+        picks: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
+        for cell in self.cells:
+            here = frame[frame["selected"]]
+            for name, value in cell.columns.items():
+                here = here[here[name] == value]
+            for arm, own in cell.arms.items():
+                offered = {s: cell.arms[other].settings[s] for other, s in own.shares} | dict(own.settings)
+                numbers = {s: _numbers(TrainConfig(**{**cell.config, **f})) for s, f in offered.items()}
+                for axis in set.intersection(*map(set, numbers.values())):
+                    values = {found[axis] for found in numbers.values()}
+                    for setting in here.loc[here["arm"] == arm, "setting"] if len(values) > 1 else ():
+                        value = numbers[setting][axis]
+                        picks.setdefault((arm, axis), []).append((value == min(values), value == max(values)))
+        found: dict[str, list[str]] = {}
+        for (arm, axis), cases in sorted(picks.items()):
+            for end, hits in zip(("lowest", "highest"), map(sum, zip(*cases, strict=True)), strict=True):
+                if 2 * hits >= len(cases):
+                    words = axis.replace("_", " ")
+                    found.setdefault(arm, []).append(f"{words} {end} in {hits} of {len(cases)}")
+        said = "; ".join(f"{arm}: {', '.join(parts)}" for arm, parts in found.items())
+        return f"Picked at an end of the values on offer: {said or 'none'}."
+
     def table(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the gains in every test metric, one row per metric, cell and arm."""
         import pandas as pd
@@ -467,19 +500,27 @@ class Study:
         return pd.concat([self.gains(frame, name).assign(metric=name) for name in metrics])
 
 
-def _values(record: Record) -> dict[str, float]:
+def _numbers(config: TrainConfig) -> dict[str, float]:
+    """Return the numbers of a config and of its regularizer by name."""
+    whole = config.to_dict()
+    whole |= whole.pop("paradigm_options", None) or {}
+    whole |= whole.pop("regularizer", None) or {}
+    return {name: x for name, x in whole.items() if isinstance(x, (int, float)) and not isinstance(x, bool)}
+
+
+def values(record: Record) -> dict[str, float]:
     """Return a record's metrics, their means over modalities or pairs, and the watched means of training."""
-    values, places = dict(record.metrics), {}
+    found, places = dict(record.metrics), {}
     for name, value in record.metrics.items():
         split, quantity, place = name.split("/")
         if split == "test" and place not in ("fused", "joint"):
             places.setdefault(quantity, []).append(value)
-    values |= {f"test/{quantity}/mean": sum(own) / len(own) for quantity, own in places.items()}
+    found |= {f"test/{quantity}/mean": sum(own) / len(own) for quantity, own in places.items()}
     for name, series in record.series.items():
         known = [value for value in series if value is not None]
         if known and name.startswith(tuple(f"train/{quantity}/" for quantity in WATCHED)):
-            values[name] = fmean(known)
-    return values
+            found[name] = fmean(known)
+    return found
 
 
 def _by_seed(rows: pd.DataFrame, metric: str, by: list[str]) -> dict[tuple, dict[int, float]]:

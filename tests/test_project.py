@@ -138,9 +138,9 @@ LIBRARY = [{"distributed", "data", "records"}, {"inputs"}, {"pairs"}, {"geometry
            {"controls", "measure"}, {"models", "__main__"}, {"paradigms"}, {"evaluation"}, {"tasks"},
            {"benchmarks"}, {"config"}, {"training"}, {"plots"}]  # fmt: skip
 EXPERIMENTS = [{"paper", "sweeps", "manifest"}, {"recipes", "together"}, {"study"},
-               {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "unlabeled",
+               {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "selection", "unlabeled",
                 "paper_settings"},
-               {"report", "cost", "cousins"}, {"claims", "verdict"}]  # fmt: skip
+               {"report", "cost", "cousins"}, {"claims", "verdict"}, {"decided", "hindsight"}]  # fmt: skip
 SOURCES = sorted(
     path for house in ("data_scripts", "geomreg_mini", "experiments", "notebooks")
     for path in (ROOT / house).rglob("*.py")

@@ -1,13 +1,15 @@
-"""The tuning lab of notebook 06.
+"""The tuning lab of notebook 06, and the simulator of luck of notebook 08.
 
 ``train`` does one run on the toy data, for a notebook's cell and for the lab. ``Lab`` adds sliders and draws
-while a thread trains. ``DigitsLab`` has the same sliders for recorded runs on digits. Controls call plain
-methods, so that a test can call them too: a failing callback is easily missed.
+while a thread trains. ``DigitsLab`` has the same sliders for recorded runs on digits. ``LuckLab`` draws what
+studies would report. Controls call plain methods, so that a test can call them too: a failing callback is
+easily missed.
 """
 
 from ipywidgets import Tab
 
 from .live import Lab
+from .luck import LuckLab, luck_figure
 from .pictures import figure, multiples
 from .recorded import DigitsLab, digits_map, digits_values
 from .runs import PRESETS, Run, Setting, train
@@ -16,11 +18,13 @@ __all__ = [
     "PRESETS",
     "DigitsLab",
     "Lab",
+    "LuckLab",
     "Run",
     "Setting",
     "digits_map",
     "digits_values",
     "figure",
+    "luck_figure",
     "multiples",
     "tabs",
     "train",

@@ -1,0 +1,82 @@
+"""Any prefix of the test records is read and worded; the fast reader agrees with the one that checks."""
+
+import shutil
+
+import pandas as pd
+import pytest
+from made_up_records import RESULTS
+
+# The study, its records and its frames are those of the protocol's own tests.
+from test_verdict import made_up, small, write_records
+
+from experiments import decided, verdict
+from experiments.verdict import AXES, RADII, SEEDS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decided")
+    write_records(small(), folder)
+    return folder
+
+
+def test_the_fast_reader_gives_the_frame_that_the_checking_one_gives(folder):
+    found, checked = decided.load(folder), small().load(folder)
+    keys = ["paradigm", "seed", "arm"]
+    pd.testing.assert_frame_equal(
+        found.set_index(keys).sort_index(), checked.set_index(keys).sort_index(), check_like=True
+    )
+
+
+def committed_test_records():
+    return sorted((RESULTS / "verdict").glob("*/seed*/*-frozen.json"))
+
+
+@pytest.mark.skipif(not committed_test_records(), reason="still in development")
+def test_the_committed_records_are_read_as_the_study_reads_them():
+    found = decided.load(RESULTS / "verdict")
+    checked = verdict.converged(verdict.STUDY.load(RESULTS / "verdict", partial=True))
+    keys = ["paradigm", "seed", "arm"]
+    both = checked.set_index(keys).sort_index().loc[found.set_index(keys).sort_index().index]
+    shared = [name for name in found if name.startswith(("test/", "train/dose"))]
+    pd.testing.assert_frame_equal(found.set_index(keys).sort_index()[shared], both[shared])
+
+
+def test_a_seed_that_lacks_a_run_waits_and_without_two_seeds_one_sentence_is_said(folder, tmp_path):
+    part = tmp_path / "part"
+    shutil.copytree(folder, part)
+    for seed in SEEDS[3:12]:
+        for paradigm in RADII:
+            shutil.rmtree(part / paradigm / f"seed{seed}")
+    assert set(decided.load(part)["seed"]) == set(SEEDS[:3])
+    (part / "dgl" / f"seed{SEEDS[1]}" / "unit_sphere-frozen.json").unlink()
+    frame = decided.load(part)
+    assert set(frame["seed"]) == {SEEDS[0], SEEDS[2]} and decided.state(frame).startswith("2 of 300 test")
+    words = decided.in_words(frame, verdict.table(frame), verdict.verdicts(frame))
+    assert words.count("the published method") == len(RADII)
+    (part / "dgl" / f"seed{SEEDS[2]}" / "none-frozen.json").unlink()
+    for empty in (part, tmp_path / "nothing"):
+        frame = decided.load(empty)
+        assert frame.empty and decided.state(frame) == decided.NONE_YET
+    assert not any(text in decided.NONE_YET for text in ("supported", "excluded"))
+
+
+@pytest.mark.parametrize("gain", [0.03, -0.03])
+def test_sentences_follow_the_records(gain):
+    def of(seed, paradigm, arm):
+        return (gain + seed % 5 / 5000) * (arm in ("published", "band")) + seed % 3 / 900 * (arm == "rigid")
+
+    frame = made_up(of)
+    table, judged = verdict.table(frame), verdict.verdicts(frame)
+    lines = decided.in_words(frame, table, judged).splitlines()
+    assert lines[0] == "12 of 300 test seeds."
+    assert all("at ±0.5 different, different, at ±1 different, different" in line for line in lines[1:4])
+    up, down = lines[4:6]
+    moved = up if gain > 0 else down
+    assert all(
+        f"{name}, {arm}" in moved for name in ("joint training", "DGL") for arm in ("published", "band")
+    )
+    assert "dispersion" not in up + down and (gain > 0 or "no arm" not in down)
+    known = [text.rsplit(" ", 1)[-1] for text in judged["over seeds"]]
+    assert f"{known.count('supported')} supported, {known.count('excluded')} excluded" in lines[6]
+    assert len(table) == len(RADII) * (len(AXES) - 1)
