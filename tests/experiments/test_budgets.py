@@ -67,7 +67,9 @@ def two_arms(seeds=range(4)):
     rates = {f"{r}": {"learning_rate": r} for r in (0.1, 0.2, 0.3)}
     bands = {f"{r}": {"regularizer": GeometryRegularizer(1.0, 1.0, radius=r)} for r in (0.2, 0.4)}
     arms = {"none": Arm(rates), "band": Arm(bands, start="none"), "more": Arm({}, shares=(("none", "0.1"),))}
-    return Study("made up", "{arm}-{setting}", (Cell({"paradigm": "joint"}, {}, arms, seeds),), "none")
+    return Study(
+        "made up", "{arm}-{setting}", (Cell({"paradigm": "joint"}, {"dataset": "toy"}, arms, seeds),), "none"
+    )
 
 
 @pytest.mark.parametrize(
