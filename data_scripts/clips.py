@@ -7,6 +7,7 @@ and PyAV here, which need no system ffmpeg). An unusable clip raises :class:`Cli
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from .fetch import no_content, start_of
 
 FLOOR = 1e-7  # added to magnitudes before their logarithm
 # A damaged or malicious file must not use up the memory. Clips last ten seconds.
@@ -189,6 +192,26 @@ def _stills(folder: Path) -> Iterator[tuple[float, Any]]:
         decoder.thread_count, decoder.options = 1, {"max_pixels": str(PIXELS)}
         for frame in decoder.decode(av.Packet(path.read_bytes())) + decoder.decode(None):
             yield second, frame
+
+
+def check_content(path: Path) -> None:
+    """Raise :class:`ClipError` if a file is missing or starts as no sound or picture does.
+
+    Of a folder, the first JPEG file is looked at. See :func:`.fetch.no_content`.
+    """
+    try:
+        first = path
+        if path.is_dir():
+            first = path / min(name for name in os.listdir(path) if name.endswith(".jpg"))
+        what = no_content(start_of(first))
+    except FileNotFoundError:
+        what = "is missing"
+    except ValueError:  # of no file, there is no first
+        what = "has no pictures"
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+    if what:
+        raise ClipError(f"{path.name} {what}")
 
 
 def check_whole(path: Path) -> None:

@@ -84,6 +84,7 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
     if arrays is None:
         raise not_prepared("cubicc", path.parent)
     splits = {name: _split(arrays, arrays[name]) for name in cubicc.SPLITS}
+    own = {"note": str(arrays.get("note", cubicc.UNKNOWN_COPY))} if official else {}
     classes = int(arrays["labels"].max()) + 1
     return BirdDataset(
         name="cubicc",
@@ -91,7 +92,7 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
         num_classes=classes,
         shapes={"image": (3, cubicc.SIDE, cubicc.SIDE), "caption": (cubicc.LENGTH,)},
         **splits,
-        **provenance(cubicc.INFO, official),
+        **provenance(cubicc.INFO, official) | own,
         fingerprint=hashlib.sha256(str(arrays["fingerprint"]).encode()).hexdigest(),
         class_names=tuple(f"class {number}" for number in range(classes)),
         words=tuple(arrays["words"].tolist()),

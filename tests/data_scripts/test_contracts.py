@@ -334,13 +334,13 @@ def test_dgls_folders_of_kinetics_sounds_become_the_arrays_of_the_videos(tmp_pat
     a = kinetics_sounds.prepare(tmp_path / "a", tmp_path / "lists", folder=tmp_path / "videos", **options)
     b = kinetics_sounds.prepare(tmp_path / "b", tmp_path / "lists", folder=tmp_path / "own", **options)
     said = capsys.readouterr().err
-    assert "found 6 videos in" in said and "found DGL's sounds and frames of 6 clips in" in said
+    assert "found the names of 6 videos in" in said and "sounds and frames by the names of 6 clips in" in said
     assert same_arrays(a, b) and len(a.names) == 6 and set(np.diff(a.first)) == {3}
 
 
 def test_known_defects_are_told_with_their_split_and_only_if_they_are_there(tmp_path):
     names = [*crema_d.DEFECTS, *(name for pair in crema_d.TWINS for name in pair)]
-    (tmp_path / "clip").touch()
+    (tmp_path / "clip").write_bytes(b"\0")
     clips = [
         clip_cache.Clip(name, (tmp_path / "clip",), 0, "test" if name == "1013_WSI_SAD_XX" else "train")
         for name in names
@@ -392,5 +392,5 @@ def test_a_video_beside_sounds_and_frames_adds_its_clip_and_hides_no_other(tmp_p
     for path in (sound, video):
         path.touch()
     said, (_, index) = kinetics_sounds.find(tmp_path)
-    assert said == "1 videos and DGL's sounds and frames of 1 clips"
+    assert said == "the names of 1 videos and DGL's sounds and frames by the names of 1 clips"
     assert index == {first[:18]: (sound, frames), second[:18]: (video,)}

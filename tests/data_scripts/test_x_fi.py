@@ -147,5 +147,10 @@ def test_the_files_are_found_in_the_folder_of_drive_by_name(published, tmp_path,
 def test_the_recipe_fixes_these_encoders_and_says_how_they_are_run():
     config = RECIPES["xrf55_x_fi"].config
     assert config.encoder_options == {"pretrained": "x_fi"} and config.paradigm_options["freeze"]
-    said = " ".join(deviations(config))
+    assert "The encoders are X-Fi's own, fixed." in deviations(config)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("xrf55")])
+def test_every_recipe_says_what_x_fis_cut_changes_in_wifi_and_in_radar(name):
+    said = " ".join(deviations(RECIPES[name].config))
     assert "five layers" in said and "Softmax" in said and "83.9 %" in said
