@@ -145,8 +145,8 @@ def build_clip(
         name, image_size, embedding_dim: must fit each other; "tiny" takes any.
         pretrained: open_clip's tag of weights, such as "openai"; None for random ones. OpenAI's weights need
             another GELU than others, and the tag decides it.
-        weights: a file of these weights, read instead of a download; see ``data_scripts.weights``. A file
-            with modules, OpenAI's own, or another tag in its name shows its GELU, and is refused if ``pretrained``
+        weights: a file of these weights, read instead of a download; see ``data_scripts.weights``. Modules,
+            OpenAI's own numbers and a tag in its name show its GELU; the file is refused if ``pretrained``
             has the other. A plain state dict shows none, so a warning says which one it gets.
         checkpointing: whether to keep only the inputs of each block for the backward pass.
         micro_batch: samples embedded at a time in training; see ``MicroBatched``.

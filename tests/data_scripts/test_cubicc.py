@@ -224,7 +224,7 @@ FAULTS = {
     "no tensor": ("labels.pt", lambda x: {"labels": x}, "labels.pt holds no tensor that"),
     "code in a tensor file": ("original_labels.pt", lambda x: Bomb(), "running code (UnpicklingError)"),
     "half a tensor file": ("images.pt", lambda x: written(x)[:5000], "images.pt holds no tensor"),
-    "half a split": ("train_split.npy", lambda x: x[:12], "with the other splits 30 pairs, and CUBICC"),
+    "a shorter split": ("test_split.npy", lambda x: x[:8], "with the other splits 38 pairs, and CUBICC"),
     "a split without a class": (
         "validation_split.npy", lambda x: x[:5], "has pairs of 5 classes, and CUBICC has all 8 in each split",
     ),
