@@ -52,6 +52,6 @@ def deviations(config: TrainConfig) -> list[str]:
 
 OWN = REFERENCE | {"task": "clustering", "fusion": "prototypes", "batch_size": BATCH_SIZE}
 CONFIG = TrainConfig("cubicc", paradigm="swav", **OWN)
-# How many pairs are in each split, only the archive says. Its script asks for all eight classes in each split,
-# and gives any copy but a download a note, with which a run is not judged.
+# Only the archive says how many pairs each split has. Its script wants all eight classes in each of them, and
+# gives any copy but a download a note, with which a run is not judged.
 CLUSTERING = {"cubicc": Recipe(CONFIG, deviations, ("swav",), {"all": 13150}, STAND_IN, least=8)}

@@ -69,8 +69,8 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
 
     A photograph is in several pairs, each with another sentence. Labels are the eight classes, numbered as in
     the archive: Blackbird, Gull, Jay, Oriole, Tanager, Tern, Warbler and Wren, but no public text states the
-    order. The labels are for comparison, not for training. The sizes of the splits are published in the archive
-    alone, so ``note`` says if the files are not a download.
+    order. The labels are for comparison, not for training. Only the archive says how large its splits are, so
+    ``note`` says if the files are another copy than a download.
 
     Args:
         seed: unused; the split is the published one.
