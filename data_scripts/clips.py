@@ -227,7 +227,7 @@ def check_whole(path: Path) -> None:
             if not head:
                 raise ClipError(f"{path.name} is empty")
             if head.startswith(b"version http"):
-                raise ClipError(f"{path.name} is a Git LFS pointer; run `git lfs pull` to get the file")
+                raise ClipError(f"{path.name} is a Git LFS pointer (run `git lfs pull`)")
             pieces = (
                 _wav_pieces if head[:4] == b"RIFF" else _flv_pieces if head[:3] == b"FLV" else
                 _mp4_pieces if head[4:8] == b"ftyp" else None

@@ -188,7 +188,7 @@ def _need(folder: Path) -> None:
     _require({path.name for path in folder.iterdir()}, f"The folder {folder}")
     for path in (folder / name for name in FILES):
         if what := no_content(start_of(path)):
-            raise DataError(f"{path} {what}.", f"{path.name} {what.partition(';')[0]}")
+            raise DataError(f"{path} {what}; get it again from {URL}.", f"{path.name} {what}")
 
 
 def _require(names: Container[str], where: str) -> None:
@@ -351,7 +351,7 @@ def _splits(folder: Path, labels: np.ndarray, published: bool) -> dict[str, np.n
             raise _wrong(path, f"pairs of {own} classes", f"all {CLASSES} in each split")
     total = sum(map(len, found.values()))
     if published and total != pairs:
-        raise _wrong(path, f"with the other splits {total} pairs", str(pairs))
+        raise _wrong(path, f"{total} pairs with the other splits", str(pairs))
     return found
 
 

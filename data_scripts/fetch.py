@@ -500,10 +500,10 @@ def points_outside(name: str) -> bool:
 
 def damaged(path: Path) -> DataError:
     """Return the DataError for a truncated or corrupt archive, or for a file that is none."""
-    what = "is damaged or cut short; get it again"
+    what = "is damaged or cut short"
     with suppress(OSError):
         what = no_content(start_of(path)) or what
-    return DataError(f"The archive {path} {what}.", f"the archive {what.partition(';')[0]}")
+    return DataError(f"The archive {path} {what}; get it again.", f"the archive {what}")
 
 
 def start_of(path: Path) -> bytes:
@@ -519,11 +519,11 @@ def no_content(head: bytes) -> str | None:
     """
     head = head[:START]
     if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer; run `git lfs pull` to get the file"
+        return "is a Git LFS pointer (run `git lfs pull`)"
     if not head:
         return "is empty"
     text = re.search(rb"[\0-\x08\x0e-\x1f]", head) is None
-    return "is a text, such as a host's error page; get the file again" if text else None
+    return "is a text, such as a host's error page" if text else None
 
 
 def content_sha256(files: Mapping[str, bytes]) -> str:

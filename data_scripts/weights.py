@@ -114,11 +114,11 @@ def read_weights(path: AnyPath) -> Weights:
     except Exception as error:  # damage makes the readers fail in many ways
         what = (
             f"cannot be read as weights ({type(error).__name__}): it is damaged, or neither a state dict, a "
-            "checkpoint, a module nor a TorchScript archive; get it again"
+            "checkpoint, a module nor a TorchScript archive"
         )
         with suppress(OSError):
             what = no_content(start_of(path)) or what
-        raise DataError(f"{path} {what}.", "the weights cannot be read") from error
+        raise DataError(f"{path} {what}; get it again.", "the weights cannot be read") from error
     if not tensors:
         raise DataError(f"{path} holds no tensors; give a file of weights.", "the weights are empty")
     if all(name.startswith("module.") for name in tensors):  # of DataParallel

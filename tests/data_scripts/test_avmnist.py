@@ -150,7 +150,7 @@ def test_the_check_counts_each_split_without_reading_the_arrays(tmp_path, capsys
     assert "train_labels.npy has the shape (59999,), and AV-MNIST has (60000,)" in capsys.readouterr().err
     (home / "audio" / "train_data.npy").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert main(command) == 1
-    assert "audio/train_data.npy is a Git LFS pointer; run `git lfs pull`" in capsys.readouterr().err
+    assert "audio/train_data.npy is a Git LFS pointer (run `git lfs pull`)" in capsys.readouterr().err
 
 
 def test_the_check_names_the_archive_of_a_folder_or_the_page_of_the_source(

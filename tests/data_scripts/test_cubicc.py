@@ -224,7 +224,7 @@ FAULTS = {
     "no tensor": ("labels.pt", lambda x: {"labels": x}, "labels.pt holds no tensor that"),
     "code in a tensor file": ("original_labels.pt", lambda x: Bomb(), "running code (UnpicklingError)"),
     "half a tensor file": ("images.pt", lambda x: written(x)[:5000], "images.pt holds no tensor"),
-    "a shorter split": ("test_split.npy", lambda x: x[:8], "with the other splits 38 pairs, and CUBICC"),
+    "a shorter split": ("test_split.npy", lambda x: x[:8], "38 pairs with the other splits, and CUBICC"),
     "a split without a class": (
         "validation_split.npy", lambda x: x[:5], "has pairs of 5 classes, and CUBICC has all 8 in each split",
     ),
@@ -315,7 +315,7 @@ def test_the_check_counts_each_split_of_a_folder_and_of_an_archive_and_names_the
         ]
     np.save(folder / "test_split.npy", np.arange(30, 38))
     assert main(["cubicc", "--check", "--from", str(folder)]) == 1
-    assert "with the other splits 38 pairs, and CUBICC has 40" in capfd.readouterr().err
+    assert "38 pairs with the other splits, and CUBICC has 40" in capfd.readouterr().err
 
     class Handler(Quiet):
         def do_GET(self):
@@ -358,7 +358,7 @@ def test_another_archive_or_a_damaged_or_dangerous_one_is_named(small, tmp_path,
     path.write_bytes(content)
     assert "is damaged or cut short; get it again" in failing(*arguments, cut)
     path.write_text("<html>")
-    assert "is a text, such as a host's error page; get the file again" in failing(*arguments, cut)
+    assert "is a text, such as a host's error page" in failing(*arguments, cut)
     assert "has no file cubicc/CUBICC.zip" in failing(*arguments, tmp_path / "none")
     said = failing(capfd, tmp_path / "data", "--from", tmp_path / "none")
     assert f"There is no folder {tmp_path / 'none'}" in said and "--from" in said

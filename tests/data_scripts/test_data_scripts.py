@@ -48,6 +48,12 @@ def command(*arguments, **options) -> subprocess.CompletedProcess:
     )
 
 
+def called(capsys, *arguments) -> SimpleNamespace:
+    """The command in this process, where lists with other checksums can be the expected ones."""
+    status, said = main(list(map(str, arguments))), capsys.readouterr()
+    return SimpleNamespace(returncode=status, stdout=said.out, stderr=said.err)
+
+
 def assert_fails_cleanly(finished, root: Path, *said: str):
     """One sentence, exit status 1, no traceback, and no file or folder left below ``root``.
 

@@ -278,7 +278,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 def test_pointers_and_pages_are_no_images_of_a_folder_or_an_archive(
     source, tmp_path, capfd, as_published, name
 ):
-    contents = {POINTER: "is a Git LFS pointer; run `git lfs pull`", b"<html>": "is a text", b"": "is empty"}
+    contents = {POINTER: "is a Git LFS pointer (run `git lfs pull`)", b"<html>": "is a text", b"": "is empty"}
     if name == "flickr30k":
         images = source / name / "flickr30k-images"
         for path, content in zip(sorted(images.iterdir()), contents, strict=False):

@@ -92,7 +92,7 @@ def test_a_tensor_larger_than_its_bytes_is_refused(tmp_path):
     [
         (b"", "is empty"),
         (b"<html>", "is a text, such as a host's error page"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer; run `git lfs pull`"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer .run `git lfs pull`."),
         (b"PK\x03\x04", "cannot be read as weights"),
         (b"\x80\x02}.", "cannot be read as weights|holds no tensors"),
     ],

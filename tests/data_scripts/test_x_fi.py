@@ -150,7 +150,7 @@ def test_the_check_names_each_encoder_and_where_it_is(published, tmp_path, monke
         (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
     assert main(["x_fi", "--check", "--from", str(tmp_path)]) == 1
     said = capsys.readouterr()
-    assert said.out == "" and "mmwave_ResNet18.pt is a Git LFS pointer; run `git lfs pull`" in said.err
+    assert said.out == "" and "mmwave_ResNet18.pt is a Git LFS pointer (run `git lfs pull`)" in said.err
 
 
 def test_the_files_are_found_in_the_folder_of_drive_by_name(published, tmp_path, monkeypatch):

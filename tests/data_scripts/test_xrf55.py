@@ -174,10 +174,8 @@ FAULTS = {
     "holds a pickle": pickled,
     "holds complex64 instead of real numbers": lambda p: np.save(p, np.zeros((270, 1000), np.complex64)),
     "is empty": lambda p: p.touch(),
-    "is a Git LFS pointer; run `git lfs pull` to get the file": lambda p: p.write_text(
-        "version https://git-lfs\n"
-    ),
-    "is a text, such as a host's error page; get the file again": lambda p: p.write_text("404: Not Found"),
+    "is a Git LFS pointer (run `git lfs pull`)": lambda p: p.write_text("version https://git-lfs\n"),
+    "is a text, such as a host's error page": lambda p: p.write_text("404: Not Found"),
     "is not a .npy file": lambda p: p.write_bytes(b"PK\x03\x04 an archive"),
     "has a damaged header": lambda p: p.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order"),
 }
