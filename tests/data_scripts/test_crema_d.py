@@ -273,7 +273,7 @@ def test_files_without_content_are_no_clips_for_the_check_nor_the_script(lists, 
         assert f"{lost} or more of 6698 train clips cannot be used, and 66 may be" in finished.stderr
         assert "is a Git LFS pointer (run `git lfs pull`)" in finished.stderr
         assert "is a text, such as a host's error page" in finished.stderr and "is empty" in finished.stderr
-        assert finished.returncode == 1 and not root.exists()
+        assert finished.returncode == 1 and not list(root.rglob("*"))
         assert not more or f"train: {6698 - lost} of 6698 clips are in {tmp_path}" in finished.stdout
     for path in (tmp_path / "VideoFlash").iterdir():
         path.unlink()
