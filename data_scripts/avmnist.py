@@ -7,6 +7,7 @@ published, so its content is verified: the six arrays, their shapes, and finite 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -25,9 +26,13 @@ from .fetch import (
     Source,
     damaged,
     data_root,
-    expanded,
     fetched,
+    folders_below,
+    no_content,
+    own_folder,
     points_outside,
+    start_of,
+    stated_size,
 )
 
 FILE = "1KvKynJJca5tDtI5Mmp6CoRh9pQywH8Xp"  # of Google Drive, as MultiBench's README names it
@@ -45,6 +50,7 @@ TRAIN, TEST, CLASSES = 60_000, 10_000, 10  # of the training samples the last tw
 SHAPES = {"image": (784,), "audio": (112, 112)}
 PARTS = {"train": TRAIN, "test": TEST}
 FILES = [f"{m}/{part}_data.npy" for m in SHAPES for part in PARTS] + [f"{part}_labels.npy" for part in PARTS]
+LAYOUTS = f"image/, audio/ and the labels, or {ARCHIVE_NAME}"
 DISK = 9e9  # bytes of the unpacked arrays and of the prepared ones, if they are float32
 LARGEST = 16 * 2**30  # bytes of all files; float64 would take 7.5 GB
 CHUNK = 1000  # samples checked and written at once
@@ -62,27 +68,32 @@ def prepare(
 
     Args:
         root, mirror: as in :mod:`.digits`.
-        folder: the folder of ``image/``, ``audio/`` and the labels, read instead of a download.
+        folder: a folder in one of the ``LAYOUTS``, read instead of a download.
         published: whether the published counts are required; False for stand-ins.
     """
     path = data_root(root) / INFO.prepared
     found = open_cache(path)
     if found is not None and folder is None:
         return found
+    place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
     with ExitStack() as stack:
         stack.enter_context(exclusive(path))
-        if folder is None:
+        home = path.parent / "download"
+        if place is None:
+            place = stack.enter_context(fetched(ARCHIVE, mirror, progress=progress, get=_getter(home)))
+        if place.is_file():
             if published:
                 check_disk_space(INFO, path.parent, DISK)
-            home = path.parent / "download"
-            archive = stack.enter_context(fetched(ARCHIVE, mirror, progress=progress, get=_getter(home)))
-            folder = home / "unpacked"
             try:
-                unpack(archive, folder)
+                unpack(place, home / "unpacked")
             except DataError:
                 (home / ARCHIVE_NAME).unlink(missing_ok=True)  # so that the next try downloads it again
                 raise
-        arrays = _read(expanded(folder).absolute(), published)
+            place = home / "unpacked"
+        arrays = _open(place, published)
+        for file in FILES[:4]:
+            if not all(np.isfinite(chunk).all() for chunk in _chunks(arrays[file])):
+                raise _wrong(place / file, "holds NaN or infinity")
         _store(path, arrays)
         shutil.rmtree(path.parent / "download", ignore_errors=True)
     return open_cache(path)
@@ -96,6 +107,34 @@ def _getter(home: Path) -> Callable[..., Path]:
         return archive if archive.exists() else drive.download(file, archive, progress=progress)
 
     return get
+
+
+def find(folder: Path) -> tuple[str, Path] | None:
+    """Return the layout of a folder, and the folder of the arrays or the archive in it; None if without."""
+    for home in folders_below(folder, 2):
+        if (home / FILES[0]).is_file():
+            return f"MultiBench's arrays in {os.path.relpath(home, folder)}", home
+        if (home / ARCHIVE_NAME).is_file():
+            return f"MultiBench's archive {ARCHIVE_NAME}", home / ARCHIVE_NAME
+    return None
+
+
+def check(mirror: AnyPath | None = None, *, folder: AnyPath | None = None) -> Iterator[str]:
+    """Yield per split how many pairs ``prepare`` would get and from where; see :func:`.crema_d.check`.
+
+    Of arrays the labels and the headers of the others are read. What an archive has is not known before.
+    """
+    place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
+    page = drive.FILE.format(FILE)
+    if place is None:
+        stated_size(page)  # of the page; Drive does not state that of the file
+    elif place.is_dir():
+        _open(place, True)
+    elif what := no_content(start_of(place)):
+        raise _wrong(place, what)
+    sure = "are in" if place is not None and place.is_dir() else "should be in the archive"
+    for part, count in PARTS.items():
+        yield f"{part}: {count} of {count} pairs {sure} {place or page}"
 
 
 def open_cache(path: Path) -> tuple[dict[str, Any], dict[str, np.memmap]] | None:
@@ -144,15 +183,8 @@ def unpack(archive: Path, folder: Path) -> None:
         raise damaged(archive) from error
 
 
-def _read(folder: Path, published: bool) -> dict[str, np.ndarray]:
-    """Return the verified arrays of MultiBench's six files, memory-mapped, by their names."""
-    homes = [folder, folder / "avmnist"]
-    home = next((home for home in homes if (home / FILES[0]).is_file()), None)
-    if home is None:
-        raise DataError(
-            f"The folder {folder} has no {FILES[0]}, so it is not AV-MNIST; name the folder that has it.",
-            "the files of AV-MNIST are missing",
-        )
+def _open(home: Path, published: bool) -> dict[str, np.ndarray]:
+    """Return MultiBench's six arrays, memory-mapped, by file; their shapes, types and labels are right."""
     arrays = {}
     for file in FILES:
         try:
@@ -160,7 +192,8 @@ def _read(folder: Path, published: bool) -> dict[str, np.ndarray]:
         except FileNotFoundError:
             raise DataError(f"{home / file} is missing; get AV-MNIST again.", f"{file} is missing") from None
         except Exception as error:  # damage makes the header parser fail in many ways
-            raise _wrong(home / file, "is not a whole array of numbers") from error
+            what = no_content(start_of(home / file)) or "is not a whole array of numbers"
+            raise _wrong(home / file, what) from error
     for part, count in PARTS.items():
         labels = arrays[f"{part}_labels.npy"]
         count = count if published else labels.size
@@ -172,9 +205,6 @@ def _read(folder: Path, published: bool) -> dict[str, np.ndarray]:
                 raise _wrong(home / file, f"holds {arrays[file].dtype} instead of real numbers")
         if not np.array_equal(np.unique(labels), np.arange(CLASSES)):
             raise _wrong(home / f"{part}_labels.npy", "does not hold the labels 0 to 9")
-    for file in FILES[:4]:
-        if not all(np.isfinite(chunk).all() for chunk in _chunks(arrays[file])):
-            raise _wrong(home / file, "holds NaN or infinity")
     return arrays
 
 

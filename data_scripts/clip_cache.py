@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .clips import ClipError, Preprocessing, read_frames, read_sound, spectrogram
+from .clips import ClipError, Preprocessing, check_content, read_frames, read_sound, spectrogram
 from .extras import extra
 from .fetch import DataError, DatasetInfo, atomic_file, of_disk
 
@@ -270,9 +270,17 @@ def prepare(
 
 
 def missing(clips: Sequence[Clip], tolerated: float) -> Losses:
-    """Return the clips that lack a file."""
-    gone = {c.name: f"{f.name} is missing" for c in clips for f in c.files[::-1] if file_size(f) < 0}
-    return Losses({clip.name: clip.part for clip in clips}, tolerated, ("train", "test"), reasons=gone)
+    """Return the clips that lack a file, or have one without content; see :func:`.clips.check_content`."""
+    gone = {}
+    for clip in clips:
+        try:
+            for file in clip.files:
+                check_content(file)
+        except ClipError as error:
+            gone[clip.name] = str(error)
+    groups = {clip.name: (f"class {clip.label}",) for clip in clips}
+    parts = {clip.name: clip.part for clip in clips}
+    return Losses(parts, tolerated, ("train", "test"), groups=groups, reasons=gone)
 
 
 def open_or_build(
@@ -408,6 +416,7 @@ class Losses:
         share: largest share of a split that may be lost.
         splits: those that must not be empty.
         kind: a word for the samples.
+        groups: name -> what the sample belongs to and no split may lose wholly, such as its class.
         reasons: name -> reason, for each lost sample.
     """
 
@@ -415,6 +424,7 @@ class Losses:
     share: float
     splits: Sequence[str]
     kind: str = "clips"
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
     def report(self, where: Mapping[str, str]) -> Iterator[str]:
@@ -425,20 +435,33 @@ class Losses:
         self.check()
 
     def check(self) -> None:
-        """Raise a :class:`DataError` that names up to five if too many of a split are lost, or all."""
-        totals = Counter(self.parts.values())
-        for part in self.splits:
-            lost = [f"{n}: {reason}" for n, reason in self.reasons.items() if self.parts[n] == part]
-            total = totals[part]
-            allowed = int(self.share * total)
-            if total > len(lost) <= allowed:
+        """Raise a :class:`DataError` that names up to five if too many of a split or all of a group are lost.
+
+        A whole split is such a group.
+        """
+
+        def members(name: str) -> list[tuple[str, str]]:
+            return [(self.parts[name], group) for group in ("", *self.groups.get(name, ()))]
+
+        lost: dict[tuple[str, str], list[str]] = {(part, ""): [] for part in self.splits}
+        for name in self.reasons:
+            for key in members(name):
+                lost.setdefault(key, []).append(name)
+        totals = Counter(key for name in self.parts for key in members(name) if key in lost)
+        for (part, group), names in lost.items():
+            total, allowed = totals[part, group], int(self.share * totals[part, group])
+            if len(names) == total:
+                said = f"None of the {total} {part} {self.kind}{f' of {group}' if group else ''} can be used"
+                remedy = f"complete the files, because a {'group' if group else 'split'} cannot be empty"
+            elif not group and len(names) > allowed:
+                said = (
+                    f"{len(names)} or more of {total} {part} {self.kind} cannot be used, and {allowed} may be"
+                )
+                remedy = "get these files, or allow more with --tolerate SHARE"
+            else:
                 continue
-            said = f"{len(lost)} or more of {total} {part} {self.kind} cannot be used, and {allowed} may be"
-            remedy = "get these files, or allow more with --tolerate SHARE"
-            if len(lost) == total:
-                said = f"None of the {total} {part} {self.kind} can be used"
-                remedy = "complete the files, because a split cannot be empty"
-            some = "; ".join(lost[:5] + [f"and {len(lost) - 5} more"][: len(lost) > 5])
+            some = [f"{name}: {self.reasons[name]}" for name in names[:5]]
+            some = "; ".join(some + [f"and {len(names) - 5} more"][: len(names) > 5])
             raise DataError(
                 f"{said} ({some or 'none is listed'}): {remedy}.",
                 f"too many {self.kind} are missing or unreadable",

@@ -7,6 +7,7 @@ and PyAV here, which need no system ffmpeg). An unusable clip raises :class:`Cli
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from .fetch import no_content, start_of
 
 FLOOR = 1e-7  # added to magnitudes before their logarithm
 # A damaged or malicious file must not use up the memory. Clips last ten seconds.
@@ -191,6 +194,26 @@ def _stills(folder: Path) -> Iterator[tuple[float, Any]]:
             yield second, frame
 
 
+def check_content(path: Path) -> None:
+    """Raise :class:`ClipError` if a file is missing or starts as no sound or picture does.
+
+    Of a folder, the first JPEG file is looked at. See :func:`.fetch.no_content`.
+    """
+    try:
+        first = path
+        if path.is_dir():
+            first = path / min(name for name in os.listdir(path) if name.endswith(".jpg"))
+        what = no_content(start_of(first))
+    except FileNotFoundError:
+        what = "is missing"
+    except ValueError:  # of no file, there is no first
+        what = "has no pictures"
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+    if what:
+        raise ClipError(f"{path.name} {what}")
+
+
 def check_whole(path: Path) -> None:
     """Raise :class:`ClipError` if a WAV, FLV or MP4 file is missing, empty or shorter than it states.
 
@@ -204,7 +227,7 @@ def check_whole(path: Path) -> None:
             if not head:
                 raise ClipError(f"{path.name} is empty")
             if head.startswith(b"version http"):
-                raise ClipError(f"{path.name} is a Git LFS pointer; run `git lfs pull` to get the file")
+                raise ClipError(f"{path.name} is a Git LFS pointer (run `git lfs pull`)")
             pieces = (
                 _wav_pieces if head[:4] == b"RIFF" else _flv_pieces if head[:3] == b"FLV" else
                 _mp4_pieces if head[4:8] == b"ftyp" else None

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -31,10 +31,15 @@ from .fetch import (
     expanded,
     fetched,
     file_digest,
+    folders_below,
     load_arrays,
+    no_content,
+    own_folder,
     refuse_outside,
     remote_size,
     save_arrays,
+    start_of,
+    stated_size,
     with_fingerprint,
 )
 
@@ -50,7 +55,12 @@ INFO = DatasetInfo(
     source="CUBICC, as github.com/epalu/CMVAE names it (ETH polybox)",
     prepared="cubicc/prepared-v1.npz",
 )
+LAYOUTS = "images.pt and the other files of CUBICC.zip, unpacked or not"
 PAIRS, CLASSES = 13_150, 8  # as published
+# The counts of the splits are in the archive alone, so only a download is known to have the published ones.
+UNKNOWN_COPY = (
+    "CUBICC states neither a checksum nor the sizes of its splits, and this is not a download of it."
+)
 SIDE, LENGTH, VOCABULARY = 64, 32, 1590  # pixels, tokens per sentence, words
 CAPTIONS = 10  # per photograph, at most: so often a list may name one tensor
 SPLITS = ("train", "validation", "test")
@@ -74,11 +84,12 @@ def prepare(
     Arrays of N pairs: ``images`` (N, 3, 64, 64) uint8, ``captions`` (N, 32) int16 word numbers, ``labels``
     (N,) int64 from 0, ``subspecies`` (N,) int64, ``photo`` (N,) int64 (equal for equal pictures),
     ``train``, ``validation`` and ``test`` positions, ``words`` (1590,) or none, ``archive`` (the SHA-256 of
-    the zip file, "" for a folder) and ``fingerprint`` (a SHA-256 over the other arrays).
+    the zip file, "" for a folder), ``note`` (``UNKNOWN_COPY`` or "") and ``fingerprint`` (a SHA-256 over the
+    arrays before ``archive``).
 
     Args:
         root, mirror: as in :mod:`.digits`.
-        folder: the folder of the unpacked files, read instead of a download.
+        folder: a folder in one of the ``LAYOUTS``, read instead of a download.
         published: whether the published counts are required; False for stand-ins.
     """
     path = data_root(root) / INFO.prepared
@@ -92,20 +103,54 @@ def prepare(
         for stray in path.parent.glob(".unpacking-*"):
             if scratch.stat().st_mtime - stray.stat().st_mtime > 86400:  # a killed run left gigabytes
                 shutil.rmtree(stray, ignore_errors=True)
-        archive_sha256 = ""
-        if folder is None:
+        archive, place = "", own_folder(INFO.name, folder, mirror, find, LAYOUTS)
+        if place is None:
             if not mirror and published:
                 check_disk_space(INFO, path.parent, remote_size(URL))
-            archive = stack.enter_context(fetched(ARCHIVE, mirror, progress=progress, scratch=scratch))
-            archive_sha256 = file_digest(archive)
-            unpack(archive, scratch)
-            folder = scratch
+            place = stack.enter_context(fetched(ARCHIVE, mirror, progress=progress, scratch=scratch))
+        downloaded = scratch in place.parents
+        if place.is_file():
+            archive = file_digest(place)
+            unpack(place, scratch)
+            place = scratch
         try:
-            arrays = _read(expanded(folder).absolute(), published)
+            arrays = _read(place, published)
         except DataError as error:  # about a folder that is about to be removed
             raise DataError(str(error).replace(f"{scratch}{os.sep}", "CUBICC.zip: "), error.brief) from error
-        save_arrays(handle, with_fingerprint(arrays) | {"archive": np.array(archive_sha256)})
+        more = {"archive": np.array(archive), "note": np.array("" if downloaded else UNKNOWN_COPY)}
+        save_arrays(handle, with_fingerprint(arrays) | more)
     return path
+
+
+def find(folder: Path) -> tuple[str, Path] | None:
+    """Return the layout of a folder, and the folder of the files or the archive in it; None if without."""
+    for home in folders_below(folder, 2):
+        if any((home / name).is_file() for name in FILES):
+            return f"the unpacked files in {os.path.relpath(home, folder)}", home
+        if (home / "CUBICC.zip").is_file():
+            return "the archive CUBICC.zip", home / "CUBICC.zip"
+    return None
+
+
+def check(mirror: AnyPath | None = None, *, folder: AnyPath | None = None) -> Iterator[str]:
+    """Yield per split how many pairs ``prepare`` would get and from where; see :func:`.crema_d.check`.
+
+    Only an archive or a folder tells how the pairs are split. Pictures and sentences are not read.
+    """
+    place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
+    if place is None:
+        yield f"all {PAIRS} pairs should be in CUBICC.zip ({stated_size(URL)}, {URL}), which has their split"
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        home = place
+        if place.is_file():
+            home = Path(scratch)
+            unpack(place, home, tuple(name for name in FILES if name not in TENSORS[:2]))
+        else:
+            _need(home)
+        labels = _numbers(home / "labels.pt", _tensor(home / "labels.pt", PAIRS), PAIRS)
+        for split, index in _splits(home, labels, True).items():
+            yield f"{split}: {len(index)} of {len(index)} pairs are in {place}"
 
 
 def _is_of(path: Path, archive: Path) -> bool:
@@ -114,14 +159,14 @@ def _is_of(path: Path, archive: Path) -> bool:
     return known is not None and str(known.get("archive")) == file_digest(archive)
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Write the used files into ``folder`` under their own names, whatever folder they were in."""
+def unpack(archive: Path, folder: Path, files: Collection[str] = (*FILES, WORDS)) -> None:
+    """Write ``files`` into ``folder`` under their own names, whatever folder they were in."""
     try:
         with zipfile.ZipFile(archive) as zipped:
             refuse_outside(archive, zipped)
             members = {PurePosixPath(member.filename).name: member for member in zipped.infolist()}
-            members = {name: member for name, member in members.items() if name in (*FILES, WORDS)}
-            _need(members, f"The archive {archive}")
+            _require(members, f"The archive {archive}")
+            members = {name: member for name, member in members.items() if name in files}
             total = sum(member.file_size for member in members.values())
             if total > LARGEST:
                 raise damaged(archive)
@@ -138,7 +183,15 @@ def unpack(archive: Path, folder: Path) -> None:
         raise damaged(archive) from error
 
 
-def _need(names: Container[str], where: str) -> None:
+def _need(folder: Path) -> None:
+    """Raise a :class:`DataError` if a file is missing, or has the start of no array; see ``no_content``."""
+    _require({path.name for path in folder.iterdir()}, f"The folder {folder}")
+    for path in (folder / name for name in FILES):
+        if what := no_content(start_of(path)):
+            raise DataError(f"{path} {what}; get it again from {URL}.", f"{path.name} {what}")
+
+
+def _require(names: Container[str], where: str) -> None:
     missing = [name for name in FILES if name not in names]
     if missing:
         raise DataError(
@@ -149,12 +202,7 @@ def _need(names: Container[str], where: str) -> None:
 
 def _read(folder: Path, published: bool) -> dict[str, np.ndarray]:
     """Return the verified arrays of the unpacked files."""
-    if not folder.is_dir():
-        raise DataError(
-            f"There is no folder {folder}; name the folder of images.pt with --from.",
-            "the folder is missing",
-        )
-    _need({path.name for path in folder.iterdir()}, f"The folder {folder}")
+    _need(folder)
     images = _tensor(folder / "images.pt", PAIRS if published else None)
     pairs = len(images)
     if published and pairs != PAIRS:
@@ -165,12 +213,9 @@ def _read(folder: Path, published: bool) -> dict[str, np.ndarray]:
         "captions": _captions(folder, captions, pairs),
         "labels": np.unique(_numbers(folder / "labels.pt", labels, pairs), return_inverse=True)[1],
         "subspecies": _numbers(folder / "original_labels.pt", subspecies, pairs),
-        **_splits(folder, pairs),
         "words": _words(folder / WORDS),
     }
-    classes = len(np.unique(arrays["labels"]))
-    if published and classes != CLASSES:
-        raise _wrong(folder / "labels.pt", f"{classes} classes", str(CLASSES))
+    arrays |= _splits(folder, arrays["labels"], published)
     seen: dict[bytes, int] = {}
     digests = (hashlib.sha256(image.tobytes()).digest() for image in arrays["images"])
     arrays["photo"] = np.array([seen.setdefault(digest, len(seen)) for digest in digests], dtype=np.int64)
@@ -271,9 +316,15 @@ def _numbers(path: Path, values: Tensor, pairs: int) -> np.ndarray:
     return values.long().numpy().copy()
 
 
-def _splits(folder: Path, pairs: int) -> dict[str, np.ndarray]:
-    """Return the positions of each split; no two splits share one."""
+def _splits(folder: Path, labels: np.ndarray, published: bool) -> dict[str, np.ndarray]:
+    """Return the positions of each split; no two splits share one.
+
+    If ``published``, each pair is in one of them, and each of them has every class.
+    """
     found: dict[str, np.ndarray] = {}
+    pairs, classes = len(labels), len(np.unique(labels))
+    if published and classes != CLASSES:
+        raise _wrong(folder / "labels.pt", f"{classes} classes", str(CLASSES))
     for split in SPLITS:
         path = folder / f"{split}_split.npy"
         try:
@@ -295,6 +346,12 @@ def _splits(folder: Path, pairs: int) -> dict[str, np.ndarray]:
             if shared:
                 raise _wrong(path, f"{shared} pairs of {other}_split.npy", "no pair in two splits")
         found[split] = index.astype(np.int64)
+        own = len(np.unique(labels[index]))
+        if published and own != CLASSES:
+            raise _wrong(path, f"pairs of {own} classes", f"all {CLASSES} in each split")
+    total = sum(map(len, found.values()))
+    if published and total != pairs:
+        raise _wrong(path, f"{total} pairs with the other splits", str(pairs))
     return found
 
 

@@ -38,6 +38,7 @@ TIMEOUTS = 5, 60  # seconds to connect (short, so that a machine without interne
 SLOWEST, WINDOW = 1000, 60  # bytes per second, seconds: a host that sends less for so long is given up
 ANSWER = 2 * TIMEOUTS[1]  # seconds until a host must have sent the headers of its answer
 CLIENT = 3600  # seconds that pip or npm may take for a file
+START = 512  # bytes
 CONTENT_LIMIT = 256 * 2**20  # bytes read from one archive; real ones stay far below, an archive bomb does not
 
 
@@ -368,6 +369,20 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     return digest.hexdigest()
 
 
+def stated_size(url: str) -> str:
+    """Return the size of a file in words, as its host states it; raise :class:`DataError` without a host."""
+    try:
+        with request(url) as answer:
+            stated = answer.raw.length_remaining
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        raise DataError(
+            f"Could not reach {url} ({type(error).__name__}); check the connection, or name a folder with "
+            "--from that has the files.",
+            "the source cannot be reached",
+        ) from error
+    return f"{stated / 1e9:.2f} GB" if stated else "of a size that its host does not state"
+
+
 def remote_size(url: str) -> int:
     """Return the size of a file in bytes as its host states it, or 0 if it states none or nonsense."""
     with extra("course"):
@@ -484,9 +499,31 @@ def points_outside(name: str) -> bool:
 
 
 def damaged(path: Path) -> DataError:
-    """Return the DataError for a truncated or corrupt archive."""
-    brief = "the archive is damaged or cut short"
-    return DataError(f"The archive {path} is damaged or cut short; get it again.", brief)
+    """Return the DataError for a truncated or corrupt archive, or for a file that is none."""
+    what = "is damaged or cut short"
+    with suppress(OSError):
+        what = no_content(start_of(path)) or what
+    return DataError(f"The archive {path} {what}; get it again.", f"the archive {what}")
+
+
+def start_of(path: Path) -> bytes:
+    """Return the first bytes of a file, as many as :func:`no_content` needs."""
+    with open(path, "rb") as file:
+        return file.read(START)
+
+
+def no_content(head: bytes) -> str | None:
+    """Return why a binary file cannot be what its name says, by its first ``START`` bytes, or None.
+
+    Such a file is empty, a Git LFS pointer, or a text, such as a page that a host sent instead of it.
+    """
+    head = head[:START]
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer (run `git lfs pull`)"
+    if not head:
+        return "is empty"
+    text = re.search(rb"[\0-\x08\x0e-\x1f]", head) is None
+    return "is a text, such as a host's error page" if text else None
 
 
 def content_sha256(files: Mapping[str, bytes]) -> str:

@@ -26,6 +26,7 @@ import numpy as np
 from .clip_cache import Losses, append_all, check_disk_space, open_or_build, replacing, stored
 from .clips import ClipError
 from .fetch import (
+    START,
     AnyPath,
     DataError,
     DatasetInfo,
@@ -36,7 +37,7 @@ from .fetch import (
     fetched,
     file_digest,
     folders_below,
-    member_content,
+    no_content,
     own_folder,
     read_zip,
 )
@@ -132,8 +133,10 @@ class Folder:
         path = self.path / name.rpartition("/")[2]
         return path.stat().st_size if path.is_file() else -1
 
-    def read(self, name: str) -> bytes:
-        return (self.path / name.rpartition("/")[2]).read_bytes()
+    def read(self, name: str, count: int = -1) -> bytes:
+        """Return the first ``count`` bytes of the file, by default all."""
+        with open(self.path / name.rpartition("/")[2], "rb") as file:
+            return file.read(count)
 
 
 class Archive:
@@ -150,11 +153,12 @@ class Archive:
     def size(self, name: str) -> int:
         return self.sizes.get(name, -1)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, count: int = LARGEST) -> bytes:
         if self.sizes[name] > LARGEST:
             raise PictureError("has more bytes than a photograph")
         try:
-            return member_content(self.archive, self.archive.getinfo(name))  # which checks its CRC
+            with self.archive.open(name) as file:  # at its end, its CRC is checked
+                return file.read(min(self.sizes[name], count))
         except Exception as error:
             raise PictureError("is damaged in its archive") from error
 
@@ -340,6 +344,7 @@ def prepare(
         return [picture(sources[name.partition("/")[0]].read(name), image_size)[None]], None
 
     def make() -> None:
+        without_content(sources, losses)
         losses.check()  # before an hour of reading
         check_disk_space(of.info, path.parent, bytes_each * len(rows))
         there = [name for name in of_name if name not in losses.reasons]
@@ -365,7 +370,18 @@ def missing(
     """Return the images that are not in ``sources``, and the size of each row's file in bytes (-1: none)."""
     sizes = [sources[row.name.partition("/")[0]].size(row.name) for row in rows]
     absent = {row.name: "is missing" for row, size in zip(rows, sizes, strict=True) if size < 0}
-    return Losses({row.name: row.part for row in rows}, tolerate, PARTS, "images", absent), sizes
+    return Losses({row.name: row.part for row in rows}, tolerate, PARTS, "images", reasons=absent), sizes
+
+
+def without_content(sources: Mapping[str, Folder | Archive], losses: Losses) -> None:
+    """Put images into ``losses`` whose first bytes are those of no image; see :func:`.fetch.no_content`."""
+    for name in [name for name in losses.parts if name not in losses.reasons]:
+        try:
+            what = no_content(sources[name.partition("/")[0]].read(name, START))
+        except PictureError as error:
+            what = str(error)
+        if what:
+            losses.reasons[name] = what
 
 
 def check(
@@ -385,6 +401,7 @@ def check(
     losses = Losses({row.name: row.part for row in rows}, tolerate, PARTS, "images")
     if place is not None:
         losses, _ = missing(rows, place[0], tolerate)
+        without_content(place[0], losses)
     yield from losses.report(dict.fromkeys(PARTS, where))
 
 

@@ -197,8 +197,8 @@ def find(folder: Path) -> tuple[str, Place] | None:
         folders[:] = sorted(name for name in folders if not CLIP_NAME.fullmatch(name))
     videos, sounds, pictures = kinds.values()
     both = {clip: (sounds[clip], pictures[clip]) for clip in sounds.keys() & pictures.keys()}
-    said = [f"{len(videos)} videos"] * bool(videos)
-    said += [f"DGL's sounds and frames of {len(both)} clips"] * bool(both)
+    said = [f"the names of {len(videos)} videos"] * bool(videos)
+    said += [f"DGL's sounds and frames by the names of {len(both)} clips"] * bool(both)
     index = {**both, **{clip: (path,) for clip, path in videos.items()}}
     return (" and ".join(said), (folder, index)) if said else None
 

@@ -13,9 +13,10 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .fetch import AnyPath, DataError, expanded
+from .fetch import AnyPath, DataError, expanded, no_content, start_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,11 +112,13 @@ def read_weights(path: AnyPath) -> Weights:
             f"There is no file of weights {path}; correct the path.", "there is no file of weights"
         ) from None
     except Exception as error:  # damage makes the readers fail in many ways
-        raise DataError(
-            f"{path} cannot be read as weights ({type(error).__name__}): it is damaged, or neither a state "
-            "dict, a checkpoint, a module nor a TorchScript archive; get it again.",
-            "the weights cannot be read",
-        ) from error
+        what = (
+            f"cannot be read as weights ({type(error).__name__}): it is damaged, or neither a state dict, a "
+            "checkpoint, a module nor a TorchScript archive"
+        )
+        with suppress(OSError):
+            what = no_content(start_of(path)) or what
+        raise DataError(f"{path} {what}; get it again.", "the weights cannot be read") from error
     if not tensors:
         raise DataError(f"{path} holds no tensors; give a file of weights.", "the weights are empty")
     if all(name.startswith("module.") for name in tensors):  # of DataParallel

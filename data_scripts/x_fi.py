@@ -8,7 +8,7 @@ head, and of WiFi not ``conv2``, ``conv3`` and ``conv4``, which that ``forward``
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from .fetch import (
     expanded,
     load_arrays,
     named_folder,
+    own_folder,
     save_arrays,
     with_fingerprint,
 )
@@ -41,6 +42,7 @@ INFO = DatasetInfo(
     prepared="x_fi/prepared-v1.npz",
 )
 FILES = {"mmWave": "mmwave_ResNet18.pt", "WiFi": "wifi_ResNet18.pt", "RFID": "rfid_ResNet18.pt"}
+LAYOUTS = " and ".join(FILES.values())
 RUN = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 
 
@@ -58,48 +60,68 @@ def prepare(
         folder: a folder that has the three files, in it or below, read instead of a download.
     """
     path = data_root(root) / INFO.prepared
-    home = expanded(folder).absolute() if folder else None
-    if home is None and (place := mirror or named_folder("GEOMREG_MIRROR")):
-        home = expanded(place).absolute() / "x_fi"
-        home = home if home.is_dir() or mirror else None
-    if home is None:
-        home = path.parent / "download"
-        listed = drive.listing(FOLDER)
-        for name in FILES.values():
-            drive.download(listed[_only(name, listed, "X-Fi's folder")], home / name, progress=progress)
-    arrays = read(home)
+    place = own_folder(INFO.name, folder, mirror or named_folder("GEOMREG_MIRROR"), find, LAYOUTS)
+    if place is None:
+        place = {m: path.parent / "download" / name for m, name in FILES.items()}
+        for m, (_, file) in _listed().items():
+            drive.download(file, place[m], progress=progress)
+    arrays = read(place)
     with atomic_file(path) as handle:
         save_arrays(handle, with_fingerprint(arrays))
     shutil.rmtree(path.parent / "download", ignore_errors=True)
     return path
 
 
-def read(folder: Path) -> dict[str, np.ndarray]:
-    """Return the tensors of the three files, in the folder or below it, as arrays "modality/name"."""
-    there = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*.pt"))}
+def find(folder: Path) -> tuple[str, dict[str, Path]] | None:
+    """Return words for the three files in a folder or below, and modality -> file; None if one is missing."""
+    there = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.pt"))]
+    found = {m: _only(name, there) for m, name in FILES.items()}
+    if None in found.values():
+        return None
+    return f"X-Fi's encoders {' and '.join(found.values())}", {m: folder / name for m, name in found.items()}
+
+
+def check(mirror: AnyPath | None = None, *, folder: AnyPath | None = None) -> Iterator[str]:
+    """Yield per modality which file ``prepare`` would read and from where; see :func:`.crema_d.check`."""
+    place = own_folder(INFO.name, folder, mirror or named_folder("GEOMREG_MIRROR"), find, LAYOUTS)
+    if place is not None:
+        read(place)
+    where = drive.FOLDER.format(FOLDER)
+    found = place or {m: f"{name} in {where}" for m, (name, _) in _listed().items()}
+    yield from (f"{m}: 1 of 1 encoders is {file}" for m, file in found.items())
+
+
+def _listed() -> dict[str, tuple[str, str]]:
+    """Return modality -> path and id of its file in X-Fi's folder on Google Drive."""
+    files = drive.listing(FOLDER)
+    found = {m: _only(name, files) for m, name in FILES.items()}
+    if None in found.values():
+        raise DataError(
+            f"X-Fi's folder on Google Drive lacks one of {LAYOUTS}; name a folder that has them with --from.",
+            "an encoder of X-Fi is missing",
+        )
+    return {m: (name, files[name]) for m, name in found.items()}
+
+
+def read(files: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    """Return the tensors of each modality's file as arrays "modality/name"."""
     arrays = {}
-    for modality, name in FILES.items():
-        file = there[_only(name, there, f"The folder {folder}")]
+    for modality, file in files.items():
         tensors = read_weights(file).tensors
         kept = {k: v.numpy() for k, v in tensors.items() if k.partition(".")[0] in RUN}
         if not kept or not all(np.isfinite(value).all() for value in kept.values()):
             raise DataError(
                 f"{file} does not hold an encoder of X-Fi, or holds NaN; get it again.",
-                f"{name} is not an encoder of X-Fi",
+                f"{file.name} is not an encoder of X-Fi",
             )
         arrays |= {f"{modality}/{key}": value for key, value in kept.items()}
     return arrays
 
 
-def _only(name: str, places: Iterable[str], where: str) -> str:
+def _only(name: str, places: Iterable[str]) -> str | None:
     """Return the path of the file ``name`` among ``places``, that of XRF55 if there are several."""
     found = [place for place in places if Path(place).name == name]
-    found = [place for place in found if "XRF55" in place] or found
-    if not found:
-        raise DataError(
-            f"{where} has no {name}; name a folder that has it with --from.", f"there is no {name}"
-        )
-    return found[0]
+    return next((place for place in found if "XRF55" in place), found[0] if found else None)
 
 
 def load_into(backbone: Module, modality: str, folder: AnyPath | None = None) -> None:
@@ -116,7 +138,7 @@ def load_into(backbone: Module, modality: str, folder: AnyPath | None = None) ->
     import torch
 
     path = data_root() / INFO.prepared if folder is None else expanded(folder).absolute()
-    arrays = load_arrays(path) if folder is None else read(path)
+    arrays = load_arrays(path) if folder is None else read(own_folder(INFO.name, path, None, find, LAYOUTS))
     if arrays is None:
         raise DataError(
             f"X-Fi's encoders are not prepared in {path.parent}; run `python -m data_scripts x_fi`.",

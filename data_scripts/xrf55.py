@@ -24,7 +24,17 @@ import numpy as np
 
 from . import kaggle
 from .clip_cache import Losses, bar, confirm_download, exclusive, in_order, open_or_build
-from .fetch import AnyPath, DataError, DatasetInfo, atomic_file, data_root, of_disk, own_folder
+from .fetch import (
+    START,
+    AnyPath,
+    DataError,
+    DatasetInfo,
+    atomic_file,
+    data_root,
+    no_content,
+    of_disk,
+    own_folder,
+)
 
 KAGGLE = "xrfdataset/xrf55"
 INFO = DatasetInfo(
@@ -113,13 +123,11 @@ def check_file(path: Path, modality: str) -> None:
     """
     try:
         with open(path, "rb") as file:
-            head = file.read(8)
+            head = file.read(START)
             file.seek(0)
             if head[:6] != np.lib.format.MAGIC_PREFIX:
-                what = (
-                    "is empty" if not head else "holds a pickle" if head[0] == 0x80 else "is not a .npy file"
-                )
-                raise RecordingError(what)
+                what = "holds a pickle" if head[:1] == b"\x80" else "is not a .npy file"
+                raise RecordingError(no_content(head) or what)
             version = np.lib.format.read_magic(file)
             header = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
             if header is None:
@@ -197,38 +205,45 @@ def find(folder: Path) -> tuple[str, Found] | None:
     example = next(iter(found[min(found)].values()))
     posix = example.replace(os.sep, "/")
     kind = next((name for name, form in KINDS.items() if re.fullmatch(form, posix)), "another")
-    said = f"{len(found)} recordings in {kind} layout, such as {example}"
+    said = f"the names of {len(found)} recordings in {kind} layout, such as {example}"
     return said, (folder, dict(sorted(found.items())))
 
 
 def check_people(folder: Path, found: Mapping[Key, Mapping[str, str]], part2: bool) -> None:
-    """Raise a :class:`DataError` unless all of Part 1, and nothing else, is there; ``part2``: also Part 2."""
+    """Raise a :class:`DataError` unless all of Part 1, and nothing else, is there; ``part2``: also Part 2.
+
+    All is: each person in each scene, each of them in each modality.
+    """
     second = {(1, person) for person in PART_2}
     expected = {(scene, person) for scene, people in PEOPLE.items() for person in people}
     expected |= second if part2 else set()
     there = {key[:2] for key in found}
-    kinds = {(m, key[0]) for key, files in found.items() for m in files}
-    faults = []
+    kinds = {(m, *key[:2]) for key, files in found.items() for m in files}
+    scenes = {(m, scene) for m, scene, _ in kinds}
+    told = []
     if there & (second - expected):
-        faults.append(
-            "has Part 2 (people 12 to 30 of scene 1), which X-Fi's protocol leaves out; add --part2"
-        )
-    faults += [
+        told.append("has Part 2 (people 12 to 30 of scene 1), which X-Fi's protocol leaves out; add --part2")
+    told += [
         f"has {_person(*who)}, who is not in XRF55's list; remove it" for who in sorted(there - expected)
     ]
-    faults += [
+    told += [
         f"has no recordings of scene {scene}; complete it" for scene in PEOPLE if scene not in dict(there)
     ]
-    faults += [f"has no recordings of {_person(*who)}; complete it" for who in sorted(expected - there)]
-    faults += [
+    told += [f"has no recordings of {_person(*who)}; complete it" for who in sorted(expected - there)]
+    told += [
         f"has no {m} files of scene {s}; complete it"
         for m, s in product(SHAPES, PEOPLE)
-        if (m, s) not in kinds
+        if (m, s) not in scenes
     ]
-    if faults:
+    told += [
+        f"has no {m} files of {_person(*who)}; complete it"
+        for m, who in product(SHAPES, sorted(expected))
+        if (m, *who) not in kinds
+    ]
+    if told:
         raise DataError(
-            f"The folder {folder} {faults[0]}, or name Part 1's folder with --from.",
-            f"the folder {faults[0].partition(';')[0]}",
+            f"The folder {folder} {told[0]}, or name Part 1's folder with --from.",
+            f"the folder {told[0].partition(';')[0]}",
         )
 
 
@@ -273,21 +288,10 @@ def prepare(
     sizes = [[*key, *((source / files[m]).stat().st_size for m in SHAPES)] for key, files in whole.items()]
     wanted = hashlib.sha256(json.dumps([VERSION, sizes, sorted(unusable)]).encode()).hexdigest()
 
-    def one(item: tuple[Key, dict[str, str]]) -> tuple[Key, str | None]:
-        key, files = item
-        for m in SHAPES:
-            try:
-                check_file(source / files[m], m)
-            except RecordingError as error:
-                return key, f"{files[m]} {error}"
-        return key, None
-
     def make() -> None:
-        looked_at = in_order(one, list(whole.items()), workers or os.cpu_count() or 1)
-        for key, reason in bar(looked_at, len(whole), progress, "recording"):
-            if reason is not None:
-                unusable[_name(key)] = reason
-                losses.check()
+        for name, reason in faults(source, whole, workers, progress):
+            unusable[name] = reason
+            losses.check()
         kept = {key: files for key, files in whole.items() if _name(key) not in unusable}
         plan = {
             "version": VERSION,
@@ -310,8 +314,30 @@ def prepare(
     return recordings
 
 
+def faults(
+    source: Path, whole: Mapping[Key, Mapping[str, str]], workers: int | None, progress: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield name and reason of each recording with a file that :func:`check_file` refuses."""
+
+    def one(key: Key) -> tuple[Key, str | None]:
+        for m, file in whole[key].items():
+            try:
+                check_file(source / file, m)
+            except RecordingError as error:
+                return key, f"{file} {error}"
+        return key, None
+
+    looked_at = in_order(one, list(whole), workers or os.cpu_count() or 1)
+    for key, reason in bar(looked_at, len(whole), progress, "recording"):
+        if reason is not None:
+            yield _name(key), reason
+
+
 def _losses(found: Mapping[Key, Mapping[str, str]], tolerate: float, published: bool) -> Losses:
-    """Return the recordings that lack a modality or, if ``published``, all files."""
+    """Return the recordings that lack a modality or, if ``published``, all files.
+
+    No person of a scene and no action may be lost wholly.
+    """
     keys = set(found)
     if published:
         every = product(range(1, len(ACTIONS) + 1), range(1, REPETITIONS + 1))
@@ -324,19 +350,22 @@ def _losses(found: Mapping[Key, Mapping[str, str]], tolerate: float, published: 
         for key in sorted(keys)
         if len(found.get(key, ())) < len(SHAPES)
     }
-    return Losses(parts, tolerate, tuple(dict.fromkeys(parts.values())), "recordings", reasons)
+    groups = {_name(key): (_person(*key[:2]), f"action {key[2]}") for key in keys}
+    return Losses(parts, tolerate, tuple(dict.fromkeys(parts.values())), "recordings", groups, reasons)
 
 
 def check(
     mirror: AnyPath | None = None,
     *,
     folder: AnyPath | None = None,
+    workers: int | None = None,
     tolerate: float = 0.0,
     part2: bool = False,
 ) -> Iterator[str]:
     """Yield per split how many recordings ``prepare`` would get and from where; see :func:`.crema_d.check`.
 
-    Kaggle shows no list of files; without a folder, only the token is looked for.
+    Of each file in a folder the header is read. Kaggle shows no list of files; without a folder, only the
+    token is looked for.
     """
     place = own_folder(INFO.name, folder, mirror, find, LAYOUTS)
     if place is None:
@@ -346,6 +375,8 @@ def check(
     source, found = place
     check_people(source, found, part2)
     losses = _losses(found, tolerate, True)
+    whole = {key: files for key, files in found.items() if _name(key) not in losses.reasons}
+    losses.reasons |= faults(source, whole, workers, progress=False)
     yield from losses.report(dict.fromkeys(losses.splits, str(source)))
 
 

@@ -263,6 +263,9 @@ def unlike(record: Record, name: str, run: Run) -> str:
     for split, wanted in expected.sizes.items():
         if not (1 - expected.lost) * wanted <= sizes[split] <= wanted:
             return f"our runs have {sizes[split]} samples ({split}), the benchmark has {wanted}"
+    small = min(sizes, key=sizes.__getitem__)
+    if sizes[small] < expected.least:
+        return f"our runs have {sizes[small]} samples ({small}), the benchmark has {expected.least} or more"
     total = expected.sizes.get("all", sum(expected.sizes.values()))
     if record.data_note not in ("", note_of_loss(total - sizes["all"], total)):
         return f"our runs use other data: {record.data_note}"

@@ -10,9 +10,11 @@ import json
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from .claims import CLAIMS, smallest
 from .cousins import NAMES, change, converged, gains, wide_change
+from .judging import verdict_of_gain
 from .study import FROZEN, values
 from .verdict import AXES, MARGINS, RADII, SEEDS
 
@@ -24,6 +26,52 @@ NONE_YET = (
     "Fewer than two test seeds are recorded, so nothing is decided yet: `python -m experiments.verdict` "
     "trains them once its settings are registered."
 )
+
+
+class Headline(NamedTuple):
+    """A claim of the paper: ``metric`` of ``ours`` minus that of ``other`` lies on ``side`` of zero."""
+
+    words: str
+    paradigm: str
+    ours: str
+    other: str
+    metric: str
+    side: int = 1
+
+
+HEADLINES = (
+    Headline(CLAIMS["fused"].words, "dgl", "published", "none", "accuracy/fused"),
+    Headline("added to joint training, it raises fused accuracy",
+             "joint", "published", "none", "accuracy/fused"),
+    Headline("added to joint training, it raises a k-NN probe of the neglected modality",
+             "joint", "published", "none", "knn_probe/image"),
+    Headline(CLAIMS["drift"].words, "dgl", "published", "none", "paired_drift/mean", -1),
+    Headline(CLAIMS["rigid"].words, "joint", "band", "rigid", "accuracy/fused"),
+)  # fmt: skip
+
+
+def headlines(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the paper's claims, judged on a frame of ``load``, as text, a row per claim.
+
+    Accuracies are in points; a gain below the smallest one of ``claims`` is smaller than claimed.
+    """
+    import pandas as pd
+
+    rows, least = {}, smallest()
+    for line in HEADLINES:
+        part, points = frame[frame["paradigm"] == line.paradigm], not line.metric.startswith("paired")
+        scale, digits = (100, 1) if points else (1, 2)
+        (row,) = gains("speakers", part, f"test/{line.metric}", {line.ours: line.other}).to_dict("records")
+        said = [
+            verdict_of_gain(scale * row[f"{w}low"], scale * row[f"{w}high"], least * points, line.side)
+            for w in ("", "wide_")
+        ]
+        rows[line.words] = {
+            "over seeds": f"{change(row, scale, digits)} {said[0]}",
+            "for new speakers": f"{wide_change(row, scale, digits).split(' ', 1)[1]} {said[1]}",
+            "would see": "; ".join(f"{scale * row[f'{w}detectable']:.{digits}f}" for w in ("", "wide_")),
+        }
+    return pd.DataFrame(rows).T
 
 
 def load(folder: str | Path) -> pd.DataFrame:

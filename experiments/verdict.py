@@ -76,7 +76,17 @@ from geomreg_mini.controls import BarlowTwins, UnitSphere
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
-from .cousins import NAMES, Question, answers, converged, gains, loaded, neglected, wide_change
+from .cousins import (
+    MODALITIES,
+    NAMES,
+    Question,
+    answers,
+    converged,
+    gains,
+    loaded,
+    neglected,
+    wide_change,
+)
 from .cousins import QUESTIONS as CLAIMS
 from .judging import EXCLUDED, SUPPORTED, UNDECIDED, verdict
 from .paper_settings import pareto, watched
@@ -321,10 +331,12 @@ def elsewhere(data: str, results: str | Path) -> pd.DataFrame:
 
 
 def summary(frame: pd.DataFrame, folder: Path) -> str:
-    """Return all tables in Markdown."""
+    """Return all tables in Markdown; those of other data if their records are beside ``folder``."""
     frame = converged(frame)
     seeds = f"digits, {frame['seed'].nunique()} of {len(SEEDS)} seeds"
     parts = [(picked(folder), "digits, frozen"), (table(frame), seeds), (verdicts(frame), "claim, in points")]
+    others = [data for data in MODALITIES if (folder.parent / "cousins" / data).exists()]
+    parts += [(elsewhere(data, folder.parent), data) for data in others]
     return "\n\n".join(markdown(*part) for part in parts)
 
 

@@ -413,7 +413,7 @@ def cache_of_clips(folder):
         return np.ones(100, np.float32), np.zeros((2, 8, 8, 3), np.uint8), 1.0
 
     source = folder / "clip.mp4"
-    source.write_bytes(b"x")
+    source.write_bytes(b"\0")
     clips = [clip_cache.Clip(str(i), (source,), i % 2, part, "g") for i, part in enumerate(PARTS)]
     path = folder / "data" / "prepared.json"
     options = {"class_names": ("a", "b"), "source": folder, "tolerated": 0.0, "workers": 1, "progress": False}

@@ -32,6 +32,7 @@ class Recipe:
         rows: the paradigms of its table.
         sizes: split -> number of samples that the benchmark has there; "all" for their sum, if no more is
             known.
+        least: samples that each split has at least, if only their sum is known.
         lost: largest share of the samples of a split that may be missing because the source lost them.
         stand_in: fields of the config that differ if the data are stand-ins (``source="stand_in"``),
             such as the weights of a pretrained model.
@@ -45,6 +46,7 @@ class Recipe:
     stand_in: Mapping[str, Any] = field(default_factory=dict)
     arms: Mapping[str, nn.Module | None] = field(default_factory=dict)
     lost: float = 0.0
+    least: int = 1
 
 
 def changes(config: TrainConfig, expected: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:

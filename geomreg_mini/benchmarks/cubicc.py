@@ -69,7 +69,8 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
 
     A photograph is in several pairs, each with another sentence. Labels are the eight classes, numbered as in
     the archive: Blackbird, Gull, Jay, Oriole, Tanager, Tern, Warbler and Wren, but no public text states the
-    order. The labels are for comparison, not for training.
+    order. The labels are for comparison, not for training. Only the archive says how large its splits are, so
+    ``note`` says if the files are another copy than a download.
 
     Args:
         seed: unused; the split is the published one.
@@ -84,6 +85,7 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
     if arrays is None:
         raise not_prepared("cubicc", path.parent)
     splits = {name: _split(arrays, arrays[name]) for name in cubicc.SPLITS}
+    own = {"note": str(arrays.get("note", cubicc.UNKNOWN_COPY))} if official else {}
     classes = int(arrays["labels"].max()) + 1
     return BirdDataset(
         name="cubicc",
@@ -91,7 +93,7 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
         num_classes=classes,
         shapes={"image": (3, cubicc.SIDE, cubicc.SIDE), "caption": (cubicc.LENGTH,)},
         **splits,
-        **provenance(cubicc.INFO, official),
+        **provenance(cubicc.INFO, official) | own,
         fingerprint=hashlib.sha256(str(arrays["fingerprint"]).encode()).hexdigest(),
         class_names=tuple(f"class {number}" for number in range(classes)),
         words=tuple(arrays["words"].tolist()),

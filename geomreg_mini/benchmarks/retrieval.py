@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
+from warnings import warn
 
 import torch
 from torch import Tensor, nn
@@ -144,7 +146,9 @@ def build_clip(
         name, image_size, embedding_dim: must fit each other; "tiny" takes any.
         pretrained: open_clip's tag of weights, such as "openai"; None for random ones. OpenAI's weights need
             another GELU than others, and the tag decides it.
-        weights: a file of these weights, read instead of a download; see ``data_scripts.weights``.
+        weights: a file of these weights, read instead of a download; see ``data_scripts.weights``. Modules,
+            OpenAI's own numbers and a tag in its name show its GELU; the file is refused if ``pretrained``
+            has the other. A plain state dict shows none, so a warning says which one it gets.
         checkpointing: whether to keep only the inputs of each block for the backward pass.
         micro_batch: samples embedded at a time in training; see ``MicroBatched``.
     """
@@ -160,16 +164,10 @@ def build_clip(
                 f"pretrained={pretrained!r}, weights={weights!r}: 'tiny' has none; leave both out."
             )
         shape = {"width": TINY["width"], "layers": TINY["layers"]}
-        towers = open_clip.CustomTextCLIP(
-            embedding_dim,
-            {
-                **shape,
-                "image_size": image_size,
-                "patch_size": image_size // TINY["patches"],
-                "head_width": TINY["width"] // TINY["heads"],
-            },
-            {**shape, "heads": TINY["heads"], "context_length": CONTEXT, "vocab_size": TINY["words"]},
-        )
+        sizes = {"image_size": image_size, "patch_size": image_size // TINY["patches"]}
+        vision = {**shape, **sizes, "head_width": TINY["width"] // TINY["heads"]}
+        text = {**shape, "heads": TINY["heads"], "context_length": CONTEXT, "vocab_size": TINY["words"]}
+        towers = open_clip.CustomTextCLIP(embedding_dim, vision, text)
     else:
         towers = _published(name, image_size, embedding_dim, pretrained, weights)
     towers.set_grad_checkpointing(checkpointing)
@@ -182,8 +180,7 @@ def build_clip(
 def _published(
     name: str, image_size: int, embedding_dim: int, pretrained: str | None, weights: str | None
 ) -> nn.Module:
-    with extra("benchmarks"):
-        import open_clip
+    import open_clip
 
     if name not in MODELS:
         raise ValueError(f"encoder={name!r} is unknown: choose one of tiny, {', '.join(MODELS)}.")
@@ -219,9 +216,15 @@ def _loaded(towers: nn.Module, name: str, tag: str, quick: bool, weights: str) -
     import open_clip
 
     tensors, classes = read_weights(weights)
-    if classes and quick != ("QuickGELU" in classes):  # a file with classes says which GELU it has
-        used = "QuickGELU" if "QuickGELU" in classes else "the exact GELU"
-        raise ValueError(f"{weights} has {used}, and {tag!r} has not; give the file's own tag.")
+    gelu = ("the exact GELU", "QuickGELU")
+    known = [t for t in open_clip.list_pretrained_tags_by_model(name) if t in Path(weights).name]
+    if classes or NO_WEIGHTS[0] in tensors:  # a file with modules, or OpenAI's, shows which GELU it has
+        known = [gelu["QuickGELU" in classes or NO_WEIGHTS[0] in tensors]]
+    if known and tag not in known and gelu[quick] not in known:
+        raise ValueError(f"{weights} has {known[0]}, and {tag!r} has {gelu[quick]}; give the file's own tag.")
+    if not known:
+        said = f"{weights} shows no GELU and gets {gelu[quick]}, which is wrong if it is not of {tag!r}."
+        warn(said, stacklevel=4)  # of the caller of `build_clip`
     own = {k: v for k, v in tensors.items() if k not in NO_WEIGHTS and not k.endswith("attn_mask")}
     put_into(towers, open_clip.model.convert_to_custom_text_state_dict(own), weights, name)
     return towers

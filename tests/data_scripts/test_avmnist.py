@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from local_server import Quiet, serving
 
 from data_scripts import avmnist, stand_ins
 from data_scripts.__main__ import main
@@ -58,7 +59,7 @@ def test_the_archive_becomes_arrays_of_both_parts_in_their_order(archive, files,
 
 def test_an_archive_and_its_unpacked_folder_give_the_same_arrays(archive, files, tmp_path):
     one, _ = avmnist.prepare(tmp_path / "a", archive, published=False, progress=False)
-    for folder in (files, copy(files, tmp_path / "own" / "avmnist").parent):
+    for folder in (files, copy(files, tmp_path / "own" / "avmnist").parent, archive / "avmnist"):
         two, _ = avmnist.prepare(tmp_path / folder.name, folder=folder, published=False, progress=False)
         assert two["fingerprint"] == one["fingerprint"]
 
@@ -123,8 +124,60 @@ def test_missing_files_are_named(files, tmp_path):
     (copy(files, tmp_path / "in") / "audio" / "test_data.npy").unlink()
     with pytest.raises(DataError, match="test_data.npy is missing"):
         avmnist.prepare(tmp_path / "root", folder=tmp_path / "in", published=False, progress=False)
-    with pytest.raises(DataError, match="has no image/train_data.npy, so it is not AV-MNIST"):
-        avmnist.prepare(tmp_path / "root", folder=tmp_path, published=False, progress=False)
+    with pytest.raises(
+        DataError, match="in no known layout; name one with image/, audio/ and the labels, or"
+    ):
+        avmnist.prepare(tmp_path / "root", folder=tmp_path / "in" / "image", published=False, progress=False)
+
+
+def test_the_check_counts_each_split_without_reading_the_arrays(tmp_path, capsys, monkeypatch):
+    home = tmp_path / "own" / "avmnist"
+    for part, count in avmnist.PARTS.items():
+        for m, shape in avmnist.SHAPES.items():
+            (home / m).mkdir(parents=True, exist_ok=True)
+            path = home / m / f"{part}_data.npy"
+            np.lib.format.open_memmap(path, "w+", np.uint8, (count, *shape))  # a file with holes
+        np.save(home / f"{part}_labels.npy", np.arange(count) % 10)
+    command = ["avmnist", "--check", "--from", str(home.parent)]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert f"avmnist: found MultiBench's arrays in avmnist in {home.parent}, which is read" in said.err
+    assert said.out.splitlines() == [
+        f"avmnist: {part}: {count} of {count} pairs are in {home}" for part, count in avmnist.PARTS.items()
+    ]
+    np.save(home / "train_labels.npy", np.arange(59_999) % 10)
+    assert main(command) == 1
+    assert "train_labels.npy has the shape (59999,), and AV-MNIST has (60000,)" in capsys.readouterr().err
+    (home / "audio" / "train_data.npy").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert main(command) == 1
+    assert "audio/train_data.npy is a Git LFS pointer (run `git lfs pull`)" in capsys.readouterr().err
+
+
+def test_the_check_names_the_archive_of_a_folder_or_the_page_of_the_source(
+    archive, tmp_path, capsys, monkeypatch
+):
+    folder = archive / "avmnist"
+    assert main(["avmnist", "--check", "--from", str(folder)]) == 0
+    said = capsys.readouterr()
+    assert f"avmnist: found MultiBench's archive avmnist.tar.gz in {folder}" in said.err
+    assert f"train: 60000 of 60000 pairs should be in the archive {folder / 'avmnist.tar.gz'}" in said.out
+    (tmp_path / "avmnist.tar.gz").write_text("<html>Quota exceeded")
+    assert main(["avmnist", "--check", "--from", str(tmp_path)]) == 1
+    assert "avmnist.tar.gz is a text, such as a host's error page" in capsys.readouterr().err
+
+    class Handler(Quiet):
+        def do_GET(self):
+            self.send_response(404 if "moved" in self.path else 200)
+            self.end_headers()
+
+    with serving(Handler, monkeypatch) as server:
+        monkeypatch.setattr(avmnist.drive, "FILE", f"{server.address}/{{}}")
+        assert main(["avmnist", "--check"]) == 0
+        page = f"{server.address}/{avmnist.FILE}"
+        assert f"test: 10000 of 10000 pairs should be in the archive {page}" in capsys.readouterr().out
+        monkeypatch.setattr(avmnist, "FILE", "moved")
+        assert main(["avmnist", "--check"]) == 1
+        assert f"Could not reach {server.address}/moved (HTTPError)" in capsys.readouterr().err
 
 
 def packed(path, **members):
@@ -138,9 +191,11 @@ def packed(path, **members):
 def test_damaged_and_evil_archives_write_nothing_outside(archive, tmp_path):
     path = tmp_path / "a.tar.gz"
     whole = (archive / "avmnist" / "avmnist.tar.gz").read_bytes()
-    for content in (whole[: len(whole) // 2], b"<html>", b""):
+    for content, said in (
+        (whole[: len(whole) // 2], "is damaged or cut short"), (b"<html>", "is a text"), (b"", "is empty"),
+    ):  # fmt: skip
         path.write_bytes(content)
-        with pytest.raises(DataError, match="is damaged or cut short"):
+        with pytest.raises(DataError, match=said):
             avmnist.unpack(path, tmp_path / "out")
     packed(path, **{"../image/train_data.npy": b"x"})
     with pytest.raises(DataError, match="points outside its folder"):

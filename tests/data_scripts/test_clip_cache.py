@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 def read(clip: Clip, preprocessing: Preprocessing):
     """A reader whose arrays are known: clip i has i + 1 frames of value i."""
     i = int(clip.name)
-    if clip.files[0].read_bytes() == b"damaged":
+    if clip.files[0].read_bytes() == b"\0damaged":
         raise ClipError(f"{clip.files[0].name} is cut short")
     size = preprocessing.frame_size
     frames = np.full((i % preprocessing.frames + 1, size, size, 3), i, np.uint8)
@@ -36,7 +36,7 @@ def clips(tmp_path) -> list[Clip]:
     found = []
     for i in range(7):
         path = tmp_path / "source" / f"{i}.mp4"
-        path.write_bytes(b"clip" * (i + 1))
+        path.write_bytes(b"\0clip" * (i + 1))
         found.append(Clip(str(i), (path,), i % 2, "train" if i < 5 else "test", group=str(i // 2)))
     return found
 
@@ -89,7 +89,7 @@ def test_a_second_call_reads_nothing_and_a_changed_parameter_or_source_prepares_
     other = clip_cache.with_frame_size(SMALL, 16)
     changed = prepared(path, clips, other, reader=reader)
     assert len(calls) == 14 and changed.frames.shape[1:] == (16, 16, 3) and changed.preprocessing == other
-    clips[2].files[0].write_bytes(b"a longer clip")
+    clips[2].files[0].write_bytes(b"\0a longer clip")
     assert prepared(path, clips, other, reader=reader).fingerprint != changed.fingerprint and len(calls) == 21
     assert len(list(path.parent.iterdir())) == 2  # the JSON and one folder of arrays: old ones are removed
 
@@ -115,7 +115,7 @@ def test_a_damaged_cache_counts_as_none_and_is_prepared_anew(path, clips, damage
 
 
 def test_unusable_clips_are_left_out_up_to_a_share_and_beyond_it_nothing_is_ready(path, clips):
-    clips[1].files[0].write_bytes(b"damaged")
+    clips[1].files[0].write_bytes(b"\0damaged")
     clips[4].files[0].unlink()
     for tolerated in (0.0, 0.2):
         with pytest.raises(DataError, match=r"^\d or more of 5 train clips [^\n]*--tolerate SHARE\.$"):
@@ -130,7 +130,7 @@ def test_unusable_clips_are_left_out_up_to_a_share_and_beyond_it_nothing_is_read
 def test_a_failure_leaves_the_earlier_cache_as_it_was(path, clips):
     first = prepared(path, clips)
     before = below(path.parent)
-    clips[1].files[0].write_bytes(b"damaged")
+    clips[1].files[0].write_bytes(b"\0damaged")
     with pytest.raises(DataError):
         prepared(path, clips)
     assert [name for name in below(path.parent) if name[0] != "."] == before and open_cache(
@@ -239,20 +239,20 @@ def test_whatever_a_kill_leaves_of_the_last_clips_is_read_again(killed, path, cl
 
 @needs_signals
 def test_what_was_begun_for_other_files_is_removed(killed, path, clips):
-    clips[6].files[0].write_bytes(b"another clip")
+    clips[6].files[0].write_bytes(b"\0another clip")
     names = []
     assert len(prepared(path, clips, reader=counted(names)).names) == len(names) == 7
     assert not killed.exists() and len(list(path.parent.iterdir())) == 2
 
 
 def test_an_unreadable_clip_stops_once_and_is_read_again_after_its_repair(path, clips):
-    clips[1].files[0].write_bytes(b"damaged")
+    clips[1].files[0].write_bytes(b"\0damaged")
     names = []
     for _ in range(2):
         with pytest.raises(DataError, match="1: 1.mp4 is cut short"):
             prepared(path, clips, reader=counted(names))
     assert names == ["0", "1", "1"]
-    clips[1].files[0].write_bytes(b"clipped")  # the size, and so the fingerprint, is that of before
+    clips[1].files[0].write_bytes(b"\0clipped")  # the size, and so the fingerprint, is that of before
     assert prepared(path, clips, reader=counted(names)).names == tuple("0123456")
     assert names[3:] == list("1123456")
 

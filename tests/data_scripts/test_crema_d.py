@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_data_scripts import assert_fails_cleanly, command
+from published import write_lists
+from test_data_scripts import assert_fails_cleanly, called, command
 
 from data_scripts import clip_cache, stand_ins
 from data_scripts import crema_d as script
@@ -199,10 +200,17 @@ def test_the_official_command_refuses_other_split_files_and_leaves_nothing(sourc
     assert_fails_cleanly(finished, root, "checksum", script.SPLITS["train"][1])
 
 
-def test_a_missing_folder_of_videos_is_named(published, source, tmp_path):
+@pytest.fixture
+def lists(tmp_path, monkeypatch) -> Path:
+    """A mirror of lists with the published names and counts."""
+    write_lists(tmp_path / "lists", monkeypatch)
+    return tmp_path / "lists"
+
+
+def test_a_missing_folder_of_videos_is_named(lists, source, tmp_path, capsys):
     shutil.rmtree(source / "crema_d" / "VideoFlash")
-    root, mirror = tmp_path / "data", os.environ["GEOMREG_MIRROR"]
-    finished = command("crema_d", "--root", root, "--mirror", mirror, "--from", source / "crema_d")
+    root = tmp_path / "data"
+    finished = called(capsys, "crema_d", "--root", root, "--mirror", lists, "--from", source / "crema_d")
     assert_fails_cleanly(finished, root, str(source / "crema_d"), "VideoFlash", "--from")
 
 
@@ -241,15 +249,58 @@ def test_what_is_prepared_is_read_although_the_folder_of_videos_has_vanished_sin
     assert len(load("crema_d").test) == 30
 
 
-def test_too_many_missing_clips_are_an_error_that_names_some(published, source, tmp_path):
-    root, mirror = tmp_path / "data", os.environ["GEOMREG_MIRROR"]
-    finished = command("crema_d", "--root", root, "--mirror", mirror, "--from", source / "crema_d")
+def test_too_many_missing_clips_are_an_error_that_names_some(lists, source, tmp_path, capsys):
+    root = tmp_path / "data"
+    finished = called(capsys, "crema_d", "--root", root, "--mirror", lists, "--from", source / "crema_d")
     assert_fails_cleanly(finished, root, "of 6698 train clips", "is missing", "and 66 may be", "--tolerate")
 
 
-def test_a_large_download_starts_only_with_a_yes(published, tmp_path):
-    root, mirror = tmp_path / "data", os.environ["GEOMREG_MIRROR"]
-    finished = command("crema_d", "--root", root, "--mirror", mirror, stdin=-3)
+def test_files_without_content_are_no_clips_for_the_check_nor_the_script(lists, tmp_path, capsys):
+    """A clone without `git lfs pull`, with a page and an empty file among its pointers, and an own folder."""
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    homes, kinds = ("AudioWAV", "VideoFlash", "Image-01-FPS"), {}
+    for i, (name, _, part) in enumerate(script.rows(lists, progress=False)):
+        kinds[name] = part, (pointer, b"<html>404</html>", b"", b"\0")[3 if i % 100 > 2 else i % 100]
+    for home in homes:
+        (tmp_path / home).mkdir()
+    for name, (_, content) in kinds.items():
+        (tmp_path / "AudioWAV" / f"{name}.wav").write_bytes(b"\0")
+        (tmp_path / "VideoFlash" / f"{name}.flv").write_bytes(content)
+    root = tmp_path / "data"
+    lost = sum(part == "train" and content != b"\0" for part, content in kinds.values())
+    for more in ["--check"], []:
+        finished = called(capsys, "crema_d", "--root", root, "--mirror", lists, "--from", tmp_path, *more)
+        assert f"{lost} or more of 6698 train clips cannot be used, and 66 may be" in finished.stderr
+        assert "is a Git LFS pointer (run `git lfs pull`)" in finished.stderr
+        assert "is a text, such as a host's error page" in finished.stderr and "is empty" in finished.stderr
+        assert finished.returncode == 1 and not list(root.rglob("*"))
+        assert not more or f"train: {6698 - lost} of 6698 clips are in {tmp_path}" in finished.stdout
+    for path in (tmp_path / "VideoFlash").iterdir():
+        path.unlink()
+    for name, (_, content) in kinds.items():
+        (tmp_path / "Image-01-FPS" / name).mkdir()
+        if content:
+            (tmp_path / "Image-01-FPS" / name / "00001.jpg").write_bytes(content)
+    finished = called(capsys, "crema_d", "--check", "--mirror", lists, "--from", tmp_path)
+    assert f"train: {6698 - lost} of 6698 clips are in" in finished.stdout
+    assert "is a Git LFS pointer" in finished.stderr and "has no pictures" in finished.stderr
+
+
+def test_a_class_that_a_folder_lacks_is_never_tolerated(lists, tmp_path, capsys):
+    for home in ("AudioWAV", "VideoFlash"):
+        (tmp_path / home).mkdir()
+    for name, emotion, part in script.rows(lists, progress=False):
+        if (emotion, part) != ("FEA", "test"):
+            (tmp_path / "AudioWAV" / f"{name}.wav").write_bytes(b"\0")
+            (tmp_path / "VideoFlash" / f"{name}.flv").write_bytes(b"\0")
+    finished = called(capsys, "crema_d", "--check", "--mirror", lists, "--from", tmp_path, "--tolerate", "1")
+    assert finished.returncode == 1 and "test: 611 of 744" in finished.stdout
+    assert "None of the 133 test clips of class 3 can be used" in finished.stderr
+
+
+def test_a_large_download_starts_only_with_a_yes(lists, tmp_path, capsys):
+    root = tmp_path / "data"
+    finished = called(capsys, "crema_d", "--root", root, "--mirror", lists)
     assert finished.returncode == 1 and finished.stdout == "" and not root.exists()
     warning, error = finished.stderr.strip().split("\n")
     assert "downloads 3.0 GB" in warning and "are free" in warning and "--yes" in error

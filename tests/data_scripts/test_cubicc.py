@@ -22,7 +22,7 @@ from geomreg_mini.benchmarks.cubicc import SHIFT
 from geomreg_mini.data import load
 
 WAS_RUN = Path(tempfile.gettempdir(), "geomreg-was-run")
-PAIRS, SPLITS = 40, {"train": range(24), "validation": range(24, 30), "test": range(30, 40)}
+PAIRS, SPLITS = 40, {"train": range(22), "validation": range(22, 30), "test": range(30, 40)}
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_every_form_that_a_file_may_have_gives_the_same_arrays(small, tmp_path):
         "bytes": small | words | {"images.pt": (255 * small["images.pt"]).round().byte()},
         "lists": small | words | {
             "images.pt": list(small["images.pt"]), "labels.pt": (small["labels.pt"] + 3).tolist(),
-            "train_split.npy": np.arange(24, dtype=np.uint16),
+            "train_split.npy": np.arange(22, dtype=np.uint16),
         },
     }  # fmt: skip
     found = {}
@@ -171,12 +171,18 @@ def test_the_command_downloads_verifies_and_says_what_the_splits_share(small, tm
         monkeypatch.setattr(cubicc, "URL", f"{server.address}/none")
         assert main(["cubicc", "--root", str(root)]) == 0
     out, _ = capfd.readouterr()
-    assert "24 train, 6 validation, 10 test pairs, in 8 classes" in out
+    assert "22 train, 8 validation, 10 test pairs, in 8 classes" in out
     assert "of 10 different test pictures, 10 are in training too" in out
     assert out.count("sha256") == 2 and str((root / cubicc.INFO.prepared).parent) in out
     assert [p.name for p in root.rglob("*")] == ["cubicc", "prepared-v1.npz"]
     assert main(["cubicc", "--root", str(root)]) == 0, "and needs no host again"
     assert capfd.readouterr().out == out
+    monkeypatch.setenv("GEOMREG_DATA", str(root))
+    assert load("cubicc").note == "", "a download is what its source publishes"
+    assert main(["cubicc", "--root", str(root), "--mirror", str(tmp_path / "mirror")]) == 0
+    assert load("cubicc").note == "", "and the same archive elsewhere too"
+    assert main(["cubicc", "--root", str(root), "--from", str(tmp_path / "mirror")]) == 0
+    assert load("cubicc").note == cubicc.UNKNOWN_COPY, "any other copy may have any split"
 
 
 # faults -----------------------------------------------------------------------------------------------------
@@ -218,8 +224,11 @@ FAULTS = {
     "no tensor": ("labels.pt", lambda x: {"labels": x}, "labels.pt holds no tensor that"),
     "code in a tensor file": ("original_labels.pt", lambda x: Bomb(), "running code (UnpicklingError)"),
     "half a tensor file": ("images.pt", lambda x: written(x)[:5000], "images.pt holds no tensor"),
-    "text": ("captions.pt", lambda x: b"<html>not found</html>", "captions.pt holds no tensor"),
-    "a split in two columns": ("train_split.npy", lambda x: x.reshape(12, 2), "shape (12, 2) of int64, and"),
+    "a shorter split": ("test_split.npy", lambda x: x[:8], "38 pairs with the other splits, and CUBICC"),
+    "a split without a class": (
+        "validation_split.npy", lambda x: x[:5], "has pairs of 5 classes, and CUBICC has all 8 in each split",
+    ),
+    "a split in two columns": ("train_split.npy", lambda x: x.reshape(11, 2), "shape (11, 2) of int64, and"),
     "a split of fractions": ("test_split.npy", lambda x: x / 2, "shape (10,) of float64"),
     "an empty split": ("validation_split.npy", lambda x: x[:0], "shape (0,) of int64"),
     "a pair that is not there": ("test_split.npy", lambda x: x + 1, "positions from 31 to 40, 10 of"),
@@ -276,6 +285,53 @@ def test_a_list_that_names_a_photo_once_per_caption_is_read(small, tmp_path):
     assert str(found[0]["fingerprint"]) == str(found[1]["fingerprint"])
 
 
+def test_a_pointer_or_a_page_instead_of_a_file_is_named(small, tmp_path, capfd):
+    for content, said in ((b"version https://git-lfs\n", "is a Git LFS pointer"), (b"<html>", "is a text")):
+        (folder_of(tmp_path / said, small) / "captions.pt").write_bytes(content)
+        message = failing(capfd, tmp_path / "data", "--from", tmp_path / said)
+        assert f"captions.pt {said}" in message
+        assert failing(capfd, tmp_path / "data", "--from", tmp_path / said, "--check") == message
+
+
+def test_the_check_counts_each_split_of_a_folder_and_of_an_archive_and_names_the_host(
+    small, tmp_path, monkeypatch, capfd
+):
+    folder, mirror = folder_of(tmp_path / "files", small), zipped(tmp_path / "mirror", small)
+    archive = mirror / "cubicc" / "CUBICC.zip"
+    for arguments, place, found in (
+        (
+            ["--from", folder.parent],
+            folder,
+            f"found the unpacked files in files in {tmp_path}, which is read",
+        ),
+        (["--from", mirror], archive, f"found the archive CUBICC.zip in {mirror}, which is read in place"),
+        (["--mirror", mirror], archive, ""),
+    ):
+        assert main(["cubicc", "--check", *map(str, arguments)]) == 0
+        said = capfd.readouterr()
+        assert found in said.err and said.out.splitlines() == [
+            f"cubicc: {split}: {len(index)} of {len(index)} pairs are in {place}"
+            for split, index in SPLITS.items()
+        ]
+    np.save(folder / "test_split.npy", np.arange(30, 38))
+    assert main(["cubicc", "--check", "--from", str(folder)]) == 1
+    assert "38 pairs with the other splits, and CUBICC has 40" in capfd.readouterr().err
+
+    class Handler(Quiet):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "1230000000")
+            self.end_headers()
+
+    with serving(Handler, monkeypatch) as server:
+        monkeypatch.setattr(cubicc, "URL", server.address)
+        assert main(["cubicc", "--check"]) == 0
+    said = capfd.readouterr().out
+    assert f"all 40 pairs should be in CUBICC.zip (1.23 GB, {server.address}), which has their split" in said
+    assert main(["cubicc", "--check"]) == 1
+    assert f"Could not reach {server.address} (ConnectionError)" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("missing", cubicc.FILES)
 def test_a_missing_file_is_named(small, missing, tmp_path, capfd):
     del small[missing]
@@ -302,7 +358,7 @@ def test_another_archive_or_a_damaged_or_dangerous_one_is_named(small, tmp_path,
     path.write_bytes(content)
     assert "is damaged or cut short; get it again" in failing(*arguments, cut)
     path.write_text("<html>")
-    assert "is damaged or cut short; get it again" in failing(*arguments, cut)
+    assert "is a text, such as a host's error page" in failing(*arguments, cut)
     assert "has no file cubicc/CUBICC.zip" in failing(*arguments, tmp_path / "none")
     said = failing(capfd, tmp_path / "data", "--from", tmp_path / "none")
     assert f"There is no folder {tmp_path / 'none'}" in said and "--from" in said

@@ -24,7 +24,7 @@ import requests
 from local_server import Quiet, serving
 
 from data_scripts import digits, fetch, kinetics_sounds, multiview_digits
-from data_scripts.__main__ import SCRIPTS, main
+from data_scripts.__main__ import SCRIPTS, TAKES, main
 from data_scripts.fetch import DataError, content_sha256, load_arrays, points_outside, read_zip
 from geomreg_mini import data
 
@@ -46,6 +46,12 @@ def command(*arguments, **options) -> subprocess.CompletedProcess:
         timeout=120,
         **options,
     )
+
+
+def called(capsys, *arguments) -> SimpleNamespace:
+    """The command in this process, where lists with other checksums can be the expected ones."""
+    status, said = main(list(map(str, arguments))), capsys.readouterr()
+    return SimpleNamespace(returncode=status, stdout=said.out, stderr=said.err)
 
 
 def assert_fails_cleanly(finished, root: Path, *said: str):
@@ -221,6 +227,11 @@ def test_the_command_offers_what_a_script_takes_and_nothing_else(name, capsys):
     taken = {p.replace("_", "-") for p in inspect.signature(SCRIPTS[name].prepare).parameters}
     taken = {"from" if option == "folder" else option for option in taken}
     assert offered == taken - {"published", "progress", "frame-size"}
+
+
+def test_every_source_with_a_folder_of_your_own_has_a_check():
+    for name, options in TAKES.items():
+        assert ("from" not in options) or callable(SCRIPTS[name].check), name
 
 
 def test_an_unknown_data_set_is_a_usage_error():

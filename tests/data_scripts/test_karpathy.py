@@ -271,6 +271,39 @@ def test_the_check_counts_the_images_of_a_folder_per_split(source, tmp_path, cap
     assert "fill in the form" in capfd.readouterr().err
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_pointers_and_pages_are_no_images_of_a_folder_or_an_archive(
+    source, tmp_path, capfd, as_published, name
+):
+    contents = {POINTER: "is a Git LFS pointer (run `git lfs pull`)", b"<html>": "is a text", b"": "is empty"}
+    if name == "flickr30k":
+        images = source / name / "flickr30k-images"
+        for path, content in zip(sorted(images.iterdir()), contents, strict=False):
+            path.write_bytes(content)
+    else:
+        path = source / name / "train2014.zip"
+        with zipfile.ZipFile(path) as archive:
+            members = {n: archive.read(n) for n in archive.namelist()}
+        members |= zip(list(members), contents, strict=False)
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in members.items():
+                archive.writestr(member, content)
+    for more in ("--check",), ("--image-size", "16"):
+        assert (
+            main(
+                [name, *more, "--from", str(source / name), "--root", str(tmp_path), "--mirror", str(source)]
+            )
+            == 1
+        )
+        said = capfd.readouterr()
+        assert "3 or more of 400 train images cannot be used" in said.err
+        assert all(what in said.err for what in contents.values())
+        assert said.out == "" or f"{name}: train: 397 of 400 images are in" in said.out
+
+
 def test_a_folder_that_is_missing_or_lacks_a_part_is_named(source, as_published, capfd, tmp_path):
     arguments = (capfd, tmp_path / "data")
     said = failing(*arguments, "flickr30k", "--mirror", source, "--from", tmp_path / "none")
@@ -322,7 +355,7 @@ def damaged(source: Path, name: str, how: str) -> str:
             if n != victim:
                 archive.writestr(n, content)
             elif how == "unreadable":
-                archive.writestr(n, b"no image")
+                archive.writestr(n, b"\0no image")
     return victim
 
 

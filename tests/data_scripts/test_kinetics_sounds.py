@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from local_server import Quiet, serving
-from test_data_scripts import assert_fails_cleanly, command
+from published import write_lists
+from test_data_scripts import assert_fails_cleanly, called
 
 from data_scripts import kinetics_sounds as script
 from data_scripts import stand_ins
@@ -136,20 +137,32 @@ def test_unknown_options_are_named(prepared, monkeypatch):
 # faults -----------------------------------------------------------------------------------------------------
 
 
-def test_missing_clips_and_folders_are_errors_of_one_sentence(mirror, source, tmp_path):
-    root, clips = tmp_path / "data", source / "kinetics_sounds" / "clips"
-    finished = command("kinetics_sounds", "--root", root, "--mirror", mirror, "--from", tmp_path / "none")
-    assert_fails_cleanly(finished, root, str(tmp_path / "none"), "--from")
-    lists = shutil.copytree(mirror / "kinetics_sounds", tmp_path / "mirror" / "kinetics_sounds")
-    shutil.copytree(source / "kinetics_sounds" / "annotations", lists / "annotations")
-    finished = command("kinetics_sounds", "--root", root, "--mirror", lists.parent, "--from", clips)
-    assert_fails_cleanly(
-        finished,
-        root,
-        "None of the 14799 train clips",
-        "--4-0ihtnBU_000058_000068.mp4 is missing",
-        "a split cannot be empty",
-    )
+def test_missing_clips_and_folders_are_errors_of_one_sentence(source, tmp_path, monkeypatch, capsys):
+    root, clips, mirror = tmp_path / "data", source / "kinetics_sounds" / "clips", tmp_path / "mirror"
+    write_lists(mirror, monkeypatch)
+    shutil.copytree(source / "kinetics_sounds" / "annotations", mirror / "kinetics_sounds" / "annotations")
+    given = ("kinetics_sounds", "--root", root, "--mirror", mirror, "--from")
+    assert_fails_cleanly(called(capsys, *given, tmp_path / "none"), root, str(tmp_path / "none"), "--from")
+    said = "tr-00-00000_000000_000010.mp4 is missing"
+    finished = called(capsys, *given, clips)
+    assert_fails_cleanly(finished, root, "None of the 14799 train clips", said, "a split cannot be empty")
+
+
+def test_pointers_under_the_names_of_clips_are_named(source, tmp_path, monkeypatch, capsys):
+    mirror, videos = tmp_path / "mirror", tmp_path / "videos"
+    write_lists(mirror, monkeypatch)
+    shutil.copytree(source / "kinetics_sounds" / "annotations", mirror / "kinetics_sounds" / "annotations")
+    videos.mkdir()
+    for name, _, _ in script.read_list(mirror):
+        path = videos / f"{name}_{int(name[12:]) + 10:06d}.mp4"
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    for more in ["--check"], ["--root", tmp_path / "data"]:
+        finished = called(
+            capsys, "kinetics_sounds", "--mirror", mirror, "--from", videos, "--tolerate", "1", *more
+        )
+        assert finished.returncode == 1 and "None of the 14799 train clips can be used" in finished.stderr
+        assert "mp4 is a Git LFS pointer (run `git lfs pull`)" in finished.stderr
+        assert not finished.stdout or "train: 0 of 14799 clips" in finished.stdout
 
 
 # streams ----------------------------------------------------------------------------------------------------

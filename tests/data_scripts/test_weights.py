@@ -87,12 +87,19 @@ def test_a_tensor_larger_than_its_bytes_is_refused(tmp_path):
         read_weights(tmp_path / "cut.pt")
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04", b"\x80\x02}."])
-def test_other_files_are_refused_in_one_sentence(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"<html>", "is a text, such as a host's error page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer .run `git lfs pull`."),
+        (b"PK\x03\x04", "cannot be read as weights"),
+        (b"\x80\x02}.", "cannot be read as weights|holds no tensors"),
+    ],
+)
+def test_other_files_are_refused_in_one_sentence(tmp_path, content, said):
     (tmp_path / "weights.pt").write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"weights.pt (cannot be read as weights|holds no tensors).*\.$"
-    ) as error:
+    with pytest.raises(DataError, match=rf"weights.pt ({said}).*\.$") as error:
         read_weights(tmp_path / "weights.pt")
     assert "\n" not in str(error.value)
 

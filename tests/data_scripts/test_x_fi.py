@@ -120,11 +120,37 @@ def test_what_is_missing_is_named(published, tmp_path, monkeypatch, capsys):
     with pytest.raises(DataError, match="not prepared in .*; run `python -m data_scripts x_fi`"):
         x_fi.load_into(encoder("WiFi").backbone, "WiFi")
     assert main(["x_fi", "--from", str(tmp_path)]) == 1
-    assert "has no mmwave_ResNet18.pt; name a folder that has it" in capsys.readouterr().err
+    assert (
+        "in no known layout; name one with mmwave_ResNet18.pt and wifi_ResNet18.pt" in capsys.readouterr().err
+    )
     for modality, name in x_fi.FILES.items():
         torch.save(nn.Linear(2, 2) if modality == "RFID" else ResNet(modality), tmp_path / name)
     assert main(["x_fi", "--from", str(tmp_path)]) == 1
     assert "rfid_ResNet18.pt does not hold an encoder of X-Fi" in capsys.readouterr().err
+
+
+def test_the_check_names_each_encoder_and_where_it_is(published, tmp_path, monkeypatch, capsys):
+    folder, _ = published
+    monkeypatch.delenv("GEOMREG_MIRROR", raising=False)
+    paths = {m: folder / "XRF55_HAR" / "backbone_models" / m / name for m, name in x_fi.FILES.items()}
+    assert main(["x_fi", "--check", "--from", str(folder)]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [f"x_fi: {m}: 1 of 1 encoders is {path}" for m, path in paths.items()]
+    assert f"x_fi: found X-Fi's encoders XRF55_HAR/backbone_models/mmWave/{x_fi.FILES['mmWave']}" in said.err
+    listed = {f"a/{name}": m for m, name in x_fi.FILES.items()}
+    monkeypatch.setattr(drive, "listing", lambda known: listed)
+    monkeypatch.setattr(drive, "download", lambda *arguments, **options: pytest.fail("downloaded"))
+    assert main(["x_fi", "--check"]) == 0
+    place = f"a/rfid_ResNet18.pt in https://drive.google.com/drive/folders/{x_fi.FOLDER}"
+    assert f"x_fi: RFID: 1 of 1 encoders is {place}" in capsys.readouterr().out
+    del listed["a/rfid_ResNet18.pt"]
+    assert main(["x_fi", "--check"]) == 1
+    assert "X-Fi's folder on Google Drive lacks one of " in capsys.readouterr().err
+    for name in x_fi.FILES.values():
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert main(["x_fi", "--check", "--from", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and "mmwave_ResNet18.pt is a Git LFS pointer (run `git lfs pull`)" in said.err
 
 
 def test_the_files_are_found_in_the_folder_of_drive_by_name(published, tmp_path, monkeypatch):
@@ -147,5 +173,10 @@ def test_the_files_are_found_in_the_folder_of_drive_by_name(published, tmp_path,
 def test_the_recipe_fixes_these_encoders_and_says_how_they_are_run():
     config = RECIPES["xrf55_x_fi"].config
     assert config.encoder_options == {"pretrained": "x_fi"} and config.paradigm_options["freeze"]
-    said = " ".join(deviations(config))
+    assert "The encoders are X-Fi's own, fixed." in deviations(config)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("xrf55")])
+def test_every_recipe_says_what_x_fis_cut_changes_in_wifi_and_in_radar(name):
+    said = " ".join(deviations(RECIPES[name].config))
     assert "five layers" in said and "Softmax" in said and "83.9 %" in said

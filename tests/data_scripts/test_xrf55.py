@@ -174,6 +174,8 @@ FAULTS = {
     "holds a pickle": pickled,
     "holds complex64 instead of real numbers": lambda p: np.save(p, np.zeros((270, 1000), np.complex64)),
     "is empty": lambda p: p.touch(),
+    "is a Git LFS pointer (run `git lfs pull`)": lambda p: p.write_text("version https://git-lfs\n"),
+    "is a text, such as a host's error page": lambda p: p.write_text("404: Not Found"),
     "is not a .npy file": lambda p: p.write_bytes(b"PK\x03\x04 an archive"),
     "has a damaged header": lambda p: p.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order"),
 }
@@ -286,6 +288,10 @@ def test_part_1_has_twenty_people_counted_in_each_scene_and_part_2_the_other_nin
         (lambda scene, person, m: (scene, person) == (4, 13), "has no recordings of person 13 in scene 4;"),
         (lambda scene, person, m: scene == 2 and m == "WiFi", "has no WiFi files of scene 2;"),
         (lambda scene, person, m: m == "RFID", "has no RFID files of scene 1;"),
+        (
+            lambda scene, person, m: (scene, person, m) == (2, 24, "WiFi"),
+            "has no WiFi files of person 24 in scene 2;",
+        ),
     ],
 )
 def test_a_missing_scene_person_or_modality_is_one_sentence_whatever_is_tolerated(
@@ -296,6 +302,28 @@ def test_a_missing_scene_person_or_modality_is_one_sentence_whatever_is_tolerate
         message = run(capsys, "--root", tmp_path / "root", "--from", folder, "--tolerate", 1, *more)
         assert f"The folder {folder} {said}" in message and "complete it, or name Part 1's folder" in message
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (lambda action, repetition: True, "None of the 770 train recordings can be used"),
+        (lambda action, repetition: repetition > 14, "None of the 330 test recordings can be used"),
+        (lambda action, repetition: action == 7, "None of the 14 train recordings of action 7 can be used"),
+    ],
+)
+def test_files_of_a_person_or_an_action_that_are_all_pointers_are_never_tolerated(
+    own_grid, tmp_path, capsys, lost, said
+):
+    for path in (own_grid / "Scene1" / "WiFi").iterdir():
+        if lost(*map(int, path.stem.split("_")[1:])):
+            path.unlink()
+            path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    message = run(capsys, "--root", tmp_path / "root", "--from", own_grid, "--tolerate", 1)
+    assert "None of the " in message and "is a Git LFS pointer (run `git lfs pull`)" in message
+    assert not list((tmp_path / "root").rglob("*"))
+    assert __main__.main(["xrf55", "--check", "--from", str(own_grid), "--tolerate", "1"]) == 1
+    assert said in capsys.readouterr().err
 
 
 def test_part_2_beside_part_1_is_refused_by_name_unless_asked_for(tmp_path, capsys):
@@ -329,7 +357,7 @@ def test_the_layout_and_the_recordings_of_a_folder_are_said_without_reading_them
     (own_grid / "Scene1").rename(folder / "Scene1" / "Scene1")
     assert __main__.main(["xrf55", "--from", str(folder), "--check"]) == 0
     said = capsys.readouterr()
-    assert "found 1100 recordings in Kaggle's layout" in said.err
+    assert "found the names of 1100 recordings in Kaggle's layout" in said.err
     assert said.out.splitlines() == [
         f"xrf55: train: 770 of 770 recordings are in {folder}",
         f"xrf55: test: 330 of 330 recordings are in {folder}",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from made_up_records import record_of
 
+from data_scripts.cubicc import UNKNOWN_COPY
 from data_scripts.stand_ins import NOTE
 from experiments import benchmarks, report, sweeps
 from experiments.benchmarks import (
@@ -342,9 +343,17 @@ def test_clips_that_the_source_lost_are_forgiven_where_that_is_known():
 def test_of_cubicc_only_the_sum_of_the_splits_is_known():
     record = record_of(recipe("cubicc"), 0.7)
     run = Run("swav", "baseline", 0)
-    for train, right in ((11150, True), (76, False)):
-        given = replace(record, split_sizes={"train": train, "validation": 1000, "test": 1000})
+    for train, validation, right in ((11150, 1000, True), (76, 1000, False), (12145, 5, False)):
+        given = replace(record, split_sizes={"train": train, "validation": validation, "test": 1000})
         assert (why(given, "cubicc", run) == "") == right
+    given = replace(given, split_sizes={"train": 13140, "validation": 5, "test": 5})
+    assert why(given, "cubicc", run) == "our runs have 5 samples (validation), the benchmark has 8 or more"
+
+
+def test_runs_on_a_copy_of_cubicc_that_may_be_split_in_another_way_are_not_judged():
+    sizes = {"train": 13110, "validation": 20, "test": 20}
+    given = replace(record_of(recipe("cubicc"), 0.7), split_sizes=sizes, data_note=UNKNOWN_COPY)
+    assert why(given, "cubicc", Run("swav", "baseline", 0)) == f"our runs use other data: {UNKNOWN_COPY}"
 
 
 def test_stand_ins_and_other_notes_are_not_the_benchmarks():

@@ -10,6 +10,7 @@ from made_up_records import RESULTS
 from test_verdict import made_up, small, write_records
 
 from experiments import decided, verdict
+from experiments.study import markdown
 from experiments.verdict import AXES, RADII, SEEDS
 
 
@@ -80,3 +81,26 @@ def test_sentences_follow_the_records(gain):
     known = [text.rsplit(" ", 1)[-1] for text in judged["over seeds"]]
     assert f"{known.count('supported')} supported, {known.count('excluded')} excluded" in lines[6]
     assert len(table) == len(RADII) * (len(AXES) - 1)
+
+
+def test_the_papers_claims_are_judged_by_gains_of_known_size():
+    gain = {"joint": 0.02, "uniform_sum": 0.0, "dgl": 0.001}
+    frame = made_up(lambda seed, p, arm: gain[p] * (arm == "published"), geometry=-0.1)
+    shown = decided.headlines(frame)
+    assert list(shown.index) == [line.words for line in decided.HEADLINES]
+    fused, joint, probe, drift, rigid = shown["over seeds"]
+    assert (fused, joint) == ("+0.1 [+0.1, +0.1] supported", "+2.0 [+2.0, +2.0] supported")
+    assert (probe, drift) == ("+2.0 [+2.0, +2.0] supported", "-0.10 [-0.10, -0.10] supported")
+    assert rigid == "+0.0 [+0.0, +0.0] excluded", "no gain at all is smaller than the paper's"
+    assert (shown["for new speakers"] == [text.split(" ", 1)[1] for text in shown["over seeds"]]).all()
+
+
+@pytest.mark.skipif(not committed_test_records(), reason="still in development")
+def test_the_readme_and_the_results_have_the_rows_of_the_records():
+    frame = decided.load(RESULTS / "verdict")
+    for page in (RESULTS.parent / "README.md", RESULTS / "README.md"):
+        text = page.read_text()
+        assert markdown(decided.headlines(frame), "the paper claims") in text, page
+        assert decided.state(frame).removesuffix(".") in text, page
+    for part in verdict.summary(frame, RESULTS / "verdict").split("\n\n"):
+        assert part in (RESULTS / "README.md").read_text()

@@ -1,6 +1,7 @@
 """The retrieval task: parts that are exactly the whole, OpenAI's weights, its loss, records and recipes."""
 
 import math
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -216,9 +217,15 @@ def test_a_file_of_another_network_is_refused_by_name(published, tmp_path):
             build_clip(published, 224, 256, pretrained=tag, weights=str(path))
 
     torch_script(state, path)
-    refused("has QuickGELU, and 'laion2b' has not; give the file's own tag", "laion2b")
+    refused("has QuickGELU, and 'laion2b' has the exact GELU; give the file's own tag", "laion2b")
     torch_script(state, path, gelu=False)
-    refused("has the exact GELU, and 'openai' has not")
+    refused("has the exact GELU, and 'openai' has QuickGELU")
+    state_dict(state | {"input_resolution": torch.tensor(224)}, path)  # of OpenAI's archive
+    refused("has QuickGELU, and 'laion2b' has the exact GELU", "laion2b")
+    other = tmp_path / "vit_s_32-laion2b-e32.pt"
+    laion(state, other)
+    with pytest.raises(ValueError, match="has laion2b, and 'openai' has QuickGELU; give the file's own tag"):
+        build_clip(published, 224, 256, pretrained="openai", weights=str(other))
     state_dict(state, path)
     refused("pretrained=None is not a tag of ViT-S-32-alt: choose one of openai, laion2b", None)
     refused("pretrained='mine' is not a tag of ViT-S-32-alt", "mine")
@@ -232,9 +239,26 @@ def test_a_file_of_another_network_is_refused_by_name(published, tmp_path):
     state_dict({"fc.weight": torch.zeros(2, 2)}, path)
     refused("it lacks logit_scale, .* more differences; give the file of this network")
     path.write_bytes(b"<html>not found</html>")
-    refused("cannot be read as weights")
+    refused("is a text, such as a host's error page")
     path.unlink()
     refused("There is no file of weights .*; correct the path")
+
+
+@pytest.mark.parametrize(("tag", "gelu"), [("openai", "QuickGELU"), ("laion2b", "the exact GELU")])
+def test_a_plain_state_dict_is_read_with_a_warning_unless_its_name_has_the_tag(
+    published, tmp_path, tag, gelu
+):
+    """Its tensors are those of either GELU, so nothing can tell whether the tag is right."""
+    state = small_clip(quick=True).state_dict()
+    state_dict(state, tmp_path / "weights.pt")
+    with pytest.warns(
+        UserWarning, match=f"shows no GELU and gets {gelu}, which is wrong if .* not of '{tag}'"
+    ):
+        build_clip(published, 224, 256, pretrained=tag, weights=str(tmp_path / "weights.pt"))
+    state_dict(state, tmp_path / f"vit-{tag}.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_clip(published, 224, 256, pretrained=tag, weights=str(tmp_path / f"vit-{tag}.pt"))
 
 
 def test_the_papers_backbones_have_the_stated_widths_and_sizes_and_openais_weights():
