@@ -219,7 +219,7 @@ def _loaded(towers: nn.Module, name: str, tag: str, quick: bool, weights: str) -
     gelu = ("the exact GELU", "QuickGELU")
     known = [t for t in open_clip.list_pretrained_tags_by_model(name) if t in Path(weights).name]
     if classes or NO_WEIGHTS[0] in tensors:  # a file with modules, or OpenAI's, shows which GELU it has
-        known = [gelu["QuickGELU" in classes or NO_WEIGHTS[0] in tensors]]
+        known = [gelu["QuickGELU" in classes or not classes]]
     if known and tag not in known and gelu[quick] not in known:
         raise ValueError(f"{weights} has {known[0]}, and {tag!r} has {gelu[quick]}; give the file's own tag.")
     if not known:
