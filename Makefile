@@ -27,6 +27,8 @@ SOURCES := $(NOTEBOOKS) $(shell find data_scripts geomreg_mini experiments noteb
 
 # One thread a process: two notebooks run side by side, and results do not depend on the number of cores.
 export OMP_NUM_THREADS := 1
+# Without bytecode beside the libraries, every kernel and every process of a test compiles them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-all lint unit notebooks lab app site report gif bench gpu format clean distclean
 

@@ -11,11 +11,13 @@ from experiments import (
     ablations,
     claims,
     cousins,
+    decided,
     paper_settings,
     paradigm_table,
     regimes,
     report,
     unlabeled,
+    verdict,
 )
 from experiments.claims import CLAIMS, evidence, load, verdicts
 from experiments.judging import EXCLUDED, SUPPORTED, UNDECIDED
@@ -147,6 +149,9 @@ def summaries(records, rows):
         folder = RESULTS / "cousins" / name
         if not study.missing(folder):
             tables += cousins.summary(name, study.load(folder), folder).split("\n\n")
+    decisive = decided.load(RESULTS / "verdict")
+    tables += verdict.summary(decisive, RESULTS / "verdict").split("\n\n")
+    tables.append(markdown(decided.headlines(decisive), "the paper claims"))
     return tables + [paradigm_table.summary(records.table, dataset) for dataset in paradigm_table.DATASETS]
 
 
@@ -190,33 +195,6 @@ def test_every_interval_in_prose_is_computed_from_the_records(summaries, records
     known |= set(re.findall(pattern, "\n".join(summaries)))
     quoted = re.findall(pattern, (PAGE + FOUND).replace("\n", " "))
     assert len(quoted) > 50 and set(quoted) - known == set()
-
-
-def test_each_claim_in_the_readme_stands_beside_its_own_interval(rows):
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in FOUND.splitlines()]
-    table = {claim: f"{saw} {interval}" for claim, saw, interval, _ in (x for x in lines if len(x) == 4)}
-    settings = paper_settings.STUDY.load(RESULTS / "paper_settings")
-    head, _, *body = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in paper_settings.summary(settings).split("\n\n")[0].splitlines()
-    ]
-    printed = {row[0]: dict(zip(head, row, strict=True)) for row in body}
-    joint, dgl = (printed[f"{name}, beta 0.2, radius 0.25"] for name in ("joint training", "DGL"))
-
-    def text(claim, comparison):
-        (row,) = rows[(rows["claim"] == claim) & (rows["comparison"] == comparison)].itertuples()
-        return f"{row.gain:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
-
-    expected = {
-        "fused": [dgl["fused"], f"; {dgl['would have seen, fused']} points would have been seen"],
-        "unimodal": [dgl["image alone"], f"a k-NN probe of it gains {joint['image, k-NN']}"],
-        "drift": [dgl["drift"], f"under joint training: {joint['drift']}"],
-        "rigid": [text("rigid", "DGL: both minus both, radius 0 (rigid)")],
-        "clusters": [text("clusters", "standardizing head, both"), text("clusters", "plain head, both")],
-    }
-    assert {CLAIMS[key].words for key in expected} == set(table) - {"the paper claims", "---"}
-    for key, parts in expected.items():
-        assert all(part in table[CLAIMS[key].words] for part in parts), (key, parts)
 
 
 def test_the_results_count_the_claims_as_the_report_does(rows):
