@@ -137,7 +137,7 @@ HOUSES = [
 LIBRARY = [{"distributed", "data", "records"}, {"inputs"}, {"pairs"}, {"geometry", "regularizer"},
            {"controls", "measure"}, {"models", "__main__"}, {"paradigms"}, {"evaluation"}, {"tasks"},
            {"benchmarks"}, {"config"}, {"training"}, {"plots"}]  # fmt: skip
-EXPERIMENTS = [{"paper", "sweeps", "manifest"}, {"recipes", "together"}, {"study"},
+EXPERIMENTS = [{"paper", "sweeps", "manifest", "judging"}, {"recipes", "together"}, {"study"},
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "selection", "unlabeled",
                 "paper_settings"},
                {"report", "cost", "cousins"}, {"claims", "verdict"}, {"decided", "hindsight"}]  # fmt: skip

@@ -236,8 +236,8 @@ def test_the_stored_report_has_the_tables_that_are_computed_now(stored, records,
 
 
 def test_the_stored_report_prints_the_verdicts_and_the_rule(stored, rows):
-    for verdict in verdicts(rows).itertuples():
-        line = rf"^{verdict.status} +{re.escape(verdict.words)}: {verdict.reason}$"
+    for row in verdicts(rows).itertuples():
+        line = rf"^{row.status} +{re.escape(row.words)}: {row.reason}$"
         assert re.search(line, stored["printed"], re.MULTILINE), line
     rules = [module.__doc__.replace("``", "`") for module in (report, claims)]
     for rule in rules:
