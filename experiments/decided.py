@@ -13,10 +13,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 from .claims import CLAIMS, smallest
-from .cousins import NAMES, change, converged, gains, wide_change
+from .cousins import NAMES, change, gains, wide_change
 from .judging import verdict_of_gain
 from .study import FROZEN, values
-from .verdict import AXES, MARGINS, RADII, SEEDS
+from .verdict import AXES, MARGINS, SEEDS, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,10 +90,7 @@ def load(folder: str | Path) -> pd.DataFrame:
         rows.append({**key, "setting": FROZEN, "selected": True, **values(SimpleNamespace(**record))})
     if not rows:
         return pd.DataFrame(columns=["seed"])
-    frame = pd.DataFrame(rows)
-    counts = frame.groupby("seed").size()
-    frame = converged(frame[frame["seed"].isin(counts.index[counts == len(AXES) * len(RADII)])])
-    frame = frame.sort_values("seed", kind="stable").reset_index(drop=True)
+    frame = whole(pd.DataFrame(rows)).sort_values("seed", kind="stable").reset_index(drop=True)
     return frame if frame["seed"].nunique() >= FEWEST else frame.iloc[:0]
 
 

@@ -236,6 +236,12 @@ def check_registration(folder: str | Path) -> None:
 # Tables
 
 
+def whole(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of the seeds in which every run is recorded and none diverged."""
+    runs = frame.groupby("seed").size()
+    return converged(frame[frame["seed"].isin(runs.index[runs == len(AXES) * len(STUDY.cells)])])
+
+
 def edges(arm: str, values: Mapping[str, Any]) -> list[str]:
     """Return the axes of an arm on which a setting has the lowest or the highest value."""
     axes = {axis: sorted({x for common in ROUNDS for x in common[axis]}) for axis in ROUNDS[0]} | AXES[arm]
@@ -243,18 +249,17 @@ def edges(arm: str, values: Mapping[str, Any]) -> list[str]:
 
 
 def picked(folder: str | Path) -> pd.DataFrame:
-    """Return the frozen settings as text: a row per paradigm and arm, with their validation and edges."""
+    """Return the registered settings as text: a row per paradigm and arm, with the axes at an edge."""
     import pandas as pd
 
-    rows = {}
+    rows, frozen = {}, json.loads((Path(folder) / "registration.json").read_text())["frozen"]
     for cell in STUDY.cells:
-        scores = STUDY.scores(folder, cell)
-        for arm, setting in STUDY.frozen(folder, cell).items():
-            values = design(arm)[int(setting) - 1]
-            rows[f"{NAMES[cell.columns['paradigm']]}, {arm}"] = {
+        paradigm = cell.columns["paradigm"]
+        for arm, own in cell.arms.items():
+            values = design(arm)[int(frozen[paradigm][arm]) - 1]
+            rows[f"{NAMES[paradigm]}, {arm}"] = {
                 "setting": ", ".join(f"{axis} {value}" for axis, value in values.items()),
-                "validation": f"{100 * scores[arm, setting]:.1f}",
-                "trials": str(len(cell.arms[arm].settings)),
+                "trials": str(len(own.settings)),
                 "edge": ", ".join(edges(arm, values)) or "-",
             }
     return pd.DataFrame(rows).T
@@ -332,7 +337,7 @@ def elsewhere(data: str, results: str | Path) -> pd.DataFrame:
 
 def summary(frame: pd.DataFrame, folder: Path) -> str:
     """Return all tables in Markdown; those of other data if their records are beside ``folder``."""
-    frame = converged(frame)
+    frame = whole(frame)
     seeds = f"digits, {frame['seed'].nunique()} of {len(SEEDS)} seeds"
     parts = [(picked(folder), "digits, frozen"), (table(frame), seeds), (verdicts(frame), "claim, in points")]
     others = [data for data in MODALITIES if (folder.parent / "cousins" / data).exists()]

@@ -36,7 +36,7 @@ def committed_test_records():
 @pytest.mark.skipif(not committed_test_records(), reason="still in development")
 def test_the_committed_records_are_read_as_the_study_reads_them():
     found = decided.load(RESULTS / "verdict")
-    checked = verdict.converged(verdict.STUDY.load(RESULTS / "verdict", partial=True))
+    checked = verdict.whole(verdict.STUDY.load(RESULTS / "verdict", partial=True))
     keys = ["paradigm", "seed", "arm"]
     both = checked.set_index(keys).sort_index().loc[found.set_index(keys).sort_index().index]
     shared = [name for name in found if name.startswith(("test/", "train/dose"))]

@@ -299,7 +299,10 @@ def by_hand(folder, ours, other, metric, speakers, level=0.95):
         record = json.loads(path.read_text())
         key = record["config"]["paradigm"], path.name.removesuffix(f"-{FROZEN}.json").replace("_", " ")
         values.setdefault(record["seed"], {})[key] = record["metrics"].get(metric)
-    whole = {seed: own for seed, own in sorted(values.items()) if None not in own.values()}
+    every = len(AXES) * len(PARADIGMS)
+    whole = {
+        seed: own for seed, own in sorted(values.items()) if len(own) == every and None not in own.values()
+    }
     units = [own[ours] - own[other] for own in whole.values()]
     if speakers:
         units = [
@@ -331,7 +334,7 @@ def records(request, tmp_path_factory):
 
 def test_the_tables_are_what_the_files_say(records):
     _, folder, frame = records
-    shown = table(verdict.converged(frame))
+    shown = table(verdict.whole(frame))
     names = {"joint": "joint training", "uniform_sum": "uniform sum", "dgl": "DGL"}
     for paradigm, arm in product(PARADIGMS, list(AXES)[1:]):
         row, pair = shown.loc[f"{names[paradigm]}, {arm}"], ((paradigm, arm), (paradigm, "none"))
@@ -347,7 +350,7 @@ def test_the_tables_are_what_the_files_say(records):
                 said.append("equivalent" if inside else "different" if apart else "undecided")
             assert row[column] == "; ".join(said)
     places = {"fused": FUSED, "alone": "test/accuracy/image", "k-NN": "test/knn_probe/image"}
-    judged = verdicts(verdict.converged(frame))
+    judged = verdicts(verdict.whole(frame))
     for question in QUESTIONS:
         row, metric = judged.loc[question.words()], places[question.outcome]
         for speakers, column in ((False, "over seeds"), (True, "for new speakers")):
@@ -374,10 +377,10 @@ def test_no_test_seed_is_trained_before_registration_or_after_a_change(tmp_path,
 
 def test_a_seed_that_diverges_in_one_arm_is_left_out_for_all(records):
     _, folder, frame = records
-    seed = frame["seed"].iloc[-1]
+    seed = verdict.whole(frame)["seed"].iloc[-1]
     failed = (frame["seed"] == seed) & (frame["arm"] == "rigid") & (frame["paradigm"] == "dgl")
-    left = verdict.converged(frame.assign(**{FUSED: frame[FUSED].mask(failed)}))
-    assert set(frame["seed"]) - set(left["seed"]) == {seed}
+    left = verdict.whole(frame.assign(**{FUSED: frame[FUSED].mask(failed)}))
+    assert set(verdict.whole(frame)["seed"]) - set(left["seed"]) == {seed}
 
 
 @pytest.mark.parametrize("data", ["watch", "emoji"])
