@@ -66,6 +66,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,21 +148,23 @@ def regularizer(arm: str, values: Mapping[str, Any]) -> nn.Module | None:
     return GeometryRegularizer(get("dispersion", 0.0), get("anchoring", 0.0), radius=get("radius", 0.0))
 
 
+@cache
 def design(arm: str) -> list[dict[str, Any]]:
     """Return the settings of an arm, axis -> value, ``SETTINGS`` different ones for each round."""
     settings: list[dict[str, Any]] = []
     for number, common in enumerate(ROUNDS):
         axes = common | AXES[arm]
         generator = np.random.default_rng([number, list(AXES).index(arm)])
-        found: list[dict[str, Any]] = []
-        while not found or any(setting in found[:k] + settings for k, setting in enumerate(found)):
-            orders = (np.resize(generator.permutation(len(values)), SETTINGS) for values in axes.values())
+        found: list[tuple[Any, ...]] = []
+        known = {tuple(setting.values()) for setting in settings}
+        turns = [np.arange(SETTINGS) % len(values) for values in axes.values()]
+        while len(set(found) - known) < SETTINGS:  # tens of thousands of times for the arms with two axes
             columns = [
-                [values[k] for k in generator.permutation(order)]
-                for values, order in zip(axes.values(), orders, strict=True)
+                [values[k] for k in generator.permutation(generator.permutation(len(values))[turn])]
+                for values, turn in zip(axes.values(), turns, strict=True)
             ]
-            found = [dict(zip(axes, own, strict=True)) for own in zip(*columns, strict=True)]
-        settings += found
+            found = list(zip(*columns, strict=True))
+        settings += [dict(zip(axes, own, strict=True)) for own in found]
     return settings
 
 
