@@ -85,7 +85,7 @@ class LuckLab:
         }
         # Fixed margins: a layout that is computed takes longer than the studies.
         self.axes = Figure(figsize=(5.6, 3.4), layout="none").add_axes((0.12, 0.16, 0.86, 0.74))
-        self.again = button("Draw again", tooltip="the same numbers, other luck")
+        self.again = button("Draw again")
         self.picture, self.message = image(width="520px"), widgets.HTML()
         for moved in self.controls.values():
             moved.observe(self.update, names="value")

@@ -469,7 +469,7 @@ def by_rule(paper, low, high):
 
 RULE_MISTAKES = {
     "put your own code": lambda paper, low, high: None,
-    "must be 'supported', 'excluded' or 'undecided'": lambda paper, low, high: low <= paper <= high,
+    "give 'supported', 'excluded' or 'undecided'": lambda paper, low, high: low <= paper <= high,
     "too wide to decide": lambda paper, low, high: by_rule(paper, abs(low), high),
     "[0.1, 0.9] lies on the paper's side": lambda paper, low, high: "excluded",
     "their size is another question": lambda paper, low, high: (
