@@ -206,7 +206,7 @@ def check_content(path: Path) -> None:
         what = no_content(start_of(first))
     except FileNotFoundError:
         what = "is missing"
-    except ValueError:  # of no file, there is no first
+    except ValueError:  # an empty folder has no first file
         what = "has no pictures"
     except OSError as error:
         what = f"cannot be read ({error.strerror})"

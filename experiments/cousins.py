@@ -88,6 +88,8 @@ RATES = {
     "emoji": (0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     "views": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
 }
+# What is new in the second interval; "speakers" are those of the study ``verdict``.
+NEW = {"speakers": "speakers", "watch": "people", "emoji": "concepts", "views": "samples"}
 SHARES = {"emoji": 2 / 7, "views": 3 / 14}  # test samples over training samples of random splits
 BARLOW = {"watch": 0.1, "emoji": 0.1, "views": 0.03}  # weights of the same dose, see above
 ARMS = ("none", "published 0.2", "published 2", "sum", "dispersion", "anchoring", "barlow")
@@ -440,9 +442,7 @@ def table(data: str, frame: pd.DataFrame) -> pd.DataFrame:
         for name, metric in columns.items()
     }
     means = frame.groupby(["paradigm", "arm"]).mean(numeric_only=True)
-    others = {"watch": "fused, new people", "emoji": "fused, new concepts", "views": "fused, new samples"}[
-        data
-    ]
+    others = f"fused, new {NEW[data]}"
     rows = {}
     for paradigm, names in PARADIGMS[data].items():
         for arm in (name for name in names if (paradigm, name) in means.index):

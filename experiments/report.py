@@ -327,16 +327,14 @@ def _gain(row: Any, mine: Ours, base: Ours, paper: float) -> dict[str, Any]:
         status, reason = NOT_RUN, _too_few(seeds, mine)
     else:
         low, high = found["low"], found["high"]
-        silent = {row.known == READ_OFF: "the paper's values were read off a figure",
-                  row.method in ANOTHER_BASELINE: "ours is on another baseline"}.get(True)  # fmt: skip
+        silent = "ours is on another baseline" if row.method in ANOTHER_BASELINE else ""
+        if row.known == READ_OFF and not silent:
+            silent = "the paper's values were read off a figure"
         status = verdict_of_gain(low, high, 0 if silent else abs(paper), 1 if paper > 0 else -1)
         if silent:
-            where = {
-                SUPPORTED: "on the paper's side of",
-                EXCLUDED: "on the other side of",
-                UNDECIDED: "around",
-            }
-            reason = f"our interval lies {where[status]} zero; {silent}, so the size says nothing"
+            where = {SUPPORTED: "on the paper's side of", EXCLUDED: "on the other side of"}
+            side = where.get(status, "around")
+            reason = f"our interval lies {side} zero; {silent}, so the size says nothing"
         elif status == SUPPORTED:
             what = "contains" if low <= paper <= high else "does not contain"
             reason = f"our interval lies on the paper's side of zero and {what} the paper's gain"

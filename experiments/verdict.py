@@ -80,6 +80,7 @@ from geomreg_mini.training import TrainConfig
 from .cousins import (
     MODALITIES,
     NAMES,
+    NEW,
     Question,
     answers,
     converged,
@@ -131,7 +132,6 @@ COMMON = UNSEEN_SPEAKERS | {
     "encoder_options": {"width": 4}, "batch_size": 128, "epochs": 8, "evaluate_every": 8, "monitor": True,
 }  # fmt: skip
 BANDED = ("published", "published 0.2", "published 2", "sum", "band", "anchoring")  # have a radius above 0
-NEW = {"speakers": "speakers", "watch": "people", "emoji": "concepts", "views": "samples"}
 PLACES = {"fused": "accuracy/fused", "audio alone": "accuracy/audio", "image alone": "accuracy/image",
           "audio, k-NN": "knn_probe/audio", "image, k-NN": "knn_probe/image"}  # fmt: skip
 
