@@ -139,7 +139,7 @@ LIBRARY = [{"distributed", "data", "records"}, {"inputs"}, {"pairs"}, {"geometry
            {"benchmarks"}, {"config"}, {"training"}, {"plots"}]  # fmt: skip
 EXPERIMENTS = [{"paper", "sweeps", "manifest", "judging"}, {"recipes", "together"}, {"study"},
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "selection", "unlabeled",
-                "paper_settings"},
+                "paper_settings", "fair"},
                {"report", "cost", "cousins"}, {"claims", "verdict"}, {"decided", "hindsight"}]  # fmt: skip
 SOURCES = sorted(
     path for house in ("data_scripts", "geomreg_mini", "experiments", "notebooks")
