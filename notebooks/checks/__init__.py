@@ -21,8 +21,10 @@ from .notebook_12 import best_naming, photograph_error, three_rules
 from .notebook_13 import best_rank, gradient_in_parts
 from .notebook_14 import subset_shares, unused_children
 from .notebook_15 import best_of_ten, judge, seeds_for
+from .notebook_18 import active_band, each_once, false_alarms
 
 __all__ = [
+    "active_band",
     "any_by_chance",
     "best_naming",
     "best_of_ten",
@@ -33,7 +35,9 @@ __all__ = [
     "dgl_loss",
     "difference_error",
     "drift_parts",
+    "each_once",
     "effective_rank",
+    "false_alarms",
     "false_frames",
     "fool",
     "four_corners",
