@@ -64,7 +64,7 @@ NUMBERS = [
 ]
 RETURN_A_NUMBER = ["mean_cosine", "effective_rank", "radius_for", "mixing", "ogm_coefficient",
                    "min_norm_weight", "paired_gain", "hinge_floor", "shared_clips", "best_naming",
-                   "best_rank", "seeds_for"]  # fmt: skip
+                   "best_rank", "seeds_for", "false_alarms"]  # fmt: skip
 RETURN_A_LOSS = ["stable_dispersion", "squared_band", "masked_dispersion", "dgl_loss"]
 
 
@@ -426,6 +426,106 @@ def parts_of_drift():
         yield f"sample part {name}", lambda a, b, change=change: (right(a, b)[0], change(right(a, b)[1]))
 
 
+def rows_kept():
+    right = OFFICIAL["each_once"]
+    one = {
+        "first": lambda arrays: dict(list(arrays.items())[:1]),
+        "last": lambda a: dict(list(a.items())[-1:]),
+    }
+    for name, part in one.items():
+        yield f"the {name} modality alone", lambda arrays, part=part: right(part(arrays))
+    yield "all rows", lambda arrays: list(range(len(next(iter(arrays.values())))))
+    yield "copies in all modalities at once", lambda arrays: right({"": torch.cat(list(arrays.values()), 1)})
+    yield "the copies", lambda arrays: sorted({*range(len(arrays["a"]))} - {*right(arrays).tolist()})
+    yield "the first column alone", lambda arrays: right({m: z[:, :1] for m, z in arrays.items()})
+    yield (
+        "directions",
+        lambda arrays: right({m: z / (1e-9 + z.norm(dim=1)[:, None]) for m, z in arrays.items()}),
+    )
+    yield "absolute values", lambda arrays: right({m: z.abs() for m, z in arrays.items()})
+    yield "sorted entries", lambda arrays: right({m: z.sort(dim=1).values for m, z in arrays.items()})
+    yield "rounded", lambda arrays: right({m: z.round(decimals=3) for m, z in arrays.items()})
+    yield "from the end", lambda arrays: right({m: z.flip(0) for m, z in arrays.items()})
+    yield "counted", lambda arrays: len(right(arrays))
+    yield "from one", lambda arrays: right(arrays) + 1
+    yield "without the first", lambda arrays: right(arrays)[1:]
+    yield (
+        "as a mask",
+        lambda arrays: torch.isin(torch.arange(len(arrays["a"])), torch.as_tensor(right(arrays))),
+    )
+
+
+def searches():
+    right = OFFICIAL["active_band"]
+    yield "a fixed setting", lambda try_out: (0.2, 0.25)
+    yield "a fixed setting, tried", lambda try_out: (try_out(1.0, 1.0), (1.0, 1.0))[1]
+    yield "the order of the two", lambda try_out: right(try_out)[::-1]
+    yield "what was reached", lambda try_out: try_out(*right(try_out))
+    yield "a third number", lambda try_out: (*right(try_out), 0.5)
+    yield "the strength alone", lambda try_out: right(try_out)[0]
+    yield "ten times the strength", lambda try_out: (10 * right(try_out)[0], right(try_out)[1])
+    yield "a tenth of the strength", lambda try_out: (right(try_out)[0] / 10, right(try_out)[1])
+    yield "half of the radius", lambda try_out: (right(try_out)[0], right(try_out)[1] / 2)
+    yield "a wide band", lambda try_out: (right(try_out)[0], 2.0)
+    yield "a negative strength", lambda try_out: (-right(try_out)[0], right(try_out)[1])
+    yield "share and dose confused", lambda try_out: right(lambda s, r: try_out(s, r)[::-1])
+    yield "the dose alone", lambda try_out: right(lambda s, r: (try_out(s, r)[0], 0.5))
+    yield "the share alone", lambda try_out: right(lambda s, r: (0.3, try_out(s, r)[1]))
+    yield (
+        "a grid",
+        lambda try_out: min(
+            ((10.0**s, r / 20) for s in range(-3, 3) for r in range(41)),
+            key=lambda p: abs(try_out(*p)[1] - 0.5),
+        ),
+    )
+
+
+def alarms():
+    """Wrong ways to draw worlds: the arguments are those of the exercise, with what is left out or added."""
+
+    def drawn(of_seed=1, own=1, noise=1, effect=0, shared=True, level=80, anew=True, below=False):
+        def answer(protocol, settings, of_baseline, seeds, worlds, generator):
+            found, kept = 0, None
+            for _ in range(worlds):
+                luck = generator.normal(size=(2, 1, seeds, 1))
+                arms = []
+                for k, n in enumerate((settings, of_baseline)):
+                    runs = level + effect * (k == 0) + of_seed * luck[k * (not shared)]
+                    runs = runs + own * generator.normal(size=(n, seeds, 1))
+                    arms.append(runs + noise * generator.normal(size=(n, seeds, 2)))
+                kept = arms if kept is None or anew else kept
+                low, high = protocol(*kept)
+                found += high < 0 if below else low > 0
+            return found / worlds
+
+        return answer
+
+    assert checks.false_alarms(drawn())
+    yield "an effect", drawn(effect=0.5)
+    yield "a lower arm", drawn(effect=-0.5)
+    yield "no luck of the seed", drawn(of_seed=0)
+    yield "luck of the seed for each arm", drawn(shared=False)
+    yield "no luck of the setting", drawn(own=0)
+    yield "no noise", drawn(noise=0)
+    yield "half of the noise", drawn(noise=0.5)
+    yield "a share for percent", drawn(level=0.8)
+    yield "one world again and again", drawn(anew=False)
+    yield "intervals below zero", drawn(below=True)
+    right = OFFICIAL["false_alarms"]
+    yield (
+        "both ends counted",
+        lambda protocol, *rest: right(lambda a, b: (abs(max(protocol(a, b), key=abs)),) * 2, *rest),
+    )
+    yield "arms swapped", lambda protocol, *rest: right(lambda a, b: protocol(b, a), *rest)
+    yield (
+        "validation last",
+        lambda protocol, *rest: right(lambda a, b: protocol(a.swapaxes(0, 1), b.swapaxes(0, 1)), *rest),
+    )
+    yield "its own generator", lambda *given: right(*given[:-1], np.random.default_rng(5))
+    yield "unseeded", lambda *given: right(*given[:-1], np.random.default_rng())
+    yield "one world fewer", lambda *given: right(*given[:4], given[4] - 1, given[5])
+
+
 def repeated(check):
     """Answers that know the first result and repeat it."""
     right = OFFICIAL[check]
@@ -439,6 +539,9 @@ def repeated(check):
 
 
 WRONG = {
+    "each_once": rows_kept,
+    "active_band": searches,
+    "false_alarms": alarms,
     "four_corners": corners,
     "fool": tricks,
     "patients": diagnoses,

@@ -876,7 +876,113 @@ FRAMES_MISTAKES = {
     "of type str": "3.6",
 }
 
+
+# Notebook 18
+
+
+def first_of_equals(arrays, modalities=slice(None), kept_alone=False):
+    """The right answer to exercise 1; the options make it wrong."""
+    seen, kept = set(), []
+    for i in range(len(arrays["a"])):
+        own = {(m, tuple(z[i].tolist())) for m, z in list(arrays.items())[modalities]}
+        new = not own & seen
+        if new:
+            kept.append(i)
+        if new or not kept_alone:
+            seen |= own
+    return kept
+
+
+ONCE_MISTAKES = {
+    "put your own code": lambda arrays: None,
+    "not a mask": lambda arrays: arrays["a"][:, 0] > 0,
+    "not in all at once": lambda arrays: range(len(arrays["a"])),
+    "not in the first alone": lambda arrays: first_of_equals(arrays, slice(1)),
+    "not in the last alone": lambda arrays: first_of_equals(arrays, slice(-1, None)),
+    "a row that was left out counts": lambda arrays: first_of_equals(arrays, kept_alone=True),
+    "keep the first of equal rows": lambda arrays: [1],
+    "these are the copies": lambda arrays: [2, 3, 5],
+    "compare each with all earlier ones": lambda arrays: [0],
+    "compare whole rows": lambda arrays: first_of_equals({m: z[:, :1] for m, z in arrays.items()}),
+    "with three modalities": lambda arrays: first_of_equals(arrays, slice(2)),
+    "four equal rows": lambda arrays: first_of_equals(arrays) if len(arrays["a"]) != 4 else [0, 1],
+    "stopped with": lambda arrays: arrays["z"],
+}
+
+
+def halved(try_out, strength=1.0, aim=0.3, most=60):
+    """The right answer to exercise 2, with another search."""
+    for _ in range(9):
+        low, high = 0.0, 2.0
+        for _ in range(6):
+            radius = (low + high) / 2
+            dose, inside = try_out(strength, radius)
+            if 0.35 < inside < 0.65:
+                break
+            low, high = (radius, high) if inside < 0.5 else (low, radius)
+        if 0.15 < dose < 0.9 and 0.35 < inside < 0.65:
+            return strength, radius
+        strength *= aim / dose
+    return strength, radius
+
+
+BAND_SEARCH_MISTAKES = {
+    "put your own code": lambda try_out: None,
+    "you returned 3 numbers": lambda try_out: (1.0, 1.0, 1.0),
+    "is the order right": lambda try_out: (1.0, 2.5),
+    "you tried nothing": lambda try_out: (1.0, 1.0),
+    "trial number 61": lambda try_out: [try_out(1.0, 1.0) for _ in range(99)][0],
+    "you tried strength -1": lambda try_out: try_out(-1.0, 1.0),
+    "a wider one would be": lambda try_out: (try_out(1.0, 0.1), (1.0, 0.1))[1],
+    "a narrower one would be": lambda try_out: (try_out(1.0, 2.0), (1.0, 2.0))[1],
+    "too weak": lambda try_out: (halved(try_out)[0] / 30, halved(try_out)[1]),
+    "too strong": lambda try_out: halved(try_out, aim=30.0),
+    "stopped with": lambda try_out: try_out(),
+}
+
+
+def in_nothing(protocol, settings, of_baseline, seeds, worlds, generator, change=lambda low, high: low > 0,
+               effect=0.0, level=80.0, luck=(1, 1, 1), unlike=False, swap=lambda runs: runs):  # fmt: skip
+    """The right answer to exercise 3; the options make it wrong."""
+    found = []
+    for _ in range(worlds):
+        of_seed, arms = generator.normal(size=(1, seeds, 1)), []
+        for count in (settings, of_baseline):
+            of_seed = generator.normal(size=(1, seeds, 1)) if unlike else of_seed
+            parts = (
+                of_seed,
+                generator.normal(size=(count, seeds, 1)),
+                generator.normal(size=(count, seeds, 2)),
+            )
+            arms.append(level + sum(w * part for w, part in zip(luck, parts, strict=True)))
+        found.append(change(*protocol(swap(arms[0] + effect), swap(arms[1]))))
+    return sum(found) / worlds
+
+
+def alarm(**options):
+    return lambda *given: in_nothing(*given, **options)
+
+
+ALARM_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "the protocol was called 0 times": lambda *given: 1 / 3,
+    "not (settings, seeds, 2)": alarm(swap=lambda runs: runs.swapaxes(0, 1)),
+    "an interval below zero": alarm(change=lambda low, high: low > 0 or high < 0),
+    "yours is 0.666667": alarm(change=lambda low, high: low < 0),
+    "neither arm may have an effect": alarm(effect=1.0),
+    "must be 80": alarm(level=0.8),
+    "all runs are equal": alarm(luck=(0, 0, 0)),
+    "within a seed": alarm(luck=(0, 1, 1)),
+    "the arms are paired": alarm(unlike=True),
+    "validation and test": alarm(luck=(1, 1, 1), swap=lambda runs: runs[..., :1].repeat(2, axis=-1)),
+    "three deviations": alarm(luck=(2, 2, 2)),
+    "stopped with": lambda protocol, *given: protocol(),
+}
+
 MISTAKES = {
+    "each_once": ONCE_MISTAKES,
+    "active_band": BAND_SEARCH_MISTAKES,
+    "false_alarms": ALARM_MISTAKES,
     "mean_cosine": COSINE_MISTAKES,
     "four_corners": CORNER_MISTAKES,
     "paired_gain": GAIN_MISTAKES,
@@ -918,6 +1024,9 @@ MISTAKES = {
     "patients": PATIENTS_MISTAKES,
 }
 RIGHT = [
+    ("each_once", first_of_equals),
+    ("active_band", halved),
+    ("false_alarms", in_nothing),
     ("mean_cosine", cosine),
     ("four_corners", corners),
     ("paired_gain", gain),
