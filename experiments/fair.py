@@ -19,7 +19,7 @@ from geomreg_mini.data.dataset import read_npz
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
-from .judging import verdict_of_gain
+from .judging import verdict
 from .study import Arm, Cell, Fields, Study
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def compare(
     seeds: Sequence[int] = tuple(range(100, 112)),
     allow_equal: bool = False,
 ) -> pd.DataFrame:
-    """Return what a fair comparison says about the claim that an arm gains ``claimed`` over ``against``.
+    """Return what a fair comparison says about the claim that an arm gains at least ``claimed``.
 
     Every setting is trained with every seed of ``development``, on a copy of the file without its test split.
     The setting with the best mean of the outcome on validation is frozen for each arm. ``seeds`` then train
@@ -56,7 +56,7 @@ def compare(
             same values in all fields but those of ``OWN``.
         config: the fields that all runs share.
         folder: of the records, for this comparison alone.
-        claimed: the gain that is claimed, at least 0, in the unit of ``outcome``.
+        claimed: the least gain over ``against`` that is claimed, above 0, in the unit of ``outcome``.
         against: the arm that the others are compared with.
         outcome: the metric that picks, on validation, and that is compared, on the test split.
         development: seeds that pick.
@@ -66,7 +66,8 @@ def compare(
     Returns:
         One row per arm but ``against``: ``baseline`` (its mean), ``mean``, ``low`` and ``high`` of the gain,
         ``detectable`` (the gain that would be found with a chance of 80 %), ``seeds`` without those in which
-        a training diverged, ``verdict`` (see ``verdict_of_gain``), ``picked`` and ``tried`` settings, and the
+        a training diverged, ``verdict`` (*supported* if the whole 95 % interval is at least ``claimed``,
+        *excluded* if all of it is less, else *undecided*), ``picked`` and ``tried`` settings, and the
         manipulation check: ``dose`` (length of its gradient over that of the task's, at the embeddings, mean
         over training and modalities), ``inside`` (share of test pairs in its band, or NaN) and ``active``,
         whether the share lies in ``ACTIVE``.
@@ -101,7 +102,7 @@ def compare(
     diverged = frame.loc[frame[f"test/{outcome}"].isna(), "seed"]
     frame = frame[~frame["seed"].isin(diverged)]
     found = study.gains(frame, f"test/{outcome}").set_index("arm")
-    found["verdict"] = [verdict_of_gain(low, high, claimed) for low, high in found[["low", "high"]].values]
+    found["verdict"] = [verdict(*bounds, claimed, math.inf) for bounds in found[["low", "high"]].to_numpy()]
     found["picked"] = [picked[arm] for arm in found.index]
     found["tried"] = [len(arms[arm]) for arm in found.index]
     means = frame.groupby("arm").mean(numeric_only=True).loc[found.index]
@@ -145,10 +146,10 @@ def _check(
             )
     if both := sorted(set(development) & set(seeds)):
         raise ValueError(f"seeds {both} pick and test: choose other test seeds.")
-    if len(set(seeds)) < 2 or not development or not claimed >= 0:
+    if len(set(seeds)) < 2 or not development or not claimed > 0:
         raise ValueError(
             f"development={tuple(development)}, seeds={tuple(seeds)}, claimed={claimed}: give a seed that "
-            "picks, two that test, and a claimed gain of at least 0."
+            "picks, two that test, and a claimed gain above 0."
         )
 
 

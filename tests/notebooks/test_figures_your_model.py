@@ -1,0 +1,44 @@
+"""Figures of notebook 18 show what they are given."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+from figures import your_model
+from matplotlib.colors import to_hex
+
+from geomreg_mini import plots
+from geomreg_mini.measure import measure
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_the_diagnosis_draws_the_curves_of_the_measurement_and_shades_its_band():
+    torch.manual_seed(0)
+    measured = measure({"a": torch.randn(40, 6), "b": torch.randn(40, 6)}, radius=0.7)
+    fig = your_model.diagnosis(measured)
+    for ax, section in zip(fig.axes, your_model.PANELS, strict=True):
+        drawn = [(line.get_label(), list(line.get_ydata())) for line in ax.lines]
+        assert drawn == [(curve[0], list(curve[-1])) for curve in measured.curves[section]]
+        assert [line.get_linestyle() == "--" for line in ax.lines] == [c[2] for c in measured.curves[section]]
+    (band,) = fig.axes[0].patches
+    assert band.get_bbox().intervalx.tolist() == [0, 0.7]
+
+
+def test_strengths_have_one_line_per_radius_in_the_order_of_strength_and_the_active_range():
+    runs = pd.DataFrame({
+        "strength": [1.0, 0.1, 0.1, 1.0], "radius": [0.2, 0.2, 0.9, 0.9],
+        "dose": [4.0, 3.0, 2.0, 1.0], "inside": [0.1, 0.2, 0.3, 0.4],
+    })  # fmt: skip
+    fig = your_model.strengths(runs, (0.2, 0.8), {"dose": "the dose", "inside": "the share"})
+    lines = {line.get_label(): list(line.get_ydata()) for line in fig.axes[0].lines}
+    assert lines == {"radius 0.2": [3.0, 4.0], "radius 0.9": [2.0, 1.0]}
+    assert [ax.get_ylabel() for ax in fig.axes] == ["the dose", "the share"]
+    assert fig.axes[0].get_xscale() == "log" and not fig.axes[0].patches
+    (active,) = fig.axes[1].patches
+    assert active.get_bbox().intervaly.tolist() == [0.2, 0.8]
+    assert to_hex(active.get_facecolor()) == to_hex(plots.GREEN)
