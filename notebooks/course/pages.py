@@ -1,8 +1,8 @@
 """Notebooks as HTML: the page of one executed notebook, and the site of the whole course.
 
-A page needs no kernel and no other server. Formulas become MathML when it is built, so that a browser lays them
-out by itself. Figures lie in the page, with their alt text; solutions are folded. The front page alone has a
-script, the live figure of `notebooks/lab/sphere`, which lies in the page too.
+A page needs no kernel and no other server. Formulas become MathML when it is built, so that a browser lays
+them out by itself. Figures lie in the page, with their alt text; solutions are folded. The front page alone
+has a script, the live figure of `notebooks/lab/sphere`, which lies in the page too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from geomreg_mini.records import write_atomically
 from .books import WIDGET_VIEW, CourseError, describe, has_tag, read, title_of
 
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
-LIVE = Path("lab", "sphere", "sphere.js")  # beside the notebooks; a course without it has a front page without figure
+LIVE = Path("lab", "sphere")  # beside the notebooks; without it, the front page has no live figure
 PROSE = ("recipes.md",)  # pages beside the notebooks; other files there may be a lecturer's or a student's
 
 STYLE = """
@@ -70,10 +70,14 @@ PAGE = """<!doctype html>
 
 
 PLAY = """<h2>Two forces</h2>
-<p>A sound and a picture of each sample are two points. <em>Dispersion</em> pushes the samples of a modality apart.
-<em>Anchoring</em> pulls each pair together, but only outside a band. Guess first: with a radius of 0 every pair
-is pulled until it meets. Will the samples still spread? Then play, and turn the radius down while they move.</p>
+<p>Each sample has two points, a sound and a picture. <em>Dispersion</em> pushes the samples of a modality
+apart. <em>Anchoring</em> pulls each pair together, but only outside a band. <strong>Predict:</strong> if the
+radius is 0, every pair is pulled until it meets. Do the samples of a modality still spread? Then play.</p>
+<style>{style}</style>
 <div id="live"><noscript>The figure needs JavaScript.</noscript></div>
+<details><summary>What we saw</summary><p>They do, as far as with any other radius, and dispersion reaches the
+same value: different samples push each other, the two points of one sample pull each other, and both forces
+can have their way. The radius decides how much a sound may differ from its picture.</p></details>
 <script type="module">
 {source}
 mount(document.getElementById("live"), store({{
@@ -228,8 +232,10 @@ def write_site(sources: list[Path], out: Path) -> None:
         for position, (number, title, data, minutes) in enumerate(rows)
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("", "notebook", "data", "minutes"))
-    script = sources[0].parent / LIVE
-    play = PLAY.format(source=script.read_text(encoding="utf-8")) if script.exists() else ""
+    live, play = sources[0].parent / LIVE, ""
+    if live.exists():
+        source, look = ((live / f"sphere.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+        play = PLAY.format(source=source, style=look)
     save(
         "index.html",
         "geomreg-mini",

@@ -1,7 +1,7 @@
 """A live picture of both forces: embeddings on a ring or a sphere that move while you drag and slide.
 
-``sphere.js`` draws, and computes the regularizer's gradient flow in the browser. The same file runs here, through
-anywidget, and on pages without a kernel. A viewer without a live front end shows a static figure.
+``sphere.js`` draws, and computes the regularizer's gradient flow in the browser. The same file runs here,
+through anywidget, and on pages without a kernel. A viewer without a live front end shows a static figure.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ MOST = 500  # samples; each frame compares all pairs of them
 
 
 class Sphere(Base):
-    """Embeddings that follow the gradient of `GeometryRegularizer`; display it, and read back what was chosen.
+    """Embeddings that follow the gradient of `GeometryRegularizer`: display it, and read what was chosen.
 
     Args:
         embeddings: modality -> (N, 2) or (N, 3), at most 500 samples; each row is normalized.
         labels: (N,), classes by color; None draws all samples alike.
-        values: first values of `dispersion_weight`, `anchoring_weight`, `radius` and `temperature`, by default
-            those of `GeometryRegularizer`. Each is a trait: read it, observe it, or set it.
+        values: first values of `dispersion_weight`, `anchoring_weight`, `radius` and `temperature`; those
+            left out are as in `GeometryRegularizer`. Each is a trait: read it, observe it, or set it.
 
     Raises:
         ValueError: for embeddings that cannot be drawn, or a value that the regularizer refuses.
     """
 
-    _esm = Path(__file__).with_name("sphere.js")
+    _esm, _css = (Path(__file__).with_name(name) for name in ("sphere.js", "sphere.css"))
     modalities = traitlets.List(traitlets.Unicode()).tag(sync=True)
     labels = traitlets.List(traitlets.Int()).tag(sync=True)
     dimensions = traitlets.Int().tag(sync=True)
@@ -61,7 +61,9 @@ class Sphere(Base):
         shapes = {m: tuple(z.shape) for m, z in embeddings.items()}
         shape = next(iter(shapes.values()), ())
         if len(shape) != 2 or shape[0] > MOST or shape[1] not in (2, 3) or len(set(shapes.values())) > 1:
-            raise ValueError(f"embeddings has the shapes {shapes}: give modality -> (N, 2) or (N, 3), N <= {MOST}.")
+            raise ValueError(
+                f"embeddings has the shapes {shapes}: give modality -> (N, 2) or (N, 3), N <= {MOST}."
+            )
         GeometryRegularizer(**values)(embeddings)
         classes = np.zeros(shape[0]) if labels is None else np.asarray(labels)
         super().__init__(
@@ -93,8 +95,8 @@ class Sphere(Base):
         ranks = ", ".join(f"{m} {effective_rank(x):.2f}" for m, x in z.items())
         place = "ring" if self.dimensions == 2 else "sphere"
         return (
-            f"{len(self.labels)} samples on a {place}, a line for each pair. Total {out.total:.3f}; effective rank "
-            f"(1 to {self.dimensions}): {ranks}."
+            f"{len(self.labels)} samples on a {place}, a line for each pair. Total {out.total:.3f}; "
+            f"effective rank (1 to {self.dimensions}): {ranks}."
         )
 
     def figure(self) -> Any:

@@ -26,9 +26,24 @@ function normalize(x, at, dimensions) {
   return x;
 }
 
-export function load(g, values) {
-  g.u.set(values);
-  for (let at = 0; at < g.u.length; at += g.dimensions) normalize(g.u, at, g.dimensions);
+export function load({ u, dimensions }, points) {
+  u.set(points);
+  for (let at = 0; at < u.length; at += dimensions) normalize(u, at, dimensions);
+}
+
+function squared(u, a, b, dimensions) {
+  let square = 0;
+  for (let k = 0; k < dimensions; k++) square += (u[a + k] - u[b + k]) ** 2;
+  return square;
+}
+
+/** Add a force along u_a - u_b to one gradient, and its opposite to the other. */
+function pull({ u, gradient, dimensions }, a, b, slope) {
+  for (let k = 0; k < dimensions; k++) {
+    const along = slope * (u[a + k] - u[b + k]);
+    gradient[a + k] += along;
+    gradient[b + k] -= along;
+  }
 }
 
 /** Set total, both terms, distances of pairs, and the total's gradient along the sphere (Eq. 4, 5 and 6). */
@@ -38,41 +53,25 @@ export function evaluate(g, { dispersion_weight, anchoring_weight, temperature, 
   g.total = g.outside = 0;
   for (let m = 0; m < M; m++) {
     let at = 0, least = Infinity, sum = 0;
-    for (let i = m * N; i < (m + 1) * N; i++) for (let j = m * N; j < i; j++) {
-      let square = 0;
-      for (let k = 0; k < D; k++) square += (u[i * D + k] - u[j * D + k]) ** 2;
-      squares[at++] = square;
-      if (square < least) least = square;
-    }
+    for (let i = m * N; i < (m + 1) * N; i++) for (let j = m * N; j < i; j++)
+      least = Math.min(least, (squares[at++] = squared(u, i * D, j * D, D)));
     for (let p = 0; p < at; p++) sum += squares[p] = Math.exp((least - squares[p]) / temperature);
     g.dispersion[m] = N < 2 ? 0 : Math.log(sum / at) - least / temperature;
     const slope = at ? (-2 * dispersion_weight) / (M * temperature * sum) : 0;
     at = 0;
-    for (let i = m * N; i < (m + 1) * N; i++) for (let j = m * N; j < i; j++) {
-      const weight = slope * squares[at++];
-      for (let k = 0; k < D; k++) {
-        const push = weight * (u[i * D + k] - u[j * D + k]);
-        gradient[i * D + k] += push;
-        gradient[j * D + k] -= push;
-      }
-    }
+    for (let i = m * N; i < (m + 1) * N; i++) for (let j = m * N; j < i; j++)
+      pull(g, i * D, j * D, slope * squares[at++]);
     g.total += (dispersion_weight * g.dispersion[m]) / M;
   }
   for (let p = 0; p < pairs.length; p++) {
     g.anchoring[p] = 0;
     for (let i = 0; i < N; i++) {
       const a = (pairs[p][0] * N + i) * D, b = (pairs[p][1] * N + i) * D;
-      let square = 0;
-      for (let k = 0; k < D; k++) square += (u[a + k] - u[b + k]) ** 2;
-      const gap = (gaps[p * N + i] = Math.sqrt(square)), excess = gap - radius;
+      const gap = (gaps[p * N + i] = Math.sqrt(squared(u, a, b, D))), excess = gap - radius;
       if (excess <= 0) continue; // inside the band: exactly no value and no gradient
       g.outside += 1 / gaps.length;
       g.anchoring[p] += (excess * excess) / N;
-      const slope = (2 * anchoring_weight * excess) / (gap * gaps.length);
-      for (let k = 0; k < D; k++) {
-        gradient[a + k] += slope * (u[a + k] - u[b + k]);
-        gradient[b + k] -= slope * (u[a + k] - u[b + k]);
-      }
+      pull(g, a, b, (2 * anchoring_weight * excess) / (gap * gaps.length));
     }
     g.total += (anchoring_weight * g.anchoring[p]) / pairs.length;
   }
@@ -100,7 +99,7 @@ export function diagnose(g) {
     matrix.fill(0);
     for (let k = m * D; k < (m + 1) * D; k++) {
       shares[k] = 0; // the mean of a coordinate, until the singular values take its place
-      for (let at = m * N * D + k - m * D; at < (m + 1) * N * D; at += D) { shares[k] += u[at] / N; own += u[at] ** 2; }
+      for (let at = m * N * D + (k % D); at < (m + 1) * N * D; at += D) { shares[k] += u[at] / N; own += u[at] ** 2; }
       resultant += (N * shares[k]) ** 2;
     }
     g.cosine[m] = (resultant - own) / Math.max(1, N * (N - 1));
@@ -135,12 +134,7 @@ function spin(x, p, q, angle) {
 
 /** Fill x with both failures: each modality crowded in a place of its own, its classes side by side. */
 export function crowds(x, modalities, labels, dimensions, seed) {
-  const random = () => { // mulberry32
-    let t = (seed = (seed + 0x6d2b79f5) | 0);
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
+  const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   const place = () => normalize(Array.from({ length: dimensions }, normal), 0, dimensions);
   const first = place(), classes = Array.from({ length: 1 + Math.max(...labels) }, place);
@@ -157,8 +151,8 @@ export function crowds(x, modalities, labels, dimensions, seed) {
 export const CLASSES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442"]; // as in geomreg_mini.plots
 export const OUTSIDE = "#D55E00", INSIDE = "#9A9A9A", BAND = "#009E73";
 const SIGNS = "●■▲◆", DASHES = [[], [5, 3], [2, 2], [8, 2, 2, 2]], AROUND = 2 * Math.PI;
-const CORNERS = [[], [-0.9, -0.9, 0.9, -0.9, 0.9, 0.9, -0.9, 0.9], [0, -1.2, 1.1, 0.8, -1.1, 0.8], [0, -1.3, 1.2, 0, 0, 1.3, -1.2, 0]];
-const POLES = [[0, 0, 1], [1, 0, 0], [0.7071, 0.7071, 0], [0, 1, 0], [-0.7071, 0.7071, 0]]; // of the grid's circles
+const CORNERS = [[1, 0], [-1, -1, 1, -1, 1, 1, -1, 1], [0, -1.3, 1.3, 1, -1.3, 1], [0, -1.4, 1.3, 0, 0, 1.4, -1.3, 0]];
+const POLES = [[0, 1, 0], [1, 0, 0], [0.7071, 0, 0.7071], [0, 0, 1], [-0.7071, 0, 0.7071]]; // of the grid's circles
 const PAST = 240, ROW = 77; // evaluations in a strip; its height in pixels
 const says = (value) => value.toFixed(2), angle = (radius) => Math.round((720 / AROUND) * Math.asin(radius / 2));
 const SLIDERS = {
@@ -168,73 +162,51 @@ const SLIDERS = {
   temperature: { label: "Temperature", min: 0.05, max: 2, says },
 };
 const KEYS = "Arrow keys turn the picture; N and M mark another sample or modality; Shift and an arrow move its point.";
-const STYLE = `
-.geometry-sphere { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; font: 14px/1.4 system-ui, sans-serif; }
-.geometry-sphere > div { flex: 1 1 300px; max-width: 480px; min-width: 0; }
-.geometry-sphere canvas { display: block; width: 100%; height: ${5 * ROW}px; background: none; }
-.geometry-sphere .scene { height: auto; aspect-ratio: 1; touch-action: none; cursor: grab; }
-.geometry-sphere :focus-visible { outline: 3px solid #3b82d6; outline-offset: 2px; }
-.geometry-sphere button { font: inherit; color: inherit; background: none; border: 1px solid; border-radius: 4px;
-  padding: .3rem .8rem; margin: .3rem .4rem .3rem 0; cursor: pointer; }
-.geometry-sphere label { display: grid; grid-template-columns: 9.5em 1fr 6.2em; gap: .6em;
-  align-items: center; min-height: 26px; }
-.geometry-sphere input { width: 100%; margin: 0; accent-color: #3b82d6; }
-.geometry-sphere output { font-variant-numeric: tabular-nums; }
-.geometry-sphere p { margin: .3rem 0; }`;
-
 /** A model for pages without a kernel: the part of a widget's model that is used here. */
 export function store(values) {
-  const heard = {};
-  return {
-    get: (name) => values[name],
-    set(name, value) { values[name] = value; for (const f of heard[`change:${name}`] ?? []) f(); },
-    on(name, f) { (heard[name] ??= []).push(f); },
-    save_changes() {},
-    off() {},
-  };
+  const heard = {}, on = (name, f) => (heard[name] ??= []).push(f);
+  const set = (name, value) => { values[name] = value; heard[`change:${name}`]?.forEach((f) => f()); };
+  return { get: (name) => values[name], set, on, off() {}, save_changes() {} };
 }
 
-function add(parent, kind, properties = {}, attributes = {}) {
+function add(parent, kind, properties = {}) {
   const element = Object.assign(document.createElement(kind), properties);
-  for (const name in attributes) element.setAttribute(name, attributes[name]);
+  element.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys for its cells
   return parent.appendChild(element);
 }
 
 /** Build the figure in `element`; return a function that ends it. `element.firstChild.sphere` has its numbers. */
 export function mount(element, model) {
   const names = model.get("modalities"), labels = model.get("labels"), D = model.get("dimensions");
-  const M = names.length, N = labels.length, g = geometry(M, N, D), classes = 1 + Math.max(...labels), width = 1 + 2 * M;
+  const M = names.length, N = labels.length, g = geometry(M, N, D), width = 1 + 2 * M, classes = new Set(labels).size;
   const values = {}, start = new Float32Array(g.u.length), sent = new Float32Array(g.u.length);
   const turned = new Float64Array(3 * M * N), tips = new Float64Array(2 * M * N), past = new Float64Array(PAST * width);
   const turn = Float64Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1), bins = new Float64Array(40), times = new Float64Array(PAST);
-  const vector = new Float64Array(3), spot = new Float64Array(2), first = new Float64Array(3);
-  const view = { geometry: g, values, turn, times, frames: 0 };
-  let evaluations = 0, rate = 0.02, seed = 1, marked = 0, side = 0, held = -1, turning = false; // side: marked modality
-  let asked = false, stale = false, wrote = 0, ink = "#000", stopped = false;
+  const vector = new Float64Array(3), spot = new Float64Array(2), ended = new AbortController();
+  let evaluations = 0, rate = 0.02, seed = 20260, marked = 0, side = 0, held = -1; // side: marked modality
+  let asked = false, stale = false, wrote = 0, ink = "#000";
 
-  const root = add(element, "div", { className: "geometry-sphere", sphere: view }, { "data-lm-suppress-shortcuts": "true" });
-  add(root, "style", { textContent: STYLE });
-  const left = add(root, "div"), right = add(root, "div");
-  const scene = add(left, "canvas", { className: "scene", tabIndex: 0 }, { role: "application", "aria-label":
+  const root = add(element, "div", { className: "geometry-sphere", sphere: { geometry: g, values, turn, times, frames: 0 } });
+  const left = add(root, "div"), right = add(root, "div"), inputs = {};
+  const scene = add(left, "canvas", { className: "scene", tabIndex: 0, role: "application", ariaLabel:
     `${N} samples in ${M} modalities (${names.join(", ")}) on a ${D === 2 ? "ring" : "sphere"}. ${KEYS}` });
   const buttons = add(left, "div");
   const button = (name, onclick) => add(buttons, "button", { type: "button", textContent: name, onclick });
   const play = button("Play", () => write("playing", !model.get("playing")));
   button("Step", () => { advance(); report(); });
   button("Reset", () => { load(g, start); report(); });
-  button("Shuffle", () => { crowds(start, M, labels, D, ++seed); load(g, start); report(); });
-  add(left, "p", { textContent: `${names.map((name, m) => `${SIGNS[m % 4]} ${name}`).join("  ")}; color is the class. `
-    + "A line joins a pair: gray inside the band, vermilion outside. Green: the band around the marked sample. "
+  button("Shuffle", () => { crowds(start, M, labels, D, (seed += 7919)); load(g, start); report(); });
+  add(left, "p", { textContent: `${names.map((name, m) => `${SIGNS[m % 4]} ${name}`).join("  ")}`
+    + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. Green: the band around the marked sample. "
     + `Darts: the forces. Drag a point to move it, the background to turn. ${KEYS}` });
-  const inputs = {};
   for (const name of model.get("controls")) {
     const { label, min, max } = SLIDERS[name], row = add(right, "label", { textContent: label });
-    const input = (inputs[name] = add(row, "input", { type: "range", min, max, step: 0.05 }, { "aria-label": label }));
+    const input = (inputs[name] = add(row, "input", { type: "range", min, max, step: 0.05, ariaLabel: label }));
     input.oninput = () => write(name, Number(input.value));
-    input.readout = add(row, "output");
+    add(row, "output");
   }
-  const readings = add(right, "p", {}, { "aria-atomic": "true" });
-  const strips = add(right, "canvas", {}, { role: "img", "aria-label":
+  const readings = add(right, "p", { ariaAtomic: "true" });
+  const strips = add(right, "canvas", { role: "img", ariaLabel:
     "Distances of pairs, spectrum, effective rank, mean cosine and total over time; the text above has the numbers." });
 
   function write(name, value) { model.set(name, value); model.save_changes(); }
@@ -249,17 +221,15 @@ export function mount(element, model) {
   function read() {
     for (const name in SLIDERS) {
       values[name] = model.get(name);
-      const input = inputs[name], rests = name === "temperature" && !values.dispersion_weight;
+      const input = inputs[name], text = SLIDERS[name].says(values[name]);
       if (!input) continue;
-      const text = (input.readout.textContent = SLIDERS[name].says(values[name]));
-      input.value = values[name];
-      input.disabled = rests;
-      if (rests) input.readout.textContent = "rests";
-      input.setAttribute("aria-valuetext", text.replace("(", "an angle of ").replace("°)", " degrees")
-        + (rests ? ", without effect while the dispersion weight is 0" : ""));
+      const disabled = name === "temperature" && !values.dispersion_weight;
+      Object.assign(input, { value: values[name], disabled, ariaValueText: disabled ? `${text}, without effect while `
+        + "the dispersion weight is 0" : text.replace("(", "an angle of ").replace("°)", " degrees") });
+      input.nextSibling.textContent = disabled ? "rests" : text;
     }
     play.textContent = model.get("playing") ? "Pause" : "Play";
-    readings.setAttribute("aria-live", model.get("playing") ? "off" : "polite");
+    readings.ariaLive = model.get("playing") ? "off" : "polite";
     ask(true);
   }
 
@@ -283,7 +253,7 @@ export function mount(element, model) {
 
   /** Ask for one frame; `changed` if points or values have changed and not only the view. */
   function ask(changed) {
-    if (!asked && !stopped) requestAnimationFrame(frame);
+    if (!asked) requestAnimationFrame(frame);
     asked = true;
     stale ||= changed;
   }
@@ -291,7 +261,7 @@ export function mount(element, model) {
   function frame(now) {
     const began = performance.now(), playing = model.get("playing"), changed = stale || playing;
     asked = false;
-    if (stopped) return;
+    if (ended.signal.aborted) return;
     if (stale) evaluate(g, values);
     stale = false;
     if (playing) { advance(); ask(false); }
@@ -307,11 +277,11 @@ export function mount(element, model) {
     if (!playing || now - wrote > 400) {
       wrote = now;
       ink = getComputedStyle(root).color;
-      const list = (x) => names.map((name, m) => `${name} ${x[m].toFixed(2)}`).join(", ");
+      const list = (x) => names.map((name, m) => `${name} ${says(x[m])}`).join(", ");
       readings.textContent = `Total ${g.total.toFixed(3)}. Dispersion: ${list(g.dispersion)}. Effective rank (1 to `
-        + `${D}): ${list(g.rank)}. ${Math.round(100 * g.outside)} % of pairs outside the band.`;
+        + `${D}): ${list(g.rank)}. ${Math.round(100 * g.outside)}\u00a0% of pairs outside the band.`;
     }
-    times[view.frames++ % PAST] = performance.now() - began;
+    times[root.sphere.frames++ % PAST] = performance.now() - began;
   }
 
   function cleared(canvas) {
@@ -329,7 +299,7 @@ export function mount(element, model) {
   const size = () => Math.min(scene.clientWidth, scene.clientHeight) / 2 - 14; // pixels per unit of length
   const ring = (m) => (D === 2 ? 1 - 0.28 * m : 1); // keeps modalities apart; every embedding has length 1
 
-  /** Write the turned vector x[at...] times `scale` to out[to...], y downwards; return its depth, towards the reader. */
+  /** Write x[at...], turned and times `scale`, to out[to...], y downwards; return its depth, towards the reader. */
   function project(x, at, scale, out, to) {
     const z = D === 3 ? x[at + 2] : 0;
     out[to] = scale * (turn[0] * x[at] + turn[1] * x[at + 1] + turn[2] * z);
@@ -339,34 +309,25 @@ export function mount(element, model) {
 
   function mark(context, shape, x, y, r) {
     const corners = CORNERS[shape % 4];
-    context.moveTo(x + r * (corners.length ? corners[0] : 1), y + r * (corners.length ? corners[1] : 0));
-    if (!corners.length) context.arc(x, y, r, 0, AROUND);
+    context.moveTo(x + r * corners[0], y + r * corners[1]);
+    if (corners.length === 2) context.arc(x, y, r, 0, AROUND);
     for (let k = 2; k < corners.length; k += 2) context.lineTo(x + r * corners[k], y + r * corners[k + 1]);
     context.closePath();
   }
 
-  /** Trace the circle of the sphere at an angle from the unit vector axis[at...]. */
+  /** Trace the circle of the sphere at the angle `away` from the unit vector axis[at...]: an ellipse, as seen. */
   function circle(context, axis, at, away, R) {
-    const x = axis[at], y = axis[at + 1], z = axis[at + 2], flat = Math.hypot(x, y);
-    first[0] = flat > 1e-6 ? -y / flat : 1;
-    first[1] = flat > 1e-6 ? x / flat : 0;
-    for (let n = 0; n <= 48; n++) {
-      const a = Math.sin(away) * Math.cos((n * AROUND) / 48), b = Math.sin(away) * Math.sin((n * AROUND) / 48);
-      vector[0] = Math.cos(away) * x + a * first[0] - b * z * first[1];
-      vector[1] = Math.cos(away) * y + a * first[1] + b * z * first[0];
-      vector[2] = Math.cos(away) * z + b * (x * first[1] - y * first[0]);
-      project(vector, 0, R, spot, 0);
-      if (n) context.lineTo(spot[0], spot[1]); else context.moveTo(spot[0], spot[1]);
-    }
+    const wide = R * Math.sin(away), thin = wide * Math.abs(project(axis, at, R, spot, 0));
+    const x = spot[0] * Math.cos(away), y = spot[1] * Math.cos(away), tilt = Math.atan2(spot[1], spot[0]);
+    context.moveTo(x + thin * Math.cos(tilt), y + thin * Math.sin(tilt));
+    context.ellipse(x, y, thin, wide, tilt, 0, AROUND);
   }
 
   /** Fill and stroke the path with two opacities, and begin another. */
   function paint(context, filled, stroked = 0, lineWidth = 1) {
     context.lineWidth = lineWidth;
-    context.globalAlpha = filled;
-    if (filled) context.fill();
-    context.globalAlpha = stroked;
-    if (stroked) context.stroke();
+    if ((context.globalAlpha = filled)) context.fill();
+    if ((context.globalAlpha = stroked)) context.stroke();
     context.globalAlpha = 1;
     context.beginPath();
   }
@@ -415,7 +376,7 @@ export function mount(element, model) {
     }
     for (let n = 0; n < M * N; n++) if (N <= 60 || n % N === marked) { // a dart towards where a force pushes
       const x = turned[3 * n], y = turned[3 * n + 1], dx = tips[2 * n], dy = tips[2 * n + 1];
-      const thick = 2.5 / Math.max(1, Math.hypot(dx, dy));
+      const thick = 2.5 / Math.max(5, Math.hypot(dx, dy)); // a short one is hidden by its sample
       context.moveTo(x - thick * dy, y + thick * dx);
       context.lineTo(x + dx, y + dy);
       context.lineTo(x + thick * dy, y - thick * dx);
@@ -427,7 +388,7 @@ export function mount(element, model) {
     paint(context, 0, 1, 2);
   }
 
-  /** Curves of `count` columns of `past` in strip `k`; one value of a modality is dashed and marked like it. */
+  /** Draw `count` columns of `past` as curves in strip `k`; several are one per modality, dashed and marked. */
   function curves(context, k, w, column, count, low, high) {
     const shown = Math.min(evaluations, PAST);
     for (let s = 0, x = 0, y = 0; s < count; s++) {
@@ -435,7 +396,7 @@ export function mount(element, model) {
         const share = (past[((evaluations - shown + n) % PAST) * width + column + s] - low) / (high - low || 1);
         x = 4 + ((w - 16) * n) / (PAST - 1);
         y = k * ROW + 62 - 42 * Math.min(1, Math.max(0, share));
-        if (n) context.lineTo(x, y); else context.moveTo(x, y);
+        context.lineTo(x, y);
       }
       context.setLineDash(DASHES[s % 4]);
       paint(context, 0, 1, 1.4);
@@ -450,8 +411,8 @@ export function mount(element, model) {
 
   function drawStrips() {
     const context = cleared(strips), w = strips.clientWidth, part = (w - 28) / M, bar = part / (D + 1);
-    const wide = (w - 12) / 40, edge = 20 * wide * Math.min(values.radius, 2);
     let most = 1, low = Infinity, high = -Infinity;
+    const wide = (w - 12) / 40, edge = 20 * wide * Math.min(values.radius, 2);
     for (let k = 0; k < TITLES.length; k++) {
       context.fillText(TITLES[k], 0, k * ROW + 11);
       context.rect(4, k * ROW + 17, w - 12, 48);
@@ -473,10 +434,8 @@ export function mount(element, model) {
       context.fillRect(4 + wide * n, 65, wide - 1, (-45 * bins[n]) / most);
     }
     context.fillStyle = ink;
-    for (let at = 0; at < Math.min(evaluations, PAST) * width; at += width) {
-      low = Math.min(low, past[at]);
-      high = Math.max(high, past[at]);
-    }
+    for (let at = 0, end = Math.min(evaluations, PAST) * width; at < end; at += width)
+      { low = Math.min(low, past[at]); high = Math.max(high, past[at]); }
     curves(context, 2, w, 1, M, 1, D);
     curves(context, 3, w, 1 + M, M, -1, 1);
     curves(context, 4, w, 0, 1, low, high);
@@ -486,23 +445,18 @@ export function mount(element, model) {
 
   /** Turn the picture by angles to the right and upwards, as the reader sees it; a ring turns in its plane. */
   function rotate(sideways, up) {
-    for (let k = 0; k < 3; k++) {
-      if (D === 2) spin(turn, k, 3 + k, sideways - up);
-      else { spin(turn, k, 6 + k, sideways); spin(turn, 3 + k, 6 + k, up); }
-    }
+    for (let k = 0; k < 3; k++) spin(turn, k, D === 2 ? 3 + k : 6 + k, D === 2 ? sideways - up : sideways);
+    for (let k = 0; k < 3 && D === 3; k++) spin(turn, 3 + k, 6 + k, up);
     ask(false);
   }
 
   /** Move sample n to (x, y) in units of length, y downwards; on a sphere it stays on its side. */
   function move(n, x, y) {
     const length = Math.hypot(x, y) || 1, shrink = D === 2 || length > 1 ? length : 1;
-    vector[0] = x / shrink;
-    vector[1] = -y / shrink;
-    const depth = D === 2 ? 0 : Math.sqrt(Math.max(0, 1 - vector[0] ** 2 - vector[1] ** 2));
-    vector[2] = turned[3 * n + 2] < 0 ? -depth : depth;
+    const depth = D === 2 ? 0 : Math.sqrt(Math.max(0, 1 - length * length));
+    vector.set([x / shrink, -y / shrink, turned[3 * n + 2] < 0 ? -depth : depth]);
     for (let k = 0; k < D; k++) // the inverse turn
       g.u[n * D + k] = turn[k] * vector[0] + turn[3 + k] * vector[1] + turn[6 + k] * vector[2];
-    normalize(g.u, n * D, D);
     ask(true);
   }
 
@@ -514,20 +468,16 @@ export function mount(element, model) {
       const away = Math.hypot(turned[3 * n] - x, turned[3 * n + 1] - y) + (D === 3 && turned[3 * n + 2] < 0 ? 8 : 0);
       if (away < nearest) { nearest = away; held = n * D; }
     }
-    turning = held < 0;
-    if (!turning) { marked = (held / D) % N; side = Math.floor(held / D / N); }
+    if (held >= 0) { marked = (held / D) % N; side = Math.floor(held / D / N); }
     scene.setPointerCapture(event.pointerId);
     ask(false);
   };
   scene.onpointermove = (event) => {
     const [x, y] = pointed(event);
     if (held >= 0) move(held / D, x / size(), y / size());
-    else if (turning) rotate(event.movementX / size(), -event.movementY / size());
+    else if (event.buttons) rotate(event.movementX / size(), -event.movementY / size());
   };
-  scene.onpointerup = scene.onpointercancel = () => {
-    if (held >= 0) { held = -1; report(); }
-    turning = false;
-  };
+  scene.onpointerup = scene.onpointercancel = () => { if (held >= 0) { held = -1; report(); } };
   scene.onkeydown = (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     const key = event.key.toLowerCase(), n = side * N + marked, unit = size() * ring(side);
@@ -551,22 +501,17 @@ export function mount(element, model) {
   for (const name in listened) model.on(name, listened[name]);
   const look = () => { ink = getComputedStyle(root).color; ask(false); };
   const resized = new ResizeObserver(look), theme = new MutationObserver(look);
-  const dark = matchMedia("(prefers-color-scheme: dark)");
   resized.observe(root);
   theme.observe(document.body, { attributes: true });
-  dark.addEventListener("change", look);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look, { signal: ended.signal });
   readPoints();
   read();
-  if (D === 3) { // look at the first sample, from a little aside
-    rotate(0.5 - Math.atan2(g.u[0], g.u[2]), 0);
-    rotate(0, 0.3 - Math.asin(g.u[1]));
-  }
+  if (D === 3) rotate(0.5 - Math.atan2(g.u[0], g.u[2]), 0.3 - Math.asin(g.u[1])); // the first sample is in front
   return () => {
-    stopped = true;
     for (const name in listened) model.off(name, listened[name]);
     resized.disconnect();
     theme.disconnect();
-    dark.removeEventListener("change", look);
+    ended.abort();
   };
 }
 
