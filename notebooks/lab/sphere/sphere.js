@@ -161,7 +161,7 @@ const SLIDERS = {
   radius: { label: "Radius of the band", min: 0, max: 2, says: (r) => `${says(r)} (${angle(r)}°)` },
   temperature: { label: "Temperature", min: 0.05, max: 2, says },
 };
-const KEYS = "Arrow keys turn the picture; N and M mark another sample or modality; Shift and an arrow move its point.";
+const KEYS = "Arrow keys turn the picture; N and M mark another sample or modality; Shift with an arrow moves it.";
 /** A model for pages without a kernel: the part of a widget's model that is used here. */
 export function store(values) {
   const heard = {}, on = (name, f) => (heard[name] ??= []).push(f);
@@ -186,7 +186,8 @@ export function mount(element, model) {
   let evaluations = 0, rate = 0.02, seed = 20260, marked = 0, side = 0, held = -1; // side: marked modality
   let asked = false, stale = false, wrote = 0, ink = "#000";
 
-  const root = add(element, "div", { className: "geometry-sphere", sphere: { geometry: g, values, turn, times, frames: 0 } });
+  const sphere = { geometry: g, values, turn, times, frames: 0 };
+  const root = add(element, "div", { className: "geometry-sphere", sphere });
   const left = add(root, "div"), right = add(root, "div"), inputs = {};
   const scene = add(left, "canvas", { className: "scene", tabIndex: 0, role: "application", ariaLabel:
     `${N} samples in ${M} modalities (${names.join(", ")}) on a ${D === 2 ? "ring" : "sphere"}. ${KEYS}` });
@@ -197,8 +198,8 @@ export function mount(element, model) {
   button("Reset", () => { load(g, start); report(); });
   button("Shuffle", () => { crowds(start, M, labels, D, (seed += 7919)); load(g, start); report(); });
   add(left, "p", { textContent: `${names.map((name, m) => `${SIGNS[m % 4]} ${name}`).join("  ")}`
-    + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. Green: the band around the marked sample. "
-    + `Darts: the forces. Drag a point to move it, the background to turn. ${KEYS}` });
+    + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. "
+    + `Green: the band around the marked sample. Darts: the forces. Drag a point, or turn the picture. ${KEYS}` });
   for (const name of model.get("controls")) {
     const { label, min, max } = SLIDERS[name], row = add(right, "label", { textContent: label });
     const input = (inputs[name] = add(row, "input", { type: "range", min, max, step: 0.05, ariaLabel: label }));
@@ -219,10 +220,9 @@ export function mount(element, model) {
   }
 
   function read() {
-    for (const name in SLIDERS) {
-      values[name] = model.get(name);
+    for (const name in SLIDERS) values[name] = model.get(name);
+    for (const name in inputs) {
       const input = inputs[name], text = SLIDERS[name].says(values[name]);
-      if (!input) continue;
       const disabled = name === "temperature" && !values.dispersion_weight;
       Object.assign(input, { value: values[name], disabled, ariaValueText: disabled ? `${text}, without effect while `
         + "the dispersion weight is 0" : text.replace("(", "an angle of ").replace("°)", " degrees") });
@@ -281,7 +281,7 @@ export function mount(element, model) {
       readings.textContent = `Total ${g.total.toFixed(3)}. Dispersion: ${list(g.dispersion)}. Effective rank (1 to `
         + `${D}): ${list(g.rank)}. ${Math.round(100 * g.outside)}\u00a0% of pairs outside the band.`;
     }
-    times[root.sphere.frames++ % PAST] = performance.now() - began;
+    times[sphere.frames++ % PAST] = performance.now() - began;
   }
 
   function cleared(canvas) {
@@ -375,8 +375,8 @@ export function mount(element, model) {
       }
     }
     for (let n = 0; n < M * N; n++) if (N <= 60 || n % N === marked) { // a dart towards where a force pushes
-      const x = turned[3 * n], y = turned[3 * n + 1], dx = tips[2 * n], dy = tips[2 * n + 1];
-      const thick = 2.5 / Math.max(5, Math.hypot(dx, dy)); // a short one is hidden by its sample
+      const x = turned[3 * n], y = turned[3 * n + 1], dx = tips[2 * n], dy = tips[2 * n + 1], long = Math.hypot(dx, dy);
+      const thick = long > r ? 2.5 / long : 0; // a short one would be hidden by its sample
       context.moveTo(x - thick * dy, y + thick * dx);
       context.lineTo(x + dx, y + dy);
       context.lineTo(x + thick * dy, y - thick * dx);
