@@ -281,12 +281,21 @@ def front(page, tmp_path_factory):  # noqa: F811
 @pytest.fixture
 def site(page, front):  # noqa: F811
     asked, wrong = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
+
+    def asked_for(request):
+        asked.append(request.url)
+
+    def went_wrong(error):
+        wrong.append(str(error))
+
+    page.on("request", asked_for)
+    page.on("pageerror", went_wrong)
     page.emulate_media(color_scheme="light")
     page.goto(front)
     yield page
     assert wrong == [] and set(asked) == {front}
+    page.remove_listener("request", asked_for)
+    page.remove_listener("pageerror", went_wrong)
     page.goto("about:blank")
 
 

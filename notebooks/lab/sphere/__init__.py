@@ -109,7 +109,7 @@ class Sphere(Base):
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
         """Return the widget, and a PNG with alt text for a viewer that cannot show it."""
         fig, png, alt = self.figure(), io.BytesIO(), self.words()
-        fig.savefig(png, format="png", bbox_inches="tight")
+        fig.savefig(png, format="png", bbox_inches="tight", dpi=70)  # small, since notebooks store it
         plots.plt.close(fig)
         live = super()._repr_mimebundle_()[0] if Base is not traitlets.HasTraits else {}
         return {**live, "text/plain": alt, "image/png": png.getvalue()}, {"image/png": {"alt": alt}}
