@@ -16,7 +16,7 @@ import torch
 from geomreg_course import books, pages, student
 from lab import sphere
 from lab.sphere import Sphere
-from test_browser import CHROMIUM, PATIENCE, ROOT, SCREENSHOTS, lab_settings, page, served, sync_api  # noqa: F401
+from test_browser import CHROMIUM, ROOT, SCREENSHOTS, lab_settings, page, served, sync_api  # noqa: F401
 
 from geomreg_mini import GeometryRegularizer, plots
 from geomreg_mini.geometry import effective_rank, mean_cosine
