@@ -1,7 +1,8 @@
 """Notebooks as HTML: the page of one executed notebook, and the site of the whole course.
 
-A page needs no kernel, no script and no other server. Formulas become MathML when it is built, so that a
-browser lays them out by itself. Figures lie in the page, with their alt text; solutions are folded.
+A page needs no kernel and no other server. Formulas become MathML when it is built, so that a browser lays
+them out by itself. Figures lie in the page, with their alt text; solutions are folded. The front page alone
+has a script, the live figure of `notebooks/lab/sphere`, which lies in the page too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from geomreg_mini.records import write_atomically
 from .books import WIDGET_VIEW, CourseError, describe, has_tag, read, title_of
 
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
+LIVE = Path("lab", "sphere")  # beside the notebooks; without it, the front page has no live figure
 PROSE = ("recipes.md",)  # pages beside the notebooks; other files there may be a lecturer's or a student's
 
 STYLE = """
@@ -67,12 +69,32 @@ PAGE = """<!doctype html>
 """
 
 
+PLAY = """<h2>Two forces</h2>
+<p>Each sample has two points, a sound and a picture. <em>Dispersion</em> pushes the samples of a modality
+apart. <em>Anchoring</em> pulls each pair together, but only outside a band. <strong>Predict:</strong> if the
+radius is 0, every pair is pulled until it meets. Do the samples of a modality still spread? Then play.</p>
+<style>{style}</style>
+<div id="live"><noscript>The figure needs JavaScript.</noscript></div>
+<details><summary>What we saw</summary><p>They do, as far as with any other radius, and dispersion reaches the
+same value: different samples push each other, the two points of one sample pull each other, and both forces
+can have their way. The radius decides how much a sound may differ from its picture.</p></details>
+<script type="module">
+{source}
+mount(document.getElementById("live"), store({{
+  modalities: ["sound", "picture"], labels: Array.from({{ length: 90 }}, (_, i) => i % 3), dimensions: 3,
+  controls: ["dispersion_weight", "radius", "temperature"], playing: false,
+  dispersion_weight: 0.3, anchoring_weight: 0.5, radius: 0.6, temperature: 0.5,
+}}));
+</script>
+"""
+
+
 def without_scripts(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return a copy with figures as `img` with alt text, which nbconvert drops, and a note per widget."""
     notebook = nbformat.from_dict(notebook)
     notebook.metadata.pop("widgets", None)  # nbconvert would load a script for their state
     for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
-        if WIDGET_VIEW in output.get("data", {}):
+        if output.get("data", {}).pop(WIDGET_VIEW, None) and "image/png" not in output.data:
             output.data = {"text/markdown": "*Controls: open the notebook in Jupyter to use them.*"}
         alt = output.get("metadata", {}).get("image/png", {}).get("alt")
         if alt and "image/png" in output.get("data", {}):
@@ -210,11 +232,15 @@ def write_site(sources: list[Path], out: Path) -> None:
         for position, (number, title, data, minutes) in enumerate(rows)
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("", "notebook", "data", "minutes"))
+    live, play = sources[0].parent / LIVE, ""
+    if live.exists():
+        source, look = ((live / f"sphere.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+        play = PLAY.format(source=source, style=look)
     save(
         "index.html",
         "geomreg-mini",
         "",
         "<h1>geomreg-mini</h1>\n<p>A hands-on course on the geometry of multimodal representations. These "
         "pages show each notebook as it was last run; install the course to change and run it.</p>\n"
-        f"<table><thead><tr>{head}</tr></thead><tbody>\n{table}\n</tbody></table>{prose}",
+        f"{play}<table><thead><tr>{head}</tr></thead><tbody>\n{table}\n</tbody></table>{prose}",
     )

@@ -20,7 +20,7 @@ def committed_form(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return a copy of an executed notebook without anything that differs between runs and machines.
 
     Removes papermill's records, execution times, the widget state (web viewers reject notebooks with part of
-    it) and widget views, which show nothing without that state.
+    it) and widget views, which show nothing without that state; a picture beside a view stays.
     """
     clean = nbformat.from_dict(notebook)
     kept = {key: clean.metadata[key] for key in ("course",) if key in clean.metadata}
@@ -37,7 +37,8 @@ def committed_form(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]  # papermill adds empty lists
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})]
+            views = [o for o in cell.outputs if o.get("data", {}).pop(WIDGET_VIEW, None)]
+            cell.outputs = [o for o in cell.outputs if o not in views or "image/png" in o.data]
     return clean
 
 

@@ -33,6 +33,7 @@ COPIED = {
     "geomreg_mini": (".py", ".typed"),
     "geomreg_mini/data/emoji_subset": (".npz", ".txt", ".md"),
     "notebooks/course": (".py", ".md"),
+    "notebooks/lab/sphere": (".py", ".js", ".css"),
     "results": (".json", ".csv", ".png"),
 }
 

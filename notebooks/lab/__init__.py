@@ -3,7 +3,7 @@
 ``train`` does one run on the toy data, for a notebook's cell and for the lab. ``Lab`` adds sliders and draws
 while a thread trains. ``DigitsLab`` has the same sliders for recorded runs on digits. ``LuckLab`` draws what
 studies would report. Controls call plain methods, so that a test can call them too: a failing callback is
-easily missed.
+easily missed. ``lab.sphere`` moves embeddings in the browser.
 """
 
 from ipywidgets import Tab

@@ -1,4 +1,4 @@
-"""`geomreg-course site`: readable pages with no kernel, no script and no other server behind them."""
+"""`geomreg-course site`: readable pages with no kernel and no other server behind them."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,10 @@ from small_course import notebook, write_course
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 # What makes a browser fetch something by itself; a link that a reader may follow is none of it.
 # what has a src, such as a player, is looked at by its src: the sound may lie in the page
-FETCHES = re.compile(r"<(?:script|link|iframe|object|embed)\b|@import|url\(|\b(?:srcset|poster)=")
+# The front page's own script lies in it; test_sphere watches in a browser that it asks for nothing.
+FETCHES = re.compile(
+    r"<(?:script(?! type=\"module\">)|link|iframe|object|embed)\b|@import|url\(|\b(?:srcset|poster)="
+)
 
 
 def external(page):

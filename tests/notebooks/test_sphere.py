@@ -1,0 +1,517 @@
+"""The live canvas: JavaScript's numbers are Python's, and a reader can turn, drag and slide it everywhere.
+
+Debian's Chromium is driven as in test_browser; without it, only the Python side is tested. Screenshots are
+left in build/screenshots/ to be looked at, and frame times are printed (pytest -s shows them).
+"""
+
+import base64
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from geomreg_course import books, pages, student
+from lab import sphere
+from lab.sphere import Sphere
+from test_browser import CHROMIUM, ROOT, SCREENSHOTS, lab_settings, page, served, sync_api  # noqa: F401
+
+from geomreg_mini import GeometryRegularizer, plots
+from geomreg_mini.geometry import effective_rank, mean_cosine
+
+SOURCE = Path(sphere.__file__).with_name("sphere.js")
+SLIDERS = ("dispersion weight", "anchoring weight", "radius of the band", "temperature")
+browser = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt install chromium"),
+]
+
+
+def in_browser(test):
+    for mark in browser:
+        test = mark(test)
+    return test
+
+
+def embeddings(modalities=2, count=12, dimensions=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = modalities, count, dimensions
+    return dict(zip("abc", torch.randn(shape, generator=generator, dtype=torch.float64), strict=False))
+
+
+# ------------------------------------------------------------ Python
+
+
+def test_values_and_points_are_those_that_were_given():
+    z = embeddings()
+    view = Sphere(z, [f"class {k % 3}" for k in range(12)], radius=0.3, temperature=0.2)
+    assert (view.radius, view.temperature) == (0.3, 0.2)
+    assert view.dispersion_weight == GeometryRegularizer().dispersion_weight
+    assert view.labels == [0, 1, 2] * 4
+    for m, x in z.items():
+        torch.testing.assert_close(view.embeddings[m], (x / x.norm(dim=1, keepdim=True)).float())
+    view.radius = 0.8
+    expected = GeometryRegularizer(radius=0.8, temperature=0.2)(z).total.item()
+    assert view.regularizer(view.embeddings).total.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_the_browser_sends_is_what_python_reads():
+    view, moved = Sphere(embeddings(count=4)), torch.eye(3).repeat(4, 1)[:8].contiguous()
+    view.set_state({"points": memoryview(moved.numpy().tobytes()), "radius": 1.25})
+    torch.testing.assert_close(torch.cat([*view.embeddings.values()]), moved)
+    assert view.radius == 1.25
+
+
+@pytest.mark.parametrize(
+    ("z", "values", "sentence"),
+    [
+        (
+            embeddings(dimensions=4),
+            {},
+            r"embeddings has the shapes .*12, 4.*: give modality -> \(N, 2\) or \(N, 3\)",
+        ),
+        (embeddings(count=501), {}, "501, 3"),
+        ({**embeddings(), "c": torch.ones(3, 3)}, {}, r"\(3, 3\)"),
+        ({}, {}, "shapes {}"),
+        (embeddings(), {"radius": 3}, "radius"),
+        (embeddings(), {"temperature": 0}, "temperature"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_one_sentence(z, values, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Sphere(z, **values)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_viewer_without_a_front_end_gets_a_picture_with_alt_text(dimensions):
+    view = Sphere(embeddings(dimensions=dimensions))
+    data, metadata = view._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG") and books.WIDGET_VIEW in data
+    total = GeometryRegularizer()(embeddings(dimensions=dimensions)).total.item()
+    assert f"Total {total:.3f}" in metadata["image/png"]["alt"] == data["text/plain"]
+
+
+def test_without_anywidget_the_picture_is_left():
+    code = (
+        "import sys; sys.modules['anywidget'] = None; import torch; from lab.sphere import Sphere;"
+        "view = Sphere({'a': torch.eye(3), 'b': torch.eye(3)}, radius=0.2);"
+        "print(view.radius, sorted(view._repr_mimebundle_()[0]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "notebooks"
+    )
+    assert done.stdout.strip() == "0.2 ['image/png', 'text/plain']"
+
+
+def test_a_committed_notebook_and_its_page_keep_the_picture_and_not_the_dead_widget():
+    from geomreg_course import storing
+
+    view = {books.WIDGET_VIEW: {"model_id": "gone"}, "text/plain": "a sphere"}
+    picture = {**view, "image/png": base64.b64encode(b"png").decode()}
+    cell = nbformat.v4.new_code_cell("view", execution_count=1)
+    alt = {"image/png": {"alt": "points on a sphere"}}
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", view),
+        nbformat.v4.new_output("display_data", picture, metadata=alt),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    (kept,) = storing.committed_form(notebook).cells[0].outputs
+    assert set(kept.data) == {"text/plain", "image/png"} and kept.metadata == alt
+    html = pages.body(notebook)
+    assert 'alt="points on a sphere"' in html and html.count("open the notebook in Jupyter") == 1
+
+
+def test_students_and_the_site_get_the_same_file(tmp_path):
+    (tmp_path / "out").mkdir()
+    student.write_student_edition(books.select([], ROOT / "notebooks"), tmp_path / "out")
+    for path in (SOURCE, SOURCE.with_suffix(".css"), SOURCE.with_name("__init__.py")):
+        assert (tmp_path / "out" / path.relative_to(ROOT)).read_text() == path.read_text()
+
+
+# ------------------------------------------------------------ the same numbers in the browser
+
+CASES = [
+    {
+        "modalities": 2,
+        "dimensions": 3,
+        "dispersion_weight": 0.1,
+        "anchoring_weight": 0.5,
+        "radius": 0.6,
+        "temperature": 0.5,
+    },
+    {
+        "modalities": 2,
+        "dimensions": 2,
+        "dispersion_weight": 1.0,
+        "anchoring_weight": 0.3,
+        "radius": 0.25,
+        "temperature": 0.05,
+    },
+    {
+        "modalities": 3,
+        "dimensions": 3,
+        "dispersion_weight": 0.7,
+        "anchoring_weight": 0.9,
+        "radius": 0.0,
+        "temperature": 2.0,
+    },
+    {
+        "modalities": 3,
+        "dimensions": 2,
+        "dispersion_weight": 0.0,
+        "anchoring_weight": 1.0,
+        "radius": 1.2,
+        "temperature": 0.5,
+    },
+    {
+        "modalities": 2,
+        "dimensions": 3,
+        "dispersion_weight": 0.4,
+        "anchoring_weight": 0.0,
+        "radius": 2.0,
+        "temperature": 0.002,
+    },
+]
+NUMBERS = """([given, modalities, count, dimensions, values]) => {
+    const g = geometry(modalities, count, dimensions), list = (x) => Array.from(x);
+    load(g, given); evaluate(g, values); diagnose(g);
+    return {total: g.total, dispersion: list(g.dispersion), anchoring: list(g.anchoring), outside: g.outside,
+            gradient: list(g.gradient), rank: list(g.rank), cosine: list(g.cosine)};
+}"""
+
+
+@pytest.fixture
+def module(page):  # noqa: F811
+    """A page whose global scope has what sphere.js exports."""
+    names = "geometry, load, evaluate, step, diagnose, CLASSES, INSIDE, OUTSIDE, BAND"
+    page.goto("about:blank")
+    page.set_content(
+        f'<script type="module">{SOURCE.read_text()}\nObject.assign(window, {{ {names} }});</script>'
+    )
+    return page
+
+
+def in_javascript(module, z, values):
+    rows = torch.stack([*z.values()])
+    return module.evaluate(NUMBERS, [rows.flatten().tolist(), *rows.shape, values])
+
+
+@in_browser
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("count", [2, 40])
+def test_value_and_gradient_are_those_of_python(module, case, count):
+    values = {name: value for name, value in case.items() if name not in ("modalities", "dimensions")}
+    z = embeddings(case["modalities"], count, case["dimensions"])
+    z["b"][0] = 3 * z["a"][0]  # a pair that agrees
+    z["a"][-1] = 2 * z["a"][0]  # and two samples in one place
+    units = {m: torch.nn.functional.normalize(x, dim=1).requires_grad_() for m, x in z.items()}
+    regularizer = GeometryRegularizer(**values)
+    out = regularizer(units)
+    out.total.backward()
+    found = in_javascript(module, z, values)
+    assert found["total"] == pytest.approx(out.total.item(), abs=1e-5)
+    gradient = torch.stack([u.grad for u in units.values()]).flatten().tolist()
+    assert found["gradient"] == pytest.approx(gradient, abs=1e-5)
+    everything = GeometryRegularizer(**{**values, "dispersion_weight": 1, "anchoring_weight": 1})(units)
+    for term in ("dispersion", "anchoring"):
+        assert found[term] == pytest.approx([x.item() for x in getattr(everything, term).values()], abs=1e-5)
+    assert found["outside"] == pytest.approx(
+        sum(everything.active.values()).item() / len(everything.active), abs=1e-6
+    )
+    if count > 2:
+        assert found["rank"] == pytest.approx([effective_rank(x) for x in z.values()], abs=1e-5)
+        assert found["cosine"] == pytest.approx([mean_cosine(x) for x in z.values()], abs=1e-5)
+
+
+@in_browser
+def test_samples_in_one_place_have_no_rank_and_feel_no_force(module):
+    z = {m: torch.tensor([[0.0, 0.6, 0.8]]).repeat(5, 1) for m in "ab"}
+    found = in_javascript(module, z, CASES[0])
+    assert found["rank"] == [1, 1] and found["total"] == 0 and not any(found["gradient"])
+
+
+@in_browser
+def test_small_steps_lower_the_total_as_much_as_the_gradient_says(module):
+    z = embeddings(count=30)
+    found = module.evaluate(
+        """([given, values]) => {
+            const g = geometry(2, 30, 3);
+            load(g, given); evaluate(g, values);
+            const before = g.total, square = g.gradient.reduce((sum, x) => sum + x * x, 0);
+            step(g, 1e-6); evaluate(g, values);
+            return [(g.total - before) / 1e-6 / 30, -square];
+        }""",
+        [torch.stack([*z.values()]).flatten().tolist(), CASES[0]],
+    )
+    assert found[0] == pytest.approx(found[1], rel=1e-3) and found[1] < 0
+
+
+@in_browser
+def test_colors_are_those_of_the_figures(module):
+    colors = module.evaluate("({CLASSES, INSIDE, OUTSIDE, BAND})")
+    assert colors["CLASSES"][:3] == plots.COLORS[:3] and set(colors["CLASSES"]) < set(plots.COLORS)
+    assert (colors["INSIDE"], colors["OUTSIDE"]) == (plots.INSIDE, plots.VERMILION)
+    assert colors["BAND"] == plots.GREEN and plots.VERMILION not in colors["CLASSES"]
+
+
+# ------------------------------------------------------------ the site
+
+STATE = """() => {
+    const {geometry, turn, values} = document.querySelector(".geometry-sphere").sphere;
+    return {u: Array.from(geometry.u), turn: Array.from(turn), total: geometry.total, values: {...values}};
+}"""
+FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def settled(page):  # noqa: F811
+    page.evaluate(FRAME)
+    return page.evaluate(STATE)
+
+
+@pytest.fixture(scope="module")
+def front(page, tmp_path_factory):  # noqa: F811
+    """The address of the site's front page."""
+    out = tmp_path_factory.mktemp("site")
+    pages.write_site(books.select(["00"], ROOT / "notebooks"), out)
+    return (out / "index.html").as_uri()
+
+
+@pytest.fixture
+def site(page, front):  # noqa: F811
+    asked, wrong = [], []
+
+    def asked_for(request):
+        asked.append(request.url)
+
+    def went_wrong(error):
+        wrong.append(str(error))
+
+    page.on("request", asked_for)
+    page.on("pageerror", went_wrong)
+    page.emulate_media(color_scheme="light")
+    page.goto(front)
+    yield page
+    assert wrong == [] and set(asked) == {front}
+    page.remove_listener("request", asked_for)
+    page.remove_listener("pageerror", went_wrong)
+    page.goto("about:blank")
+
+
+@in_browser
+def test_arrow_keys_turn_the_picture_and_with_shift_move_the_marked_point(site):
+    before = settled(site)
+    canvas = site.get_by_role("application")
+    canvas.press("ArrowRight")
+    after = settled(site)
+    assert after["turn"] != before["turn"] and after["u"] == before["u"]
+    canvas.press("n")
+    canvas.press("m")
+    canvas.press("Shift+ArrowRight")
+    moved = settled(site)
+    changed = [k for k, (x, y) in enumerate(zip(moved["u"], after["u"], strict=True)) if x != y]
+    assert moved["turn"] == after["turn"] and {k // 3 for k in changed} == {
+        90 + 1
+    }  # second sample of the second
+    assert moved["total"] != after["total"]  # the forces answer at once
+
+
+@in_browser
+def test_a_dragged_point_follows_the_pointer_and_the_background_turns(site):
+    box, before = site.get_by_role("application").bounding_box(), settled(site)
+    turn, u = before["turn"], before["u"][:3]
+    R, centre = box["width"] / 2 - 14, [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    x, y = (sum(turn[3 * k + j] * u[j] for j in range(3)) for k in range(2))
+    site.mouse.move(centre[0] + R * x, centre[1] - R * y)
+    site.mouse.down()
+    site.mouse.move(centre[0] + 0.3 * R, centre[1] - 0.2 * R, steps=4)
+    site.mouse.up()
+    after = settled(site)
+    at = [sum(after["turn"][3 * k + j] * after["u"][j] for j in range(3)) for k in range(2)]
+    assert at == pytest.approx([0.3, 0.2], abs=0.02) and after["turn"] == turn
+    assert sum(value**2 for value in after["u"][:3]) == pytest.approx(1)
+    site.mouse.move(box["x"] + 3, box["y"] + 3)
+    site.mouse.down()
+    site.mouse.move(box["x"] + 60, box["y"] + 3, steps=3)
+    site.mouse.up()
+    turned = settled(site)
+    assert turned["turn"] != turn and turned["u"] == after["u"]
+
+
+@in_browser
+def test_play_lowers_the_total_pause_rests_and_reset_returns(site):
+    before = settled(site)
+    site.get_by_role("button", name="Play").click()
+    site.wait_for_function(f"({STATE})().total < {before['total']} - 0.1")
+    site.get_by_role("button", name="Pause").click()
+    rested = settled(site)
+    assert rested["u"] != before["u"] and settled(site) == rested
+    site.get_by_role("button", name="Step").click()
+    stepped = settled(site)
+    assert stepped["u"] != rested["u"] and stepped["total"] <= rested["total"]
+    site.get_by_role("button", name="Reset").click()
+    assert settled(site)["u"] == before["u"]
+    site.get_by_role("button", name="Shuffle").click()
+    assert settled(site)["u"] != before["u"]
+
+
+@in_browser
+def test_each_slider_says_its_value_and_one_without_effect_says_so(site):
+    radius = site.get_by_role("slider", name="Radius of the band")
+    radius.press("ArrowLeft")
+    assert radius.get_attribute("aria-valuetext") == "0.55 an angle of 32 degrees"
+    assert settled(site)["values"]["radius"] == 0.55
+    weight, temperature = (
+        site.get_by_role("slider", name=name) for name in ("Dispersion weight", "Temperature")
+    )
+    weight.press("Home")
+    assert "without effect" in temperature.get_attribute("aria-valuetext") and temperature.is_disabled()
+    weight.press("End")
+    assert temperature.get_attribute("aria-valuetext") == "0.50" and temperature.is_enabled()
+
+
+CONTRAST = """() => {
+    const light = (color) => {
+        const linear = (x) => x <= .04 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4;
+        const [r, g, b] = color.match(/[\\d.]+/g).map((x) => linear(x / 255));
+        return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const ground = light(getComputedStyle(document.body).backgroundColor);
+    const texts = document.querySelectorAll(".geometry-sphere :is(p, label, output, button)");
+    return Array.from(texts, (element) => {
+        const ink = light(getComputedStyle(element).color);
+        return (Math.max(ink, ground) + .05) / (Math.min(ink, ground) + .05);
+    });
+}"""
+
+
+@in_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 800, 1400])
+def test_it_fits_and_is_readable(site, scheme, width):
+    site.emulate_media(color_scheme=scheme)
+    site.set_viewport_size({"width": width, "height": 1100})
+    site.get_by_role("button", name="Play").click()
+    site.wait_for_timeout(600)
+    site.get_by_role("button", name="Pause").click()
+    settled(site)
+    site.screenshot(path=SCREENSHOTS / f"sphere_site_{scheme}_{width}.png", full_page=width == 400)
+    assert site.evaluate("document.documentElement.scrollWidth") <= width
+    assert min(site.evaluate(CONTRAST)) >= 4.5
+    for box in (element.bounding_box() for element in site.locator(".geometry-sphere canvas").all()):
+        assert 0 <= box["x"] and box["x"] + box["width"] <= width and box["height"] > 250
+    site.set_viewport_size({"width": 1400, "height": 1000})
+
+
+@in_browser
+def test_three_hundred_samples_move_frame_by_frame(front, page):  # noqa: F811
+    text = page.goto(front).text()
+    page.set_content(text.replace("length: 90", "length: 300"))
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.querySelector('.geometry-sphere').sphere.frames > 240")
+    times, gaps, before = page.evaluate(
+        """async () => {
+            const view = document.querySelector(".geometry-sphere").sphere, gaps = [];
+            const total = view.geometry.total;
+            let last = await new Promise(requestAnimationFrame);
+            while (gaps.length < 120) {
+                const now = await new Promise(requestAnimationFrame);
+                gaps.push(now - last); last = now;
+            }
+            return [Array.from(view.times), gaps, total];
+        }"""
+    )
+    middle, late = (sorted(x)[len(x) // 2] for x in (times, gaps)), sorted(times)[int(0.95 * len(times))]
+    print(
+        "\n300 samples, work per frame and time between frames, medians in ms:",
+        *(f"{x:.1f}" for x in middle),
+        f"; 95 %: {late:.1f}",
+    )
+    assert page.evaluate(STATE)["total"] < before
+    page.goto("about:blank")
+
+
+# ------------------------------------------------------------ notebooks
+
+CELL = """\
+import sys
+sys.path[:0] = {folders!r}
+import torch
+from ipywidgets import HTML
+from lab.sphere import Sphere
+
+torch.manual_seed(0)
+z = {{"sound": torch.randn(40, {dimensions}), "picture": torch.randn(40, {dimensions})}}
+view = Sphere(z, torch.arange(40) % 3)
+seen = HTML("Python waits")
+
+def look(change):
+    new = change["new"] if change["name"] != "points" else view.embeddings["sound"][0].tolist()
+    seen.value = f"Python sees {{change['name']}} {{new}}"
+
+view.observe(look, names=["radius", "points"])
+display(view, seen)
+"""
+
+
+def small_notebook(path, dimensions):
+    folders = [str(ROOT / "notebooks"), str(ROOT)]
+    cells = [nbformat.v4.new_code_cell(CELL.format(folders=folders, dimensions=dimensions))]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
+def use(page, dimensions):  # noqa: F811
+    """What a reader does; Python sees the slider and where the points came to rest."""
+    expect = sync_api.expect
+    expect(page.get_by_text("Python waits")).to_be_visible()
+    page.get_by_role("slider", name="Radius of the band").press("ArrowRight")
+    expect(page.get_by_text("Python sees radius 0.65")).to_be_visible()
+    assert page.evaluate(STATE)["values"]["radius"] == 0.65
+    turn = settled(page)["turn"]
+    page.get_by_role("application").press("ArrowRight")
+    assert settled(page)["turn"] != turn
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_timeout(800)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("Python sees points")).to_be_visible()
+    page.wait_for_timeout(300)
+    words = page.get_by_text("Python sees points").inner_text()
+    seen = [float(x) for x in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", words)]
+    assert seen == pytest.approx(page.evaluate(STATE)["u"][:dimensions], abs=1e-6)
+
+
+def pictures(page, name):  # noqa: F811
+    page.locator(".geometry-sphere").evaluate("element => element.scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(400)
+    page.screenshot(path=SCREENSHOTS / f"sphere_{name}.png")
+
+
+@in_browser
+def test_in_jupyterlab(page, tmp_path):  # noqa: F811
+    small_notebook(tmp_path / "sphere.ipynb", 3)
+    lab_settings(tmp_path)
+    command = ["jupyterlab", "--IdentityProvider.token=", "--allow-root", f"--notebook-dir={tmp_path}"]
+    with served(command, tmp_path, "api") as address:
+        page.goto(f"{address}/doc/tree/sphere.ipynb")
+        sync_api.expect(page.get_by_text("| Idle")).to_be_visible()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        use(page, 3)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            light = str(scheme == "light").lower()
+            sync_api.expect(page.locator("body")).to_have_attribute("data-jp-theme-light", light)
+            pictures(page, f"jupyterlab_{scheme}")
+        page.goto("about:blank")
+
+
+@in_browser
+def test_as_a_page_of_voila(page, tmp_path):  # noqa: F811
+    small_notebook(tmp_path / "app.ipynb", 2)
+    with served(["voila", "app.ipynb", "--Voila.ip=127.0.0.1"], tmp_path, "voila/static/voila.js") as address:
+        page.goto(address)
+        use(page, 2)
+        pictures(page, "voila")
+        page.goto("about:blank")
