@@ -7,6 +7,7 @@ With ``hidden=True``, an encoder also returns its last hidden features (B, H), a
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -357,10 +358,14 @@ def build_model(
 
 @dataclass(frozen=True)
 class Encoded:
-    """Embeddings {modality: (N, D)} and labels (N,) of samples, on the model's device."""
+    """Embeddings {modality: (N, D)} and labels (N,) of samples, on the model's device.
+
+    ``logits`` {name: (N, C)} are those that a task takes from its model in the same pass.
+    """
 
     embeddings: dict[str, Tensor]
     labels: Tensor
+    logits: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -393,7 +398,7 @@ def encode(
     index = torch.arange(len(split)) if index is None else index
     was_training = model.training
     model.eval()
-    parts: dict[str, list[Tensor]] = {m: [] for m in modalities}
+    parts: dict[str, list[Tensor]] = defaultdict(list)
     labels = []
     chunks = index.split(batch_size)
     for number, batch in enumerate(batches([(split, chunk) for chunk in chunks], device, modalities)):

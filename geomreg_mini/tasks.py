@@ -14,7 +14,7 @@ from torch import nn
 
 from .data import MultimodalDataset, Split
 from .evaluation import accuracies, accuracies_alone, disturbed, knn_probe, robustness
-from .models import Encoded, build_model
+from .models import Encoded, build_model, encode
 from .paradigms import PARADIGMS, Paradigm
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class Task:
         ``encode(inputs)``, embeddings {modality: (B, D)} of the modalities in ``inputs``.
         """
         raise NotImplementedError
+
+    def encode(self, paradigm: Paradigm, split: Split) -> Encoded:
+        """Return a split's embeddings, and what else one pass of the model gives ``measure``."""
+        return encode(paradigm.model, split)
 
     def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
         """Return a split's metrics by "quantity/modality" from its embeddings, after an evaluated epoch."""

@@ -30,7 +30,7 @@ from .config import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainConfig
 from .data import MultimodalDataset, batches
 from .evaluation import Monitor
 from .geometry import geometry_report
-from .models import Encoded, encode
+from .models import Encoded
 from .paradigms import Paradigm
 from .paradigms.base import Batch, Losses
 from .paradigms.pareto import ParetoGeometry
@@ -326,7 +326,7 @@ class _Run:
     def _encode(self, name: str) -> Encoded:
         """Return the split's embeddings by the current model; raise if they are not finite."""
         split = getattr(self.data, name)
-        encoded = encode(self.model, split)
+        encoded = self.task.encode(self.paradigm, split)
         for m, z in encoded.embeddings.items():
             if not z.isfinite().all():
                 index = (~z.isfinite().flatten(1).all(dim=1)).nonzero().flatten().cpu()[:MOST_NAMED]
@@ -360,7 +360,11 @@ class _Run:
     def _evaluate_test(self, epoch: int) -> None:
         """Keep the metrics of the epoch that is best on the test split; it selects nothing else."""
         encoded, count = self._encode("test"), self._count_scored()
-        encoded = Encoded({m: z[:count] for m, z in encoded.embeddings.items()}, encoded.labels[:count])
+
+        def scored(of: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: z[:count] for name, z in of.items()}
+
+        encoded = Encoded(scored(encoded.embeddings), encoded.labels[:count], scored(encoded.logits))
         measured = self.task.measure_published(self.paradigm, self.data.test, encoded)
         selection = self.task.selection
         if measured[selection] > self.test_selected.get(selection, -math.inf):

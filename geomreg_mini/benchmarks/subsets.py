@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data import MultimodalDataset, Split, batches
+from ..data import MultimodalDataset, Split
 from ..evaluation import accuracy, disturbed, knn_probe
 from ..inputs import float64
-from ..models import Encoded
+from ..models import Encoded, encode
 from ..paradigms import Paradigm
 from ..paradigms.base import Losses
 from ..paradigms.plain import Unimodal
@@ -119,14 +119,28 @@ class Subsets(Task):
         output = {"heads": heads, "hidden": config.depth == "hidden"}
         return build_subset_classifier(data, config.embedding_dim, **output, **config.encoder_options)
 
+    def encode(self, paradigm: ModalityDropout | LateFusion, split: Split) -> Encoded:
+        """Return embeddings, and logits (N, C) of every subset by its name such as "WiFi+RFID"."""
+        model = paradigm.model
+        kinds = subsets(model.modalities)
+
+        def embed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            tokens = model.tokens(inputs)
+            logits = {f"logits/{'+'.join(s)}": paradigm.logits_of({m: tokens[m] for m in s}) for s in kinds}
+            return {m: z.mean(dim=1) for m, z in tokens.items()} | logits
+
+        encoded = encode(model, split, embed=embed, batch_size=BATCH)
+        embeddings = {m: encoded.embeddings.pop(m) for m in model.modalities}
+        logits = {name.removeprefix("logits/"): of for name, of in encoded.embeddings.items()}
+        return Encoded(embeddings, encoded.labels, logits)
+
     def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
         """Return ``accuracy`` over samples and ``batch_accuracy`` of each subset, and the mean accuracy."""
         found, mean = {}, 0.0
-        logits = subset_logits(paradigm, split)
-        for name, of in logits.items():
+        for name, of in encoded.logits.items():
             found[f"accuracy/{name}"] = accuracy(of, encoded.labels)
             found[f"batch_accuracy/{name}"] = batch_accuracy(of, encoded.labels)
-            mean += found[f"accuracy/{name}"] / len(logits)
+            mean += found[f"accuracy/{name}"] / len(encoded.logits)
         return {self.selection: mean, **found}
 
     def measure_test(self, paradigm: Paradigm, data: MultimodalDataset, encoded: Splits) -> Metrics:
@@ -136,22 +150,6 @@ class Subsets(Task):
             **knn_probe(encoded["train"], encoded["test"]),
             **disturbed(paradigm, data, data.test, data.corruptions, embed=tokens, logits_of=logits_of),
         }
-
-
-@torch.no_grad()
-def subset_logits(paradigm: ModalityDropout | LateFusion, split: Split) -> dict[str, Tensor]:
-    """Return logits (N, C) of every subset, by its name such as "WiFi+RFID"; the model's mode stays."""
-    model = paradigm.model
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    parts: dict[str, list[Tensor]] = {"+".join(s): [] for s in subsets(model.modalities)}
-    for batch in batches([(split, index) for index in torch.arange(len(split)).split(BATCH)], device):
-        tokens = model.tokens(batch["inputs"])
-        for name, part in parts.items():
-            part.append(paradigm.logits_of({m: tokens[m] for m in name.split("+")}))
-    model.train(was_training)
-    return {name: torch.cat(part) for name, part in parts.items()}
 
 
 def batch_accuracy(logits: Tensor, labels: Tensor, size: int = PUBLISHED_BATCH) -> float:

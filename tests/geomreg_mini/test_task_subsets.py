@@ -16,7 +16,7 @@ from experiments.recipes.xrf55 import KEEP
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.benchmarks.subset_models import TokenEncoder, build_subset_classifier, subsets
-from geomreg_mini.benchmarks.subsets import LateFusion, ModalityDropout, batch_accuracy, subset_logits
+from geomreg_mini.benchmarks.subsets import LateFusion, ModalityDropout, Subsets, batch_accuracy
 from geomreg_mini.data.corruptions import FIGURES_10_TO_12
 from geomreg_mini.evaluation import accuracy, disturbed
 from geomreg_mini.training import Stopped, TrainConfig, fit, set_seed
@@ -99,14 +99,14 @@ def test_what_an_absent_modality_s_encoder_gives_has_no_influence(kind, present)
     split = radio(6).train
     for absent in set(MODALITIES) - set(present):
         split.inputs[absent].fill_(math.nan)
-    logits = subset_logits(paradigm, split)
+    logits = Subsets().encode(paradigm, split).logits
     assert torch.allclose(logits[name], expected, atol=1e-6)
     assert not logits["+".join(MODALITIES)].isfinite().any()
 
 
 def test_each_modality_that_is_there_changes_the_prediction():
     paradigm = ModalityDropout(model().eval())
-    logits = subset_logits(paradigm, radio(6).train)
+    logits = Subsets().encode(paradigm, radio(6).train).logits
     for first, second in [(a, b) for a in NAMES for b in NAMES if a < b]:
         assert not torch.allclose(logits[first], logits[second])
 
@@ -146,7 +146,7 @@ def test_a_dropped_encoder_learns_nothing_from_the_task_and_everything_from_the_
 
 def test_late_fusion_averages_the_probabilities_of_the_modalities_that_are_there():
     paradigm = LateFusion(model(heads=True).eval())
-    found = subset_logits(paradigm, radio(6).train)
+    found = Subsets().encode(paradigm, radio(6).train).logits
     embeddings = paradigm.model.encode(radio(6).train.inputs)
     each = {m: paradigm.model.heads[m](z).softmax(1) for m, z in embeddings.items()}
     for name, logits in found.items():
@@ -220,7 +220,7 @@ def test_all_seven_subsets_come_from_one_checkpoint(tmp_path):
     fresh = TASKS["subsets"]().build(CONFIG, radio())
     fresh.load_state_dict(stored["best"][2])
     data = radio()
-    logits = subset_logits(ModalityDropout(fresh), data.test)
+    logits = Subsets().encode(ModalityDropout(fresh), data.test).logits
     assert len(logits) == 7
     for name, values in logits.items():
         right = (values.argmax(1) == data.test.labels).double()
