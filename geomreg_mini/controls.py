@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import inputs
-from .inputs import Embeddings, Given, Mask, RegularizerOutput, check_at_least, unit_vectors
+from .inputs import Embeddings, Given, Mask, RegularizerOutput, check_number, unit_vectors
 from .pairs import anchoring_of_units, dispersion_of_units
 from .records import plain
 from .regularizer import GeometryRegularizer
@@ -61,7 +61,7 @@ class _Control(nn.Module):
 
     def __init__(self, weight: float) -> None:
         super().__init__()
-        check_at_least(0, weight=weight)
+        check_number(0, weight=weight)
         self.weight = weight
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -135,7 +135,7 @@ class VICReg(_Control):
         on_sphere: bool = True,
     ) -> None:
         super().__init__(weight)
-        check_at_least(0, invariance=invariance, variance=variance, covariance=covariance)
+        check_number(0, invariance=invariance, variance=variance, covariance=covariance)
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
         self.on_sphere = on_sphere
 
@@ -170,7 +170,7 @@ class BarlowTwins(_Control):
 
     def __init__(self, weight: float, off_diagonal: float = 0.0051) -> None:
         super().__init__(weight)
-        check_at_least(0, off_diagonal=off_diagonal)
+        check_number(0, off_diagonal=off_diagonal)
         self.off_diagonal = off_diagonal
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
@@ -209,7 +209,7 @@ class SymmetricInfoNCE(_Control):
 
     def __init__(self, weight: float, temperature: float = 0.07) -> None:
         super().__init__(weight)
-        _check_positive("temperature", temperature)
+        check_number(0, above=True, temperature=temperature)
         self.temperature = temperature
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
@@ -235,9 +235,9 @@ class AlignUniform(_Control):
         self, weight: float, alpha: float = 2.0, t: float = 2.0, uniform_weight: float = 1.0
     ) -> None:
         super().__init__(weight)
-        check_at_least(1, alpha=alpha)
-        _check_positive("t", t)
-        check_at_least(0, uniform_weight=uniform_weight)
+        check_number(1, alpha=alpha)
+        check_number(0, above=True, t=t)
+        check_number(0, uniform_weight=uniform_weight)
         self.alpha, self.t, self.uniform_weight = alpha, t, uniform_weight
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
@@ -260,8 +260,8 @@ class UniAlignStyle(_Control):
 
     def __init__(self, weight: float, t: float = 2.0, uniform_weight: float = 1.0) -> None:
         super().__init__(weight)
-        _check_positive("t", t)
-        check_at_least(0, uniform_weight=uniform_weight)
+        check_number(0, above=True, t=t)
+        check_number(0, uniform_weight=uniform_weight)
         self.t, self.uniform_weight = t, uniform_weight
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
@@ -356,8 +356,3 @@ def _check_widths(z: Embeddings) -> None:
                 f"modality {name!r} has width {x.shape[1]}, but {first!r} has {reference.shape[1]}: this "
                 "objective compares modalities feature by feature, so project to one width."
             )
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be a finite number > 0, got {value}.")

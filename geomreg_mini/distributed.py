@@ -51,21 +51,22 @@ T = TypeVar("T")
 def start() -> None:
     """Join the processes that torchrun or another launcher started, over NCCL or, without GPUs, gloo.
 
-    ``RANK`` and ``WORLD_SIZE`` announce several processes. A single process does nothing.
+    ``RANK`` or ``WORLD_SIZE`` announces several processes. A single process does nothing, and neither does
+    one that has joined.
 
     Raises:
         ValueError: if they are announced without ``MASTER_ADDR`` and ``MASTER_PORT``, their meeting point.
             Otherwise each would train alone and take itself for process 0.
     """
     given = os.environ
-    alone = int(given.get("WORLD_SIZE", 1)) == 1 and "TORCHELASTIC_RUN_ID" not in given
-    if alone or dist.is_initialized():
+    alone = given.get("WORLD_SIZE", "1") in ("", "1") and given.get("RANK", "0") in ("", "0")
+    if (alone and "TORCHELASTIC_RUN_ID" not in given) or dist.is_initialized():
         return
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in given]
+    missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if not given.get(name)]
     if missing:
         raise ValueError(
-            f"WORLD_SIZE={given['WORLD_SIZE']} announces several processes, but {', '.join(missing)} is not "
-            "set: start them with torchrun, or unset WORLD_SIZE to train alone."
+            f"RANK or WORLD_SIZE announces several processes, but {', '.join(missing)} is not set: start "
+            "them with torchrun, or unset both to train alone."
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(given.get("LOCAL_RANK", int(given["RANK"]) % torch.cuda.device_count())))

@@ -275,7 +275,7 @@ def paired_distances(a: Array, b: Array) -> Tensor:
 
 def alignment(a: Array, b: Array, *, alpha: float = 2) -> float:
     """Return mean_i ||u_i^a - u_i^b||^alpha, normalized, 0 .. 2^alpha. Wang & Isola, arXiv 2005.10242."""
-    inputs.check_at_least(0, alpha=alpha)
+    inputs.check_number(0, alpha=alpha)
     return paired_distances(a, b).pow(alpha).mean().item()
 
 
@@ -388,7 +388,7 @@ def retrieval_ranks(a: Array, b: Array) -> Tensor:
 
 def retrieval_recall(a: Array, b: Array, *, k: int = 1) -> float:
     """Return R@k: the share (0 .. 1) of queries a_i with `retrieval_ranks` at most k; chance is k / N."""
-    inputs.check_at_least(1, k=k)
+    inputs.check_number(1, k=k)
     return (retrieval_ranks(a, b) <= k).double().mean().item()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .records import plain
+from .records import is_number, plain
 
 Embeddings = dict[str, Tensor]  # modality -> (B, D), or a mask (B,)
 Mask = Embeddings | None
@@ -48,8 +48,8 @@ def check_arguments(regularizer: nn.Module) -> None:
     """Raise ValueError unless the arguments of a GeometryRegularizer are in range and used by its balance."""
     for f in fields(regularizer):
         setattr(regularizer, f.name, plain(getattr(regularizer, f.name)))
-    for name in ("dispersion_weight", "anchoring_weight", "strength"):
-        check_at_least(0, **{name: getattr(regularizer, name)})
+    weights = ("dispersion_weight", "anchoring_weight", "strength")
+    check_number(0, **{name: getattr(regularizer, name) for name in weights})
     check_dispersion_arguments(regularizer.temperature, regularizer.form, regularizer.chunk_size)
     check_anchoring_arguments(regularizer.radius, regularizer.power)
     for name, known in (("balance", BALANCES), ("at", PLACES), ("reduction", REDUCTIONS)):
@@ -63,29 +63,27 @@ def check_arguments(regularizer: nn.Module) -> None:
             raise ValueError(f"{name} is for balance={used!r}: leave it out with {regularizer.balance!r}.")
 
 
-def check_at_least(least: float, **arguments: float) -> None:
-    """Raise ValueError unless all arguments are finite numbers of at least ``least``."""
+def check_number(least: float, *, above: bool = False, **arguments: float) -> None:
+    """Raise ValueError unless all arguments are finite numbers of at least ``least``, or ``above`` it."""
     for name, value in arguments.items():
-        if not (value >= least and math.isfinite(value)):
-            raise ValueError(f"{name} must be a finite number >= {least}, got {value}.")
+        if not (is_number(number := plain(value)) and (number > least if above else number >= least)):
+            raise ValueError(f"{name} must be a finite number {'>' if above else '>='} {least}, got {value}.")
 
 
 def check_dispersion_arguments(temperature: float, form: str, chunk_size: int | None) -> None:
     """Raise ValueError unless the arguments of `dispersion` are in range."""
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature must be a finite number > 0, got {temperature}.")
+    check_number(0, above=True, temperature=temperature)
     if chunk_size is not None and (type(plain(chunk_size)) is not int or chunk_size < 1):
         raise ValueError(f"chunk_size must be None or an integer >= 1, got {chunk_size!r}.")
 
 
 def check_anchoring_arguments(radius: float, power: float) -> None:
     """Raise ValueError unless the arguments of `anchoring` are in range."""
-    if not 0 <= radius <= 2:
+    if not (is_number(number := plain(radius)) and 0 <= number <= 2):
         raise ValueError(f"radius must be in [0, 2], the distances on the unit sphere, got {radius}.")
-    if not (power >= 1 and math.isfinite(power)):
-        raise ValueError(f"power must be a finite number >= 1, got {power}.")
+    check_number(1, power=power)
 
 
 def named(embeddings: Given, others: tuple[Any, ...], **options: Any) -> tuple[Any, ...]:

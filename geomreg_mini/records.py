@@ -30,8 +30,9 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
-def _number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300  # neither NaN nor infinite
+def is_number(value: object) -> bool:
+    """Return whether value is an int or a float of Python, neither NaN nor infinite."""
+    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def _table(value: object, fits: Callable[[object], bool]) -> bool:
@@ -44,8 +45,8 @@ def _series(value: object) -> bool:
     "epoch" holds numbers only.
     """
     return (
-        _table(value, lambda x: isinstance(x, list) and all(v is None or _number(v) for v in x))
-        and all(map(_number, value.get("epoch", [None])))
+        _table(value, lambda x: isinstance(x, list) and all(v is None or is_number(v) for v in x))
+        and all(map(is_number, value.get("epoch", [None])))
         and all(len(x) == len(value["epoch"]) for x in value.values())
         and all(name == "epoch" or name.count("/") == 2 for name in value)
     )
@@ -80,11 +81,11 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "device": _text,
     "data_fingerprint": _text,
     "data_note": _text,
-    "split_sizes": lambda x: _table(x, _number),
+    "split_sizes": lambda x: _table(x, is_number),
     "series": _series,
-    "selected_epoch": _number,
-    "metrics": lambda x: _table(x, _number),
-    "wall_time": _number,
+    "selected_epoch": is_number,
+    "metrics": lambda x: _table(x, is_number),
+    "wall_time": is_number,
 }
 
 
@@ -167,7 +168,7 @@ class Record:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
-                f"{path} is not a readable record ({error}): delete it and run its config again."
+                f"{path} is not a readable record ({error}): move it away and run its config again."
             ) from error
 
 
@@ -193,11 +194,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return numbers of other libraries (numpy, 0-d tensors) as Python numbers, also inside containers."""
+    """Return numbers of other libraries (numpy, 0-d tensors) as Python's and tuples as lists, as JSON does.
+
+    Also inside containers.
+    """
     if isinstance(value, dict):
         return {plain(key): plain(each) for key, each in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map(plain, value))
+    if isinstance(value, (list, tuple)):
+        return list(map(plain, value))
     return value.item() if getattr(value, "shape", None) == () else value
 
 

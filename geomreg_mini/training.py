@@ -67,8 +67,8 @@ def fit(
 ) -> Record:
     """Train, select the epoch with the task's best validation score, test it, and return the record.
 
-    Under ``torch.distributed`` every process makes the same call: see ``geomreg_mini.distributed``. Random
-    generators and torch's number of threads are restored afterwards.
+    Where a launcher announces several processes, each makes the same call and joins the others: see
+    ``geomreg_mini.distributed``. Random generators and torch's number of threads are restored afterwards.
 
     Args:
         config: the run.
@@ -90,6 +90,7 @@ def fit(
             checkpoint stays after any error.
     """
     started = time.perf_counter()
+    distributed.start()
     if data is None:
         from .data import load
 

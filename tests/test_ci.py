@@ -1,11 +1,13 @@
 """What continuous integration installs and runs is what this project says it needs and has."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
-from test_project import REQUIREMENTS, ROOT
+from test_project import PROJECT, REQUIREMENTS, ROOT
 
 WORKFLOWS = {
     path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github/workflows").glob("*.yml")
@@ -37,7 +39,47 @@ def test_the_lock_has_one_version_of_everything_that_the_project_asks_for_and_in
             assert wanted.specifier.contains(versions[name(wanted)]), str(wanted)
 
 
+def commands(job: str) -> list[str]:
+    return [step["run"] for step in WORKFLOWS["weekly"]["jobs"][job]["steps"] if "run" in step]
+
+
 def test_the_weekly_workflow_installs_the_packages_of_the_recipes_and_runs_them():
-    commands = [step["run"] for step in WORKFLOWS["weekly"]["jobs"]["recipes"]["steps"] if "run" in step]
-    assert any(command.endswith("--group recipes") for command in commands)
-    assert commands[-1] == "python -m pytest tests/test_recipe_page.py"
+    assert any(command.endswith("--group recipes") for command in commands("recipes"))
+    assert commands("recipes")[-1] == "python -m pytest tests/test_recipe_page.py"
+
+
+def test_the_weekly_workflow_tests_every_lower_bound_on_the_oldest_python():
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    _, environment, install, *_, tests, course = commands("lowest")
+    assert environment == f"uv venv --python {oldest} .venv"
+    assert "--resolution lowest-direct" in install and "-m pytest tests" in tests
+    extras = {extra for extra in PROJECT["optional-dependencies"] if extra in install}
+    assert extras == set(PROJECT["optional-dependencies"]) and "--group dev" in install
+    assert "-m geomreg_course run --mode quick" in course
+
+
+def test_the_weekly_workflow_meets_other_systems_and_line_ends():
+    jobs = WORKFLOWS["weekly"]["jobs"]
+    assert jobs["without-make"]["strategy"]["matrix"]["os"] == ["windows-latest", "macos-latest"]
+    assert any("core.autocrlf=true clone" in command for command in commands("crlf"))
+    assert jobs["test-all"]["strategy"]["matrix"]["python"][-1] == "3.x"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_clone_that_would_write_crlf_has_the_same_bytes(tmp_path):
+    names = [".gitattributes", "pyproject.toml", "results/manifest.csv", "results/regime_map.png",
+             "notebooks/00_start_here.ipynb", "geomreg_mini/inputs.py"]  # fmt: skip
+    for name in names:
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "source" / name)
+
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "core.autocrlf=true"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "source")
+    git("-C", "source", "add", ".")
+    git("-C", "source", "commit", "-m", "all")
+    git("clone", "source", "clone")
+    for name in names:
+        assert (tmp_path / "clone" / name).read_bytes() == (ROOT / name).read_bytes(), name

@@ -77,9 +77,7 @@ def parameters_of(notebook: nbformat.NotebookNode, name: str) -> dict[str, objec
     would be green and in the wrong mode. Raises CourseError, naming the notebook, unless there is exactly one
     such cell and it assigns MODE and SEED.
     """
-    cells = [
-        c for c in notebook.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])
-    ]
+    cells = [c for c in notebook.cells if c.cell_type == "code" and has_tag(c, "parameters")]
     if len(cells) != 1:
         raise CourseError(f"{name}: found {len(cells)} cells tagged 'parameters': tag exactly one code cell")
     values = {
@@ -130,7 +128,7 @@ def save(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 def has_tag(cell: nbformat.NotebookNode, tag: str) -> bool:
     """Return whether a cell has a tag."""
-    return tag in cell.metadata.get("tags", [])
+    return tag in (cell.metadata.get("tags") or [])
 
 
 def fingerprint(notebook: nbformat.NotebookNode) -> str:

@@ -25,7 +25,7 @@ import nbformat
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
 from .books import check_calls, has_tag
-from .sandbox import INSTALLERS, limit
+from .sandbox import INSTALLERS, SOLUTIONS, limit
 
 INSTALLER = re.compile(
     rf"\s*(?:sudo\s+)?(?:\S*python\S*\s+-m\s+)?(?:\S*/)?({'|'.join(INSTALLERS)})[\d.]*(?:\s|$)"
@@ -160,6 +160,8 @@ async def grade(job: dict[str, Any], content: bytes, say: Callable[..., None]) -
     say(notebook=stem)
     if stem is None:
         return None
+    if any(cell.cell_type == "code" and has_tag(cell, "solution") for cell in notebook.cells):
+        say(skipped=SOLUTIONS)
     shell = Shell.instance()
     shell.skipped = lambda name: say(skipped=name)
     for source, due in cells:

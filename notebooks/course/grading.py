@@ -51,7 +51,8 @@ LARGEST = 20 * 2**20  # bytes of a notebook; a larger file is not read
 ANSWER = 2**20  # bytes of the other process's answer that are read
 ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 RUNNING: set[subprocess.Popen[bytes]] = set()
-SAID = "name is not defined; the cell stopped with JSONDecodeError UnicodeDecodeError"  # in known messages
+# in known messages
+SAID = "name is not defined; the cell stopped with NotJSONError NBFormatError ValidationError JSONDecodeError"
 EMPTY = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 
 
@@ -322,7 +323,8 @@ class Grader:
             if type(line.get("exercise")) is int and line.get("status") in ("checked", "missing"):
                 results[line["exercise"]] = line
         skipped = {line["skipped"] for line in lines if isinstance(line.get("skipped"), str)}
-        left = ", ".join(sorted(skipped & {mark + tool for mark in "!%" for tool in sandbox.INSTALLERS}))
+        named = {sandbox.SOLUTIONS, *(mark + tool for mark in "!%" for tool in sandbox.INSTALLERS)}
+        left = ", ".join(sorted(skipped & named))
         why = {
             "timeout": f"stopped after {self.timeout:g} s, before this exercise was decided",
             "crashed": "out of memory, or ended by the notebook itself, before this exercise was decided",

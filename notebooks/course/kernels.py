@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from queue import Empty
+from time import monotonic
 
 import nbformat
 from ipykernel.kernelspec import get_kernel_dict
@@ -16,7 +17,8 @@ from jupyter_core.utils import ensure_async, run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 
-PATIENCE = 60.0  # seconds without a sign of life, or of idleness before a reply, until a kernel is given up
+# seconds without a sign of life, or after a cell without reply and output, until a kernel is given up
+PATIENCE = 60.0
 LOG = logging.getLogger("geomreg_course")
 LOG.addHandler(logging.NullHandler())  # nbclient logs what the summary says
 
@@ -47,6 +49,12 @@ class _Client(PapermillNotebookClient):
     answer over a second connection proves that it finished the cell. Its heartbeat is a thread that no cell
     can block: if it stops, the whole process stopped.
     """
+
+    heard = 0.0  # when the last output came
+
+    def process_message(self, *arguments: object, **options: object) -> object:
+        self.heard = monotonic()
+        return super().process_message(*arguments, **options)
 
     async def async_start_new_kernel_client(self) -> object:
         try:
@@ -95,7 +103,9 @@ class _Client(PapermillNotebookClient):
                 except Empty:
                     missed = 0 if asking.hb_channel.is_beating() else missed + 1
                 else:
-                    await asyncio.sleep(PATIENCE)  # the reply may still be under way
+                    answered = monotonic()  # the reply may still be under way, behind many outputs
+                    while monotonic() - max(answered, self.heard) < PATIENCE:
+                        await asyncio.sleep(interval)
                     return "a lost reply"
             return "a kernel that stopped answering"
         finally:

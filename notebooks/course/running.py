@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from geomreg_mini.records import write_atomically
 
-from .books import WIDGET_VIEW, CourseError, one_line, parameters_of, read
+from .books import WIDGET_VIEW, CourseError, has_tag, one_line, parameters_of, read
 from .kernels import LostReply, ThisPython, WatchedEngine
 from .pages import to_html
 
@@ -93,7 +93,7 @@ class Runner:
             nonlocal ran
             if self._stopped.is_set():
                 raise CourseError("stopped")
-            if "injected-parameters" not in cell.metadata.get("tags", []):
+            if not has_tag(cell, "injected-parameters"):
                 ran += 1
                 bar.update()
 
@@ -201,7 +201,7 @@ def widget_failure(notebook: nbformat.NotebookNode) -> tuple[int | str, str] | N
     for cell in notebook.cells:
         if cell.cell_type != "code" or not cell.source.strip():
             continue
-        number += "injected-parameters" not in cell.metadata.get("tags", [])
+        number += not has_tag(cell, "injected-parameters")
         shown = [o.data[WIDGET_VIEW]["model_id"] for o in cell.outputs if WIDGET_VIEW in o.get("data", {})]
         while shown:  # the view, and whatever it contains
             model = shown.pop()

@@ -22,6 +22,7 @@ SPACE = 2**29  # bytes of /tmp, and of /dev/shm
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/alternatives",
           "/etc/fonts", "/etc/ld.so.cache", "/etc/localtime")  # fmt: skip
 INSTALLERS = ("pip", "conda", "mamba", "micromamba", "uv", "apt-get", "apt")  # they do nothing in a notebook
+SOLUTIONS = "cells tagged solution"  # nor do these, since the course's own answers are nobody's
 INSIDE = Path("/tmp/course")  # the course's place in bubblewrap
 
 
@@ -44,7 +45,8 @@ def bubblewrap(parts: dict[str, Path], data: list[Path], hidden: Path) -> list[s
     if sys.platform != "linux" or not shutil.which("bwrap"):
         return []
     readable = [Path(p).resolve() for p in (sys.base_prefix, sys.prefix)] + [Path(sys.prefix)]
-    readable += [Path(site.getuserbase())] if site.ENABLE_USER_SITE else []
+    # Not ~/.local around it, where other programs keep keys.
+    readable += [Path(site.getusersitepackages())] if site.ENABLE_USER_SITE else []
     binds = {place: place for place in [*map(Path, SYSTEM), *dict.fromkeys([*readable, *data])]}
     binds |= {INSIDE / name: path for name, path in parts.items()}
 

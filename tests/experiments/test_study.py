@@ -1,21 +1,27 @@
 """A study: who inherits what, who picks, resumption, what is missing, gains of known size, the command."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_up_records import record_of
+from small_data import clouds
 
 from experiments import study as module
+from experiments import sweeps
 from experiments.study import Arm, Cell, Study, best, change
 from geomreg_mini import GeometryRegularizer, data
+from geomreg_mini.geometry import geometry_report
 from geomreg_mini.training import TrainConfig
 
+RESULTS = Path(__file__).parents[2] / "results"
 FUSED = "test/accuracy/fused"
 RATES = {f"rate-{rate}": {"learning_rate": rate} for rate in (0.02, 0.05)}
 BANDS = {f"radius-{r}": {"regularizer": GeometryRegularizer(radius=r)} for r in (0.2, 0.8)}
@@ -182,7 +188,8 @@ def test_missing_records_are_named_and_never_left_out_in_silence(tmp_path, capsy
 @pytest.mark.parametrize(
     ("field", "value", "bounds"),
     [("test/accuracy/fused", 7.0, "[0, 1]"), ("test/mean_cosine/audio", -1.5, "[-1, 1]"),
-     ("test/effective_rank/audio", 0.5, "[1, inf]"), ("test/recall@1/audio-image", -0.1, "[0, 1]")],
+     ("test/effective_rank/audio", 0.5, "[1, inf]"), ("test/recall@1/audio-image", -0.1, "[0, 1]"),
+     ("test/R@5/image-caption", 71.0, "[0, 1]"), ("test/mean_recall/fused", 1.1, "[0, 1]")],
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["metrics", "series"])
 def test_a_value_out_of_its_range_is_named_with_its_file(tmp_path, field, value, bounds, where):
@@ -194,6 +201,17 @@ def test_a_value_out_of_its_range_is_named_with_its_file(tmp_path, field, value,
     with pytest.raises(ValueError) as caught:
         STUDY.load(tmp_path)
     assert f"{path}: {field} must be in {bounds}, got {value:g}; restore the file" in str(caught.value)
+
+
+def test_every_quantity_of_a_record_has_a_range_except_the_losses():
+    split = clouds().train
+    report = geometry_report(split.inputs, split.labels, radius=0.5, detailed=True)
+    quantities = {name.split("/")[0] for name in report} - {"num_samples"}
+    for path in RESULTS.glob("*/**/seed0/*.json"):
+        record = json.loads(path.read_text())
+        quantities |= {name.split("/")[1] for name in (*record["metrics"], *record["series"]) if "/" in name}
+    unbounded = {name for name in quantities if sweeps.range_of(f"test/{name}/a") == (-math.inf, math.inf)}
+    assert unbounded == {"loss"} and len(quantities) > 40
 
 
 def test_a_broken_record_stops_the_study_and_is_named(tmp_path):

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from distributed_steps import CONFIGS, train
+from small_data import clouds
+from test_training import SMALL
 
 from experiments.benchmarks import load_embeddings
 from geomreg_mini import distributed
 from geomreg_mini.records import Record
+from geomreg_mini.training import fit
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,17 +108,34 @@ def test_one_process_has_nothing_to_share_or_gather():
     assert torch.equal(x, torch.arange(5.0))
 
 
-def test_processes_announced_without_a_place_to_meet_are_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    for name in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+ANNOUNCED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
+
+
+def announce(monkeypatch, given):
+    for name in ANNOUNCED:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ValueError, match="MASTER_ADDR, MASTER_PORT is not set: start them with torchrun"):
-        distributed.start()
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
 
 
-def test_a_single_announced_process_trains_alone(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "MASTER_ADDR, MASTER_PORT"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "here"}, "MASTER_PORT"),
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_ADDR, MASTER_PORT"),
+        ({"RANK": "1", "MASTER_ADDR": "here", "MASTER_PORT": "1"}, "WORLD_SIZE"),
+    ],
+)
+@pytest.mark.parametrize("begin", [distributed.start, lambda: fit(SMALL, data=clouds(), progress=False)])
+def test_processes_announced_without_a_place_to_meet_are_refused(monkeypatch, given, missing, begin):
+    announce(monkeypatch, given)
+    with pytest.raises(ValueError, match=f"but {missing} is not set: start them with torchrun"):
+        begin()
+
+
+@pytest.mark.parametrize("given", [{"WORLD_SIZE": "1"}, {"WORLD_SIZE": "", "RANK": ""}, {"RANK": "0"}])
+def test_a_single_announced_process_trains_alone(monkeypatch, given):
+    announce(monkeypatch, given)
     distributed.start()
     assert distributed.world_size() == 1

@@ -60,7 +60,10 @@ def test_a_run_with_them_is_recorded_and_resumed_like_one_with_pythons(number, t
     assert json.loads((tmp_path / "record.json").read_text())["config"] == expected.config
 
 
-@pytest.mark.parametrize("control", [c for c in CONTROLS.values() if c.__name__ != "UnitSphere"])
+WEIGHTED = [control for control in CONTROLS.values() if control.__name__ != "UnitSphere"]
+
+
+@pytest.mark.parametrize("control", WEIGHTED)
 def test_controls_keep_pythons_numbers(control):
     made = control(np.float32(0.5))
     assert type(made.weight) is float and json.dumps(made.hyperparameters())
@@ -75,6 +78,51 @@ def test_a_number_may_be_given_to_a_function_as_well():
     )
     with pytest.raises(ValueError, match="chunk_size"):
         dispersion(z, chunk_size=np.float64(4))
+
+
+NOT_NUMBERS = [
+    "0.02",
+    None,
+    [0.02],
+    1j,
+    True,
+    float("nan"),
+    float("inf"),
+    10**400,
+    np.array([0.1, 0.2]),
+    object,
+]
+
+
+@pytest.mark.parametrize("value", NOT_NUMBERS, ids=lambda value: str(value)[:9])
+@pytest.mark.parametrize(
+    "field", "learning_rate clip_norm momentum weight_decay epochs seed monitor dataset_options".split()
+)
+def test_what_is_no_number_is_refused_by_its_field(field, value):
+    fitting = {"clip_norm": [None], "monitor": [True], "seed": [10**400], "epochs": [10**400]}
+    if any(value is fit or type(value) is int and value == fit for fit in fitting.get(field, [])):
+        return
+    with pytest.raises(ValueError, match=rf"^{field}=(.|\n)*: give "):
+        replace(SMALL, **{field: value})
+
+
+@pytest.mark.parametrize("value", NOT_NUMBERS, ids=lambda value: str(value)[:9])
+def test_a_regularizer_s_weight_is_a_number(value):
+    for kind in (*WEIGHTED, GeometryRegularizer):
+        with pytest.raises(ValueError, match="weight must be a finite number >= 0, got "):
+            kind(value)
+    for name in ("radius", "power", "temperature", "strength"):
+        with pytest.raises(ValueError, match=f"^{name} must be "):
+            GeometryRegularizer(**{name: value})
+
+
+def test_a_config_is_the_one_that_its_record_holds():
+    written = replace(SMALL, dataset_options={"noise": (0.5, np.float32(0.25))})
+    assert TrainConfig.from_dict(json.loads(json.dumps(written.to_dict()))) == written
+    assert written.to_dict()["dataset_options"] == {"noise": [0.5, 0.25]}
+    for key in (1, None, True, np.int64(1)):
+        with pytest.raises(ValueError, match=r"cannot be written as JSON \(keys must be text\)"):
+            replace(SMALL, dataset_options={"noise": {key: 0.5}})
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), 1 + 2j, float("nan")])

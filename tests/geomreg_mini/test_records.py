@@ -76,7 +76,7 @@ def test_what_is_not_a_record_is_one_sentence_naming_the_file(tmp_path, content)
     path = tmp_path / "broken.json"
     path.write_text(content)
     with pytest.raises(
-        ValueError, match="broken.json is not a readable record .*: delete it and run"
+        ValueError, match="broken.json is not a readable record .*: move it away and run"
     ) as caught:
         Record.load(path)
     assert "\n" not in str(caught.value)

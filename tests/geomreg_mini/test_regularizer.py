@@ -665,6 +665,7 @@ def compiled():
 def test_one_graph_without_a_break_serves_every_batch_size(form, backend, compiled):
     reg = GeometryRegularizer(form=form, radius=0.1)
     call, counter = compiled(lambda a, b: reg({"a": a, "b": b}).total, backend, fullgraph=True, dynamic=True)
+    graphs = set()
     for batch in (64, 33, 5):
         a, b = close_points(batch, 16).float(), close_points(batch, 16, seed=1).float()
         expected, expected_gradients = gradient(lambda a, b: reg({"a": a, "b": b}).total, a, b)
@@ -672,7 +673,8 @@ def test_one_graph_without_a_break_serves_every_batch_size(form, backend, compil
         torch.testing.assert_close(value, expected)
         torch.testing.assert_close(gradients, expected_gradients)
         assert all((grad != 0).any() for grad in gradients)
-    assert counter.frame_count == 1
+        graphs.add(counter.frame_count)
+    assert len(graphs) == 1 and graphs <= {1, 2}  # torch 2.10 counts aot_eager's compilation twice
 
 
 def test_chunks_and_half_precision_compile_without_a_break(compiled):

@@ -17,6 +17,7 @@ import nbformat
 import pytest
 from geomreg_course import books, kernels, pages, running, storing
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from papermill.clientwrap import PapermillNotebookClient
 
 from geomreg_mini import records
 
@@ -249,6 +250,22 @@ def test_a_notebook_whose_reply_was_lost_is_run_once_more_and_the_summary_says_s
     assert "ran again after a lost reply" in (tmp_path / "out" / "summary.md").read_text()
     executed = nbformat.read(tmp_path / "out" / path.name, as_version=4)
     assert executed.cells[-1].outputs[0].text == "after\n"
+
+
+@pytest.mark.slow
+def test_a_reply_behind_more_outputs_than_can_be_read_at_once_is_not_lost(
+    folder, tmp_path, impatient, monkeypatch
+):
+    process = PapermillNotebookClient.process_message
+    monkeypatch.setattr(
+        PapermillNotebookClient, "process_message", lambda *given: time.sleep(0.1) or process(*given)
+    )
+    write(folder / "00_talks.ipynb", "for line in range(200):\n    print(line, flush=True)", "print('after')")
+    assert course.main(["run", "--out", str(tmp_path / "out")]) == 0
+    assert summary(tmp_path / "out")["00_talks"]["note"] == ""
+    executed = nbformat.read(tmp_path / "out" / "00_talks.ipynb", as_version=4)
+    said = "".join(output.text for output in executed.cells[-2].outputs)
+    assert said.split() == [str(line) for line in range(200)]
 
 
 KILL = "import os, signal\nfrom pathlib import Path\nif not Path('{0}').exists():\n    Path('{0}').touch()\n"

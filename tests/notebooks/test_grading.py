@@ -98,7 +98,10 @@ def test_a_wrong_answer_has_the_sentence_of_the_check_and_an_error_elsewhere_end
 
 def test_the_course_s_own_solutions_are_nobody_s_answer(rows):
     assert [result(rows["cid"][n]) for n in "12"] == [("False", "checked")] * 2
-    assert rows["cid"]["1"]["message"] == "Not yet: f(3) is Ellipsis."
+    assert (
+        rows["cid"]["1"]["message"] == "Not yet: f(3) is Ellipsis. (not carried out: cells tagged solution)"
+    )
+    assert "solution" not in rows["ann"]["1"]["message"]
 
 
 def test_an_answer_counts_where_its_check_was_deleted_and_the_file_renamed(rows):
@@ -212,6 +215,8 @@ def test_faults_of_a_notebook_are_rows_and_a_notebook_without_exercises_is_one(c
     nbformat.write(notebook("1 + 1"), folder / "00_start.ipynb")
     (folder / "big_01_tiny.ipynb").write_bytes(b" " * (grading.LARGEST + 1))
     (folder / "list_01_tiny.ipynb").write_text("[]")
+    (folder / "page_01_tiny.ipynb").write_text("<html>")
+    (folder / "later_01_tiny.ipynb").write_text('{"nbformat": 5, "cells": []}')
     nbformat.write(notebook(RIGHT), folder / "ann_01_tiny.ipynb")
     nbformat.write(notebook(RIGHT), folder / "ann_01_tiny (1).ipynb")
     (folder / "ann_01_tiny (1).ipynb").rename(folder / "ann_01_tiny.IPYNB")
@@ -222,8 +227,17 @@ def test_faults_of_a_notebook_are_rows_and_a_notebook_without_exercises_is_one(c
     assert (*result(start), start["message"]) == ("", "open", "this notebook has no exercises")
     assert table["big_01_tiny.ipynb"]["message"].startswith("more than 20 MB")
     assert table["list_01_tiny.ipynb"]["message"].startswith("not a readable notebook (")
+    for name, error in (("page", "NotJSONError"), ("later", "NBFormatError")):
+        said = f"not a readable notebook ({error}): ask for it again"
+        assert table[f"{name}_01_tiny.ipynb"]["message"] == said
     for name in ("ann_01_tiny.ipynb", "ann_01_tiny.IPYNB"):
         assert table[name]["note"] == "one of 2 files of this notebook: decide which counts"
+
+
+def test_a_cell_whose_tags_are_null_is_a_cell_without_tags():
+    handed_in = notebook(RIGHT)
+    handed_in.cells[-1].metadata["tags"] = None
+    assert (RIGHT, [(0, "double", "twice")]) in graded.plan(handed_in, [["double", "twice"]])
 
 
 def test_a_notebook_that_never_ends_is_stopped(course_folder):

@@ -1,5 +1,6 @@
 """Attacks of a handed-in notebook on its grader; the table in `notebooks/course/README.md` names them."""
 
+import itertools
 import json
 import os
 import re
@@ -368,6 +369,19 @@ def test_no_process_is_left_behind(course):
     if not grader.bubblewrap:
         pytest.skip("bubblewrap is not installed or not allowed here")
     assert rows["2"].passed == "True" and not running("98765.4321")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap is a program for Linux")
+def test_of_a_home_directory_only_packages_are_readable(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: name)
+    monkeypatch.setattr(sandbox.site, "ENABLE_USER_SITE", True)
+    monkeypatch.setattr(sandbox.site, "getuserbase", lambda: str(tmp_path / ".local"))
+    packages = tmp_path / ".local" / "lib" / "python3" / "site-packages"
+    monkeypatch.setattr(sandbox.site, "getusersitepackages", lambda: str(packages))
+    command = sandbox.bubblewrap({}, [], tmp_path / "in")
+    bound = {source for option, source in itertools.pairwise(command) if option == "--ro-bind-try"}
+    assert str(packages) in bound
+    assert not bound & {str(folder) for folder in packages.parents}
 
 
 # what is said ----------------------------------------------------------------------------------------------
