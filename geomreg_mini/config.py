@@ -123,9 +123,7 @@ class TrainConfig:
                 if not fits(value := getattr(self, name)):
                     raise ValueError(f"{name}={value!r}: give {advice}.")
         if self.regularizer is not None and type(self.regularizer).__name__ not in REGULARIZERS:
-            raise ValueError(
-                f"regularizer={self.regularizer!r}: give None or one of {', '.join(REGULARIZERS)}."
-            )
+            raise ValueError(f"regularizer={self.regularizer!r}: give None or {', '.join(REGULARIZERS)}.")
         for name, value in self.to_dict().items():  # now, rather than after training in an unwritable record
             try:
                 if json.loads(json.dumps(value, allow_nan=False)) != value:

@@ -122,11 +122,11 @@ class Subsets(Task):
     def encode(self, paradigm: ModalityDropout | LateFusion, split: Split) -> Encoded:
         """Return embeddings, and logits (N, C) of every subset by its name such as "WiFi+RFID"."""
         model = paradigm.model
-        kinds = subsets(model.modalities)
 
         def embed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             tokens = model.tokens(inputs)
-            logits = {f"logits/{'+'.join(s)}": paradigm.logits_of({m: tokens[m] for m in s}) for s in kinds}
+            of = {"+".join(s): {m: tokens[m] for m in s} for s in subsets(model.modalities)}
+            logits = {f"logits/{name}": paradigm.logits_of(part) for name, part in of.items()}
             return {m: z.mean(dim=1) for m, z in tokens.items()} | logits
 
         encoded = encode(model, split, embed=embed, batch_size=BATCH)
