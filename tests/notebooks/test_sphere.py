@@ -57,6 +57,46 @@ def test_values_and_points_are_those_that_were_given():
     assert view.regularizer(view.embeddings).total.item() == pytest.approx(expected, abs=1e-6)
 
 
+def at_rest(crowds, **values):
+    """Embeddings that have followed the gradient of the regularizer until they rest."""
+    z = {m: torch.nn.functional.normalize(x, dim=1) for m, x in crowds.items()}
+    reg = GeometryRegularizer(**values)
+    for _ in range(1500):
+        z = {m: x.requires_grad_() for m, x in z.items()}
+        pulls = torch.autograd.grad(reg(z).total, list(z.values()))
+        moved = {m: x.detach() - 0.04 * len(x) * pull for (m, x), pull in zip(z.items(), pulls, strict=True)}
+        z = {m: torch.nn.functional.normalize(x, dim=1) for m, x in moved.items()}
+    return z
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_both_forces_end_as_notebook_05_says(seed):
+    noise = torch.Generator().manual_seed(seed)
+    places = {"audio": [1.0, 0.0, 0.0], "image": [-0.6, 0.8, 0.0]}
+    crowds = {m: torch.tensor(at) + 0.3 * torch.randn(60, 3, generator=noise) for m, at in places.items()}
+    alone = at_rest(crowds, dispersion_weight=0.0, radius=0.6)
+    assert (alone["audio"] - alone["image"]).norm(dim=1).max() < 0.61
+    assert all(mean_cosine(x) > 0.6 for x in alone.values())
+    for radius in (0.0, 0.6, 2.0):
+        z = at_rest(crowds, dispersion_weight=0.3, radius=radius)
+        out, distances = GeometryRegularizer(radius=radius)(z), (z["audio"] - z["image"]).norm(dim=1)
+        assert all(value.item() == pytest.approx(-2.2, abs=0.02) for value in out.dispersion.values())
+        assert all(mean_cosine(x) < 0.01 for x in z.values())
+        assert distances.max() < radius + 0.01
+        assert (distances.max() > 1.5) == (radius == 2)
+
+
+def test_a_pair_rests_at_the_edge_of_its_band_as_notebook_04_says():
+    """Both have moved equally far: with one at 0 and the other at 110 degrees, the middle stays at 55."""
+    angles = torch.tensor([0.0, 110.0]).deg2rad()
+    a, b = torch.stack([angles.cos(), angles.sin()], dim=1)[:, None]
+    z = at_rest({"a": a, "b": b}, dispersion_weight=0.0, anchoring_weight=1.0, radius=0.6)
+    assert (z["a"] - z["b"]).norm().item() == pytest.approx(0.6, abs=0.01)
+    middle = torch.atan2(*(z["a"] + z["b"])[0].flip(0)).rad2deg().item()
+    assert middle == pytest.approx(55, abs=0.1)
+    assert (a - b).norm().item() == pytest.approx(1.64, abs=0.005)
+
+
 def test_what_the_browser_sends_is_what_python_reads():
     view, moved = Sphere(embeddings(count=4)), torch.eye(3).repeat(4, 1)[:8].contiguous()
     view.set_state({"points": memoryview(moved.numpy().tobytes()), "radius": 1.25})
