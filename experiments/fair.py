@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Fields in which the arms may differ; the values of all others are searched by every arm alike.
 OWN = ("regularizer", "depth", "combination", "paradigm", "paradigm_options")
 ACTIVE = (0.2, 0.8)  # share of test pairs inside an active band
+DOSES = (0.1, 1.0)  # and the dose of its term: below, it hardly acts; above, the task hardly does
 
 
 def compare(
@@ -58,23 +59,25 @@ def compare(
         folder: of the records, for this comparison alone.
         claimed: the least gain over ``against`` that is claimed, above 0, in the unit of ``outcome``.
         against: the arm that the others are compared with.
-        outcome: the metric that picks, on validation, and that is compared, on the test split.
+        outcome: the metric that picks, on validation, and that is compared, on the test split; a larger one
+            is better. Epochs are picked by the task's own score, whatever the outcome.
         development: seeds that pick.
         seeds: two or more that test, none of which picks.
         allow_equal: whether a row may be in two splits; see ``MultimodalDataset.from_arrays``.
 
     Returns:
         One row per arm but ``against``: ``baseline`` (its mean), ``mean``, ``low`` and ``high`` of the gain,
-        ``detectable`` (the gain that would be found with a chance of 80 %), ``seeds`` without those in which
-        a training diverged, ``verdict`` (*supported* if the whole 95 % interval is at least ``claimed``,
-        *excluded* if all of it is less, else *undecided*), ``picked`` and ``tried`` settings, and the
-        manipulation check: ``dose`` (length of its gradient over that of the task's, at the embeddings, mean
-        over training and modalities), ``inside`` (share of test pairs in its band, or NaN) and ``active``,
-        whether the share lies in ``ACTIVE``.
+        ``detectable`` (the gain that would be told from zero with a chance of 80 %), ``seeds`` without those
+        in which a training diverged, ``diverged`` (how often this arm's did), ``verdict`` (*supported* if the
+        whole 95 % interval is at least ``claimed`` and no training of this arm diverged, *excluded* if all
+        of the interval is less, else *undecided*), ``setting`` and ``baseline_setting`` (those picked),
+        ``tried`` (how many), and the manipulation check: ``dose`` (length of its gradient over that of the
+        task's, at the embeddings, mean over training and modalities), ``inside`` (share of test pairs in its
+        band, or NaN) and ``active``, whether they lie in ``DOSES`` and ``ACTIVE``.
 
     Raises:
-        ValueError: if arms differ in their search, a seed both picks and tests, splits share a row, or the
-            folder has another comparison.
+        ValueError: if arms differ in their search, a seed both picks and tests, splits share a row, the
+            folder has another comparison, or fewer than two seeds are left.
     """
     _check(arms, against, development, seeds, claimed)
     place, folder = str(Path(data).resolve()), Path(folder).resolve()
@@ -99,16 +102,24 @@ def compare(
     for seed in seeds:
         study.train_cell(study.cells[0], seed, folder)
     frame = study.load(folder)
-    diverged = frame.loc[frame[f"test/{outcome}"].isna(), "seed"]
-    frame = frame[~frame["seed"].isin(diverged)]
+    diverged = frame[frame[f"test/{outcome}"].isna()]
+    frame = frame[~frame["seed"].isin(diverged["seed"])]
+    if frame["seed"].nunique() < 2:
+        raise ValueError(
+            f"{', '.join(diverged['arm'].unique())} diverged in {diverged['seed'].nunique()} of {len(seeds)} "
+            "seeds, and fewer than two are left: give lower learning rates, in a new folder."
+        )
     found = study.gains(frame, f"test/{outcome}").set_index("arm")
     found["verdict"] = [verdict(*bounds, claimed, math.inf) for bounds in found[["low", "high"]].to_numpy()]
-    found["picked"] = [picked[arm] for arm in found.index]
+    found["diverged"] = [int((diverged["arm"] == arm).sum()) for arm in found.index]
+    found.loc[(found["verdict"] == "supported") & (found["diverged"] > 0), "verdict"] = "undecided"
+    found["setting"] = [arms[arm][int(picked[arm]) - 1] for arm in found.index]
+    found["baseline_setting"] = [arms[against][int(picked[against]) - 1]] * len(found)
     found["tried"] = [len(arms[arm]) for arm in found.index]
     means = frame.groupby("arm").mean(numeric_only=True).loc[found.index]
     found["dose"] = means.filter(like="train/dose/").mean(axis=1)
     found["inside"] = 1 - means.get("test/band_violation/mean", math.nan)
-    found["active"] = found["inside"].between(*ACTIVE)
+    found["active"] = found["inside"].between(*ACTIVE) & found["dose"].between(*DOSES)
     return found
 
 

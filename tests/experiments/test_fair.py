@@ -87,7 +87,7 @@ def test_validation_picks_on_the_development_seeds_alone_and_the_others_test_onc
         lambda c: (c.learning_rate if c.seed < 100 else 1 - c.learning_rate, 0.9 - c.learning_rate)
     )
     row = compared(file).loc["band"]
-    assert row["picked"] == "02" and row["tried"] == 2
+    assert row["setting"] == BAND[1] and row["baseline_setting"] == NONE[1] and row["tried"] == 2
     picking, testing = ([c for c, _ in runs if (c.seed < 100) == early] for early in (True, False))
     assert len(picking) == 2 * 2 * 2 and len(testing) == 2 * 3
     assert {c.learning_rate for c in testing} == {0.05}
@@ -178,13 +178,47 @@ def test_the_manipulation_check_has_dose_and_band(file):
     assert found.loc["wide", ["mean", "low", "high"]].tolist() == [0, 0, 0]
 
 
-def test_a_seed_in_which_a_training_diverges_is_left_out_of_both_arms(file, monkeypatch):
+def diverging(monkeypatch, seeds, gain=0.0):
+    """Trainings of the arm with a regularizer diverge in ``seeds``, and gain in the others."""
+
     def fit(config, data, **options):
-        if config.seed == 101 and config.regularizer is not None:
+        if config.seed in seeds and config.regularizer is not None:
             raise FloatingPointError("the loss is not finite")
-        record = record_of(config, 0.5, fused=0.9 if config.seed == 101 else 0.6)
-        return replace(record, data_fingerprint=data.fingerprint)
+        fused = 0.9 if config.seed in seeds else 0.6 + gain * (config.regularizer is not None)
+        return replace(record_of(config, 0.5, fused=fused), data_fingerprint=data.fingerprint)
+
+    monkeypatch.setattr(sweeps, "fit", fit)
+
+
+def test_a_seed_in_which_a_training_diverges_is_left_out_of_both_arms(file, monkeypatch):
+    diverging(monkeypatch, (101,))
+    row = compared(file).loc["band"]
+    assert row["seeds"] == 2 and row["baseline"] == pytest.approx(0.6) and row["mean"] == 0
+    assert row["diverged"] == 1
+
+
+@pytest.mark.parametrize(("seeds", "said"), [((), "supported"), ((101,), "undecided")])
+def test_an_arm_that_diverges_is_never_supported(file, monkeypatch, seeds, said):
+    diverging(monkeypatch, seeds, gain=0.1)
+    row = compared(file).loc["band"]
+    assert (row["verdict"], row["diverged"]) == (said, len(seeds)) and row["low"] > 0.02
+
+
+def test_a_comparison_of_which_one_seed_is_left_says_what_diverged(file, monkeypatch):
+    diverging(monkeypatch, (100, 101))
+    with pytest.raises(ValueError, match="band diverged in 2 of 3 seeds, and fewer than two are left"):
+        compared(file)
+
+
+@pytest.mark.parametrize(("dose", "said"), [(0.05, False), (0.3, True), (3.0, False)])
+def test_a_band_is_active_only_if_its_dose_is_neither_faint_nor_overwhelming(file, monkeypatch, dose, said):
+    def fit(config, data, **options):
+        own = config.regularizer is not None
+        more = {f"train/dose/{m}": dose * own for m in ("audio", "image")}
+        more["test/band_violation/mean"] = 0.5
+        record = record_of(config, 0.5, fused=0.6)
+        return replace(record, data_fingerprint=data.fingerprint, metrics={**record.metrics, **more})
 
     monkeypatch.setattr(sweeps, "fit", fit)
     row = compared(file).loc["band"]
-    assert row["seeds"] == 2 and row["baseline"] == pytest.approx(0.6) and row["mean"] == 0
+    assert row["active"] == said and row["dose"] == pytest.approx(dose) and row["inside"] == 0.5
