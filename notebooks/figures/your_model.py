@@ -34,22 +34,26 @@ def diagnosis(measured: Measurement) -> Figure:
     return fig
 
 
-def strengths(runs: pd.DataFrame, active: Sequence[float], columns: Mapping[str, str]) -> Figure:
-    """Draw quantities against strength, one line per radius.
+def strengths(runs: pd.DataFrame, ranges: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw dose, share inside and mean cosine against strength, one line per radius.
 
-    runs: columns "strength", "radius", "inside" and those of ``columns``, which maps a column to the label of
-    its panel. ``active``: the range of "inside" that is shaded.
+    runs: columns "strength", "radius", "dose", "inside", "shuffled" and "cosine"; a dotted line is for
+    shuffled pairs. ``ranges``: those of "dose" and "inside" that are shaded.
     """
     import matplotlib.pyplot as plt
 
-    fig, axes = plt.subplots(1, len(columns), figsize=(4 * len(columns), 3.6))
-    for ax, (column, label) in zip(axes, columns.items(), strict=True):
+    labels = {"dose": "dose", "inside": "share inside (dotted: shuffled)", "cosine": "mean cosine"}
+    fig, axes = plt.subplots(1, len(labels), figsize=(4 * len(labels), 3.6))
+    for ax, (column, label) in zip(axes, labels.items(), strict=True):
         for radius, style in plots.modality_style(runs["radius"].unique()).items():
             own = runs[runs["radius"] == radius].sort_values("strength")
             ax.plot(own["strength"], own[column], label=f"radius {radius:g}", **style)
+            if column == "inside":
+                ax.plot(own["strength"], own["shuffled"], ":", color=style["color"], lw=1.2)
         ax.set(xscale="log", xlabel="strength", ylabel=label)
-        if column == "inside":
-            ax.axhspan(*active, color=plots.GREEN, alpha=0.13, lw=0)
-            ax.set_ylim(-0.03, 1.03)
+        if column in ranges:
+            ax.axhspan(*ranges[column], color=plots.GREEN, alpha=0.13, lw=0)
+    axes[0].set_yscale("log")
+    axes[1].set_ylim(-0.03, 1.03)
     axes[0].legend(fontsize=8)
     return fig

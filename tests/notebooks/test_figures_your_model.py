@@ -29,16 +29,19 @@ def test_the_diagnosis_draws_the_curves_of_the_measurement_and_shades_its_band()
     assert band.get_bbox().intervalx.tolist() == [0, 0.7]
 
 
-def test_strengths_have_one_line_per_radius_in_the_order_of_strength_and_the_active_range():
+def test_strengths_have_one_line_per_radius_in_the_order_of_strength_and_the_ranges_of_an_active_band():
     runs = pd.DataFrame({
-        "strength": [1.0, 0.1, 0.1, 1.0], "radius": [0.2, 0.2, 0.9, 0.9],
-        "dose": [4.0, 3.0, 2.0, 1.0], "inside": [0.1, 0.2, 0.3, 0.4],
+        "strength": [1.0, 0.1, 0.1, 1.0], "radius": [0.2, 0.2, 0.9, 0.9], "dose": [4.0, 3.0, 2.0, 1.0],
+        "inside": [0.1, 0.2, 0.3, 0.4], "shuffled": [0.5, 0.6, 0.7, 0.8], "cosine": [0.0, 0.1, 0.2, 0.3],
     })  # fmt: skip
-    fig = your_model.strengths(runs, (0.2, 0.8), {"dose": "the dose", "inside": "the share"})
-    lines = {line.get_label(): list(line.get_ydata()) for line in fig.axes[0].lines}
-    assert lines == {"radius 0.2": [3.0, 4.0], "radius 0.9": [2.0, 1.0]}
-    assert [ax.get_ylabel() for ax in fig.axes] == ["the dose", "the share"]
-    assert fig.axes[0].get_xscale() == "log" and not fig.axes[0].patches
-    (active,) = fig.axes[1].patches
-    assert active.get_bbox().intervaly.tolist() == [0.2, 0.8]
-    assert to_hex(active.get_facecolor()) == to_hex(plots.GREEN)
+    fig = your_model.strengths(runs, {"dose": (0.1, 1.0), "inside": (0.2, 0.8)})
+    drawn = [[list(line.get_ydata()) for line in ax.lines] for ax in fig.axes]
+    assert drawn[0] == [[3.0, 4.0], [2.0, 1.0]] and drawn[2] == [[0.1, 0.0], [0.2, 0.3]]
+    assert drawn[1] == [[0.2, 0.1], [0.6, 0.5], [0.3, 0.4], [0.7, 0.8]]
+    assert [line.get_linestyle() == ":" for line in fig.axes[1].lines] == [False, True, False, True]
+    assert [line.get_label() for line in fig.axes[0].lines] == ["radius 0.2", "radius 0.9"]
+    assert all(ax.get_xscale() == "log" for ax in fig.axes) and not fig.axes[2].patches
+    for ax, shaded in zip(fig.axes, ([0.1, 1.0], [0.2, 0.8]), strict=False):
+        (active,) = ax.patches
+        assert active.get_bbox().intervaly.tolist() == shaded
+        assert to_hex(active.get_facecolor()) == to_hex(plots.GREEN)
