@@ -72,7 +72,8 @@ PAGE = """<!doctype html>
 PLAY = """<h2>Two forces</h2>
 <p>Each sample has two points, a sound and a picture. <em>Dispersion</em> pushes the samples of a modality
 apart. <em>Anchoring</em> pulls each pair together, but only outside a band. <strong>Predict:</strong> if the
-radius is 0, every pair is pulled until it meets. Do the samples of a modality still spread? Then play.</p>
+radius is 0, every pair is pulled until it meets. Do the samples of a modality still spread? Then play, and
+<em>Reset</em> before you try another radius.</p>
 <style>{style}</style>
 <div id="live"><noscript>The figure needs JavaScript.</noscript></div>
 <details><summary>What we saw</summary><p>They do, as far as with any other radius, and dispersion reaches the

@@ -5,6 +5,8 @@ left in build/screenshots/ to be looked at, and frame times are printed (pytest 
 """
 
 import base64
+import itertools
+import math
 import re
 import subprocess
 import sys
@@ -102,6 +104,7 @@ def test_what_the_browser_sends_is_what_python_reads():
     view.set_state({"points": memoryview(moved.numpy().tobytes()), "radius": 1.25})
     torch.testing.assert_close(torch.cat([*view.embeddings.values()]), moved)
     assert view.radius == 1.25
+    assert view.first == Sphere(embeddings(count=4)).points != view.points
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,11 @@ def test_what_the_browser_sends_is_what_python_reads():
         (embeddings(count=501), {}, "501, 3"),
         ({**embeddings(), "c": torch.ones(3, 3)}, {}, r"\(3, 3\)"),
         ({}, {}, "shapes {}"),
+        (embeddings(count=0), {}, "1 <= N <= 500"),
+        (dict.fromkeys("abcde", torch.ones(3, 2)), {}, r"5 modalities \(N, 2\): give at most 4"),
+        (embeddings(), {"balance": "pareto"}, "balance cannot be drawn: give only dispersion_weight"),
+        (embeddings(), {"power": 1, "form": "rbf"}, "power, form cannot be drawn"),
+        (embeddings(), {"labels": [0, 1]}, r"labels has the shape \(2,\): give one per sample, 12 in all"),
         (embeddings(), {"radius": 3}, "radius"),
         (embeddings(), {"temperature": 0}, "temperature"),
     ],
@@ -122,6 +130,17 @@ def test_what_the_browser_sends_is_what_python_reads():
 def test_what_cannot_be_drawn_is_refused_in_one_sentence(z, values, sentence):
     with pytest.raises(ValueError, match=sentence):
         Sphere(z, **values)
+
+
+def test_a_value_out_of_range_is_refused_later_too_and_the_old_one_stays():
+    view = Sphere(embeddings())
+    for name, value in {"radius": 3, "temperature": 0, "anchoring_weight": -1}.items():
+        before = getattr(view, name)
+        with pytest.raises(ValueError, match=name):
+            setattr(view, name, value)
+        assert getattr(view, name) == before
+    view.radius = 2
+    assert view.regularizer.radius == 2
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -225,7 +244,7 @@ NUMBERS = """([given, modalities, count, dimensions, values]) => {
 @pytest.fixture
 def module(page):  # noqa: F811
     """A page whose global scope has what sphere.js exports."""
-    names = "geometry, load, evaluate, step, diagnose, CLASSES, INSIDE, OUTSIDE, BAND"
+    names = "geometry, load, evaluate, step, diagnose, mount, store, CLASSES, INSIDE, OUTSIDE, BAND, AT_EDGE"
     page.goto("about:blank")
     page.set_content(
         f'<script type="module">{SOURCE.read_text()}\nObject.assign(window, {{ {names} }});</script>'
@@ -257,12 +276,52 @@ def test_value_and_gradient_are_those_of_python(module, case, count):
     everything = GeometryRegularizer(**{**values, "dispersion_weight": 1, "anchoring_weight": 1})(units)
     for term in ("dispersion", "anchoring"):
         assert found[term] == pytest.approx([x.item() for x in getattr(everything, term).values()], abs=1e-5)
-    assert found["outside"] == pytest.approx(
-        sum(everything.active.values()).item() / len(everything.active), abs=1e-6
-    )
+    gaps = torch.stack([(a - b).norm(dim=1) for a, b in itertools.combinations(units.values(), 2)])
+    active = (gaps > case["radius"] + module.evaluate("AT_EDGE")).double().mean().item()
+    assert found["outside"] == pytest.approx(active, abs=1e-6)
     if count > 2:
         assert found["rank"] == pytest.approx([effective_rank(x) for x in z.values()], abs=1e-5)
         assert found["cosine"] == pytest.approx([mean_cosine(x) for x in z.values()], abs=1e-5)
+
+
+@in_browser
+@pytest.mark.parametrize("share", [0.5, 1.5])
+def test_a_pair_that_all_but_rests_counts_as_inside_and_keeps_its_value(module, share):
+    excess = share * module.evaluate("AT_EDGE")
+    away = 2 * math.asin((0.6 + excess) / 2)
+    z = {"a": torch.tensor([[1.0, 0.0]]), "b": torch.tensor([[math.cos(away), math.sin(away)]])}
+    found = in_javascript(module, z, CASES[0])
+    assert found["anchoring"] == pytest.approx([excess**2], rel=1e-3) and any(found["gradient"])
+    assert found["outside"] == (share > 1)
+
+
+@in_browser
+def test_in_a_second_display_reset_returns_to_the_first_points(module):
+    """Also after a shuffle, which the first display saw."""
+    for press in ("", "Shuffle"):
+        first, moved, back = module.evaluate(
+            """([points, values, press]) => {
+                const bytes = () => new DataView(new Float32Array(points).buffer);
+                const model = store({...values, modalities: ["a", "b"], labels: [0, 0, 0, 0], controls: [],
+                                     playing: false, points: bytes(), first: bytes()});
+                const show = () => {
+                    const element = document.body.appendChild(document.createElement("div"));
+                    mount(element, model);
+                    const buttons = Array.from(element.querySelectorAll("button"));
+                    return {click: (name) => buttons.find((b) => b.textContent === name).click(),
+                            points: () => Array.from(element.firstChild.sphere.geometry.u)};
+                };
+                const one = show();
+                if (press) one.click(press);
+                const first = one.points();
+                one.click("Step");
+                const two = show(), moved = two.points();
+                two.click("Reset");
+                return [first, moved, two.points()];
+            }""",
+            [torch.stack([*embeddings(count=4).values()]).flatten().tolist(), CASES[0], press],
+        )
+        assert moved != first and back == pytest.approx(first, abs=1e-6)
 
 
 @in_browser
@@ -392,8 +451,45 @@ def test_play_lowers_the_total_pause_rests_and_reset_returns(site):
     assert stepped["u"] != rested["u"] and stepped["total"] <= rested["total"]
     site.get_by_role("button", name="Reset").click()
     assert settled(site)["u"] == before["u"]
-    site.get_by_role("button", name="Shuffle").click()
-    assert settled(site)["u"] != before["u"]
+    for name in ("Reset", "Shuffle", "Reset"):  # each pauses, and the last returns to what was shuffled
+        site.get_by_role("button", name="Play").click()
+        site.wait_for_function(f"({STATE})().total != {settled(site)['total']}")
+        site.get_by_role("button", name=name).click()
+        after = settled(site)
+        assert site.get_by_role("button", name="Play").is_visible() and settled(site) == after
+        assert (after["u"] == before["u"]) == (name == "Reset")
+        before = after
+
+
+def drawn(page, color):  # noqa: F811
+    """How many pixels of the scene have this color, like "#D55E00"."""
+    return page.locator(".scene").evaluate(
+        """(canvas, color) => {
+            const x = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+            let count = 0;
+            for (let at = 0; at < x.length; at += 4)
+                count += x[at + 3] > 250 && [1, 3, 5].every((k) =>
+                    Math.abs(parseInt(color.slice(k, k + 2), 16) - x[at + (k - 1) / 2]) < 4);
+            return count;
+        }""",
+        color,
+    )
+
+
+@in_browser
+def test_pairs_at_rest_are_gray_and_the_readings_say_how_far_apart_they_are(site):
+    site.get_by_role("slider", name="Dispersion weight").press("Home")
+    settled(site)
+    assert drawn(site, plots.VERMILION) > 50
+    site.get_by_role("button", name="Play").click()
+    site.wait_for_function("document.querySelector('.geometry-sphere').sphere.geometry.outside === 0")
+    site.get_by_role("button", name="Pause").click()
+    settled(site)
+    assert drawn(site, plots.VERMILION) == 0
+    reading = site.locator(".geometry-sphere p").last.inner_text()
+    cosine = site.evaluate("Array.from(document.querySelector('.geometry-sphere').sphere.geometry.cosine)")
+    assert "Mean cosine: sound {:.2f}, picture {:.2f}. ".format(*cosine) in reading
+    assert re.search(r"Distance of pairs: mean 0\.\d\d, largest 0\.60; 0\s% outside the band\.$", reading)
 
 
 @in_browser
@@ -409,6 +505,50 @@ def test_each_slider_says_its_value_and_one_without_effect_says_so(site):
     assert "without effect" in temperature.get_attribute("aria-valuetext") and temperature.is_disabled()
     weight.press("End")
     assert temperature.get_attribute("aria-valuetext") == "0.50" and temperature.is_enabled()
+
+
+@in_browser
+def test_without_anchoring_the_radius_rests(front, page):  # noqa: F811
+    text = page.goto(front).text()
+    page.set_content(text.replace('controls: ["dispersion_weight"', 'controls: ["anchoring_weight"'))
+    radius = page.get_by_role("slider", name="Radius of the band")
+    assert radius.is_enabled()
+    page.get_by_role("slider", name="Anchoring weight").press("Home")
+    said = "0.60 (35°), without effect while the anchoring weight is 0"
+    assert radius.get_attribute("aria-valuetext") == said and radius.is_disabled()
+    page.goto("about:blank")
+
+
+@in_browser
+def test_shortcuts_pass_and_handled_keys_go_no_further(site):
+    pressed = """(canvas, [key, held]) => {
+        let bubbled = false;
+        const event = new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true, ...held});
+        addEventListener("keydown", () => bubbled = true, {once: true});
+        canvas.dispatchEvent(event);
+        return [event.defaultPrevented, bubbled];
+    }"""
+    canvas, before = site.get_by_role("application"), settled(site)
+    for held in ("ctrlKey", "metaKey", "altKey"):
+        for key in ("n", "M", "ArrowLeft"):
+            assert canvas.evaluate(pressed, [key, {held: True}]) == [False, True]
+    assert settled(site) == before
+    for key in ("n", "M", "ArrowLeft"):
+        assert canvas.evaluate(pressed, [key, {}]) == [True, False]
+    assert canvas.evaluate(pressed, ["x", {}]) == [False, True]
+
+
+@in_browser
+def test_only_the_main_button_grabs_and_a_hidden_figure_draws_on(site):
+    box, before = site.get_by_role("application").bounding_box(), settled(site)
+    site.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    site.mouse.down(button="right")
+    site.mouse.move(box["x"] + 40, box["y"] + 40, steps=3)
+    site.mouse.up(button="right")
+    assert settled(site) == before
+    site.locator(".geometry-sphere").evaluate("element => element.style.display = 'none'")
+    site.get_by_role("button", name="Step", include_hidden=True).dispatch_event("click")
+    assert settled(site)["total"] < before["total"]  # and `site` has seen no error
 
 
 CONTRAST = """() => {

@@ -27,20 +27,21 @@ except ImportError:  # a hosted notebook may lack it, and then shows the figure 
     Base = traitlets.HasTraits
 
 CONTROLS = ["dispersion_weight", "anchoring_weight", "radius", "temperature"]
-MOST = 500  # samples; each frame compares all pairs of them
+MOST, RINGS = 500, 4  # samples, since each frame compares all pairs of them; rings that fit into one another
 
 
 class Sphere(Base):
     """Embeddings that follow the gradient of `GeometryRegularizer`: display it, and read what was chosen.
 
     Args:
-        embeddings: modality -> (N, 2) or (N, 3), at most 500 samples; each row is normalized.
+        embeddings: modality -> (N, 2), at most four modalities, or (N, 3); 1 to 500 samples, normalized here.
         labels: (N,), classes by color; None draws all samples alike.
         values: first values of `dispersion_weight`, `anchoring_weight`, `radius` and `temperature`; those
             left out are as in `GeometryRegularizer`. Each is a trait: read it, observe it, or set it.
 
     Raises:
-        ValueError: for embeddings that cannot be drawn, or a value that the regularizer refuses.
+        ValueError: for embeddings, labels or values that cannot be drawn, or, also when it is set later, a
+            value that the regularizer refuses.
     """
 
     _esm, _css = (Path(__file__).with_name(name) for name in ("sphere.js", "sphere.css"))
@@ -48,6 +49,7 @@ class Sphere(Base):
     labels = traitlets.List(traitlets.Int()).tag(sync=True)
     dimensions = traitlets.Int().tag(sync=True)
     points = traitlets.Bytes().tag(sync=True, from_json=lambda value, _: bytes(value))
+    first = traitlets.Bytes().tag(**points.metadata)  # where *Reset* puts the points
     controls = traitlets.List(CONTROLS).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     dispersion_weight = traitlets.Float(GeometryRegularizer.dispersion_weight).tag(sync=True)
@@ -60,22 +62,33 @@ class Sphere(Base):
     ) -> None:
         shapes = {m: tuple(z.shape) for m, z in embeddings.items()}
         shape = next(iter(shapes.values()), ())
-        if len(shape) != 2 or shape[0] > MOST or shape[1] not in (2, 3) or len(set(shapes.values())) > 1:
+        if len(set(shapes.values())) != 1 or shape[1:] not in [(2,), (3,)] or not 0 < shape[0] <= MOST:
             raise ValueError(
-                f"embeddings has the shapes {shapes}: give modality -> (N, 2) or (N, 3), N <= {MOST}."
+                f"embeddings has the shapes {shapes}: give modality -> (N, 2) or (N, 3), 1 <= N <= {MOST}."
             )
+        if shape[1] == 2 and len(shapes) > RINGS:
+            raise ValueError(f"embeddings has {len(shapes)} modalities (N, 2): give at most {RINGS}.")
+        if other := [name for name in values if name not in CONTROLS]:
+            raise ValueError(f"{', '.join(other)} cannot be drawn: give only {', '.join(CONTROLS)}.")
         GeometryRegularizer(**values)(embeddings)
         classes = np.zeros(shape[0]) if labels is None else np.asarray(labels)
+        if classes.shape != shape[:1]:
+            raise ValueError(f"labels has the shape {classes.shape}: give one per sample, {shape[0]} in all.")
+        units = torch.stack([F.normalize(z.detach(), dim=1).cpu().float() for z in embeddings.values()])
+        points = units.numpy().astype("<f4").tobytes()
         super().__init__(
             modalities=list(map(str, embeddings)),
             labels=np.unique(classes, return_inverse=True)[1].tolist(),
             dimensions=shape[1],
-            points=torch.stack([F.normalize(z.detach(), dim=1).cpu().float() for z in embeddings.values()])
-            .numpy()
-            .astype("<f4")
-            .tobytes(),
+            points=points,
+            first=points,
             **values,
         )
+
+    @traitlets.validate(*CONTROLS)
+    def _in_range(self, proposal: traitlets.Bunch) -> float:
+        GeometryRegularizer(**{proposal["trait"].name: proposal["value"]})
+        return proposal["value"]
 
     @property
     def embeddings(self) -> dict[str, torch.Tensor]:

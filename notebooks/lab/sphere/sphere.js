@@ -1,7 +1,10 @@
 // Paired embeddings on a ring (2-d) or a sphere (3-d) that follow the regularizer's own gradient flow.
 // In notebooks anywidget calls `render`; a page without a kernel calls `mount(element, store({...}))`.
-// A model holds modalities (names), labels, dimensions, points (float32, modality by modality), playing, controls
-// (names of the sliders) and the regularizer's four values. What the reader chooses is written back into it.
+// A model holds modalities (names), labels, dimensions, points and first (float32, modality by modality: where they
+// are, and where *Reset* puts them), playing, controls (names of the sliders) and the regularizer's four values.
+// What the reader chooses is written back into it.
+
+export const AT_EDGE = 2e-3; // a pair's excess decays and never reaches 0; counts and colors take this much for rest
 
 // ---------------------------------------------------------------- geometry: numbers, no drawing
 
@@ -69,7 +72,7 @@ export function evaluate(g, { dispersion_weight, anchoring_weight, temperature, 
       const a = (pairs[p][0] * N + i) * D, b = (pairs[p][1] * N + i) * D;
       const gap = (gaps[p * N + i] = Math.sqrt(squared(u, a, b, D))), excess = gap - radius;
       if (excess <= 0) continue; // inside the band: exactly no value and no gradient
-      g.outside += 1 / gaps.length;
+      if (excess > AT_EDGE) g.outside += 1 / gaps.length;
       g.anchoring[p] += (excess * excess) / N;
       pull(g, a, b, (2 * anchoring_weight * excess) / (gap * gaps.length));
     }
@@ -158,8 +161,8 @@ const says = (value) => value.toFixed(2), angle = (radius) => Math.round((720 / 
 const SLIDERS = {
   dispersion_weight: { label: "Dispersion weight", min: 0, max: 1, says },
   anchoring_weight: { label: "Anchoring weight", min: 0, max: 1, says },
-  radius: { label: "Radius of the band", min: 0, max: 2, says: (r) => `${says(r)} (${angle(r)}°)` },
-  temperature: { label: "Temperature", min: 0.05, max: 2, says },
+  radius: { label: "Radius of the band", min: 0, max: 2, says: (r) => `${says(r)} (${angle(r)}°)`, needs: "anchoring_weight" },
+  temperature: { label: "Temperature", min: 0.05, max: 2, says, needs: "dispersion_weight" },
 };
 const KEYS = "Arrow keys turn the picture; N and M mark another sample or modality; Shift with an arrow moves it.";
 /** A model for pages without a kernel: the part of a widget's model that is used here. */
@@ -181,7 +184,7 @@ export function mount(element, model) {
   const M = names.length, N = labels.length, g = geometry(M, N, D), width = 1 + 2 * M, classes = new Set(labels).size;
   const values = {}, start = new Float32Array(g.u.length), sent = new Float32Array(g.u.length);
   const turned = new Float64Array(3 * M * N), tips = new Float64Array(2 * M * N), past = new Float64Array(PAST * width);
-  const turn = Float64Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1), bins = new Float64Array(40), times = new Float64Array(PAST);
+  const turn = Float64Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1), bins = new Float64Array(41), times = new Float64Array(PAST);
   const vector = new Float64Array(3), spot = new Float64Array(2), ended = new AbortController();
   let evaluations = 0, rate = 0.02, seed = 20260, marked = 0, side = 0, held = -1; // side: marked modality
   let asked = false, stale = false, wrote = 0, ink = "#000";
@@ -195,8 +198,8 @@ export function mount(element, model) {
   const button = (name, onclick) => add(buttons, "button", { type: "button", textContent: name, onclick });
   const play = button("Play", () => write("playing", !model.get("playing")));
   button("Step", () => { advance(); report(); });
-  button("Reset", () => { load(g, start); report(); });
-  button("Shuffle", () => { crowds(start, M, labels, D, (seed += 7919)); load(g, start); report(); });
+  const reset = button("Reset", () => { load(g, start); write("playing", false); report(); });
+  button("Shuffle", () => { crowds(start, M, labels, D, (seed += 7919)); write("first", copy(start)); reset.click(); });
   add(left, "p", { textContent: `${names.map((name, m) => `${SIGNS[m % 4]} ${name}`).join("  ")}`
     + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. "
     + `Green: the band around the marked sample. Darts: the forces. Drag a point, or turn the picture. ${KEYS}` });
@@ -208,39 +211,44 @@ export function mount(element, model) {
   }
   const readings = add(right, "p", { ariaAtomic: "true" });
   const strips = add(right, "canvas", { role: "img", ariaLabel:
-    "Distances of pairs, spectrum, effective rank, mean cosine and total over time; the text above has the numbers." });
+    "Distances of pairs, the spectrum that effective rank sums up, and effective rank, mean cosine and total over time; "
+    + "the text above has the latest numbers." });
 
+  const copy = (x) => new DataView(x.slice().buffer);
   function write(name, value) { model.set(name, value); model.save_changes(); }
 
   /** Tell the model where the points are; not while they move, since each message is a copy. */
   function report() {
     sent.set(g.u);
-    write("points", new DataView(sent.buffer.slice(0)));
+    write("points", copy(sent));
     ask(true);
   }
 
   function read() {
     for (const name in SLIDERS) values[name] = model.get(name);
     for (const name in inputs) {
-      const input = inputs[name], text = SLIDERS[name].says(values[name]);
-      const disabled = name === "temperature" && !values.dispersion_weight;
+      const input = inputs[name], { says, needs } = SLIDERS[name], text = says(values[name]);
+      const disabled = needs && !values[needs];
       Object.assign(input, { value: values[name], disabled, ariaValueText: disabled ? `${text}, without effect while `
-        + "the dispersion weight is 0" : text.replace("(", "an angle of ").replace("°)", " degrees") });
+        + `the ${SLIDERS[needs].label.toLowerCase()} is 0` : text.replace("(", "an angle of ").replace("°)", " degrees") });
       input.nextSibling.textContent = disabled ? "rests" : text;
     }
     play.textContent = model.get("playing") ? "Pause" : "Play";
     readings.ariaLive = model.get("playing") ? "off" : "polite";
+    rate = Math.max(rate, 0.005); // at rest it may have shrunk to nothing
     ask(true);
   }
 
+  function floats(name) { // undefined on a page without a kernel
+    const x = model.get(name);
+    return x?.byteLength ? new Float32Array(x.buffer.slice(x.byteOffset, x.byteOffset + x.byteLength)) : undefined;
+  }
+
   function readPoints() {
-    const given = model.get("points");
-    if (given?.byteLength) {
-      const fresh = new Float32Array(given.buffer.slice(given.byteOffset, given.byteOffset + given.byteLength));
-      if (fresh.every((x, k) => x === sent[k])) return; // an echo of what was reported
-      start.set(fresh);
-    } else crowds(start, M, labels, D, seed);
-    load(g, start);
+    const first = floats("first"), fresh = floats("points");
+    if (first) start.set(first); else crowds(start, M, labels, D, seed);
+    if (fresh?.every((x, k) => x === sent[k])) return; // an echo of what was reported
+    load(g, fresh ?? start);
     ask(true);
   }
 
@@ -278,8 +286,10 @@ export function mount(element, model) {
       wrote = now;
       ink = getComputedStyle(root).color;
       const list = (x) => names.map((name, m) => `${name} ${says(x[m])}`).join(", ");
+      const mean = g.gaps.reduce((sum, gap) => sum + gap, 0) / g.gaps.length;
       readings.textContent = `Total ${g.total.toFixed(3)}. Dispersion: ${list(g.dispersion)}. Effective rank (1 to `
-        + `${D}): ${list(g.rank)}. ${Math.round(100 * g.outside)}\u00a0% of pairs outside the band.`;
+        + `${D}): ${list(g.rank)}. Mean cosine: ${list(g.cosine)}. Distance of pairs: mean ${says(mean)}, largest `
+        + `${says(Math.max(...g.gaps))}; ${Math.round(100 * g.outside)}\u00a0% outside the band.`;
     }
     times[sphere.frames++ % PAST] = performance.now() - began;
   }
@@ -296,7 +306,7 @@ export function mount(element, model) {
     return context;
   }
 
-  const size = () => Math.min(scene.clientWidth, scene.clientHeight) / 2 - 14; // pixels per unit of length
+  const size = () => Math.max(1, Math.min(scene.clientWidth, scene.clientHeight) / 2 - 14); // pixels per unit of length
   const ring = (m) => (D === 2 ? 1 - 0.28 * m : 1); // keeps modalities apart; every embedding has length 1
 
   /** Write x[at...], turned and times `scale`, to out[to...], y downwards; return its depth, towards the reader. */
@@ -357,7 +367,7 @@ export function mount(element, model) {
     for (let front = D === 3 ? 0 : 1; front < 2; front++) { // the far side first, and paler
       const alpha = front ? 1 : 0.4;
       for (let outside = 0; outside < 2; outside++) {
-        for (let n = 0; n < g.gaps.length; n++) if (g.gaps[n] > values.radius == outside) {
+        for (let n = 0; n < g.gaps.length; n++) if (g.gaps[n] > values.radius + AT_EDGE == outside) {
           const pair = g.pairs[Math.floor(n / N)], p = 3 * (pair[0] * N + (n % N)), q = 3 * (pair[1] * N + (n % N));
           if (D === 3 && turned[p + 2] + turned[q + 2] > 0 != front) continue;
           context.moveTo(turned[p], turned[p + 1]);
@@ -412,7 +422,7 @@ export function mount(element, model) {
   function drawStrips() {
     const context = cleared(strips), w = strips.clientWidth, part = (w - 28) / M, bar = part / (D + 1);
     let most = 1, low = Infinity, high = -Infinity;
-    const wide = (w - 12) / 40, edge = 20 * wide * Math.min(values.radius, 2);
+    const wide = (w - 12) / 41, edge = wide * (1 + 20 * values.radius); // the first of 41 bars is for distance 0
     for (let k = 0; k < TITLES.length; k++) {
       context.fillText(TITLES[k], 0, k * ROW + 11);
       context.rect(4, k * ROW + 17, w - 12, 48);
@@ -428,9 +438,9 @@ export function mount(element, model) {
     context.fillStyle = BAND;
     paint(context, 0.25);
     bins.fill(0);
-    for (let n = 0; n < g.gaps.length; n++) most = Math.max(most, ++bins[Math.min(39, Math.floor(20 * g.gaps[n]))]);
-    for (let n = 0; n < 40; n++) {
-      context.fillStyle = (n + 0.5) / 20 > values.radius ? OUTSIDE : INSIDE;
+    for (let n = 0; n < g.gaps.length; n++) most = Math.max(most, ++bins[Math.ceil(20 * (g.gaps[n] - AT_EDGE))]);
+    for (let n = 0; n < 41; n++) {
+      context.fillStyle = n - 0.5 > 20 * values.radius ? OUTSIDE : INSIDE;
       context.fillRect(4 + wide * n, 65, wide - 1, (-45 * bins[n]) / most);
     }
     context.fillStyle = ink;
@@ -457,11 +467,13 @@ export function mount(element, model) {
     vector.set([x / shrink, -y / shrink, turned[3 * n + 2] < 0 ? -depth : depth]);
     for (let k = 0; k < D; k++) // the inverse turn
       g.u[n * D + k] = turn[k] * vector[0] + turn[3 + k] * vector[1] + turn[6 + k] * vector[2];
+    rate = Math.max(rate, 0.005);
     ask(true);
   }
 
   const pointed = (e) => [e.offsetX - scene.clientWidth / 2, e.offsetY - scene.clientHeight / 2];
   scene.onpointerdown = (event) => {
+    if (!event.isPrimary || event.button) return;
     const [x, y] = pointed(event);
     let nearest = 16; // pixels; half of it on the far side
     for (let n = 0; n < M * N; n++) {
@@ -473,12 +485,14 @@ export function mount(element, model) {
     ask(false);
   };
   scene.onpointermove = (event) => {
+    if (!event.isPrimary) return;
     const [x, y] = pointed(event);
     if (held >= 0) move(held / D, x / size(), y / size());
-    else if (event.buttons) rotate(event.movementX / size(), -event.movementY / size());
+    else if (event.buttons === 1) rotate(event.movementX / size(), -event.movementY / size());
   };
-  scene.onpointerup = scene.onpointercancel = () => { if (held >= 0) { held = -1; report(); } };
+  scene.onpointerup = scene.onpointercancel = (event) => { if (event.isPrimary && held >= 0) { held = -1; report(); } };
   scene.onkeydown = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     const key = event.key.toLowerCase(), n = side * N + marked, unit = size() * ring(side);
     if (way && event.shiftKey) {
@@ -491,6 +505,7 @@ export function mount(element, model) {
     else return;
     ask(false);
     event.preventDefault();
+    event.stopPropagation();
   };
 
   // -------------------------------------------------------------- life
