@@ -158,9 +158,9 @@ def test_without_anywidget_the_picture_is_left():
         "view = Sphere({'a': torch.eye(3), 'b': torch.eye(3)}, radius=0.2);"
         "print(view.radius, sorted(view._repr_mimebundle_()[0]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "notebooks"
-    )
+    options = {"capture_output": True, "text": True, "check": True, "cwd": ROOT / "notebooks"}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, **options)
     assert done.stdout.strip() == "0.2 ['image/png', 'text/plain']"
 
 
