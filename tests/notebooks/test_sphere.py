@@ -7,6 +7,7 @@ left in build/screenshots/ to be looked at, and frame times are printed (pytest 
 import base64
 import itertools
 import math
+import os
 import re
 import subprocess
 import sys
