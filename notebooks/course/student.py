@@ -20,21 +20,17 @@ from .books import CourseError, as_python, has_tag, read, save
 # in the checkout -> endings of the files that are copied. Nothing else is, because grades, answers and work
 # that was handed in may lie beside these.
 FILES = ("pyproject.toml", "environment.yml", "Makefile", "README.md", "LICENSE", "notebooks/recipes.md")
-CODE = (
-    "data_scripts",
-    "experiments",
-    "notebooks/checks",
-    "notebooks/figures",
-    "notebooks/lab",
-)
+CODE = ("experiments", "notebooks/checks", "notebooks/lab")
 COPIED = {
     **dict.fromkeys(FILES, ()),
     **dict.fromkeys(CODE, (".py",)),
-    "geomreg_mini": (".py", ".typed"),
+    "data_scripts": (".py", ".md"),
+    "geomreg_mini": (".py", ".typed", ".html"),
     "geomreg_mini/data/emoji_subset": (".npz", ".txt", ".md"),
     "notebooks/course": (".py", ".md"),
+    "notebooks/figures": (".py", ".gif"),
     "notebooks/lab/sphere": (".py", ".js", ".css"),
-    "results": (".json", ".csv", ".png"),
+    "results": (".json", ".csv", ".png", ".md"),
 }
 
 

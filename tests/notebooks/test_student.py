@@ -1,5 +1,8 @@
 """`geomreg-course student`: no solution, nothing of a run, and nothing that fails without the answers."""
 
+import subprocess
+from pathlib import Path
+
 import geomreg_course as course
 import nbformat
 import pytest
@@ -42,6 +45,18 @@ def test_solutions_and_outputs_are_gone_and_all_else_stays(edition):
 def test_what_the_notebooks_need_lies_beside_them_and_the_lecturer_s_key_does_not(edition):
     files = {str(path.relative_to(edition)) for path in edition.rglob("*") if path.is_file()}
     assert files == {"notebooks/01_tiny.ipynb", "notebooks/checks/__init__.py", "results/record.json"}
+
+
+def test_every_file_that_the_course_can_read_is_in_the_edition(tmp_path):
+    """Pages, pictures and licences too, not only code: a template that was left out failed a notebook."""
+    root = Path(__file__).parents[2]
+    listed = ["git", "ls-files", "data_scripts", "experiments", "geomreg_mini", "notebooks", "results"]
+    found = subprocess.run(listed, cwd=root, capture_output=True, text=True)
+    if found.returncode or not found.stdout:
+        pytest.skip("this course is no git checkout")
+    assert course.main(["student", "--out", str(tmp_path / "out")]) == 0
+    wanted = [name for name in found.stdout.splitlines() if not name.startswith("notebooks/instructor/")]
+    assert [name for name in wanted if not (tmp_path / "out" / name).is_file()] == []
 
 
 def test_it_runs_to_its_end_and_each_open_exercise_says_what_to_do(edition, tmp_path):
