@@ -19,7 +19,7 @@ from geomreg_mini.data.dataset import read_npz
 from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
-from .judging import verdict
+from .judging import ACTIVE, verdict
 from .study import Arm, Cell, Fields, Study
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 # Fields in which the arms may differ; the values of all others are searched by every arm alike.
 OWN = ("regularizer", "depth", "combination", "paradigm", "paradigm_options")
-ACTIVE = (0.2, 0.8)  # share of test pairs inside an active band
-DOSES = (0.1, 1.0)  # and the dose of its term: below, it hardly acts; above, the task hardly does
+DOSES = (0.1, 1.0)  # of an active band: below, its term hardly acts; above, the task hardly does
 
 
 def compare(

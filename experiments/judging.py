@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 SUPPORTED, EXCLUDED, UNDECIDED = "supported", "excluded", "undecided"
+ACTIVE = (0.2, 0.8)  # share of test pairs inside an active band
 
 
 def verdict(low: float, high: float, least: float, most: float) -> str:

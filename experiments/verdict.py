@@ -90,7 +90,7 @@ from .cousins import (
     wide_change,
 )
 from .cousins import QUESTIONS as CLAIMS
-from .judging import EXCLUDED, SUPPORTED, UNDECIDED, verdict
+from .judging import ACTIVE, EXCLUDED, SUPPORTED, UNDECIDED, verdict
 from .paper_settings import pareto, watched
 from .study import UNSEEN_SPEAKERS, Arm, Cell, Study, change, markdown
 
@@ -305,7 +305,7 @@ def table(frame: pd.DataFrame, data: str = "speakers", places: Mapping[str, str]
             **{name: change(own.loc[key]) for name, own in list(found.items())[1:]},
             "dose": watched(means.loc[key])["dose"],
             "inside": f"{100 * (1 - outside):.0f} %" if banded else "-",
-            "active": ("yes" if 0.2 <= 1 - outside <= 0.8 else "no") if banded else "-",
+            "active": ("yes" if ACTIVE[0] <= 1 - outside <= ACTIVE[1] else "no") if banded else "-",
             "cosine": change(cosine.loc[key], 1, 2), "drift": change(drift.loc[key], 1, 2),
             "changed": "yes" if cosine.loc[key]["high"] < 0 and drift.loc[key]["high"] < 0 else "no",
         }  # fmt: skip
