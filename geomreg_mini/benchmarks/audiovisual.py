@@ -26,9 +26,17 @@ from data_scripts.fetch import DatasetInfo, data_root
 from data_scripts.stand_ins import prepare
 
 from ..data.corruptions import FIGURE_9, Clip, Spectrogram
-from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance, stratified_order
+from ..data.dataset import (
+    SPLITS,
+    MultimodalDataset,
+    Split,
+    is_official,
+    not_prepared,
+    parts_of,
+    provenance,
+    stratified_order,
+)
 
-SPLITS = ("train", "validation", "test")
 CREMA_D_SPLITS, FOLDS = ("community", "speaker_disjoint"), 10
 VALIDATION_SHARE = 0.1  # of the published training clips
 IMAGE_SIZE = 224  # pixels
@@ -230,30 +238,19 @@ def dataset(
 ) -> MultimodalDataset:
     """Return the data set of the clips at ``parts`` of a cache; ``factors`` are those of all its clips."""
     factors = {"clip": torch.arange(len(cache.labels)), **factors}
-    splits = {}
-    for name, rows in parts.items():
-        rows = torch.from_numpy(rows)
-        splits[name] = ClipSplit(
-            inputs={},
-            labels=torch.from_numpy(cache.labels)[rows],
-            factors={factor: values[rows] for factor, values in factors.items()},
-            cache=cache,
-            reading=how,
-        )
+    whole = ClipSplit({}, torch.from_numpy(cache.labels), factors, cache=cache, reading=how)
     rows, times = cache.spectrograms.shape[1:]
     side = (how.image_size, how.image_size)
     # the arrays are gigabytes, so the fingerprint is that of their sources
     chosen = [cache.fingerprint, how.frames, how.times, how.image_size]
-    chosen += [hashlib.sha256(splits[name].factors["clip"].numpy().tobytes()).hexdigest() for name in SPLITS]
+    chosen += [hashlib.sha256(parts[name].tobytes()).hexdigest() for name in SPLITS]
     return MultimodalDataset(
         name=info.name,
-        modalities=("audio", "visual"),
-        num_classes=len(cache.class_names),
         shapes={
             "audio": (1, rows, how.times or times),
             "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
         },
-        **{name: splits[name] for name in SPLITS},
+        **parts_of(whole, parts),
         **provenance(info, is_official(source), len(cache.names), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=cache.class_names,

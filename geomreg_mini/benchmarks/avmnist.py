@@ -46,9 +46,6 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
         splits[name] = Split(inputs, values["label"][rows])
     return MultimodalDataset(
         name="avmnist",
-        modalities=tuple(SHAPES),
-        num_classes=avmnist.CLASSES,
-        shapes=dict(SHAPES),
         **splits,
         **provenance(avmnist.INFO, official),
         fingerprint=plan["fingerprint"],

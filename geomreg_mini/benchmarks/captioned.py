@@ -19,7 +19,7 @@ from data_scripts.fetch import DatasetInfo
 from data_scripts.karpathy import Captioned
 from data_scripts.stand_ins import IMAGE_SIZE, prepare
 
-from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, parts_of, provenance
 
 CONTEXT = 77  # tokens of a caption in CLIP
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of [0, 1]
@@ -137,21 +137,12 @@ def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0
         if cache is None:
             size = "" if image_size == karpathy.IMAGE_SIZE else f" --image-size {image_size}"
             raise not_prepared(info.name, path.parent, size)
-    parts = np.array(cache.parts)
-    splits = {}
-    for split, part in PARTS.items():
-        rows = torch.from_numpy(np.flatnonzero(parts == part))
-        splits[split] = CaptionedSplit(
-            inputs={},
-            labels=torch.zeros_like(rows),
-            factors={"image": rows},
-            cache=cache,
-            folds=folds if split == "test" else 0,
-        )
+    parts, every = np.array(cache.parts), torch.arange(len(cache.parts))
+    whole = CaptionedSplit({}, torch.zeros_like(every), {"image": every}, cache=cache)
+    splits = parts_of(whole, {split: parts == part for split, part in PARTS.items()})
+    splits["test"] = replace(splits["test"], folds=folds)
     return MultimodalDataset(
         name=info.name,
-        modalities=("image", "caption"),
-        num_classes=1,
         shapes={"image": (3, image_size, image_size), "caption": (CONTEXT,)},
         **splits,
         **provenance(info, official, len(parts), len(cache.unusable)),

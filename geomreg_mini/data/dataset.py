@@ -323,6 +323,17 @@ def fingerprint(train: Split, validation: Split, test: Split) -> str:
     return digest.hexdigest()
 
 
+def parts_of(whole: Split, rows: Mapping[str, np.ndarray]) -> dict[str, Split]:
+    """Return name -> the samples of ``whole`` at ``rows[name]``, positions (N,) or a mask."""
+    return {name: whole.subset(torch.from_numpy(own)) for name, own in rows.items()}
+
+
+def stratified_parts(labels: np.ndarray, train: int, validation: int, seed: int) -> dict[str, np.ndarray]:
+    """Return the rows of each split in a `stratified_order`; the test split has all that are left."""
+    order = stratified_order(labels, np.random.default_rng([seed, 0]))
+    return dict(zip(SPLITS, np.split(order, [train, train + validation]), strict=True))
+
+
 def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a random order of the samples; every beginning of it holds the classes in proportion.
 

@@ -11,6 +11,7 @@ import torch
 
 from .corruptions import Picture, Spectrogram
 from .dataset import (
+    SPLITS,
     MultimodalDataset,
     Split,
     check_labels,
@@ -114,7 +115,6 @@ def _spoken(
         splits["train"] = splits["train"].subset(torch.from_numpy(np.sort(order[:keep])))
     return MultimodalDataset(
         name="digits",
-        num_classes=10,
         **splits,
         licence="CC BY-SA 4.0 (recordings), CC BY-SA 3.0 (images)",
         source="Free Spoken Digit Dataset v1.0.10 and MNIST test images",
@@ -131,7 +131,7 @@ def _recordings_of(arrays: dict, seed: int, protocol: str) -> dict[str, np.ndarr
         count = len(arrays["speaker_names"])
         role = (arrays["speakers"].astype(int) - seed) % count
         part = np.where(role == 0, "test", np.where(role == 1, "validation", "train"))
-    return {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
+    return {name: np.flatnonzero(part == name) for name in SPLITS}
 
 
 def _pair(arrays: dict, parts: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .dataset import MultimodalDataset, Split, prepared_arrays, stratified_order, tensor
+from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, stratified_order, tensor
 
 SPLITS = ("people", "random_windows")
 FOLDS = 5  # disjoint pairs of people
@@ -50,11 +50,7 @@ def load(
         role[stratified_order(labels, np.random.default_rng(seed))] = (
             np.arange(len(labels)) * FOLDS // len(labels)
         )
-    index = {
-        "train": np.flatnonzero(role > 1),
-        "validation": np.flatnonzero(role == 1),
-        "test": np.flatnonzero(role == 0),
-    }
+    parts = {"train": role > 1, "validation": role == 1, "test": role == 0}
     if sensors == 3:
         signals = {signal: arrays[signal] for signal in watch.SIGNALS}
     else:
@@ -63,24 +59,21 @@ def load(
             "gyroscope": arrays["rotation"],
         }
     for signal, values in signals.items():
-        training = values[index["train"]].astype(np.float64)
+        training = values[parts["train"]].astype(np.float64)
         mean, std = (of(axis=(0, 2))[:, None].astype(np.float32) for of in (training.mean, training.std))
         signals[signal] = (values - mean) / std
-    splits = {
-        name: Split(
-            inputs={signal: tensor(values[rows]) for signal, values in signals.items()},
-            labels=torch.from_numpy(labels[rows]),
-            factors={
-                "person": torch.from_numpy(arrays["people"][rows].astype(np.int64)),
-                "recording": torch.from_numpy(arrays["recordings"][rows].astype(np.int64)),
-                "window": torch.from_numpy(rows),
-            },
-        )
-        for name, rows in index.items()
-    }
+    whole = Split(
+        inputs={signal: tensor(values) for signal, values in signals.items()},
+        labels=torch.from_numpy(labels),
+        factors={
+            "person": torch.from_numpy(arrays["people"].astype(np.int64)),
+            "recording": torch.from_numpy(arrays["recordings"].astype(np.int64)),
+            "window": torch.arange(len(labels)),
+        },
+    )
     return MultimodalDataset(
         name="watch",
-        **splits,
+        **parts_of(whole, parts),
         licence=watch.INFO.licence,
         source=watch.INFO.source,
         class_names=tuple(arrays["class_names"].tolist()),
