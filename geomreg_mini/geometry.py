@@ -127,8 +127,7 @@ def uniformity(z: Array, *, t: float = 2.0) -> float:
 
     From 0 (one direction) to about -2 t; equals `dispersion` at 1 / t. Wang & Isola, arXiv 2005.10242.
     """
-    if not 0 < t < math.inf:
-        raise ValueError(f"t is {t}; pass a positive number.")
+    inputs.check_number(0, above=True, t=t)
     u = matrix(z, normalize=True, min_samples=2)
     square, sums = u.square().sum(dim=1), []
     for start, block in cosine_blocks(u, u):

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from data_scripts.extras import extra
 
 from .data import MultimodalDataset, Split, batches
+from .inputs import check_choice
 
 
 class Encoder(nn.Module):
@@ -337,9 +338,8 @@ def build_model(
     same encoders with and without heads. With "resnet18", fusion and heads start with Xavier weights and zero
     biases, as in the code of OGM-GE and DGL; otherwise with PyTorch's defaults.
     """
-    for argument, value, known in [("fusion", fusion, FUSIONS), ("encoder", encoder, ("auto", *ENCODERS))]:
-        if value not in known:
-            raise ValueError(f"{argument}={value!r} is unknown: choose one of {', '.join(known)}.")
+    check_choice(FUSIONS, fusion=fusion)
+    check_choice(("auto", *ENCODERS), encoder=encoder)
 
     def make(shape: tuple[int, ...]) -> nn.Module:
         kind = encoder if encoder != "auto" else {1: "mlp", 2: "signal"}.get(len(shape), "conv")

@@ -36,8 +36,9 @@ from ..data.dataset import (
     provenance,
     stratified_order,
 )
+from ..inputs import check_choice, check_whole
 
-CREMA_D_SPLITS, FOLDS = ("community", "speaker_disjoint"), 10
+FOLDS = 10  # groups of speakers
 VALIDATION_SHARE = 0.1  # of the published training clips
 IMAGE_SIZE = 224  # pixels
 
@@ -203,12 +204,10 @@ def open_prepared(script: ModuleType, prepared: str, source: str, options: str =
 def reading(cache: Prepared, frames: int, image_size: int | None, times: int | None = None) -> Reading:
     """Return checked options; ``image_size=None`` means 224, or the size of smaller stored frames."""
     stored = cache.preprocessing
-    if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= stored.frames:
-        raise ValueError(f"frames={frames!r}: give a whole number from 1 to {stored.frames}.")
+    check_whole(1, stored.frames, frames=frames)
     if image_size is None:
         image_size = min(IMAGE_SIZE, stored.frame_size)
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or not 8 <= image_size <= 1024:
-        raise ValueError(f"image_size={image_size!r}: give a whole number of pixels from 8 to 1024.")
+    check_whole(8, 1024, image_size=image_size)
     return Reading(frames, times, image_size)
 
 
@@ -305,8 +304,7 @@ def load_kinetics_sounds(
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
     script = kinetics_sounds
-    if variant not in script.VARIANTS:
-        raise ValueError(f"variant={variant!r} is unknown: choose one of {', '.join(script.VARIANTS)}.")
+    check_choice(script.VARIANTS, variant=variant)
     if source == "stand_in" and variant != "lists":
         raise ValueError(f"variant={variant!r} has no stand-ins: choose 'lists'.")
     options = "" if variant == "lists" else f" --variant {variant}"
@@ -345,8 +343,7 @@ def load_crema_d(
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
     script = crema_d
-    if split not in CREMA_D_SPLITS:
-        raise ValueError(f"split={split!r} is unknown: choose one of {', '.join(CREMA_D_SPLITS)}.")
+    check_choice(("community", "speaker_disjoint"), split=split)
     cache = open_prepared(script, script.INFO.prepared, source)
     how = reading(cache, frames, image_size)
     speakers, speaker = np.unique(cache.groups, return_inverse=True)

@@ -20,6 +20,7 @@ from data_scripts.karpathy import Captioned
 from data_scripts.stand_ins import IMAGE_SIZE, prepare
 
 from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, parts_of, provenance
+from ..inputs import check_whole
 
 CONTEXT = 77  # tokens of a caption in CLIP
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of [0, 1]
@@ -124,8 +125,8 @@ def load_coco(seed: int = 0, *, image_size: int | None = None, source: str = "of
 
 def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0) -> MultimodalDataset:
     """Return the data set; its test split has ``folds``, over which papers also average."""
-    if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int)):
-        raise ValueError(f"image_size={image_size!r}: give a whole number of pixels.")
+    if image_size is not None:
+        check_whole(1, image_size=image_size)
     official = is_official(source)
     if not official:
         image_size = image_size or IMAGE_SIZE

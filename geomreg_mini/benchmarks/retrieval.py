@@ -23,7 +23,7 @@ from data_scripts.weights import put_into, read_weights
 from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
 from ..geometry import geometry_report
-from ..inputs import full_precision
+from ..inputs import check_choice, check_whole, full_precision
 from ..models import Embedded, Encoded, build_model, encode, fixed_sample
 from ..paradigms import Paradigm
 from ..paradigms.base import Backward, Batch, Geometry, Losses
@@ -78,8 +78,7 @@ class MicroBatched(nn.Module):
 
     def __init__(self, encoder: nn.Module, micro_batch: int) -> None:
         super().__init__()
-        if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
-            raise ValueError(f"micro_batch={micro_batch!r}: give a whole number of samples of at least 1.")
+        check_whole(1, micro_batch=micro_batch)
         self.encoder, self.micro_batch = encoder, micro_batch
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,8 +181,7 @@ def _published(
 ) -> nn.Module:
     import open_clip
 
-    if name not in MODELS:
-        raise ValueError(f"encoder={name!r} is unknown: choose one of tiny, {', '.join(MODELS)}.")
+    check_choice(("tiny", *MODELS), encoder=name)
     width, side = MODELS[name]
     if image_size != side:
         raise ValueError(

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from data_scripts import x_fi
 
 from ..data import MultimodalDataset
+from ..inputs import check_choice, check_whole
 from ..models import Embedded, Encoder, encoded
 
 
@@ -208,17 +209,14 @@ def build_subset_classifier(
 
     Heads come last, so that a seed gives the same encoders and fusion with and without them.
     """
-    for name, value in [("tokens", tokens), ("width", width), ("depth", depth)]:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r}: give a whole number of at least 1.")
+    check_whole(1, tokens=tokens, width=width, depth=depth)
     if embedding_dim % attention_heads:
         raise ValueError(
             f"embedding_dim={embedding_dim} is not a multiple of attention_heads={attention_heads}: change "
             "one of the two."
         )
     encoders = {m: TokenEncoder(data.shapes[m], embedding_dim, tokens, width) for m in data.modalities}
-    if pretrained not in (None, "x_fi"):
-        raise ValueError(f"pretrained={pretrained!r}: choose 'x_fi', or leave it out.")
+    check_choice((None, "x_fi"), pretrained=pretrained)
     for m, encoder in encoders.items() if pretrained else ():
         x_fi.load_into(encoder.backbone, m, weights)
     fusion = TransformerFusion(data.modalities, embedding_dim, data.num_classes, depth, attention_heads)

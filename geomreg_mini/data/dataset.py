@@ -19,10 +19,10 @@ from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, DatasetInfo, data_root, load_arrays, named_folder
 from data_scripts.stand_ins import NOTE
 
+from ..inputs import check_choice, check_whole
 from .corruptions import Form
 
 SPLITS = ("train", "validation", "test")
-SOURCES = ("official", "stand_in")
 Own = Mapping[str, Any]  # modality -> array-like (N, ...), and "labels" -> (N,)
 READERS = 2  # threads that make batches ahead of time; each has up to four waiting
 _unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
@@ -350,18 +350,8 @@ def check_labels(labels: int | None, num_classes: int, available: int) -> int:
     """Return how many of ``available`` training samples to keep; raise ValueError for invalid ``labels``."""
     if labels is None:
         return available
-    if isinstance(labels, bool) or not isinstance(labels, int) or not num_classes <= labels <= available:
-        raise ValueError(
-            f"labels must be None or an integer in [{num_classes}, {available}], got {labels!r}."
-        )
+    check_whole(num_classes, available, labels=labels)
     return labels
-
-
-def check_noise(image_noise: float) -> float:
-    """Return ``image_noise`` as a finite float >= 0; raise ``ValueError`` otherwise."""
-    if not isinstance(image_noise, (int, float)) or not 0 <= image_noise < float("inf"):
-        raise ValueError(f"image_noise must be a finite number >= 0, got {image_noise!r}.")
-    return float(image_noise)
 
 
 def tensor(array: np.ndarray) -> Tensor:
@@ -428,8 +418,7 @@ def batches(
 
 def is_official(source: str) -> bool:
     """Return whether ``source`` is "official" and not "stand_in"; raise ``ValueError`` for any other."""
-    if source not in SOURCES:
-        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
+    check_choice(("official", "stand_in"), source=source)
     return source == "official"
 
 

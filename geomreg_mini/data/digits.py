@@ -9,21 +9,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..inputs import check_choice, check_number
 from .corruptions import Picture, Spectrogram
 from .dataset import (
     SPLITS,
     MultimodalDataset,
     Split,
     check_labels,
-    check_noise,
     prepared_arrays,
     say_once,
     stratified_order,
     tensor,
 )
 
-PROTOCOLS = ("unseen_speakers", "official")
-SOURCES = ("auto", "spoken", "embedded")
 TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validation and test
 # MNIST's usual constants, so that noise of one strength means the same to a network for every split.
 IMAGE_MEAN, IMAGE_STD = 0.1307, 0.3081
@@ -60,11 +58,9 @@ def load(
     Raises ``ValueError`` for a bad argument and, with ``source="spoken"``, ``data_scripts.fetch.DataError``
     if the spoken digits cannot be obtained.
     """
-    if source not in SOURCES:
-        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}.")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
-    check_noise(image_noise)
+    check_choice(("auto", "spoken", "embedded"), source=source)
+    check_choice(("unseen_speakers", "official"), protocol=protocol)
+    check_number(0, image_noise=image_noise)
     arrays, why_not = None, "they were asked for"
     if source != "embedded":
         from data_scripts import digits

@@ -11,8 +11,9 @@ import torch
 
 from data_scripts.extras import extra
 
+from ..inputs import check_number
 from .corruptions import Picture
-from .dataset import MultimodalDataset, Split, check_labels, check_noise, parts_of, stratified_parts, tensor
+from .dataset import MultimodalDataset, Split, check_labels, parts_of, stratified_parts, tensor
 
 TRAIN, VALIDATION = 1197, 300  # of 1,797; the remaining 300 test
 
@@ -31,7 +32,7 @@ def load(
     with extra("course"):
         from sklearn.datasets import load_digits
 
-    noise = check_noise(image_noise)
+    check_number(0, image_noise=image_noise)
     bunch = load_digits()
     pixels, digit = (bunch.images / 16).astype(np.float32), bunch.target.astype(np.int64)
     parts = stratified_parts(digit, TRAIN, VALIDATION, seed)
@@ -41,7 +42,7 @@ def load(
     unit_noise = np.random.default_rng([seed, 1]).standard_normal((len(pixels), 8, 4), dtype=np.float32)
     views = {
         "left": (pixels[:, :, :4] - mean) / std,
-        "right": (pixels[:, :, 4:] + np.float32(noise) * unit_noise - mean) / std,
+        "right": (pixels[:, :, 4:] + np.float32(image_noise) * unit_noise - mean) / std,
     }
     parts["train"] = parts["train"][:keep]  # every beginning of a stratified order is stratified
     inputs = {view: tensor(values)[:, None] for view, values in views.items()}

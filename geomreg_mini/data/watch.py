@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..inputs import check_choice
 from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, stratified_order, tensor
 
-SPLITS = ("people", "random_windows")
 FOLDS = 5  # disjoint pairs of people
 
 
@@ -32,13 +32,10 @@ def load(
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if the files are not
     available.
     """
-    if sensors not in (2, 3):
-        raise ValueError(f"sensors must be 2 or 3, got {sensors!r}.")
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
+    check_choice((2, 3), sensors=sensors)
+    check_choice(("people", "random_windows"), split=split)
     fold = seed % FOLDS if fold is None else fold
-    if fold not in range(FOLDS):
-        raise ValueError(f"fold must be None or an integer in [0, {FOLDS - 1}], got {fold!r}.")
+    check_choice(range(FOLDS), fold=fold)
     from data_scripts import watch
 
     arrays, _ = prepared_arrays(watch)
