@@ -6,8 +6,9 @@ GPUs and of parts in which it is embedded.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import warn
@@ -94,19 +95,19 @@ class PairModel(nn.Module):
     Args:
         encoders: modality -> module that maps its input to (B, D).
         logit_scale: the logarithm of the scale, ().
-        untrained: returns an equal model in its state before training, see ``again``.
     """
 
-    def __init__(
-        self,
-        encoders: Mapping[str, nn.Module],
-        logit_scale: nn.Parameter,
-        untrained: Callable[[], PairModel],
-    ) -> None:
+    def __init__(self, encoders: Mapping[str, nn.Module], logit_scale: nn.Parameter) -> None:
         super().__init__()
         self.modalities = tuple(encoders)
         self.encoders, self.logit_scale = nn.ModuleDict(encoders), logit_scale
-        self.untrained = untrained
+        self.initial = copy.deepcopy(self.state_dict())
+
+    def untrained(self) -> PairModel:
+        """Return an equal model in its state before training."""
+        before = copy.deepcopy(self, {id(self.initial): self.initial})  # which both share
+        before.load_state_dict(self.initial)
+        return before
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return embeddings {modality: (B, D)} of the modalities in ``inputs``."""
@@ -115,18 +116,6 @@ class PairModel(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Embedded:
         """Return the projected embeddings, not normalized."""
         return Embedded(self.encode(inputs))
-
-
-def again(build: Callable[[], PairModel]) -> Callable[[], PairModel]:
-    """Return a function that calls ``build`` with the random numbers that it would draw now."""
-    state = torch.get_rng_state()
-
-    def built() -> PairModel:
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state)
-            return build()
-
-    return built
 
 
 def build_clip(
@@ -154,9 +143,6 @@ def build_clip(
     with extra("benchmarks"):
         import open_clip
 
-    untrained = again(
-        lambda: build_clip(name, image_size, embedding_dim, pretrained=pretrained, weights=weights)
-    )
     if name == "tiny":
         if pretrained is not None or weights is not None:
             raise ValueError(
@@ -173,7 +159,7 @@ def build_clip(
     encoders = {"image": towers.visual, "caption": CaptionEncoder(towers.text)}
     if micro_batch is not None:
         encoders = {m: MicroBatched(encoder, micro_batch) for m, encoder in encoders.items()}
-    return PairModel(encoders, towers.logit_scale, untrained)
+    return PairModel(encoders, towers.logit_scale)
 
 
 def _published(
@@ -269,10 +255,9 @@ class Retrieval(Task):
             raise ValueError(
                 f"{data.name} has the modalities {', '.join(data.modalities)}: retrieval takes two; load two."
             )
-        untrained = again(lambda: self.build(config, data))
         options = {"encoder": config.encoder, "encoder_options": config.encoder_options}
         plain = build_model(data, embedding_dim=config.embedding_dim, **options)
-        return PairModel(plain.encoders, nn.Parameter(torch.tensor(math.log(FIRST_SCALE))), untrained)
+        return PairModel(plain.encoders, nn.Parameter(torch.tensor(math.log(FIRST_SCALE))))
 
     def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
         """Return recall on at most 5,000 samples, over every caption and over the split's folds, if any."""
@@ -286,7 +271,7 @@ class Retrieval(Task):
 
     def measure_test(self, paradigm: Paradigm, data: MultimodalDataset, encoded: Splits) -> Metrics:
         """Return ``zero_shot_...``: recall and geometry of the model before training."""
-        untrained = paradigm.model.untrained().to(next(paradigm.model.parameters()).device)
+        untrained = paradigm.model.untrained()
         before = encode(untrained, data.test)
         report = geometry_report(before.embeddings)
         del report["num_samples"]
