@@ -23,15 +23,13 @@ from data_scripts import clip_cache, crema_d, kinetics_sounds
 from data_scripts.clip_cache import Prepared
 from data_scripts.clips import FLOOR
 from data_scripts.fetch import DatasetInfo, data_root
-from data_scripts.stand_ins import prepare
 
 from ..data.corruptions import FIGURE_9, Clip, Spectrogram
 from ..data.dataset import (
     SPLITS,
     MultimodalDataset,
     Split,
-    is_official,
-    not_prepared,
+    open_source,
     parts_of,
     provenance,
     stratified_order,
@@ -189,16 +187,14 @@ def open_prepared(script: ModuleType, prepared: str, source: str, options: str =
         source: "official" or "stand_in".
         options: options of the command that prepares the official cache.
     """
-    name = script.INFO.name
-    if not is_official(source):
-        return prepare(name)
-    path = data_root() / prepared
-    cache = clip_cache.open_cache(path)
-    if cache is None or replace(script.PREPROCESSING, frame_size=cache.preprocessing.frame_size) != (
-        cache.preprocessing
-    ):
-        raise not_prepared(name, path.parent, options)
-    return cache
+
+    def official(path: Path) -> Prepared | None:
+        cache = clip_cache.open_cache(path)
+        here = None if cache is None else cache.preprocessing
+        fits = here and here == replace(script.PREPROCESSING, frame_size=here.frame_size)
+        return cache if fits else None
+
+    return open_source(script.INFO.name, source, data_root() / prepared, official, options=options)
 
 
 def reading(cache: Prepared, frames: int, image_size: int | None, times: int | None = None) -> Reading:
@@ -250,7 +246,7 @@ def dataset(
             "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
         },
         **parts_of(whole, parts),
-        **provenance(info, is_official(source), len(cache.names), len(cache.unusable)),
+        **provenance(info, source, len(cache.names), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=cache.class_names,
         forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},

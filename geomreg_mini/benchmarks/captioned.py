@@ -19,7 +19,7 @@ from data_scripts.fetch import DatasetInfo
 from data_scripts.karpathy import Captioned
 from data_scripts.stand_ins import IMAGE_SIZE, prepare
 
-from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, parts_of, provenance
+from ..data.dataset import MultimodalDataset, Split, open_source, parts_of, provenance
 from ..inputs import check_whole
 
 CONTEXT = 77  # tokens of a caption in CLIP
@@ -127,17 +127,12 @@ def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0
     """Return the data set; its test split has ``folds``, over which papers also average."""
     if image_size is not None:
         check_whole(1, image_size=image_size)
-    official = is_official(source)
-    if not official:
-        image_size = image_size or IMAGE_SIZE
-        cache = prepare(info.name, image_size=image_size)
-    else:
-        image_size = image_size or karpathy.IMAGE_SIZE
-        path = karpathy.cache_path(info, None, image_size)
-        cache = karpathy.open_cache(path)
-        if cache is None:
-            size = "" if image_size == karpathy.IMAGE_SIZE else f" --image-size {image_size}"
-            raise not_prepared(info.name, path.parent, size)
+    image_size = image_size or (IMAGE_SIZE if source == "stand_in" else karpathy.IMAGE_SIZE)
+    how = {"stand_ins": lambda: prepare(info.name, image_size=image_size)}
+    if image_size != karpathy.IMAGE_SIZE:
+        how["options"] = f" --image-size {image_size}"
+    path = karpathy.cache_path(info, None, image_size)
+    cache = open_source(info.name, source, path, karpathy.open_cache, **how)
     parts, every = np.array(cache.parts), torch.arange(len(cache.parts))
     whole = CaptionedSplit({}, torch.zeros_like(every), {"image": every}, cache=cache)
     splits = parts_of(whole, {split: parts == part for split, part in PARTS.items()})
@@ -146,7 +141,7 @@ def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0
         name=info.name,
         shapes={"image": (3, image_size, image_size), "caption": (CONTEXT,)},
         **splits,
-        **provenance(info, official, len(parts), len(cache.unusable)),
+        **provenance(info, source, len(parts), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr([cache.fingerprint, folds]).encode()).hexdigest(),
         class_names=("",),
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from torch import Tensor
 
 from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, DatasetInfo, data_root, load_arrays, named_folder
-from data_scripts.stand_ins import NOTE
+from data_scripts.stand_ins import NOTE, prepare
 
 from ..inputs import check_choice, check_whole
 from .corruptions import Form
 
+T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 Own = Mapping[str, Any]  # modality -> array-like (N, ...), and "labels" -> (N,)
 READERS = 2  # threads that make batches ahead of time; each has up to four waiting
@@ -416,27 +417,38 @@ def batches(
 # of a benchmark's files: the official ones that a script prepared, or generated stand-ins
 
 
-def is_official(source: str) -> bool:
-    """Return whether ``source`` is "official" and not "stand_in"; raise ``ValueError`` for any other."""
+def open_source(
+    name: str,
+    source: str,
+    path: Path,
+    official: Callable[[Path], T | None],
+    *,
+    stand_ins: Callable[[], T] | None = None,
+    options: str = "",
+) -> T:
+    """Return the ``official`` files at ``path``, or the stand-ins of the data set, generated if missing.
+
+    ``official`` returns None for files that are missing; ``options`` are those of the command that gets them.
+    Raises ``ValueError`` unless ``source`` is "official" or "stand_in", and ``DataError`` without the files.
+    """
     check_choice(("official", "stand_in"), source=source)
-    return source == "official"
+    if source == "stand_in":
+        return stand_ins() if stand_ins else prepare(name)
+    if (found := official(path)) is None:
+        raise DataError(
+            f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{options}`, or load "
+            "it with source='stand_in' to try the code.",
+            f"{name} is not prepared",
+        )
+    return found
 
 
-def not_prepared(name: str, folder: Path, options: str = "") -> DataError:
-    """Return the error for official files that are missing in ``folder``; ``options`` are the command's."""
-    return DataError(
-        f"{name} is not prepared in {folder}; run `python -m data_scripts {name}{options}`, or load it with "
-        "source='stand_in' to try the code.",
-        f"{name} is not prepared",
-    )
-
-
-def provenance(info: DatasetInfo, official: bool, used: int = 0, lost: int = 0) -> dict[str, str]:
+def provenance(info: DatasetInfo, source: str, used: int = 0, lost: int = 0) -> dict[str, str]:
     """Return the fields ``licence``, ``source`` and ``note`` of a data set.
 
     The note says how many of the ``used`` + ``lost`` samples are lost.
     """
-    if official:
+    if source == "official":
         return {"licence": info.licence, "source": info.source, "note": note_of_loss(lost, used + lost)}
     return {"licence": "CC0-1.0", "source": "generated, see data_scripts/stand_ins", "note": NOTE}
 
