@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,27 @@ class Encoder(nn.Module):
         return tuple(results) if hidden else results[0]
 
 
+# dimensions -> the layers of a convolutional network
+LAYERS = {1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d), 2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)}
+
+
+def _convolutions(
+    dims: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int]
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return all convolution-normalization-ReLU blocks but the last, and the last with a global average."""
+    convolution, norm, _ = LAYERS[dims]
+    pool = nn.AdaptiveAvgPool1d if dims == 1 else nn.AdaptiveAvgPool2d
+    *blocks, last = [
+        nn.Sequential(
+            convolution(source, target, kernel, stride, padding=kernel // 2, bias=False),
+            norm(target),
+            nn.ReLU(inplace=True),
+        )
+        for (source, target), kernel, stride in zip(pairwise(widths), kernels, strides, strict=True)
+    ]
+    return nn.Sequential(*blocks), nn.Sequential(last, pool(1), nn.Flatten())
+
+
 class ConvEncoder(Encoder):
     """Four strided convolution-normalization-ReLU blocks and a global average.
 
@@ -58,21 +80,13 @@ class ConvEncoder(Encoder):
                 f"shape={tuple(shape)}: the convolutional encoder takes (channels, height, width), or with "
                 "frames (channels, frames, height, width)."
             )
-        channels, sides = shape[0], shape[-2:]
-        first_stride = 4 if min(sides) >= 64 else 2
-        kernel = first_stride + 1
-        blocks = [self._block(channels, width, kernel, first_stride)]
-        for source, target in [(width, 2 * width), (2 * width, 4 * width), (4 * width, embedding_dim)]:
-            blocks.append(self._block(source, target, 3, 2))
-        self.blocks = nn.Sequential(*blocks[:-1])
-        self.last = nn.Sequential(blocks[-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        first_stride = 4 if min(shape[-2:]) >= 64 else 2
+        widths = shape[0], width, 2 * width, 4 * width, embedding_dim
+        self.blocks, self.last = _convolutions(
+            2, widths, (first_stride + 1, 3, 3, 3), (first_stride, 2, 2, 2)
+        )
         # On a CPU this memory order makes a step about a third cheaper; the values are the same.
         self.to(memory_format=torch.channels_last)
-
-    @staticmethod
-    def _block(source: int, target: int, kernel: int, stride: int) -> nn.Sequential:
-        convolution = nn.Conv2d(source, target, kernel, stride, padding=kernel // 2, bias=False)
-        return nn.Sequential(convolution, nn.BatchNorm2d(target), nn.ReLU(inplace=True))
 
     def features(self, x: Tensor) -> Tensor:
         """Return the maps (B, 4 width, h, w) of the third block."""
@@ -87,16 +101,7 @@ class SignalEncoder(Encoder):
         if len(shape) != 2:
             raise ValueError(f"shape={tuple(shape)}: the signal encoder takes (channels, length).")
         widths = shape[0], width, 2 * width, 4 * width, embedding_dim
-        blocks = [
-            nn.Sequential(
-                nn.Conv1d(source, target, 5, stride=2, padding=2, bias=False),
-                nn.BatchNorm1d(target),
-                nn.ReLU(inplace=True),
-            )
-            for source, target in zip(widths, widths[1:], strict=False)
-        ]
-        self.blocks = nn.Sequential(*blocks[:-1])
-        self.last = nn.Sequential(blocks[-1], nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        self.blocks, self.last = _convolutions(1, widths, (5,) * 4, (2,) * 4)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the maps (B, 4 width, l) of the third block."""

@@ -18,15 +18,12 @@ from data_scripts import x_fi
 
 from ..data import MultimodalDataset
 from ..inputs import check_choice, check_whole
-from ..models import Embedded, Encoder, encoded
+from ..models import LAYERS, Embedded, Encoder, encoded
 
 
 def subsets(modalities: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """Return every non-empty subset, single modalities first; "+" between names makes its name."""
     return tuple(s for n in range(1, len(modalities) + 1) for s in combinations(modalities, n))
-
-
-LAYERS = {1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d), 2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)}
 
 
 class Block(nn.Module):
