@@ -11,6 +11,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 
 from data_scripts.extras import extra
 
-from .geometry import Array, Arrays, Given, effective_rank
+from .geometry import Array, Arrays, Given, effective_rank, matrix
 
 with extra("course"):
     import matplotlib
@@ -64,30 +65,8 @@ def use_style() -> None:
     """
     matplotlib.rcdefaults()
     plt.switch_backend("module://matplotlib_inline.backend_inline" if _in_notebook() else "agg")
-    plt.rcParams.update(
-        {
-            "figure.figsize": (6.4, 3.8),
-            "figure.dpi": 110,
-            "savefig.dpi": 110,
-            "figure.constrained_layout.use": True,
-            "font.size": 11,
-            "axes.titlesize": 12,
-            "axes.titlelocation": "left",
-            "axes.labelsize": 11,
-            "legend.fontsize": 10,
-            "legend.frameon": False,
-            "axes.grid": True,
-            "grid.color": "#E3E3E3",
-            "grid.linewidth": 0.8,
-            "axes.axisbelow": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=COLORS),
-            "lines.linewidth": 1.8,
-            "lines.markersize": 5,
-            "image.cmap": "cividis",
-        }
-    )
+    plt.style.use(Path(__file__).with_name("plots.mplstyle"))
+    plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLORS)
 
 
 def _in_notebook() -> bool:
@@ -385,11 +364,9 @@ def _normalized(embeddings: Arrays, dimensions: int | None = None) -> Points:
     """Return unit rows as float64 arrays; zero rows stay zero."""
     out = {}
     for name, z in embeddings.items():
-        z = z.detach().cpu().double().numpy() if hasattr(z, "detach") else np.asarray(z, dtype=float)
-        if z.ndim != 2 or (dimensions and z.shape[1] != dimensions):
-            wanted = f"(N, {dimensions or 'D'})"
-            raise ValueError(f"embeddings[{name!r}] has shape {tuple(z.shape)}: give {wanted}.")
-        out[name] = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+        out[name] = matrix(z, f"embeddings[{name!r}]", normalize=True).cpu().numpy()
+        if dimensions and out[name].shape[1] != dimensions:
+            raise ValueError(f"embeddings[{name!r}] has shape {out[name].shape}: give (N, {dimensions}).")
     return out
 
 
