@@ -12,7 +12,7 @@ from data_scripts.extras import extra
 
 from ..inputs import check_choice
 from .corruptions import Picture
-from .dataset import MultimodalDataset, Split, prepared_arrays, say_once, stratified_order, tensor
+from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, say_once, stratified_order, tensor
 
 SUBSET = Path(__file__).parent / "emoji_subset" / "emoji.npz"
 FEWEST = 10  # families of relatives, for a class to be split
@@ -104,30 +104,31 @@ def load(
         names = dict.fromkeys(spoken, frozen["names_keywords" if keywords else "names"])
     else:
         names = {language: _hashed(texts[language], keywords) for language in spoken}
-    splits = {}
-    for part, concepts in parts.items():
-        rows = {}
-        if named:
-            drawn = chosen[-1:] if unseen and part == "test" else chosen[: len(chosen) - unseen]
-            position, which = (drawn[:, concepts] >= 0).T.nonzero()
-            concepts = concepts[position]
-            rows = {"picture": drawn[which, concepts]}
-        elif view == "artists":
-            concepts = concepts[(chosen[:, concepts] >= 0).all(axis=0)]
-            rows = {artist: own[concepts] for artist, own in zip(artists, chosen, strict=True)}
-        inputs = {
-            modality: frozen["pictures"][own] if frozen else _pictures(arrays["pictures"][own], side)
-            for modality, own in rows.items()
-        }
-        inputs |= {"name" if named else language: of[concepts] for language, of in names.items()}
-        factors = {"concept": concepts, "family": arrays["relatives"][concepts]}
-        if named:
-            factors["artist"] = arrays["artists"][rows["picture"]]
-        splits[part] = Split(
-            inputs={modality: tensor(values) for modality, values in inputs.items()},
-            labels=torch.from_numpy(labels[concepts]),
-            factors={name: torch.from_numpy(values.astype(np.int64)) for name, values in factors.items()},
-        )
+    concepts, rows = np.arange(len(labels)), {}
+    if named:
+        concepts, which = (chosen >= 0).T.nonzero()
+        rows = {"picture": chosen[which, concepts]}
+    elif view == "artists":
+        concepts = concepts[(chosen >= 0).all(axis=0)]
+        rows = {artist: own[concepts] for artist, own in zip(artists, chosen, strict=True)}
+    inputs = {
+        modality: frozen["pictures"][own] if frozen else _pictures(arrays["pictures"][own], side)
+        for modality, own in rows.items()
+    }
+    inputs |= {"name" if named else language: of[concepts] for language, of in names.items()}
+    factors = {"concept": concepts, "family": arrays["relatives"][concepts]}
+    if named:
+        factors["artist"] = arrays["artists"][rows["picture"]]
+    whole = Split(
+        inputs={modality: tensor(values) for modality, values in inputs.items()},
+        labels=torch.from_numpy(labels[concepts]),
+        factors={name: torch.from_numpy(values.astype(np.int64)) for name, values in factors.items()},
+    )
+    inside = {part: np.isin(concepts, own) for part, own in parts.items()}
+    if unseen:
+        last = which == len(artists) - 1
+        inside = {part: own & (last if part == "test" else ~last) for part, own in inside.items()}
+    splits = parts_of(whole, inside)
     for modality, values in splits["train"].inputs.items():
         if frozen:
             mean = values.mean(dim=0)
