@@ -129,7 +129,7 @@ def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: boo
         if equal_widths and z.shape[1] != reference.shape[1]:
             raise ValueError(
                 f"{kind} {name!r} has width {z.shape[1]}, but {first!r} has {reference.shape[1]}: anchoring "
-                "needs equal widths, so project to one width or set anchoring_weight to 0."
+                "and comparing need equal widths, so project to one width or set anchoring_weight to 0."
             )
 
 
@@ -240,25 +240,6 @@ def present_in_both(first: str, second: str, mask: Embeddings) -> Tensor | None:
 def float64(x: Tensor) -> Tensor:
     """Return x in float64, on the CPU if its device lacks float64, as Apple's GPUs do."""
     return (x.cpu() if x.device.type == "mps" else x).double()
-
-
-def matrix(z: Array, name: str = "z", *, normalize: bool = False, min_samples: int = 1) -> Tensor:
-    """Return embeddings as a float64 tensor (N, D), with rows divided by their lengths if ``normalize``."""
-    z = torch.as_tensor(z).detach()
-    if z.ndim != 2 or z.shape[0] < min_samples or z.shape[1] < 1 or z.is_complex():
-        kind = "complex numbers" if z.is_complex() else f"shape {tuple(z.shape)}"
-        raise ValueError(f"{name} has {kind}; pass real (N, D), N >= {min_samples} and D >= 1.")
-    z = float64(z)
-    peak = z.abs().amax(dim=1, keepdim=True)
-    bad = int((~torch.isfinite(peak)).sum())
-    if bad:
-        raise ValueError(f"{name} has NaN or infinity in {bad} of {len(z)} rows; find their origin first.")
-    if normalize:
-        # The squares inside the norm must neither overflow nor underflow. Rows that count as zero for
-        # dispersion are zero here too.
-        z = z / peak.masked_fill(peak <= SMALLEST_SCALE, math.inf)
-        z = z / z.norm(dim=1, keepdim=True).clamp_min(TINY)
-    return z
 
 
 def class_index(labels: Array, count: int, name: str = "labels") -> tuple[np.ndarray, Tensor]:
