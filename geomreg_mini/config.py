@@ -153,10 +153,7 @@ class TrainConfig:
             if values.get("regularizer") is not None:
                 options = {**values["regularizer"]}
                 kind = options.pop("class", None)
-                if kind not in REGULARIZERS:
-                    raise ValueError(
-                        f"regularizer class {kind!r} is unknown: use one of {', '.join(REGULARIZERS)}."
-                    )
+                check_choice(REGULARIZERS, **{"regularizer class": kind})
                 values["regularizer"] = REGULARIZERS[kind](**options)
             return cls(**values)
         except TypeError as error:

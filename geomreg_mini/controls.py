@@ -265,7 +265,7 @@ class UniAlignStyle(_Control):
         self.t, self.uniform_weight = t, uniform_weight
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
-        _check_widths(z)
+        inputs.check_embeddings(z, "modality", equal_widths=True)
         total = sum(u.detach() for u in z.values())  # unit_vectors has made absent samples zero
         anchor = unit_vectors({"anchor": total}, "argument")["anchor"]
         everywhere = total.new_ones(len(total), dtype=torch.bool)
@@ -340,19 +340,9 @@ def _within(term: Callable[[Tensor], Tensor], z: Embeddings, mask: Embeddings) -
 
 def _across(term: Callable[[Tensor, Tensor], Tensor], z: Embeddings, mask: Embeddings) -> Pairwise:
     """Return `term` of each pair of modalities over the samples with both."""
-    _check_widths(z)
+    inputs.check_embeddings(z, "modality", equal_widths=True)
     values = {}
     for a, b in combinations(z, 2):
         both = inputs.present_in_both(a, b, mask)
         values[a, b] = term(z[a], z[b]) if both is None else term(z[a][both], z[b][both])
     return values
-
-
-def _check_widths(z: Embeddings) -> None:
-    first, reference = next(iter(z.items()))
-    for name, x in z.items():
-        if x.shape[1] != reference.shape[1]:
-            raise ValueError(
-                f"modality {name!r} has width {x.shape[1]}, but {first!r} has {reference.shape[1]}: this "
-                "objective compares modalities feature by feature, so project to one width."
-            )
