@@ -261,7 +261,19 @@ def encoded(
     return {m: z for m, (z, _) in both.items()}, {m: h for m, (_, h) in both.items()}
 
 
-class MultimodalClassifier(nn.Module):
+class MultimodalModel(nn.Module):
+    """One encoder per modality, {modality: module that maps its input to (B, D)}."""
+
+    def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.modalities, self.encoders = tuple(encoders), nn.ModuleDict(encoders)
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""
+        return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
+
+
+class MultimodalClassifier(MultimodalModel):
     """One encoder per modality, one fusion, and optionally a separate linear head for each modality.
 
     Args:
@@ -280,20 +292,15 @@ class MultimodalClassifier(nn.Module):
         unit_sphere: bool = False,
         hidden: bool = False,
     ) -> None:
-        super().__init__()
-        if tuple(encoders) != fusion.modalities:
+        super().__init__(encoders)
+        if self.modalities != fusion.modalities:
             raise ValueError(
-                f"the encoders have the modalities {tuple(encoders)} and the fusion {fusion.modalities}: "
+                f"the encoders have the modalities {self.modalities} and the fusion {fusion.modalities}: "
                 "give both the same ones."
             )
-        self.encoders, self.fusion = nn.ModuleDict(encoders), fusion
-        self.unit_sphere, self.hidden = unit_sphere, hidden
+        self.fusion, self.unit_sphere, self.hidden = fusion, unit_sphere, hidden
         linear = {m: nn.Linear(fusion.embedding_dim, fusion.num_classes) for m in encoders} if heads else {}
         self.heads = nn.ModuleDict(linear)
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return self.fusion.modalities
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""

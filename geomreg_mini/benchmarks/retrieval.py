@@ -25,7 +25,7 @@ from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
 from ..geometry import geometry_report
 from ..inputs import check_choice, check_whole, full_precision
-from ..models import Embedded, Encoded, build_model, encode, fixed_sample
+from ..models import Embedded, Encoded, MultimodalModel, build_model, encode, fixed_sample
 from ..paradigms import Paradigm
 from ..paradigms.base import Backward, Batch, Geometry, Losses
 from ..tasks import Metrics, Splits, Task
@@ -89,7 +89,7 @@ class MicroBatched(nn.Module):
         return torch.cat([checkpoint(self.encoder, part, use_reentrant=False) for part in parts])
 
 
-class PairModel(nn.Module):
+class PairModel(MultimodalModel):
     """The encoders of two modalities and the scale of their embeddings' cosines.
 
     Args:
@@ -98,9 +98,8 @@ class PairModel(nn.Module):
     """
 
     def __init__(self, encoders: Mapping[str, nn.Module], logit_scale: nn.Parameter) -> None:
-        super().__init__()
-        self.modalities = tuple(encoders)
-        self.encoders, self.logit_scale = nn.ModuleDict(encoders), logit_scale
+        super().__init__(encoders)
+        self.logit_scale = logit_scale
         self.initial = copy.deepcopy(self.state_dict())
 
     def untrained(self) -> PairModel:
@@ -108,10 +107,6 @@ class PairModel(nn.Module):
         before = copy.deepcopy(self, {id(self.initial): self.initial})  # which both share
         before.load_state_dict(self.initial)
         return before
-
-    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return embeddings {modality: (B, D)} of the modalities in ``inputs``."""
-        return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Embedded:
         """Return the projected embeddings, not normalized."""

@@ -18,7 +18,7 @@ from data_scripts import x_fi
 
 from ..data import MultimodalDataset
 from ..inputs import check_choice, check_whole
-from ..models import LAYERS, Embedded, Encoder, encoded
+from ..models import LAYERS, Embedded, Encoder, MultimodalModel, encoded
 
 
 def subsets(modalities: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -143,7 +143,7 @@ class Tokens(Embedded):
     unimodal_logits: dict[str, Tensor]
 
 
-class SubsetClassifier(nn.Module):
+class SubsetClassifier(MultimodalModel):
     """Encoders to tokens, the fusion of any of them, and optionally a linear head for each modality's mean.
 
     Args:
@@ -162,14 +162,13 @@ class SubsetClassifier(nn.Module):
         hidden: bool = False,
         pretrained: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(encoders)
         self.hidden, self.pretrained = hidden, pretrained
-        self.modalities = tuple(encoders)
-        self.encoders, self.fusion, self.heads = nn.ModuleDict(encoders), fusion, nn.ModuleDict(heads)
+        self.fusion, self.heads = fusion, nn.ModuleDict(heads)
 
     def tokens(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tokens {modality: (B, T, D)} of the modalities in ``inputs``."""
-        return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
+        return super().encode(inputs)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return embeddings {modality: (B, D)} of the modalities in ``inputs``: their mean tokens."""
