@@ -21,9 +21,9 @@ from torch.utils.checkpoint import checkpoint
 from . import distributed
 from .inputs import SMALLEST_SCALE, Embeddings, Parameters, full_precision, present_in_both
 
-SMALL = 128  # largest batch of `SmallBatch`
-LEAST = 1e-37  # divides zero by no zero
+SMALL = 128  # largest batch of `SmallBatch`, because threads share the sums of larger ones
 WHOLE = 16  # its batch is a multiple: then each modality begins at 64 bytes, and products round as alone
+LEAST = 1e-37  # the divisor instead of a distance of 0
 TIE = 1e-12  # closer cosines are a tie: those of equal rows differ by rounding alone
 NEAR = 1e-8  # ||x - y||^2 below this share of ||x||^2 + ||y||^2 is mostly rounding, if from a product
 BLOCK_ELEMENTS = 2**24  # most entries of a matrix of pairs in a diagnostic, at a time (128 MiB)
@@ -93,16 +93,14 @@ def mean_over_pairs(
 
 def is_small(embeddings: Embeddings) -> bool:
     """Return whether `SmallBatch` takes these embeddings: few plain tensors of one shape and type."""
-    first, *others = embeddings.values()
+    first, *_ = z = list(embeddings.values())
+    transforming = torch._C._are_functorch_transforms_active()  # has no public name
+    fits = len(first) in range(WHOLE, SMALL + 1, WHOLE) and not first.is_meta
     return (
-        not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()  # has no public name
-        and 0 < len(first) <= SMALL
-        and len(first) % WHOLE == 0
-        and all(type(x) is Tensor and not x.is_meta for x in embeddings.values())
-        and all(x.shape == first.shape and x.dtype == first.dtype for x in others)
-        and not any(forward_ad.unpack_dual(x).tangent is not None for x in embeddings.values())
-    )
+        fits and not (torch.compiler.is_compiling() or transforming)
+        and all(type(x) is Tensor and x.shape == first.shape and x.dtype == first.dtype for x in z)
+        and all(forward_ad.unpack_dual(x).tangent is None for x in z)
+    )  # fmt: skip
 
 
 class SmallBatch(torch.autograd.Function):
@@ -129,9 +127,10 @@ class SmallBatch(torch.autograd.Function):
         if bands:
             drift = [excess.pow(reg.power).mean() for _, _, excess in bands]
             fixed = [(excess > 0).mean(dtype=u.dtype) for _, _, excess in bands]
-            parts = values.unbind(), drift, fixed
-            total = reg.dispersion_weight * sum(parts[0]) / (1 if reg.reduction == "sum" else len(u))
-            total = total + reg.anchoring_weight * sum(drift) / len(bands)
+            (first, *more), count = values, 1 if reg.reduction == "sum" else len(u)
+            total = reg.dispersion_weight * sum(more, first) / count
+            total = total + reg.anchoring_weight * sum(drift[1:], drift[0]) / len(bands)
+            parts = (first, *more), drift, fixed
         else:
             units, z_of, values = (dict(enumerate(x)) for x in (u, stack, values))
             out, gradient = reg.balanced(units, values, gradient, {}, z_of, {})
@@ -153,8 +152,8 @@ class SmallBatch(torch.autograd.Function):
             share = grad / (len(bands) // 3) * how["anchoring_weight"] / u.shape[1]
             for a, b in reversed(list(combinations(at_u, 2))):  # as autograd does
                 *bands, difference, distance, excess = bands
-                rise = excess.sign() if how["power"] == 1 else how["power"] * excess.pow(how["power"] - 1)
-                pull = (difference / distance.clamp_min(LEAST)[:, None]).mul_((share * rise)[:, None])
+                slope = share * slopes(excess, how["power"])
+                pull = slope[:, None] * (difference / distance.clamp_min(LEAST)[:, None])
                 a += pull
                 b -= pull
             count = 1 if how["reduction"] == "sum" else len(u)
@@ -310,6 +309,11 @@ def anchoring_of_units(
     return mean(terms[0], mask), mean(terms[1], mask)
 
 
+def slopes(excess: Tensor, power: float) -> Tensor:
+    """Return the derivative of excess^power, 0 where there is no excess."""
+    return excess.sign() if power == 1 else power * excess.pow(power - 1)
+
+
 def anchoring_gradients(
     units: Embeddings, mask: Embeddings, radius: float, power: float, group: Any = None
 ) -> Tensor:
@@ -317,7 +321,7 @@ def anchoring_gradients(
     gradients, couples = {m: torch.zeros_like(u) for m, u in units.items()}, list(combinations(units, 2))
     for a, b in couples:
         difference, distance, excess = band(units[a], units[b], radius)
-        slope = torch.where(excess > 0, power * excess ** (power - 1) / distance, 0.0)
+        slope = slopes(excess, power) / distance.clamp_min(LEAST)
         both = present_in_both(a, b, mask)
         if both is None and group is None:
             slope = slope / max(len(slope), 1)
@@ -337,10 +341,9 @@ def min_norm_weight(gradients: Tensor, group: Any = None) -> Tensor:
     tasks of Sener & Koltun (arXiv 1810.04650) is this project's reading of the paper's Eq. (8).
     """
     products = distributed.total(gradients @ gradients.mT, group)
-    first, cross, second = products[..., 0, 0], products[..., 0, 1], products[..., 1, 1]
-    both = first + second
-    apart = both - 2 * cross
-    equal = apart <= 16 * torch.finfo(gradients.dtype).eps * both
+    first, cross, _, second = products.flatten(-2).unbind(-1)
+    apart = first + second - 2 * cross
+    equal = apart <= 16 * torch.finfo(gradients.dtype).eps * (first + second)
     return torch.where(equal, 0.5, ((second - cross) / apart).clamp(0.0, 1.0))
 
 
@@ -362,7 +365,7 @@ def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor, group: Any = None) ->
     The part along u is dropped, the rest is divided by the length. The factor keeps the squares of the result
     in range for embeddings of any length.
     """
-    inverse = torch.where(u.square().sum(2) > 0, 1 / (z * u).sum(2), 0.0)
+    inverse = (1 / (z * u).sum(2)).nan_to_num(0.0, 0.0)  # 0 for absent and for zero vectors
     sums = distributed.total(inverse.sum(1, keepdim=True), group)
     relative = inverse / sums.clamp_min(torch.finfo(u.dtype).tiny)
     along = (gradients * u[:, None]).sum(3, keepdim=True)
@@ -439,16 +442,15 @@ def _block(u: Tensor, squares: Tensor, start: int, stop: int, scale: float | Non
     distance.clamp_(min=0.0).diagonal(start, 1, 2).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
     if scale is None:
         weight = distance.neg_().add_(1.0).clamp_(min=0.0)
-        value, slope = weight.square().sum((1, 2)), -2.0
+        value, slope = weight.square().sum((1, 2)), -8.0
     else:
         weight = distance.div_(-scale)
         largest = weight.detach().amax((1, 2), keepdim=True)  # it cancels in the derivatives
         total = weight.sub_(largest).exp_().sum((1, 2), keepdim=True)
-        value, slope = (largest + total.log())[:, 0, 0], -1 / (scale * total)
-    gradient = weight.sum(2, keepdim=True) * rows
-    for k in range(len(u)):
-        gradient[k].addmm_(weight[k], u[k], alpha=-1)
-    return value, gradient.mul_(4 * slope)
+        value, slope = (largest + total.log())[:, 0, 0], -4 / (scale * total)
+    parts = zip(weight.sum(2, keepdim=True) * rows, weight, u, strict=True)
+    gradient = torch.stack([torch.addmm(*part, alpha=-1) for part in parts])
+    return value, gradient.mul_(slope)
 
 
 def cosine_blocks(u: Tensor, v: Tensor) -> Iterator[tuple[int, Tensor]]:
