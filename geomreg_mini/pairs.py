@@ -93,11 +93,12 @@ def mean_over_pairs(
 
 def is_small(embeddings: Embeddings) -> bool:
     """Return whether `SmallBatch` takes these embeddings: few plain tensors of one shape and type."""
+    if torch.compiler.is_compiling():  # before the batch size is asked for, which would make it a constant
+        return False
     first, *_ = z = list(embeddings.values())
-    transforming = torch._C._are_functorch_transforms_active()  # has no public name
     fits = len(first) in range(WHOLE, SMALL + 1, WHOLE) and not first.is_meta
     return (
-        fits and not (torch.compiler.is_compiling() or transforming)
+        fits and not torch._C._are_functorch_transforms_active()  # has no public name
         and all(type(x) is Tensor and x.shape == first.shape and x.dtype == first.dtype for x in z)
         and all(forward_ad.unpack_dual(x).tangent is None for x in z)
     )  # fmt: skip
@@ -448,9 +449,9 @@ def _block(u: Tensor, squares: Tensor, start: int, stop: int, scale: float | Non
         largest = weight.detach().amax((1, 2), keepdim=True)  # it cancels in the derivatives
         total = weight.sub_(largest).exp_().sum((1, 2), keepdim=True)
         value, slope = (largest + total.log())[:, 0, 0], -4 / (scale * total)
-    parts = zip(weight.sum(2, keepdim=True) * rows, weight, u, strict=True)
-    gradient = torch.stack([torch.addmm(*part, alpha=-1) for part in parts])
-    return value, gradient.mul_(slope)
+    pull = weight.sum(2, keepdim=True) * rows
+    gradient = [torch.addmm(pull[k], weight[k], u[k], alpha=-1) for k in range(len(u))]
+    return value, torch.stack(gradient).mul_(slope)
 
 
 def cosine_blocks(u: Tensor, v: Tensor) -> Iterator[tuple[int, Tensor]]:
