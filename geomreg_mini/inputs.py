@@ -193,7 +193,8 @@ def _check_finite(scales: dict[str, Tensor], kind: str) -> None:
 
 def full_precision(z: Tensor) -> AbstractContextManager:
     """Return a context without autocast, which the meta device does not know."""
-    return nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False)
+    on = not z.is_meta and torch.is_autocast_enabled(z.device.type)
+    return torch.autocast(z.device.type, enabled=False) if on else nullcontext()
 
 
 def unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = None) -> dict[str, Tensor]:

@@ -145,8 +145,20 @@ class GeometryRegularizer(nn.Module):
             return (torch.compiler.disable(self._in_group) if compiling else self._in_group)(group, *given)
         inputs.check_given(self, *given)
         with inputs.full_precision(next(iter(embeddings.values()))):
-            terms = self._balanced if self.balance == "pareto" else self._sum
-            return terms(inputs.unit_vectors(embeddings, "modality", mask), *given)
+            usual = self.balance == "pareto" or (self.dispersion_weight > 0 and self.anchoring_weight > 0)
+            usual = usual and self.at == "embeddings" and self.form != "covariance" and not self.chunk_size
+            if usual and not mask and pairs.is_small(embeddings):
+                terms = pairs.SmallBatch.apply(self, *embeddings.values())
+                if terms is not None:
+                    total, rest, couples = terms[0], iter(terms[1:]), list(combinations(embeddings, 2))
+                    parts = embeddings, couples, couples, embeddings
+                    return RegularizerOutput(total, *(dict(zip(m, rest, strict=False)) for m in parts))
+            return self.by_modality(embeddings, *given)
+
+    def by_modality(self, embeddings: Embeddings, *given: Any) -> RegularizerOutput:
+        """Return the result for any embeddings and the other arguments of a call."""
+        terms = self._balanced if self.balance == "pareto" else self._sum
+        return terms(inputs.unit_vectors(embeddings, "modality", given[0]), *given)
 
     def _in_group(self, group: Any, *given: Any) -> RegularizerOutput:
         units, order = distributed.together(partial(inputs.units_and_kinds, self, *given), group)
@@ -175,27 +187,36 @@ class GeometryRegularizer(nn.Module):
             anchorings[a, b], active[a, b] = pairs.anchoring_of_units(units[a], units[b], *how)
         return anchorings, active
 
-    @torch.no_grad()
-    def _balanced(
-        self, units: Embeddings, mask: Embeddings, z: Embeddings, given: Parameters, group: Any = None
-    ) -> RegularizerOutput:
-        """Return both terms and a total whose gradient at the unit vectors is that of Algorithm 1."""
+    def _balanced(self, units: Embeddings, *given: Any, group: Any = None) -> RegularizerOutput:
+        dispersions, spread = {}, []
+        with torch.no_grad():
+            for m, u in units.items():
+                how = self.temperature, self.form, self.chunk_size, group
+                present = inputs.present(u.detach(), m, given[0])
+                dispersions[m], gradient = pairs.dispersion_and_gradient(present, *how)
+                spread.append(inputs.among_all(gradient, u, m, given[0]))
+            out, gradients = self.balanced(units, dispersions, torch.stack(spread), *given, group=group)
+        return out._replace(total=pairs.with_gradient(out.total, list(units.values()), list(gradients)))
+
+    def balanced(
+        self, units: Embeddings, dispersions: Embeddings, spread: Tensor, mask: Embeddings, z: Embeddings,
+        given: Parameters, group: Any = None,
+    ) -> tuple[RegularizerOutput, Tensor]:  # fmt: skip
+        """Return the result for balance="pareto", and its total's gradient (M, B, D) at the unit vectors.
+
+        ``spread`` (M, B, D) is the gradient of the dispersions. The total itself has none.
+        """
         share = 1 / len(units) if self.reduction == "mean" else 1.0
-        dispersions, spread = {}, {}
-        for m, u in units.items():
-            present = inputs.present(u.detach(), m, mask)
-            how = self.temperature, self.form, self.chunk_size, group
-            value, gradient = pairs.dispersion_and_gradient(present, *how)
-            dispersions[m], spread[m] = value, share * inputs.among_all(gradient, u, m, mask)
         anchorings, active = self._anchorings(units, mask, group)
         agree = pairs.anchoring_gradients(units, mask, self.radius, self.power, group)
-        alpha, shortest = pairs.shortest_mixtures(z, units, agree, spread, given, group)
+        both = torch.stack([agree, share * spread], 1)
+        weights = pairs.shortest(z, units, both, given, group)
+        gradients = self.strength * torch.lerp(both[:, 1], both[:, 0], weights[:, None, None])
+        alpha = dict(zip(units, weights, strict=True))
         mean = sum(alpha.values()) / len(alpha)
         spreading = sum((1 - alpha[m]) * value for m, value in dispersions.items())
         value = self.strength * (mean * sum(anchorings.values()) / len(anchorings) + share * spreading)
-        with torch.enable_grad():
-            total = pairs.with_gradient(value, list(units.values()), [self.strength * g for g in shortest])
-        return RegularizerOutput(total, dispersions, anchorings, active, alpha)
+        return RegularizerOutput(value, dispersions, anchorings, active, alpha), gradients
 
     def hyperparameters(self) -> dict[str, float | int | str | None]:
         """Return the arguments of this balance: `type(reg)(**reg.hyperparameters())` is an equal copy."""
