@@ -19,9 +19,16 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from . import distributed
-from .inputs import SMALLEST_SCALE, Embeddings, Parameters, full_precision, present_in_both
+from .inputs import (
+    SMALLEST_SCALE,
+    Embeddings,
+    Parameters,
+    RegularizerOutput,
+    full_precision,
+    present_in_both,
+)
 
-SMALL = 128  # largest batch of `SmallBatch`, because threads share the sums of larger ones
+SMALL = 128  # largest batch of `small_batch`, because threads share the sums of larger ones
 WHOLE = 16  # its batch is a multiple: then each modality begins at 64 bytes, and products round as alone
 LEAST = 1e-37  # the divisor instead of a distance of 0
 TIE = 1e-12  # closer cosines are a tie: those of equal rows differ by rounding alone
@@ -91,25 +98,33 @@ def mean_over_pairs(
     return _means(value, gradient, len(rows), scale)
 
 
-def is_small(embeddings: Embeddings) -> bool:
-    """Return whether `SmallBatch` takes these embeddings: few plain tensors of one shape and type."""
-    if torch.compiler.is_compiling():  # before the batch size is asked for, which would make it a constant
-        return False
-    first, *_ = z = list(embeddings.values())
-    fits = len(first) in range(WHOLE, SMALL + 1, WHOLE) and not first.is_meta
-    return (
-        fits and not torch._C._are_functorch_transforms_active()  # has no public name
-        and all(type(x) is Tensor and x.shape == first.shape and x.dtype == first.dtype for x in z)
-        and all(forward_ad.unpack_dual(x).tangent is None for x in z)
-    )  # fmt: skip
-
-
-class SmallBatch(torch.autograd.Function):
-    """The result for M small embeddings (B, D) in few operations, because their dispatch takes the time.
+def small_batch(reg: nn.Module, embeddings: Embeddings, mask: Embeddings) -> RegularizerOutput | None:
+    """Return the result of a small batch in few operations, or None for others, which do not gain by it.
 
     The arithmetic and its order are those of larger batches, so on a CPU results are equal to the last bit.
-    ``apply`` returns total, dispersions, anchorings, active shares and alphas in one tuple, or None if a
-    sample has no direction.
+    """
+    if torch.compiler.is_compiling():  # before the batch size is asked for, which would make it a constant
+        return None
+    first, *_ = z = list(embeddings.values())
+    both = reg.balance == "pareto" or (reg.dispersion_weight > 0 and reg.anchoring_weight > 0)
+    if not (
+        both and not mask and reg.at == "embeddings" and reg.form != "covariance" and not reg.chunk_size
+        and len(first) in range(WHOLE, SMALL + 1, WHOLE) and not first.is_meta
+        and not torch._C._are_functorch_transforms_active()  # has no public name
+        and all(type(x) is Tensor and x.shape == first.shape and x.dtype == first.dtype for x in z)
+        and all(forward_ad.unpack_dual(x).tangent is None for x in z)
+        and (terms := _SmallBatch.apply(reg, *z)) is not None
+    ):  # fmt: skip
+        return None
+    rest, couples = iter(terms[1:]), list(combinations(embeddings, 2))
+    parts = embeddings, couples, couples, embeddings
+    return RegularizerOutput(terms[0], *(dict(zip(names, rest, strict=False)) for names in parts))
+
+
+class _SmallBatch(torch.autograd.Function):
+    """Total, dispersions, anchorings, active shares and alphas of M embeddings (B, D), in one tuple.
+
+    It is None if a sample has no direction.
     """
 
     @staticmethod
@@ -122,48 +137,46 @@ class SmallBatch(torch.autograd.Function):
         u = stack / scale
         length = torch.linalg.vector_norm(u, dim=2, keepdim=True)
         u, spread_over = u.div_(length), scale_of(reg.temperature, reg.form)
-        sums, gradient = _block(u, u.square().sum(2), 0, u.shape[1], spread_over)
-        values, gradient = _means(sums, gradient, u.shape[1], spread_over)
-        bands = [] if reg.balance == "pareto" else [band(a, b, reg.radius) for a, b in combinations(u, 2)]
-        if bands:
-            drift = [excess.pow(reg.power).mean() for _, _, excess in bands]
-            fixed = [(excess > 0).mean(dtype=u.dtype) for _, _, excess in bands]
-            (first, *more), count = values, 1 if reg.reduction == "sum" else len(u)
-            total = reg.dispersion_weight * sum(more, first) / count
-            total = total + reg.anchoring_weight * sum(drift[1:], drift[0]) / len(bands)
-            parts = (first, *more), drift, fixed
+        sums, spread = _block(u, u.square().sum(2), 0, u.shape[1], spread_over)
+        values, spread = _means(sums, spread, u.shape[1], spread_over)
+        units, values = dict(enumerate(u)), dict(enumerate(values))
+        if reg.balance == "pareto":
+            out, at_u = reg.balanced(units, values, spread, {}, dict(enumerate(stack)), {})
         else:
-            units, z_of, values = (dict(enumerate(x)) for x in (u, stack, values))
-            out, gradient = reg.balanced(units, values, gradient, {}, z_of, {})
-            total, *parts = out.total, *(part.values() for part in out[1:])
-            fixed = chain(*parts)
+            out, at_u = _summed(reg, units, values, spread)
+        along = (u / length).mul_(at_u).sum(2, keepdim=True)  # u = z / ||z|| does not change along z
         ctx.reg, ctx.state, ctx.z = reg, dict(vars(reg)), z  # the caller may change the weights and z
-        ctx.save_for_backward(stack, scale, length, u, gradient, *chain(*bands))
+        ctx.save_for_backward(stack, at_u.div_(length).sub_(along * u).div_(scale))
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*fixed)
-        return total, *chain(*parts)
+        ctx.mark_non_differentiable(*out.active.values(), *out.alpha.values())
+        return out.total, *chain(*(part.values() for part in out[1:]))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-        stack, scale, length, u, gradient, *bands = ctx.saved_tensors
-        if torch.is_grad_enabled() or grad is None or any(other is not None for other in others):
-            return None, *_by_modality(ctx, stack, grad, *others)
-        if bands:
-            how, at_u = ctx.state, torch.zeros_like(u)
-            share = grad / (len(bands) // 3) * how["anchoring_weight"] / u.shape[1]
-            for a, b in reversed(list(combinations(at_u, 2))):  # as autograd does
-                *bands, difference, distance, excess = bands
-                slope = share * slopes(excess, how["power"])
-                pull = slope[:, None] * (difference / distance.clamp_min(LEAST)[:, None])
-                a += pull
-                b -= pull
-            count = 1 if how["reduction"] == "sum" else len(u)
-            at_u += grad / count * how["dispersion_weight"] * gradient
-        else:
-            at_u = grad * gradient
-        along = (u / length).mul_(at_u).sum(2, keepdim=True)  # u = z / ||z|| does not change along z
-        at_z = at_u.div_(length) - along * u
-        return None, *(g / s for g, s in zip(at_z, scale, strict=True))
+        stack, at_z = ctx.saved_tensors
+        if not torch.is_grad_enabled() and grad is not None and not any(x is not None for x in others):
+            return None, *(grad * at_z)
+        return None, *_by_modality(ctx, stack, grad, *others)
+
+
+def _summed(
+    reg: nn.Module, units: Embeddings, dispersions: Embeddings, spread: Tensor
+) -> tuple[RegularizerOutput, Tensor]:
+    """Return the result for balance="sum", and the gradient (M, B, D) in autograd's order of operations."""
+    anchorings, active, at_u, one = {}, {}, torch.zeros_like(spread), spread.new_ones(())
+    couples, count = list(combinations(units, 2)), 1 if reg.reduction == "sum" else len(units)
+    for a, b in reversed(couples):
+        difference, distance, excess = band(units[a], units[b], reg.radius)
+        anchorings[a, b], active[a, b] = excess.pow(reg.power).mean(), (excess > 0).mean(dtype=excess.dtype)
+        slope = slopes(excess, reg.power) * (one / len(couples) * reg.anchoring_weight / len(excess))
+        pull = slope[:, None] * (difference / distance.clamp_min(LEAST)[:, None])
+        at_u[a] += pull
+        at_u[b] -= pull
+    anchorings, active = ({couple: of[couple] for couple in couples} for of in (anchorings, active))
+    total = reg.dispersion_weight * sum(dispersions.values()) / count
+    total = total + reg.anchoring_weight * sum(anchorings.values()) / len(couples)
+    at_u += one / count * reg.dispersion_weight * spread
+    return RegularizerOutput(total, dispersions, anchorings, active), at_u
 
 
 def _by_modality(ctx: Any, stack: Tensor, *grads: Tensor | None) -> list[Tensor | None]:

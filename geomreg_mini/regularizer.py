@@ -145,15 +145,7 @@ class GeometryRegularizer(nn.Module):
             return (torch.compiler.disable(self._in_group) if compiling else self._in_group)(group, *given)
         inputs.check_given(self, *given)
         with inputs.full_precision(next(iter(embeddings.values()))):
-            usual = self.balance == "pareto" or (self.dispersion_weight > 0 and self.anchoring_weight > 0)
-            usual = usual and self.at == "embeddings" and self.form != "covariance" and not self.chunk_size
-            if usual and not mask and pairs.is_small(embeddings):
-                terms = pairs.SmallBatch.apply(self, *embeddings.values())
-                if terms is not None:
-                    total, rest, couples = terms[0], iter(terms[1:]), list(combinations(embeddings, 2))
-                    parts = embeddings, couples, couples, embeddings
-                    return RegularizerOutput(total, *(dict(zip(m, rest, strict=False)) for m in parts))
-            return self.by_modality(embeddings, *given)
+            return pairs.small_batch(self, embeddings, given[0]) or self.by_modality(embeddings, *given)
 
     def by_modality(self, embeddings: Embeddings, *given: Any) -> RegularizerOutput:
         """Return the result for any embeddings and the other arguments of a call."""
