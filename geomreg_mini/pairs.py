@@ -141,9 +141,9 @@ class _SmallBatch(torch.autograd.Function):
         values, spread = _means(sums, spread, u.shape[1], spread_over)
         units, values = dict(enumerate(u)), dict(enumerate(values))
         if reg.balance == "pareto":
-            out, at_u = reg.balanced(units, values, spread, {}, dict(enumerate(stack)), {})
+            out, at_u = balanced(reg, units, values, spread, {}, dict(enumerate(stack)), {})
         else:
-            out, at_u = _summed(reg, units, values, spread)
+            out, at_u = reg.summed(units, values, {}), _gradient_of_sum(reg, units, spread)
         along = (u / length).mul_(at_u).sum(2, keepdim=True)  # u = z / ||z|| does not change along z
         ctx.reg, ctx.state, ctx.z = reg, dict(vars(reg)), z  # the caller may change the weights and z
         ctx.save_for_backward(stack, at_u.div_(length).sub_(along * u).div_(scale))
@@ -159,24 +159,17 @@ class _SmallBatch(torch.autograd.Function):
         return None, *_by_modality(ctx, stack, grad, *others)
 
 
-def _summed(
-    reg: nn.Module, units: Embeddings, dispersions: Embeddings, spread: Tensor
-) -> tuple[RegularizerOutput, Tensor]:
-    """Return the result for balance="sum", and the gradient (M, B, D) in autograd's order of operations."""
-    anchorings, active, at_u, one = {}, {}, torch.zeros_like(spread), spread.new_ones(())
-    couples, count = list(combinations(units, 2)), 1 if reg.reduction == "sum" else len(units)
+def _gradient_of_sum(reg: nn.Module, units: Embeddings, spread: Tensor) -> Tensor:
+    """Return the gradient (M, B, D) for balance="sum", in autograd's order of operations."""
+    at_u, one, couples = torch.zeros_like(spread), spread.new_ones(()), list(combinations(units, 2))
     for a, b in reversed(couples):
         difference, distance, excess = band(units[a], units[b], reg.radius)
-        anchorings[a, b], active[a, b] = excess.pow(reg.power).mean(), (excess > 0).mean(dtype=excess.dtype)
         slope = slopes(excess, reg.power) * (one / len(couples) * reg.anchoring_weight / len(excess))
         pull = slope[:, None] * (difference / distance.clamp_min(LEAST)[:, None])
         at_u[a] += pull
         at_u[b] -= pull
-    anchorings, active = ({couple: of[couple] for couple in couples} for of in (anchorings, active))
-    total = reg.dispersion_weight * sum(dispersions.values()) / count
-    total = total + reg.anchoring_weight * sum(anchorings.values()) / len(couples)
-    at_u += one / count * reg.dispersion_weight * spread
-    return RegularizerOutput(total, dispersions, anchorings, active), at_u
+    count = 1 if reg.reduction == "sum" else len(units)
+    return at_u.add_(one / count * reg.dispersion_weight * spread)
 
 
 def _by_modality(ctx: Any, stack: Tensor, *grads: Tensor | None) -> list[Tensor | None]:
@@ -359,6 +352,27 @@ def min_norm_weight(gradients: Tensor, group: Any = None) -> Tensor:
     apart = first + second - 2 * cross
     equal = apart <= 16 * torch.finfo(gradients.dtype).eps * (first + second)
     return torch.where(equal, 0.5, ((second - cross) / apart).clamp(0.0, 1.0))
+
+
+def balanced(
+    reg: nn.Module, units: Embeddings, dispersions: Embeddings, spread: Tensor, mask: Embeddings,
+    z: Embeddings, given: Parameters, group: Any = None,
+) -> tuple[RegularizerOutput, Tensor]:  # fmt: skip
+    """Return the result for balance="pareto", and its total's gradient (M, B, D) at the unit vectors.
+
+    ``spread`` (M, B, D) is the gradient of the dispersions. The total itself has none.
+    """
+    share = 1 / len(units) if reg.reduction == "mean" else 1.0
+    anchorings, active = reg.anchorings(units, mask, group)
+    agree = anchoring_gradients(units, mask, reg.radius, reg.power, group)
+    both = torch.stack([agree, share * spread], 1)
+    weights = shortest(z, units, both, given, group)
+    gradients = reg.strength * torch.lerp(both[:, 1], both[:, 0], weights[:, None, None])
+    alpha = dict(zip(units, weights, strict=True))
+    mean = sum(alpha.values()) / len(alpha)
+    spreading = sum((1 - alpha[m]) * value for m, value in dispersions.items())
+    total = reg.strength * (mean * sum(anchorings.values()) / len(anchorings) + share * spreading)
+    return RegularizerOutput(total, dispersions, anchorings, active, alpha), gradients
 
 
 def shortest(z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Any = None) -> Tensor:

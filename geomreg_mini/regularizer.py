@@ -159,20 +159,27 @@ class GeometryRegularizer(nn.Module):
             return terms({m: units[m] for m in order if m in units}, *given, group=group)
 
     def _sum(self, units: Embeddings, mask: Embeddings, *_: Any, group: Any = None) -> RegularizerOutput:
-        dispersions, anchorings, active = {}, {}, {}
-        total = next(iter(units.values())).new_zeros(())
+        how, rows = (self.temperature, self.form, self.chunk_size, group), {}
         if self.dispersion_weight > 0:
-            for m, u in units.items():
-                how = self.temperature, self.form, self.chunk_size, group
-                dispersions[m] = pairs.dispersion_of_units(inputs.present(u, m, mask), *how)
+            rows = {m: inputs.present(u, m, mask) for m, u in units.items()}
+        dispersions = {m: pairs.dispersion_of_units(u, *how) for m, u in rows.items()}
+        return self.summed(units, dispersions, mask, group)
+
+    def summed(
+        self, units: Embeddings, dispersions: Embeddings, mask: Embeddings, group: Any = None
+    ) -> RegularizerOutput:
+        """Return the result for balance="sum"."""
+        total, anchorings, active = next(iter(units.values())).new_zeros(()), {}, {}
+        if dispersions:
             count = 1 if self.reduction == "sum" else len(dispersions)
             total = total + self.dispersion_weight * sum(dispersions.values()) / count
         if self.anchoring_weight > 0:
-            anchorings, active = self._anchorings(units, mask, group)
+            anchorings, active = self.anchorings(units, mask, group)
             total = total + self.anchoring_weight * sum(anchorings.values()) / len(anchorings)
         return RegularizerOutput(total, dispersions, anchorings, active)
 
-    def _anchorings(self, units: Embeddings, mask: Embeddings, group: Any) -> tuple[dict, dict]:
+    def anchorings(self, units: Embeddings, mask: Embeddings, group: Any) -> tuple[dict, dict]:
+        """Return anchoring and the active share of each pair of modalities."""
         anchorings, active = {}, {}
         for a, b in combinations(units, 2):
             how = self.radius, self.power, inputs.present_in_both(a, b, mask), group
@@ -187,28 +194,10 @@ class GeometryRegularizer(nn.Module):
                 present = inputs.present(u.detach(), m, given[0])
                 dispersions[m], gradient = pairs.dispersion_and_gradient(present, *how)
                 spread.append(inputs.among_all(gradient, u, m, given[0]))
-            out, gradients = self.balanced(units, dispersions, torch.stack(spread), *given, group=group)
+            out, gradients = pairs.balanced(
+                self, units, dispersions, torch.stack(spread), *given, group=group
+            )
         return out._replace(total=pairs.with_gradient(out.total, list(units.values()), list(gradients)))
-
-    def balanced(
-        self, units: Embeddings, dispersions: Embeddings, spread: Tensor, mask: Embeddings, z: Embeddings,
-        given: Parameters, group: Any = None,
-    ) -> tuple[RegularizerOutput, Tensor]:  # fmt: skip
-        """Return the result for balance="pareto", and its total's gradient (M, B, D) at the unit vectors.
-
-        ``spread`` (M, B, D) is the gradient of the dispersions. The total itself has none.
-        """
-        share = 1 / len(units) if self.reduction == "mean" else 1.0
-        anchorings, active = self._anchorings(units, mask, group)
-        agree = pairs.anchoring_gradients(units, mask, self.radius, self.power, group)
-        both = torch.stack([agree, share * spread], 1)
-        weights = pairs.shortest(z, units, both, given, group)
-        gradients = self.strength * torch.lerp(both[:, 1], both[:, 0], weights[:, None, None])
-        alpha = dict(zip(units, weights, strict=True))
-        mean = sum(alpha.values()) / len(alpha)
-        spreading = sum((1 - alpha[m]) * value for m, value in dispersions.items())
-        value = self.strength * (mean * sum(anchorings.values()) / len(anchorings) + share * spreading)
-        return RegularizerOutput(value, dispersions, anchorings, active, alpha), gradients
 
     def hyperparameters(self) -> dict[str, float | int | str | None]:
         """Return the arguments of this balance: `type(reg)(**reg.hyperparameters())` is an equal copy."""
