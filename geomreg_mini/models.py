@@ -304,15 +304,14 @@ class MultimodalClassifier(MultimodalModel):
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""
-        given = {m: inputs[m] for m in self._given(inputs)}
-        return self._on_sphere(encoded(self.encoders, given)[0])
+        return self._on_sphere(super().encode(self._given(inputs)))
 
-    def _given(self, inputs: Mapping[str, Tensor]) -> list[str]:
+    def _given(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not inputs or not set(inputs) <= set(self.modalities):
             raise ValueError(
                 f"`inputs` has the modalities {sorted(inputs)}: give one or more of {list(self.modalities)}."
             )
-        return [m for m in self.modalities if m in inputs]
+        return {m: inputs[m] for m in self.modalities if m in inputs}
 
     def _on_sphere(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
         return {m: F.normalize(z, dim=1) for m, z in embeddings.items()} if self.unit_sphere else embeddings
@@ -325,8 +324,7 @@ class MultimodalClassifier(MultimodalModel):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> ModelOutput:
         """Return embeddings and logits of ``inputs``; a modality may be left out."""
-        given = {m: inputs[m] for m in self._given(inputs)}
-        embeddings, hidden = encoded(self.encoders, given, self.hidden)
+        embeddings, hidden = encoded(self.encoders, self._given(inputs), self.hidden)
         embeddings = self._on_sphere(embeddings)
         logits = self.fusion(embeddings)
         return ModelOutput(embeddings, logits, self.unimodal_logits(embeddings), hidden=hidden)

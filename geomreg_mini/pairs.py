@@ -145,7 +145,7 @@ class _SmallBatch(torch.autograd.Function):
         else:
             out, at_u = reg.summed(units, values, {}), _gradient_of_sum(reg, units, spread)
         along = (u / length).mul_(at_u).sum(2, keepdim=True)  # u = z / ||z|| does not change along z
-        ctx.reg, ctx.state, ctx.z = reg, dict(vars(reg)), z  # the caller may change the weights and z
+        ctx.reg, ctx.z = copy.copy(reg), z  # the caller may change the weights
         ctx.save_for_backward(stack, at_u.div_(length).sub_(along * u).div_(scale))
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*out.active.values(), *out.alpha.values())
@@ -174,12 +174,11 @@ def _gradient_of_sum(reg: nn.Module, units: Embeddings, spread: Tensor) -> Tenso
 
 def _by_modality(ctx: Any, stack: Tensor, *grads: Tensor | None) -> list[Tensor | None]:
     """Return gradients at z of single terms, or such as can be differentiated again."""
-    needed, again, reg = ctx.needs_input_grad[1:], torch.is_grad_enabled(), copy.copy(ctx.reg)
-    vars(reg).update(ctx.state)
+    needed, again = ctx.needs_input_grad[1:], torch.is_grad_enabled()
     with torch.enable_grad(), full_precision(stack):
-        z = [x.view_as(x) for x in ctx.z]  # one may be another, or made from it
+        z = [x.view_as(x) for x in ctx.z]  # one may be another, or made from it, or changed since
         given = {i: x + (y - y.detach()) for i, (x, y) in enumerate(zip(stack, z, strict=True))}
-        out = reg.by_modality(given, {}, given, {})
+        out = ctx.reg.by_modality(given, {}, given, {})
         terms = out.total, *out.dispersion.values(), *out.anchoring.values()
         asked = [(x, grad) for x, grad in zip(terms, grads, strict=False) if grad is not None]
         terms, grads = zip(*asked, strict=True)
