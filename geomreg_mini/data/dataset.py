@@ -260,7 +260,7 @@ def _load(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
 
 def _own_split(name: str, arrays: Own) -> Split:
     """Return the split of a caller's arrays, with ``present/MODALITY`` for each modality that has gaps."""
-    labels, inputs, present = np.asarray(arrays.get("labels")), {}, {}
+    labels, inputs, present, some = np.asarray(arrays.get("labels")), {}, {}, False
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels) or labels.min() < 0:
         raise ValueError(
             f"labels of {name} are {labels.dtype} {labels.shape}; pass an integer >= 0 per sample."
@@ -279,14 +279,11 @@ def _own_split(name: str, arrays: Own) -> Split:
                 f"{of} has NaN or infinity in row {int(bad.nonzero()[0])} and {int(bad.sum()) - 1} others; "
                 "mend them, or fill the whole row with NaN if the sample lacks this modality."
             )
-        inputs[m] = x
+        inputs[m], some = x, here | some
         if not here.all():
             x[~here], present[f"present/{m}"] = 0, here
     if len(inputs) < 2:
         raise ValueError(f"{name} has the modalities {list(inputs)}; pass two or more next to its labels.")
-    some = torch.stack([present.get(f"present/{m}", torch.ones(len(labels)).bool()) for m in inputs]).any(
-        dim=0
-    )
     if not some.all():
         raise ValueError(f"{name} has no modality in row {int((~some).nonzero()[0])}; leave the sample out.")
     return Split(inputs, torch.from_numpy(labels.astype(np.int64)), present)
