@@ -118,15 +118,10 @@ def embeddings_on_circle(
     """
     points = _normalized(embeddings, dimensions=2)
     fig, ax = _figure(ax, figsize=(4.6, 4.4))
-    styles = modality_style(points)
-    rings = _ring_sizes(points)
     _rings(ax, points)
-    _link(ax, points, rings, radius, links)
-    for name, z in points.items():
-        color = styles[name]["color"] if labels is None else _class_colors(labels)
-        marker = styles[name]["marker"]
-        ax.scatter(*(rings[name] * z.T), c=color, marker=marker, s=22, lw=0.3, edgecolor="white")
-    _legend(ax, styles, labels, class_names, radius)
+    _link(ax, points, _ring_sizes(points), radius, links)
+    _scatter(ax, points, _ring_sizes(points), labels, s=22)
+    _legend(ax, points, labels, class_names, radius)
     ax.set(title=title or "")
     bare(ax)
     return fig
@@ -179,15 +174,11 @@ def embeddings_on_sphere(
     """
     points = _normalized(embeddings, dimensions=3)
     fig, ax = _figure(ax, figsize=(5, 4.6), subplot_kw={"projection": "3d"})
-    styles = modality_style(points)
     u, v = np.mgrid[0 : 2 * np.pi : 25j, 0 : np.pi : 13j]
     ax.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#DDDDDD", lw=0.5)
     _link(ax, points, dict.fromkeys(points, 1.0), radius, links)
-    for name, z in points.items():
-        color = styles[name]["color"] if labels is None else _class_colors(labels)
-        look = {"s": 20, "lw": 0.3, "edgecolor": "white", "depthshade": False}
-        ax.scatter(*z.T, c=color, marker=styles[name]["marker"], **look)
-    _legend(ax, styles, labels, class_names, radius)
+    _scatter(ax, points, dict.fromkeys(points, 1.0), labels, s=20, depthshade=False)
+    _legend(ax, points, labels, class_names, radius)
     ax.set(title=title or "")
     ax.set_box_aspect((1, 1, 1))
     ax.set_axis_off()
@@ -402,6 +393,13 @@ def _link(
                 ax.plot(*ends[pairs].reshape(-1, a.shape[1]).T, color=color, lw=0.7, alpha=0.7, zorder=1)
 
 
+def _scatter(ax: plt.Axes, points: Points, rings: Mapping[str, float], labels: Given, **look: Any) -> None:
+    """Draw a marker per sample, in the color of its class or else of its modality."""
+    for name, style in modality_style(points).items():
+        look |= {"c": style["color"] if labels is None else _class_colors(labels), "marker": style["marker"]}
+        ax.scatter(*(rings[name] * points[name].T), lw=0.3, edgecolor="white", **look)
+
+
 def _class_colors(labels: Array) -> list:
     labels = np.asarray(labels)
     classes = sorted(set(labels.tolist()))
@@ -411,11 +409,9 @@ def _class_colors(labels: Array) -> list:
     return [colors[classes.index(label)] for label in labels.tolist()]
 
 
-def _legend(
-    ax: plt.Axes, styles: Mapping[Any, dict], labels: Given, class_names: Names | None, radius: Radius
-) -> None:
+def _legend(ax: plt.Axes, points: Points, labels: Given, class_names: Names | None, radius: Radius) -> None:
     """Add a legend: markers for modalities, colors for classes if there are labels, lines for pairs."""
-    for name, style in styles.items():
+    for name, style in modality_style(points).items():
         color = style["color"] if labels is None else "#555555"
         ax.plot([], [], linestyle="", marker=style["marker"], color=color, label=name)
     if labels is not None and class_names is not None:
