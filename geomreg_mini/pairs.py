@@ -19,14 +19,7 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from . import distributed
-from .inputs import (
-    SMALLEST_SCALE,
-    Embeddings,
-    Parameters,
-    RegularizerOutput,
-    full_precision,
-    present_in_both,
-)
+from .inputs import SMALLEST_SCALE, Embeddings, Parameters, RegularizerOutput, full_precision, present_in_both
 
 SMALL = 128  # largest batch of `small_batch`, because threads share the sums of larger ones
 WHOLE = 16  # its batch is a multiple: then each modality begins at 64 bytes, and products round as alone
