@@ -135,8 +135,7 @@ class ResNet18Encoder(Encoder):
 
     def __init__(self, shape: tuple[int, ...], embedding_dim: int = 512) -> None:
         super().__init__()
-        if embedding_dim != 512:
-            raise ValueError(f"embedding_dim={embedding_dim}: a ResNet-18 gives 512; set embedding_dim=512.")
+        check_choice([512], embedding_dim=embedding_dim)
         if not 1 <= shape[0] <= 3:
             raise ValueError(f"shape={shape}: a ResNet-18 encoder takes 1 to 3 channels.")
         with extra("benchmarks"):

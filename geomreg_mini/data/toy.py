@@ -74,11 +74,7 @@ def load(
     check_whole(1, shared_dim=shared_dim, private_dim=private_dim)
     check_whole(0, nuisance_dim=nuisance_dim)
     width = shared_dim + private_dim + nuisance_dim
-    if input_dim < width:
-        raise ValueError(
-            f"input_dim is {input_dim}, but must be at least {width}, the sum of shared_dim, private_dim and "
-            "nuisance_dim."
-        )
+    check_whole(width, input_dim=input_dim)
 
     generator = torch.Generator().manual_seed(seed)
     rows = math.ceil(math.sqrt(num_classes))

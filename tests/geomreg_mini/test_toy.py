@@ -96,7 +96,7 @@ def test_nuisance_and_noise_of_one_modality_leave_the_other_alone():
         ({"separation": float("nan")}, "separation must be .*, got nan"),
         ({"noise": {"a": 0.1}}, "noise has the modalities"),
         ({"nuisance": -1.0}, "nuisance of modality a must be .*, got -1.0"),
-        ({"input_dim": 10}, "input_dim is 10"),
+        ({"input_dim": 10}, "input_dim=10: give a whole number of at least 16"),
         ({"train_size": 0}, "train_size=0"),
     ],
 )
