@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -128,11 +129,10 @@ def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0
     if image_size is not None:
         check_whole(1, image_size=image_size)
     image_size = image_size or (IMAGE_SIZE if source == "stand_in" else karpathy.IMAGE_SIZE)
-    how = {"stand_ins": lambda: prepare(info.name, image_size=image_size)}
-    if image_size != karpathy.IMAGE_SIZE:
-        how["options"] = f" --image-size {image_size}"
+    stand_ins = partial(prepare, info.name, image_size=image_size)
+    size = "" if image_size == karpathy.IMAGE_SIZE else f" --image-size {image_size}"
     path = karpathy.cache_path(info, None, image_size)
-    cache = open_source(info.name, source, path, karpathy.open_cache, **how)
+    cache = open_source(info.name, source, path, karpathy.open_cache, stand_ins=stand_ins, options=size)
     parts, every = np.array(cache.parts), torch.arange(len(cache.parts))
     whole = CaptionedSplit({}, torch.zeros_like(every), {"image": every}, cache=cache)
     splits = parts_of(whole, {split: parts == part for split, part in PARTS.items()})
