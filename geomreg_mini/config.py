@@ -14,6 +14,7 @@ from torch import nn
 
 from .benchmarks import TASKS
 from .controls import CONTROLS
+from .inputs import check_choice
 from .records import config_key, is_number, plain
 from .regularizer import GeometryRegularizer
 
@@ -28,8 +29,6 @@ OPTIMIZERS: dict[str, Callable[[Any, TrainConfig], torch.optim.Optimizer]] = {
     "adam": lambda p, c: torch.optim.Adam(p, c.learning_rate, weight_decay=c.weight_decay),
     "adamw": lambda p, c: torch.optim.AdamW(p, c.learning_rate, weight_decay=c.weight_decay),
 }
-DEPTHS = ("embedding", "hidden", "logits")
-COMBINATIONS = ("sum", "task_pareto")
 # names of fields -> what they take -> how a message says so
 RANGES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("epochs batch_size evaluate_every embedding_dim", lambda x: type(x) is int and x > 0, "an integer > 0"),
@@ -106,18 +105,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, plain(getattr(self, f.name)))
-        if self.task not in list(TASKS):
-            raise ValueError(f"task={self.task!r} is unknown: choose one of {', '.join(TASKS)}.")
-        for name, known in [
-            ("paradigm", TASKS[self.task].paradigms),
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("precision", ("auto", *PRECISIONS)),
-            ("depth", DEPTHS),
-            ("combination", COMBINATIONS),
-        ]:
-            if (value := getattr(self, name)) not in list(known):
-                raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(known)}.")
+        check_choice(TASKS, task=self.task)
+        check_choice(TASKS[self.task].paradigms, paradigm=self.paradigm)
+        check_choice(OPTIMIZERS, optimizer=self.optimizer)
+        check_choice(SCHEDULES, schedule=self.schedule)
+        check_choice(("auto", *PRECISIONS), precision=self.precision)
+        check_choice(("embedding", "hidden", "logits"), depth=self.depth)
+        check_choice(("sum", "task_pareto"), combination=self.combination)
         for names, fits, advice in RANGES:
             for name in names.split():
                 if not fits(value := getattr(self, name)):
@@ -159,10 +153,7 @@ class TrainConfig:
             if values.get("regularizer") is not None:
                 options = {**values["regularizer"]}
                 kind = options.pop("class", None)
-                if kind not in REGULARIZERS:
-                    raise ValueError(
-                        f"regularizer class {kind!r} is unknown: use one of {', '.join(REGULARIZERS)}."
-                    )
+                check_choice(REGULARIZERS, **{"regularizer class": kind})
                 values["regularizer"] = REGULARIZERS[kind](**options)
             return cls(**values)
         except TypeError as error:

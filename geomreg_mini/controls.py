@@ -22,7 +22,7 @@ are modalities, without a head.
 
 import math
 from collections.abc import Callable
-from inspect import signature
+from dataclasses import dataclass, field, fields
 from itertools import combinations
 from typing import Any
 
@@ -43,6 +43,7 @@ BATCH_NORM_EPSILON = 1e-5  # takes a feature without variance to 0 instead of 0 
 KOLEO_EPSILON = 1e-8
 
 
+@dataclass(eq=False, repr=False)
 class _Control(nn.Module):
     """The interface of `GeometryRegularizer`; a subclass defines its `terms`.
 
@@ -57,12 +58,14 @@ class _Control(nn.Module):
         ValueError: if an argument is out of range; the message names it and its value.
     """
 
+    weight: float
     on_sphere = True  # `terms` gets unit vectors; False: the raw embeddings
 
-    def __init__(self, weight: float) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
-        check_number(0, weight=weight)
-        self.weight = weight
+        for name, value in self.hyperparameters().items():
+            if name != "on_sphere":
+                check_number(0, above=name in ("t", "temperature"), **{name: value})
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
@@ -92,7 +95,7 @@ class _Control(nn.Module):
 
     def hyperparameters(self) -> dict[str, float | bool]:
         """Return the constructor's arguments: `type(reg)(**reg.hyperparameters())` is an equal copy."""
-        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     extra_repr = GeometryRegularizer.extra_repr
 
@@ -107,6 +110,7 @@ class AlwaysOnAlignment(_Control):
         return {}, _across(_alignment, z, mask)
 
 
+@dataclass(eq=False, repr=False)
 class VICReg(_Control):
     """Variance, invariance and covariance (arXiv 2105.04906), with the factors of the released code.
 
@@ -126,18 +130,10 @@ class VICReg(_Control):
             three terms, which change with different powers of D.
     """
 
-    def __init__(
-        self,
-        weight: float,
-        invariance: float = 25.0,
-        variance: float = 25.0,
-        covariance: float = 1.0,
-        on_sphere: bool = True,
-    ) -> None:
-        super().__init__(weight)
-        check_number(0, invariance=invariance, variance=variance, covariance=covariance)
-        self.invariance, self.variance, self.covariance = invariance, variance, covariance
-        self.on_sphere = on_sphere
+    invariance: float = 25.0
+    variance: float = 25.0
+    covariance: float = 1.0
+    on_sphere: bool = True
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         def within(x: Tensor) -> Tensor:
@@ -156,6 +152,7 @@ class VICReg(_Control):
         return _within(within, z, mask), _across(across, z, mask)
 
 
+@dataclass(eq=False, repr=False)
 class BarlowTwins(_Control):
     """A pull of the cross-correlation of two modalities towards the identity (arXiv 2103.03230).
 
@@ -166,12 +163,8 @@ class BarlowTwins(_Control):
     features, near D for unrelated modalities, so weights are small. A feature without variance counts 1.
     """
 
+    off_diagonal: float = 0.0051
     on_sphere = False
-
-    def __init__(self, weight: float, off_diagonal: float = 0.0051) -> None:
-        super().__init__(weight)
-        check_number(0, off_diagonal=off_diagonal)
-        self.off_diagonal = off_diagonal
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         def across(a: Tensor, b: Tensor) -> Tensor:
@@ -185,18 +178,18 @@ class BarlowTwins(_Control):
         return {}, _across(across, z, mask)
 
 
+@dataclass(eq=False, repr=False)
 class UnitSphere(_Control):
     """Normalization without a loss; `normalizes` makes the training loop normalize before fusion.
 
     This separates the effect of normalization from that of an objective on the sphere.
     """
 
+    weight: float = field(default=0.0, init=False)
     normalizes = True
 
-    def __init__(self) -> None:
-        super().__init__(weight=0.0)
 
-
+@dataclass(eq=False, repr=False)
 class SymmetricInfoNCE(_Control):
     """CLIP's loss (arXiv 2103.00020): find each sample's partner in the batch, in both directions.
 
@@ -207,10 +200,7 @@ class SymmetricInfoNCE(_Control):
     a control has no parameters, so the temperature is fixed.
     """
 
-    def __init__(self, weight: float, temperature: float = 0.07) -> None:
-        super().__init__(weight)
-        check_number(0, above=True, temperature=temperature)
-        self.temperature = temperature
+    temperature: float = 0.07
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         def across(a: Tensor, b: Tensor) -> Tensor:
@@ -221,6 +211,7 @@ class SymmetricInfoNCE(_Control):
         return {}, _across(across, z, mask)
 
 
+@dataclass(eq=False, repr=False)
 class AlignUniform(_Control):
     """Alignment and uniformity on the hypersphere (Wang & Isola, arXiv 2005.10242).
 
@@ -231,20 +222,20 @@ class AlignUniform(_Control):
     below that the gradient of a coinciding pair is infinite.
     """
 
-    def __init__(
-        self, weight: float, alpha: float = 2.0, t: float = 2.0, uniform_weight: float = 1.0
-    ) -> None:
-        super().__init__(weight)
-        check_number(1, alpha=alpha)
-        check_number(0, above=True, t=t)
-        check_number(0, uniform_weight=uniform_weight)
-        self.alpha, self.t, self.uniform_weight = alpha, t, uniform_weight
+    alpha: float = 2.0
+    t: float = 2.0
+    uniform_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(1, alpha=self.alpha)
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         within = _within(lambda u: self.uniform_weight * _uniformity(u, self.t), z, mask)
         return within, _across(lambda a, b: _alignment(a, b, self.alpha), z, mask)
 
 
+@dataclass(eq=False, repr=False)
 class UniAlignStyle(_Control):
     """UniAlign's style (arXiv 2602.09507): uniformity within modalities, alignment to an anchor.
 
@@ -258,14 +249,11 @@ class UniAlignStyle(_Control):
     only samples with two modalities or more have an anchor.
     """
 
-    def __init__(self, weight: float, t: float = 2.0, uniform_weight: float = 1.0) -> None:
-        super().__init__(weight)
-        check_number(0, above=True, t=t)
-        check_number(0, uniform_weight=uniform_weight)
-        self.t, self.uniform_weight = t, uniform_weight
+    t: float = 2.0
+    uniform_weight: float = 1.0
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
-        _check_widths(z)
+        inputs.check_embeddings(z, "modality", equal_widths=True)
         total = sum(u.detach() for u in z.values())  # unit_vectors has made absent samples zero
         anchor = unit_vectors({"anchor": total}, "argument")["anchor"]
         everywhere = total.new_ones(len(total), dtype=torch.bool)
@@ -340,19 +328,9 @@ def _within(term: Callable[[Tensor], Tensor], z: Embeddings, mask: Embeddings) -
 
 def _across(term: Callable[[Tensor, Tensor], Tensor], z: Embeddings, mask: Embeddings) -> Pairwise:
     """Return `term` of each pair of modalities over the samples with both."""
-    _check_widths(z)
+    inputs.check_embeddings(z, "modality", equal_widths=True)
     values = {}
     for a, b in combinations(z, 2):
         both = inputs.present_in_both(a, b, mask)
         values[a, b] = term(z[a], z[b]) if both is None else term(z[a][both], z[b][both])
     return values
-
-
-def _check_widths(z: Embeddings) -> None:
-    first, reference = next(iter(z.items()))
-    for name, x in z.items():
-        if x.shape[1] != reference.shape[1]:
-            raise ValueError(
-                f"modality {name!r} has width {x.shape[1]}, but {first!r} has {reference.shape[1]}: this "
-                "objective compares modalities feature by feature, so project to one width."
-            )

@@ -20,16 +20,34 @@ from torch import Tensor
 
 from . import inputs
 from .data.dataset import numbers
-from .inputs import TINY, Array, class_index, class_sums
+from .inputs import SMALLEST_SCALE, TINY, Array, class_index, class_sums, float64
 from .pairs import TIE, cosine_blocks, distance_blocks
 
 Arrays, Given = Mapping[str, Array], Array | None
 EPS = torch.finfo(torch.float64).eps
 
 
-def matrix(z: Array, name: str = "z", *, rescale: bool = False, **how: Any) -> Tensor:
-    """Return `inputs.matrix` of any array-like; ``rescale`` divides it by about its largest entry."""
-    z = inputs.matrix(numbers(z, name), name, **how)
+def matrix(
+    z: Array, name: str = "z", *, normalize: bool = False, min_samples: int = 1, rescale: bool = False
+) -> Tensor:
+    """Return any array-like (N, D) in float64, with rows divided by their lengths if ``normalize``.
+
+    ``rescale`` divides it by about its largest entry.
+    """
+    z = numbers(z, name)
+    if z.ndim != 2 or z.shape[0] < min_samples or z.shape[1] < 1 or z.is_complex():
+        kind = "complex numbers" if z.is_complex() else f"shape {tuple(z.shape)}"
+        raise ValueError(f"{name} has {kind}; pass real (N, D), N >= {min_samples} and D >= 1.")
+    z = float64(z)
+    peak = z.abs().amax(dim=1, keepdim=True)
+    bad = int((~torch.isfinite(peak)).sum())
+    if bad:
+        raise ValueError(f"{name} has NaN or infinity in {bad} of {len(z)} rows; find their origin first.")
+    if normalize:
+        # The squares inside the norm must neither overflow nor underflow. Rows that count as zero for
+        # dispersion are zero here too.
+        z = z / peak.masked_fill(peak <= SMALLEST_SCALE, math.inf)
+        z = z / z.norm(dim=1, keepdim=True).clamp_min(TINY)
     return z / _scale(z) if rescale else z
 
 
@@ -127,8 +145,7 @@ def uniformity(z: Array, *, t: float = 2.0) -> float:
 
     From 0 (one direction) to about -2 t; equals `dispersion` at 1 / t. Wang & Isola, arXiv 2005.10242.
     """
-    if not 0 < t < math.inf:
-        raise ValueError(f"t is {t}; pass a positive number.")
+    inputs.check_number(0, above=True, t=t)
     u = matrix(z, normalize=True, min_samples=2)
     square, sums = u.square().sum(dim=1), []
     for start, block in cosine_blocks(u, u):

@@ -17,7 +17,6 @@ Mask = Embeddings | None
 Given = Embeddings | Sequence[Tensor] | Tensor
 Parameters = Mapping[str, Iterable[Tensor]]  # modality -> parameters of its encoder
 FORMS = ("rbf", "cosine", "hinge", "covariance")
-BALANCES, PLACES, REDUCTIONS = ("sum", "pareto"), ("embeddings", "parameters"), (None, "mean", "sum")
 # Arguments of GeometryRegularizer that a balance does not use. "sum" is the default ``balance``.
 UNUSED = {"pareto": ("dispersion_weight", "anchoring_weight"), "sum": ("balance", "strength", "at")}
 Array = Tensor | np.ndarray | Sequence
@@ -52,9 +51,9 @@ def check_arguments(regularizer: nn.Module) -> None:
     check_number(0, **{name: getattr(regularizer, name) for name in weights})
     check_dispersion_arguments(regularizer.temperature, regularizer.form, regularizer.chunk_size)
     check_anchoring_arguments(regularizer.radius, regularizer.power)
-    for name, known in (("balance", BALANCES), ("at", PLACES), ("reduction", REDUCTIONS)):
-        if (value := getattr(regularizer, name)) not in known:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}.")
+    check_choice(("sum", "pareto"), balance=regularizer.balance)
+    check_choice(("embeddings", "parameters"), at=regularizer.at)
+    check_choice((None, "mean", "sum"), reduction=regularizer.reduction)
     if regularizer.process_group is not None and not regularizer.gather:
         raise ValueError("process_group is for gather=True: set `gather`, or leave the group out.")
     used = "sum" if regularizer.balance == "pareto" else "pareto"
@@ -63,26 +62,41 @@ def check_arguments(regularizer: nn.Module) -> None:
             raise ValueError(f"{name} is for balance={used!r}: leave it out with {regularizer.balance!r}.")
 
 
-def check_number(least: float, *, above: bool = False, **arguments: float) -> None:
-    """Raise ValueError unless all arguments are finite numbers of at least ``least``, or ``above`` it."""
+def check_number(least: float, most: float = math.inf, *, above: bool = False, **arguments: float) -> None:
+    """Raise ValueError unless all are finite numbers from ``least``, or ``above`` it, to ``most``."""
     for name, value in arguments.items():
-        if not (is_number(number := plain(value)) and (number > least if above else number >= least)):
-            raise ValueError(f"{name} must be a finite number {'>' if above else '>='} {least}, got {value}.")
+        number, end = plain(value), f"a finite number {'>' if above else '>='} {least}"
+        if not is_number(number) or not least <= number <= most or (above and number == least):
+            end = end if most == math.inf else f"in [{least}, {most}]"
+            raise ValueError(f"{name} must be {end}, got {value}.")
+
+
+def check_whole(least: int, most: float = math.inf, **arguments: int) -> None:
+    """Raise ValueError unless all arguments are Python's integers from ``least`` to ``most``."""
+    for name, value in arguments.items():
+        if type(value) is not int or not least <= value <= most:
+            ends = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+            raise ValueError(f"{name}={value!r}: give a whole number {ends}.")
+
+
+def check_choice(known: Iterable, **arguments: Any) -> None:
+    """Raise ValueError unless all arguments are among the known values."""
+    for name, value in arguments.items():
+        if value not in (known := list(known)):
+            raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(map(str, known))}.")
 
 
 def check_dispersion_arguments(temperature: float, form: str, chunk_size: int | None) -> None:
     """Raise ValueError unless the arguments of `dispersion` are in range."""
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
+    check_choice(FORMS, form=form)
     check_number(0, above=True, temperature=temperature)
-    if chunk_size is not None and (type(plain(chunk_size)) is not int or chunk_size < 1):
-        raise ValueError(f"chunk_size must be None or an integer >= 1, got {chunk_size!r}.")
+    if chunk_size is not None:
+        check_whole(1, chunk_size=plain(chunk_size))
 
 
 def check_anchoring_arguments(radius: float, power: float) -> None:
     """Raise ValueError unless the arguments of `anchoring` are in range."""
-    if not (is_number(number := plain(radius)) and 0 <= number <= 2):
-        raise ValueError(f"radius must be in [0, 2], the distances on the unit sphere, got {radius}.")
+    check_number(0, 2, radius=radius)  # distances on the unit sphere
     check_number(1, power=power)
 
 
@@ -115,7 +129,7 @@ def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: boo
         if equal_widths and z.shape[1] != reference.shape[1]:
             raise ValueError(
                 f"{kind} {name!r} has width {z.shape[1]}, but {first!r} has {reference.shape[1]}: anchoring "
-                "needs equal widths, so project to one width or set anchoring_weight to 0."
+                "and comparing need equal widths, so project to one width or set anchoring_weight to 0."
             )
 
 
@@ -179,7 +193,8 @@ def _check_finite(scales: dict[str, Tensor], kind: str) -> None:
 
 def full_precision(z: Tensor) -> AbstractContextManager:
     """Return a context without autocast, which the meta device does not know."""
-    return nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False)
+    on = not z.is_meta and torch.is_autocast_enabled(z.device.type)
+    return torch.autocast(z.device.type, enabled=False) if on else nullcontext()
 
 
 def unit_vectors(embeddings: dict[str, Tensor], kind: str, mask: dict | None = None) -> dict[str, Tensor]:
@@ -226,25 +241,6 @@ def present_in_both(first: str, second: str, mask: Embeddings) -> Tensor | None:
 def float64(x: Tensor) -> Tensor:
     """Return x in float64, on the CPU if its device lacks float64, as Apple's GPUs do."""
     return (x.cpu() if x.device.type == "mps" else x).double()
-
-
-def matrix(z: Array, name: str = "z", *, normalize: bool = False, min_samples: int = 1) -> Tensor:
-    """Return embeddings as a float64 tensor (N, D), with rows divided by their lengths if ``normalize``."""
-    z = torch.as_tensor(z).detach()
-    if z.ndim != 2 or z.shape[0] < min_samples or z.shape[1] < 1 or z.is_complex():
-        kind = "complex numbers" if z.is_complex() else f"shape {tuple(z.shape)}"
-        raise ValueError(f"{name} has {kind}; pass real (N, D), N >= {min_samples} and D >= 1.")
-    z = float64(z)
-    peak = z.abs().amax(dim=1, keepdim=True)
-    bad = int((~torch.isfinite(peak)).sum())
-    if bad:
-        raise ValueError(f"{name} has NaN or infinity in {bad} of {len(z)} rows; find their origin first.")
-    if normalize:
-        # The squares inside the norm must neither overflow nor underflow. Rows that count as zero for
-        # dispersion are zero here too.
-        z = z / peak.masked_fill(peak <= SMALLEST_SCALE, math.inf)
-        z = z / z.norm(dim=1, keepdim=True).clamp_min(TINY)
-    return z
 
 
 def class_index(labels: Array, count: int, name: str = "labels") -> tuple[np.ndarray, Tensor]:

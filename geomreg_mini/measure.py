@@ -21,7 +21,7 @@ from torch import Tensor
 
 from . import geometry
 from .geometry import Arrays, Given, geometry_report, matrices, matrix
-from .inputs import TINY, Array, class_index
+from .inputs import TINY, Array, check_whole, class_index
 from .pairs import TIE, cosine_blocks
 from .regularizer import GeometryRegularizer
 
@@ -145,8 +145,7 @@ def measure(
     Raises:
         ValueError: naming what is wrong with the embeddings, the labels or an argument.
     """
-    if rows < 2:
-        raise ValueError(f"rows is {rows}; pass 2 or more.")
+    check_whole(2, rows=rows)
     whole, generator = matrices(embeddings), torch.Generator().manual_seed(0)
     total = len(next(iter(whole.values())))
     chosen = torch.randperm(total, generator=generator)[:rows].sort().values
@@ -243,8 +242,7 @@ class GeometryTracker:
     """
 
     def __init__(self, rows: int = 2000, *, radius: float | None = None, seed: int = 0) -> None:
-        if rows < 2:
-            raise ValueError(f"rows is {rows}; pass 2 or more.")
+        check_whole(2, rows=rows)
         self.limit, self.radius, self.count = rows, radius, 0
         self.generator = torch.Generator().manual_seed(seed)
         self.embeddings: dict[str, Tensor] = {}  # the sample, modality -> (N, D) float64, N <= rows

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from data_scripts.extras import extra
 
 from .data import MultimodalDataset, Split, batches
+from .inputs import check_choice
 
 
 class Encoder(nn.Module):
@@ -42,6 +44,27 @@ class Encoder(nn.Module):
         return tuple(results) if hidden else results[0]
 
 
+# dimensions -> the layers of a convolutional network
+LAYERS = {1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d), 2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)}
+
+
+def _convolutions(
+    dims: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int]
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return all convolution-normalization-ReLU blocks but the last, and the last with a global average."""
+    convolution, norm, _ = LAYERS[dims]
+    pool = nn.AdaptiveAvgPool1d if dims == 1 else nn.AdaptiveAvgPool2d
+    *blocks, last = [
+        nn.Sequential(
+            convolution(source, target, kernel, stride, padding=kernel // 2, bias=False),
+            norm(target),
+            nn.ReLU(inplace=True),
+        )
+        for (source, target), kernel, stride in zip(pairwise(widths), kernels, strides, strict=True)
+    ]
+    return nn.Sequential(*blocks), nn.Sequential(last, pool(1), nn.Flatten())
+
+
 class ConvEncoder(Encoder):
     """Four strided convolution-normalization-ReLU blocks and a global average.
 
@@ -57,21 +80,13 @@ class ConvEncoder(Encoder):
                 f"shape={tuple(shape)}: the convolutional encoder takes (channels, height, width), or with "
                 "frames (channels, frames, height, width)."
             )
-        channels, sides = shape[0], shape[-2:]
-        first_stride = 4 if min(sides) >= 64 else 2
-        kernel = first_stride + 1
-        blocks = [self._block(channels, width, kernel, first_stride)]
-        for source, target in [(width, 2 * width), (2 * width, 4 * width), (4 * width, embedding_dim)]:
-            blocks.append(self._block(source, target, 3, 2))
-        self.blocks = nn.Sequential(*blocks[:-1])
-        self.last = nn.Sequential(blocks[-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        first_stride = 4 if min(shape[-2:]) >= 64 else 2
+        widths = shape[0], width, 2 * width, 4 * width, embedding_dim
+        self.blocks, self.last = _convolutions(
+            2, widths, (first_stride + 1, 3, 3, 3), (first_stride, 2, 2, 2)
+        )
         # On a CPU this memory order makes a step about a third cheaper; the values are the same.
         self.to(memory_format=torch.channels_last)
-
-    @staticmethod
-    def _block(source: int, target: int, kernel: int, stride: int) -> nn.Sequential:
-        convolution = nn.Conv2d(source, target, kernel, stride, padding=kernel // 2, bias=False)
-        return nn.Sequential(convolution, nn.BatchNorm2d(target), nn.ReLU(inplace=True))
 
     def features(self, x: Tensor) -> Tensor:
         """Return the maps (B, 4 width, h, w) of the third block."""
@@ -86,16 +101,7 @@ class SignalEncoder(Encoder):
         if len(shape) != 2:
             raise ValueError(f"shape={tuple(shape)}: the signal encoder takes (channels, length).")
         widths = shape[0], width, 2 * width, 4 * width, embedding_dim
-        blocks = [
-            nn.Sequential(
-                nn.Conv1d(source, target, 5, stride=2, padding=2, bias=False),
-                nn.BatchNorm1d(target),
-                nn.ReLU(inplace=True),
-            )
-            for source, target in zip(widths, widths[1:], strict=False)
-        ]
-        self.blocks = nn.Sequential(*blocks[:-1])
-        self.last = nn.Sequential(blocks[-1], nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        self.blocks, self.last = _convolutions(1, widths, (5,) * 4, (2,) * 4)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the maps (B, 4 width, l) of the third block."""
@@ -129,8 +135,7 @@ class ResNet18Encoder(Encoder):
 
     def __init__(self, shape: tuple[int, ...], embedding_dim: int = 512) -> None:
         super().__init__()
-        if embedding_dim != 512:
-            raise ValueError(f"embedding_dim={embedding_dim}: a ResNet-18 gives 512; set embedding_dim=512.")
+        check_choice([512], embedding_dim=embedding_dim)
         if not 1 <= shape[0] <= 3:
             raise ValueError(f"shape={shape}: a ResNet-18 encoder takes 1 to 3 channels.")
         with extra("benchmarks"):
@@ -255,7 +260,19 @@ def encoded(
     return {m: z for m, (z, _) in both.items()}, {m: h for m, (_, h) in both.items()}
 
 
-class MultimodalClassifier(nn.Module):
+class MultimodalModel(nn.Module):
+    """One encoder per modality, {modality: module that maps its input to (B, D)}."""
+
+    def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.modalities, self.encoders = tuple(encoders), nn.ModuleDict(encoders)
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""
+        return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
+
+
+class MultimodalClassifier(MultimodalModel):
     """One encoder per modality, one fusion, and optionally a separate linear head for each modality.
 
     Args:
@@ -274,32 +291,26 @@ class MultimodalClassifier(nn.Module):
         unit_sphere: bool = False,
         hidden: bool = False,
     ) -> None:
-        super().__init__()
-        if tuple(encoders) != fusion.modalities:
+        super().__init__(encoders)
+        if self.modalities != fusion.modalities:
             raise ValueError(
-                f"the encoders have the modalities {tuple(encoders)} and the fusion {fusion.modalities}: "
+                f"the encoders have the modalities {self.modalities} and the fusion {fusion.modalities}: "
                 "give both the same ones."
             )
-        self.encoders, self.fusion = nn.ModuleDict(encoders), fusion
-        self.unit_sphere, self.hidden = unit_sphere, hidden
+        self.fusion, self.unit_sphere, self.hidden = fusion, unit_sphere, hidden
         linear = {m: nn.Linear(fusion.embedding_dim, fusion.num_classes) for m in encoders} if heads else {}
         self.heads = nn.ModuleDict(linear)
 
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return self.fusion.modalities
-
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""
-        given = {m: inputs[m] for m in self._given(inputs)}
-        return self._on_sphere(encoded(self.encoders, given)[0])
+        return self._on_sphere(super().encode(self._given(inputs)))
 
-    def _given(self, inputs: Mapping[str, Tensor]) -> list[str]:
+    def _given(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not inputs or not set(inputs) <= set(self.modalities):
             raise ValueError(
                 f"`inputs` has the modalities {sorted(inputs)}: give one or more of {list(self.modalities)}."
             )
-        return [m for m in self.modalities if m in inputs]
+        return {m: inputs[m] for m in self.modalities if m in inputs}
 
     def _on_sphere(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
         return {m: F.normalize(z, dim=1) for m, z in embeddings.items()} if self.unit_sphere else embeddings
@@ -312,8 +323,7 @@ class MultimodalClassifier(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> ModelOutput:
         """Return embeddings and logits of ``inputs``; a modality may be left out."""
-        given = {m: inputs[m] for m in self._given(inputs)}
-        embeddings, hidden = encoded(self.encoders, given, self.hidden)
+        embeddings, hidden = encoded(self.encoders, self._given(inputs), self.hidden)
         embeddings = self._on_sphere(embeddings)
         logits = self.fusion(embeddings)
         return ModelOutput(embeddings, logits, self.unimodal_logits(embeddings), hidden=hidden)
@@ -337,9 +347,8 @@ def build_model(
     same encoders with and without heads. With "resnet18", fusion and heads start with Xavier weights and zero
     biases, as in the code of OGM-GE and DGL; otherwise with PyTorch's defaults.
     """
-    for argument, value, known in [("fusion", fusion, FUSIONS), ("encoder", encoder, ("auto", *ENCODERS))]:
-        if value not in known:
-            raise ValueError(f"{argument}={value!r} is unknown: choose one of {', '.join(known)}.")
+    check_choice(FUSIONS, fusion=fusion)
+    check_choice(("auto", *ENCODERS), encoder=encoder)
 
     def make(shape: tuple[int, ...]) -> nn.Module:
         kind = encoder if encoder != "auto" else {1: "mlp", 2: "signal"}.get(len(shape), "conv")

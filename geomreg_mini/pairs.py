@@ -6,19 +6,24 @@ share one batch: each computes the pairs of its own samples with all. Its gradie
 processes, because DistributedDataParallel takes the mean. None is this process alone.
 """
 
+import copy
 import math
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from . import distributed
-from .inputs import Embeddings, Parameters, full_precision, present_in_both
+from .inputs import SMALLEST_SCALE, Embeddings, Parameters, RegularizerOutput, full_precision, present_in_both
 
+SMALL = 128  # largest batch of `small_batch`, because threads share the sums of larger ones
+WHOLE = 16  # its batch is a multiple: then each modality begins at 64 bytes, and products round as alone
+LEAST = 1e-37  # the divisor instead of a distance of 0
 TIE = 1e-12  # closer cosines are a tie: those of equal rows differ by rounding alone
 NEAR = 1e-8  # ||x - y||^2 below this share of ||x||^2 + ||y||^2 is mostly rounding, if from a product
 BLOCK_ELEMENTS = 2**24  # most entries of a matrix of pairs in a diagnostic, at a time (128 MiB)
@@ -83,12 +88,96 @@ def mean_over_pairs(
         everything = parts.sum() if scale is None else parts.logsumexp(0)[0]
         share = 1.0 if scale is None else (value - everything).exp()
         value, gradient = everything, gradient.mul_(len(parts) * share)
-    count = len(rows) * (len(rows) - 1)
-    if scale is None:
-        return value / count, gradient.mul_(1 / count)
-    if torch.compiler.is_compiling():  # math.log would make the batch size a constant
-        return value - torch.full((), count, dtype=u.dtype, device=u.device).log(), gradient
-    return value - math.log(count), gradient
+    return _means(value, gradient, len(rows), scale)
+
+
+def small_batch(reg: nn.Module, embeddings: Embeddings, mask: Embeddings) -> RegularizerOutput | None:
+    """Return the result of a small batch in few operations, or None for others, which do not gain by it.
+
+    The arithmetic and its order are those of larger batches, so on a CPU results are equal to the last bit.
+    """
+    if torch.compiler.is_compiling():  # before the batch size is asked for, which would make it a constant
+        return None
+    first, *_ = z = list(embeddings.values())
+    both = reg.balance == "pareto" or (reg.dispersion_weight > 0 and reg.anchoring_weight > 0)
+    if not (
+        both and not mask and reg.at == "embeddings" and reg.form != "covariance" and not reg.chunk_size
+        and len(first) in range(WHOLE, SMALL + 1, WHOLE) and not first.is_meta
+        and not torch._C._are_functorch_transforms_active()  # has no public name
+        and all(type(x) is Tensor and x.shape == first.shape and x.dtype == first.dtype for x in z)
+        and all(forward_ad.unpack_dual(x).tangent is None for x in z)
+        and (terms := _SmallBatch.apply(reg, *z)) is not None
+    ):  # fmt: skip
+        return None
+    rest, couples = iter(terms[1:]), list(combinations(embeddings, 2))
+    parts = embeddings, couples, couples, embeddings
+    return RegularizerOutput(terms[0], *(dict(zip(names, rest, strict=False)) for names in parts))
+
+
+class _SmallBatch(torch.autograd.Function):
+    """Total, dispersions, anchorings, active shares and alphas of M embeddings (B, D), in one tuple.
+
+    It is None if a sample has no direction.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, reg: nn.Module, *z: Tensor) -> tuple[Tensor, ...] | None:
+        stack = torch.stack(z) if z[0].dtype == torch.float64 else torch.stack(z).float()
+        scale = stack.abs().amax(2, keepdim=True)
+        smallest, largest = (x.item() for x in scale.aminmax())
+        if not SMALLEST_SCALE < smallest <= largest < math.inf:  # also NaN
+            return None
+        u = stack / scale
+        length = torch.linalg.vector_norm(u, dim=2, keepdim=True)
+        u, spread_over = u.div_(length), scale_of(reg.temperature, reg.form)
+        sums, spread = _block(u, u.square().sum(2), 0, u.shape[1], spread_over)
+        values, spread = _means(sums, spread, u.shape[1], spread_over)
+        units, values = dict(enumerate(u)), dict(enumerate(values))
+        if reg.balance == "pareto":
+            out, at_u = balanced(reg, units, values, spread, {}, dict(enumerate(stack)), {})
+        else:
+            out, at_u = reg.summed(units, values, {}), _gradient_of_sum(reg, units, spread)
+        along = (u / length).mul_(at_u).sum(2, keepdim=True)  # u = z / ||z|| does not change along z
+        ctx.reg, ctx.z = copy.copy(reg), z  # the caller may change the weights
+        ctx.save_for_backward(stack, at_u.div_(length).sub_(along * u).div_(scale))
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*out.active.values(), *out.alpha.values())
+        return out.total, *chain(*(part.values() for part in out[1:]))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
+        stack, at_z = ctx.saved_tensors
+        if not torch.is_grad_enabled() and grad is not None and not any(x is not None for x in others):
+            return None, *(grad * at_z)
+        return None, *_by_modality(ctx, stack, grad, *others)
+
+
+def _gradient_of_sum(reg: nn.Module, units: Embeddings, spread: Tensor) -> Tensor:
+    """Return the gradient (M, B, D) for balance="sum", in autograd's order of operations."""
+    at_u, one, couples = torch.zeros_like(spread), spread.new_ones(()), list(combinations(units, 2))
+    for a, b in reversed(couples):
+        difference, distance, excess = band(units[a], units[b], reg.radius)
+        slope = slopes(excess, reg.power) * (one / len(couples) * reg.anchoring_weight / len(excess))
+        pull = slope[:, None] * (difference / distance.clamp_min(LEAST)[:, None])
+        at_u[a] += pull
+        at_u[b] -= pull
+    count = 1 if reg.reduction == "sum" else len(units)
+    return at_u.add_(one / count * reg.dispersion_weight * spread)
+
+
+def _by_modality(ctx: Any, stack: Tensor, *grads: Tensor | None) -> list[Tensor | None]:
+    """Return gradients at z of single terms, or such as can be differentiated again."""
+    needed, again = ctx.needs_input_grad[1:], torch.is_grad_enabled()
+    with torch.enable_grad(), full_precision(stack):
+        z = [x.view_as(x) for x in ctx.z]  # one may be another, or made from it, or changed since
+        given = {i: x + (y - y.detach()) for i, (x, y) in enumerate(zip(stack, z, strict=True))}
+        out = ctx.reg.by_modality(given, {}, given, {})
+        terms = out.total, *out.dispersion.values(), *out.anchoring.values()
+        asked = [(x, grad) for x, grad in zip(terms, grads, strict=False) if grad is not None]
+        terms, grads = zip(*asked, strict=True)
+        wanted = [x for x, need in zip(z, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(terms, wanted, grads, create_graph=again, allow_unused=True))
+    return [next(found) if need else None for need in needed]
 
 
 class _Once(torch.autograd.Function):
@@ -200,11 +289,18 @@ def dispersion_and_gradient(
     return mean_over_pairs(u, scale_of(temperature, form), chunk_size, group)
 
 
+def band(a: Tensor, b: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a - b (B, D) of unit vectors, its lengths (B,), and what these exceed the radius by (B,)."""
+    difference = a - b
+    distance = torch.linalg.vector_norm(difference, dim=1)  # gradient 0, not NaN, where a = b
+    return difference, distance, (distance - radius).relu()
+
+
 def anchoring_of_units(
     a: Tensor, b: Tensor, radius: float, power: float, mask: Tensor | None = None, group: Any = None
 ) -> tuple[Tensor, Tensor]:
     """Return `anchoring` of unit vectors (B, D), and the share of pairs outside the band; mask (B,)."""
-    excess = (torch.linalg.vector_norm(a - b, dim=1) - radius).relu()  # gradient 0, not NaN, where a = b
+    excess = band(a, b, radius)[2]
     terms = excess.pow(power), (excess > 0).to(excess)
     if group is not None:  # in one message
         value, active = mean(torch.stack(terms), mask, group)
@@ -212,66 +308,88 @@ def anchoring_of_units(
     return mean(terms[0], mask), mean(terms[1], mask)
 
 
+def slopes(excess: Tensor, power: float) -> Tensor:
+    """Return the derivative of excess^power, 0 where there is no excess."""
+    return excess.sign() if power == 1 else power * excess.pow(power - 1)
+
+
 def anchoring_gradients(
     units: Embeddings, mask: Embeddings, radius: float, power: float, group: Any = None
-) -> Embeddings:
-    """Return modality -> gradient (B, D) at its unit vectors of anchoring's mean over pairs of modalities."""
+) -> Tensor:
+    """Return the gradient at the unit vectors (M, B, D) of anchoring's mean over pairs of modalities."""
     gradients, couples = {m: torch.zeros_like(u) for m, u in units.items()}, list(combinations(units, 2))
     for a, b in couples:
-        difference, both = units[a] - units[b], present_in_both(a, b, mask)
-        distance = torch.linalg.vector_norm(difference, dim=1)
-        here = torch.ones_like(distance) if both is None else both.to(distance)
-        count = here.sum() if group is None else distributed.stacked(here.sum()[None], group).mean()
-        slope = torch.where(
-            distance > radius, power * (distance - radius).relu() ** (power - 1) / distance, 0.0
-        )
-        count = count.clamp(min=torch.finfo(count.dtype).tiny)
-        pull = (slope * here / count)[:, None] * difference / len(couples)
+        difference, distance, excess = band(units[a], units[b], radius)
+        slope = slopes(excess, power) / distance.clamp_min(LEAST)
+        both = present_in_both(a, b, mask)
+        if both is None and group is None:
+            slope = slope / max(len(slope), 1)
+        else:
+            here = torch.ones_like(distance) if both is None else both.to(distance)
+            count = here.sum() if group is None else distributed.stacked(here.sum()[None], group).mean()
+            slope = slope * here / count.clamp(min=torch.finfo(count.dtype).tiny)
+        pull = slope[:, None] * difference / len(couples)
         gradients[a], gradients[b] = gradients[a] + pull, gradients[b] - pull
-    return gradients
+    return torch.stack(list(gradients.values()))
 
 
 def min_norm_weight(gradients: Tensor, group: Any = None) -> Tensor:
-    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (2, N).
+    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (..., 2, N).
 
     It is 1 if g_0 is zero, 0 if g_1 is, and 1/2 if they are equal, also two zeros. The closed form for two
     tasks of Sener & Koltun (arXiv 1810.04650) is this project's reading of the paper's Eq. (8).
     """
-    (first, cross), (_, second) = distributed.total(gradients @ gradients.T, group)
+    products = distributed.total(gradients @ gradients.mT, group)
+    first, cross, _, second = products.flatten(-2).unbind(-1)
     apart = first + second - 2 * cross
     equal = apart <= 16 * torch.finfo(gradients.dtype).eps * (first + second)
     return torch.where(equal, 0.5, ((second - cross) / apart).clamp(0.0, 1.0))
 
 
-def shortest_mixtures(
-    z: Embeddings, units: Embeddings, agree: Embeddings, spread: Embeddings, given: Parameters, group: Any
-) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Return modality -> alpha, and the list of alpha agree + (1 - alpha) spread at the unit vectors.
+def balanced(
+    reg: nn.Module, units: Embeddings, dispersions: Embeddings, spread: Tensor, mask: Embeddings,
+    z: Embeddings, given: Parameters, group: Any = None,
+) -> tuple[RegularizerOutput, Tensor]:  # fmt: skip
+    """Return the result for balance="pareto", and its total's gradient (M, B, D) at the unit vectors.
 
-    Both gradients (B, D) are compared at the embeddings, or at the parameters of the encoders if given.
+    ``spread`` (M, B, D) is the gradient of the dispersions. The total itself has none.
     """
-    alpha, mixtures = {}, []
-    for m, u in units.items():
-        both = torch.stack([agree[m], spread[m]])
-        if given:
-            alpha[m] = min_norm_weight(at_parameters(given[m], u, both, group))
-        else:
-            alpha[m] = min_norm_weight(at_embeddings(z[m], u, both, group), group)
-        mixtures.append(torch.lerp(both[1], both[0], alpha[m]))
-    return alpha, mixtures
+    share = 1 / len(units) if reg.reduction == "mean" else 1.0
+    anchorings, active = reg.anchorings(units, mask, group)
+    agree = anchoring_gradients(units, mask, reg.radius, reg.power, group)
+    both = torch.stack([agree, share * spread], 1)
+    weights = shortest(z, units, both, given, group)
+    gradients = reg.strength * torch.lerp(both[:, 1], both[:, 0], weights[:, None, None])
+    alpha = dict(zip(units, weights, strict=True))
+    mean = sum(alpha.values()) / len(alpha)
+    spreading = sum((1 - alpha[m]) * value for m, value in dispersions.items())
+    total = reg.strength * (mean * sum(anchorings.values()) / len(anchorings) + share * spreading)
+    return RegularizerOutput(total, dispersions, anchorings, active, alpha), gradients
+
+
+def shortest(z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Any = None) -> Tensor:
+    """Return `min_norm_weight` (M,) of two gradients (M, 2, B, D) at the unit vectors of M modalities.
+
+    They are compared at the embeddings, or at the parameters of the encoders if given.
+    """
+    if given:
+        rows = (at_parameters(given[m], u, g, group) for (m, u), g in zip(units.items(), both, strict=True))
+        return torch.stack([min_norm_weight(row) for row in rows])
+    z, u = torch.stack([z[m] for m in units]), torch.stack(list(units.values()))
+    return min_norm_weight(at_embeddings(z, u, both, group), group)
 
 
 def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor, group: Any = None) -> Tensor:
-    """Return gradients (K, B, D) at u = z / ||z|| as gradients (K, B D) at z, up to a common factor.
+    """Return gradients (M, K, B, D) at u = z / ||z|| as gradients (M, K, B D) at z, up to factors.
 
     The part along u is dropped, the rest is divided by the length. The factor keeps the squares of the result
     in range for embeddings of any length.
     """
-    present = u.square().sum(dim=1) > 0
-    inverse = torch.where(present, 1 / (z.detach() * u).sum(dim=1), 0.0)
-    relative = inverse / distributed.total(inverse.sum(), group).clamp_min(torch.finfo(u.dtype).tiny)
-    along = (gradients * u).sum(dim=2, keepdim=True)
-    return (relative[:, None] * (gradients - along * u)).flatten(1)
+    inverse = (1 / (z * u).sum(2)).nan_to_num(0.0, 0.0)  # 0 for absent and for zero vectors
+    sums = distributed.total(inverse.sum(1, keepdim=True), group)
+    relative = inverse / sums.clamp_min(torch.finfo(u.dtype).tiny)
+    along = (gradients * u[:, None]).sum(3, keepdim=True)
+    return (relative[:, None, :, None] * (gradients - along * u[:, None])).flatten(2)
 
 
 def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor, group: Any = None) -> Tensor:
@@ -305,7 +423,8 @@ def _pair_sum(
         return u.new_full((), 0.0 if scale is None else -math.inf), u[:0].clone()
     squares = u.square().sum(1)  # differ from 1 for zero vectors only
     if chunk_size is None:
-        return _block(u, squares, start, stop, scale)
+        value, gradient = _block(u[None], squares[None], start, stop, scale)
+        return value[0], gradient[0]
     starts, gradient, values = range(start, stop, chunk_size), torch.empty_like(u[start:stop]), []
     # Where autograd follows, in a compiled graph, it must not keep the blocks.
     block = (
@@ -313,9 +432,9 @@ def _pair_sum(
     )
     for first in starts:
         last = min(first + chunk_size, stop)
-        value, gradient[first - start : last - start] = block(u, squares, first, last, scale)
+        value, gradient[first - start : last - start] = block(u[None], squares[None], first, last, scale)
         values.append(value)
-    values = torch.stack(values)
+    values = torch.cat(values)
     if scale is None:
         return values.sum(), gradient
     log_sum = values.logsumexp(0)
@@ -324,21 +443,34 @@ def _pair_sum(
     return log_sum, gradient
 
 
+def _means(sums: Tensor, gradient: Tensor, batch: int, scale: float | None) -> tuple[Tensor, Tensor]:
+    """Return means over pairs i != j, or their logarithms if there is a scale, and gradients."""
+    count = batch * (batch - 1)
+    if scale is None:
+        return sums / count, gradient.mul_(1 / count)
+    if torch.compiler.is_compiling():  # math.log would make the batch size a constant
+        return sums - sums.new_full((), count).log(), gradient
+    return sums - math.log(count), gradient
+
+
 def _block(u: Tensor, squares: Tensor, start: int, stop: int, scale: float | None) -> tuple[Tensor, Tensor]:
-    """Return the sum over pairs whose first index is in [start, stop), and its gradient at these u_i."""
-    rows = u[start:stop]
-    distance = (squares[start:stop, None] + squares).addmm_(rows, u.T, alpha=-2).clamp_(min=0.0)
-    distance.diagonal(start).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
+    """Return sums (M,) over pairs of u (M, N, D) with start <= first index < stop, and gradients at these."""
+    rows = u[:, start:stop]
+    distance = squares[:, start:stop, None] + squares[:, None]
+    for k in range(len(u)):  # one product of each, because a product of stacks rounds differently
+        distance[k].addmm_(rows[k], u[k].T, alpha=-2)
+    distance.clamp_(min=0.0).diagonal(start, 1, 2).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
     if scale is None:
         weight = distance.neg_().add_(1.0).clamp_(min=0.0)
-        value, slope = weight.square().sum(), -2.0
+        value, slope = weight.square().sum((1, 2)), -8.0
     else:
         weight = distance.div_(-scale)
-        largest = weight.detach().max()  # it cancels in the derivatives
-        total = weight.sub_(largest).exp_().sum()
-        value, slope = largest + total.log(), -1 / (scale * total)
-    gradient = torch.addmm(weight.sum(1, keepdim=True) * rows, weight, u, alpha=-1)
-    return value, gradient.mul_(4 * slope)
+        largest = weight.detach().amax((1, 2), keepdim=True)  # it cancels in the derivatives
+        total = weight.sub_(largest).exp_().sum((1, 2), keepdim=True)
+        value, slope = (largest + total.log())[:, 0, 0], -4 / (scale * total)
+    pull = weight.sum(2, keepdim=True) * rows
+    gradient = [torch.addmm(pull[k], weight[k], u[k], alpha=-1) for k in range(len(u))]
+    return value, torch.stack(gradient).mul_(slope)
 
 
 def cosine_blocks(u: Tensor, v: Tensor) -> Iterator[tuple[int, Tensor]]:

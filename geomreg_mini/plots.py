@@ -11,6 +11,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 
 from data_scripts.extras import extra
 
-from .geometry import Array, Arrays, Given, effective_rank
+from .geometry import Array, Arrays, Given, effective_rank, matrix
 
 with extra("course"):
     import matplotlib
@@ -64,30 +65,8 @@ def use_style() -> None:
     """
     matplotlib.rcdefaults()
     plt.switch_backend("module://matplotlib_inline.backend_inline" if _in_notebook() else "agg")
-    plt.rcParams.update(
-        {
-            "figure.figsize": (6.4, 3.8),
-            "figure.dpi": 110,
-            "savefig.dpi": 110,
-            "figure.constrained_layout.use": True,
-            "font.size": 11,
-            "axes.titlesize": 12,
-            "axes.titlelocation": "left",
-            "axes.labelsize": 11,
-            "legend.fontsize": 10,
-            "legend.frameon": False,
-            "axes.grid": True,
-            "grid.color": "#E3E3E3",
-            "grid.linewidth": 0.8,
-            "axes.axisbelow": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=COLORS),
-            "lines.linewidth": 1.8,
-            "lines.markersize": 5,
-            "image.cmap": "cividis",
-        }
-    )
+    plt.style.use(Path(__file__).with_name("plots.mplstyle"))
+    plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLORS)
 
 
 def _in_notebook() -> bool:
@@ -139,15 +118,10 @@ def embeddings_on_circle(
     """
     points = _normalized(embeddings, dimensions=2)
     fig, ax = _figure(ax, figsize=(4.6, 4.4))
-    styles = modality_style(points)
-    rings = _ring_sizes(points)
     _rings(ax, points)
-    _link(ax, points, rings, radius, links)
-    for name, z in points.items():
-        color = styles[name]["color"] if labels is None else _class_colors(labels)
-        marker = styles[name]["marker"]
-        ax.scatter(*(rings[name] * z.T), c=color, marker=marker, s=22, lw=0.3, edgecolor="white")
-    _legend(ax, styles, labels, class_names, radius)
+    _link(ax, points, _ring_sizes(points), radius, links)
+    _scatter(ax, points, _ring_sizes(points), labels, s=22)
+    _legend(ax, points, labels, class_names, radius)
     ax.set(title=title or "")
     bare(ax)
     return fig
@@ -200,15 +174,11 @@ def embeddings_on_sphere(
     """
     points = _normalized(embeddings, dimensions=3)
     fig, ax = _figure(ax, figsize=(5, 4.6), subplot_kw={"projection": "3d"})
-    styles = modality_style(points)
     u, v = np.mgrid[0 : 2 * np.pi : 25j, 0 : np.pi : 13j]
     ax.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#DDDDDD", lw=0.5)
     _link(ax, points, dict.fromkeys(points, 1.0), radius, links)
-    for name, z in points.items():
-        color = styles[name]["color"] if labels is None else _class_colors(labels)
-        look = {"s": 20, "lw": 0.3, "edgecolor": "white", "depthshade": False}
-        ax.scatter(*z.T, c=color, marker=styles[name]["marker"], **look)
-    _legend(ax, styles, labels, class_names, radius)
+    _scatter(ax, points, dict.fromkeys(points, 1.0), labels, s=20, depthshade=False)
+    _legend(ax, points, labels, class_names, radius)
     ax.set(title=title or "")
     ax.set_box_aspect((1, 1, 1))
     ax.set_axis_off()
@@ -385,11 +355,9 @@ def _normalized(embeddings: Arrays, dimensions: int | None = None) -> Points:
     """Return unit rows as float64 arrays; zero rows stay zero."""
     out = {}
     for name, z in embeddings.items():
-        z = z.detach().cpu().double().numpy() if hasattr(z, "detach") else np.asarray(z, dtype=float)
-        if z.ndim != 2 or (dimensions and z.shape[1] != dimensions):
-            wanted = f"(N, {dimensions or 'D'})"
-            raise ValueError(f"embeddings[{name!r}] has shape {tuple(z.shape)}: give {wanted}.")
-        out[name] = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+        out[name] = matrix(z, f"embeddings[{name!r}]", normalize=True).cpu().numpy()
+        if dimensions and out[name].shape[1] != dimensions:
+            raise ValueError(f"embeddings[{name!r}] has shape {out[name].shape}: give (N, {dimensions}).")
     return out
 
 
@@ -425,6 +393,13 @@ def _link(
                 ax.plot(*ends[pairs].reshape(-1, a.shape[1]).T, color=color, lw=0.7, alpha=0.7, zorder=1)
 
 
+def _scatter(ax: plt.Axes, points: Points, rings: Mapping[str, float], labels: Given, **look: Any) -> None:
+    """Draw a marker per sample, in the color of its class or else of its modality."""
+    for name, style in modality_style(points).items():
+        look |= {"c": style["color"] if labels is None else _class_colors(labels), "marker": style["marker"]}
+        ax.scatter(*(rings[name] * points[name].T), lw=0.3, edgecolor="white", **look)
+
+
 def _class_colors(labels: Array) -> list:
     labels = np.asarray(labels)
     classes = sorted(set(labels.tolist()))
@@ -434,11 +409,9 @@ def _class_colors(labels: Array) -> list:
     return [colors[classes.index(label)] for label in labels.tolist()]
 
 
-def _legend(
-    ax: plt.Axes, styles: Mapping[Any, dict], labels: Given, class_names: Names | None, radius: Radius
-) -> None:
+def _legend(ax: plt.Axes, points: Points, labels: Given, class_names: Names | None, radius: Radius) -> None:
     """Add a legend: markers for modalities, colors for classes if there are labels, lines for pairs."""
-    for name, style in styles.items():
+    for name, style in modality_style(points).items():
         color = style["color"] if labels is None else "#555555"
         ax.plot([], [], linestyle="", marker=style["marker"], color=color, label=name)
     if labels is not None and class_names is not None:

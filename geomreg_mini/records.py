@@ -129,14 +129,10 @@ class Record:
         with extra("course"):
             import pandas as pd
 
-        rows = []
-        for name, values in self.series.items():
-            if name == "epoch":
-                continue
-            split, quantity, modality = name.split("/")
-            for epoch, value in zip(self.series["epoch"], values, strict=True):
-                rows.append((int(epoch), split, quantity, modality, value))
-        return pd.DataFrame(rows, columns=["epoch", "split", "quantity", "modality", "value"])
+        table = pd.DataFrame(self.series).melt("epoch").astype({"epoch": int})
+        parts = ["split", "quantity", "modality"]
+        table[parts] = table.pop("variable").str.extract("(.*)/(.*)/(.*)")
+        return table[["epoch", *parts, "value"]]
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}

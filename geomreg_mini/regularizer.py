@@ -145,8 +145,12 @@ class GeometryRegularizer(nn.Module):
             return (torch.compiler.disable(self._in_group) if compiling else self._in_group)(group, *given)
         inputs.check_given(self, *given)
         with inputs.full_precision(next(iter(embeddings.values()))):
-            terms = self._balanced if self.balance == "pareto" else self._sum
-            return terms(inputs.unit_vectors(embeddings, "modality", mask), *given)
+            return pairs.small_batch(self, embeddings, given[0]) or self.by_modality(embeddings, *given)
+
+    def by_modality(self, embeddings: Embeddings, *given: Any) -> RegularizerOutput:
+        """Return the result for any embeddings and the other arguments of a call."""
+        terms = self._balanced if self.balance == "pareto" else self._sum
+        return terms(inputs.unit_vectors(embeddings, "modality", given[0]), *given)
 
     def _in_group(self, group: Any, *given: Any) -> RegularizerOutput:
         units, order = distributed.together(partial(inputs.units_and_kinds, self, *given), group)
@@ -155,47 +159,45 @@ class GeometryRegularizer(nn.Module):
             return terms({m: units[m] for m in order if m in units}, *given, group=group)
 
     def _sum(self, units: Embeddings, mask: Embeddings, *_: Any, group: Any = None) -> RegularizerOutput:
-        dispersions, anchorings, active = {}, {}, {}
-        total = next(iter(units.values())).new_zeros(())
+        how, rows = (self.temperature, self.form, self.chunk_size, group), {}
         if self.dispersion_weight > 0:
-            for m, u in units.items():
-                how = self.temperature, self.form, self.chunk_size, group
-                dispersions[m] = pairs.dispersion_of_units(inputs.present(u, m, mask), *how)
+            rows = {m: inputs.present(u, m, mask) for m, u in units.items()}
+        dispersions = {m: pairs.dispersion_of_units(u, *how) for m, u in rows.items()}
+        return self.summed(units, dispersions, mask, group)
+
+    def summed(
+        self, units: Embeddings, dispersions: Embeddings, mask: Embeddings, group: Any = None
+    ) -> RegularizerOutput:
+        """Return the result for balance="sum"."""
+        total, anchorings, active = next(iter(units.values())).new_zeros(()), {}, {}
+        if dispersions:
             count = 1 if self.reduction == "sum" else len(dispersions)
             total = total + self.dispersion_weight * sum(dispersions.values()) / count
         if self.anchoring_weight > 0:
-            anchorings, active = self._anchorings(units, mask, group)
+            anchorings, active = self.anchorings(units, mask, group)
             total = total + self.anchoring_weight * sum(anchorings.values()) / len(anchorings)
         return RegularizerOutput(total, dispersions, anchorings, active)
 
-    def _anchorings(self, units: Embeddings, mask: Embeddings, group: Any) -> tuple[dict, dict]:
+    def anchorings(self, units: Embeddings, mask: Embeddings, group: Any) -> tuple[dict, dict]:
+        """Return anchoring and the active share of each pair of modalities."""
         anchorings, active = {}, {}
         for a, b in combinations(units, 2):
             how = self.radius, self.power, inputs.present_in_both(a, b, mask), group
             anchorings[a, b], active[a, b] = pairs.anchoring_of_units(units[a], units[b], *how)
         return anchorings, active
 
-    @torch.no_grad()
-    def _balanced(
-        self, units: Embeddings, mask: Embeddings, z: Embeddings, given: Parameters, group: Any = None
-    ) -> RegularizerOutput:
-        """Return both terms and a total whose gradient at the unit vectors is that of Algorithm 1."""
-        share = 1 / len(units) if self.reduction == "mean" else 1.0
-        dispersions, spread = {}, {}
-        for m, u in units.items():
-            present = inputs.present(u.detach(), m, mask)
-            how = self.temperature, self.form, self.chunk_size, group
-            value, gradient = pairs.dispersion_and_gradient(present, *how)
-            dispersions[m], spread[m] = value, share * inputs.among_all(gradient, u, m, mask)
-        anchorings, active = self._anchorings(units, mask, group)
-        agree = pairs.anchoring_gradients(units, mask, self.radius, self.power, group)
-        alpha, shortest = pairs.shortest_mixtures(z, units, agree, spread, given, group)
-        mean = sum(alpha.values()) / len(alpha)
-        spreading = sum((1 - alpha[m]) * value for m, value in dispersions.items())
-        value = self.strength * (mean * sum(anchorings.values()) / len(anchorings) + share * spreading)
-        with torch.enable_grad():
-            total = pairs.with_gradient(value, list(units.values()), [self.strength * g for g in shortest])
-        return RegularizerOutput(total, dispersions, anchorings, active, alpha)
+    def _balanced(self, units: Embeddings, *given: Any, group: Any = None) -> RegularizerOutput:
+        dispersions, spread = {}, []
+        with torch.no_grad():
+            for m, u in units.items():
+                how = self.temperature, self.form, self.chunk_size, group
+                present = inputs.present(u.detach(), m, given[0])
+                dispersions[m], gradient = pairs.dispersion_and_gradient(present, *how)
+                spread.append(inputs.among_all(gradient, u, m, given[0]))
+            out, gradients = pairs.balanced(
+                self, units, dispersions, torch.stack(spread), *given, group=group
+            )
+        return out._replace(total=pairs.with_gradient(out.total, list(units.values()), list(gradients)))
 
     def hyperparameters(self) -> dict[str, float | int | str | None]:
         """Return the arguments of this balance: `type(reg)(**reg.hyperparameters())` is an equal copy."""

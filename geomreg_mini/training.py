@@ -36,6 +36,7 @@ from .paradigms.base import Batch, Losses
 from .paradigms.pareto import ParetoGeometry
 from .records import Record, rounded, versions, write_atomically
 
+STATES = ("model", "optimizer", "scaler", "paradigm")  # attributes of a run that a checkpoint holds
 MOST_NAMED = 5  # samples in an error message
 
 
@@ -412,10 +413,7 @@ class _Run:
             {
                 "config": self.config.to_dict(),
                 "data_fingerprint": self.data.fingerprint,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "paradigm": self.paradigm.state_dict(),
+                **{name: getattr(self, name).state_dict() for name in STATES},
                 "progress": [self.epoch, time.perf_counter() - self.started, self.series],
                 "best": [self.best_epoch, self.best_score, self.best_weights],
                 "test_selected": self.test_selected,
@@ -447,10 +445,8 @@ class _Run:
             raise ValueError(f"the checkpoint {path} belongs to another config or data: name another file.")
 
     def _load_state(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.paradigm.load_state_dict(state["paradigm"])
+        for name in STATES:
+            getattr(self, name).load_state_dict(state[name])
         self.epoch, wall_time, self.series = state["progress"]
         self.started -= wall_time
         self.best_epoch, self.best_score, self.best_weights = state["best"]

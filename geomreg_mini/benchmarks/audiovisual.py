@@ -23,13 +23,20 @@ from data_scripts import clip_cache, crema_d, kinetics_sounds
 from data_scripts.clip_cache import Prepared
 from data_scripts.clips import FLOOR
 from data_scripts.fetch import DatasetInfo, data_root
-from data_scripts.stand_ins import prepare
 
 from ..data.corruptions import FIGURE_9, Clip, Spectrogram
-from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance, stratified_order
+from ..data.dataset import (
+    SPLITS,
+    MultimodalDataset,
+    Split,
+    open_source,
+    parts_of,
+    provenance,
+    stratified_order,
+)
+from ..inputs import check_choice, check_whole
 
-SPLITS = ("train", "validation", "test")
-CREMA_D_SPLITS, FOLDS = ("community", "speaker_disjoint"), 10
+FOLDS = 10  # groups of speakers
 VALIDATION_SHARE = 0.1  # of the published training clips
 IMAGE_SIZE = 224  # pixels
 
@@ -180,27 +187,23 @@ def open_prepared(script: ModuleType, prepared: str, source: str, options: str =
         source: "official" or "stand_in".
         options: options of the command that prepares the official cache.
     """
-    name = script.INFO.name
-    if not is_official(source):
-        return prepare(name)
-    path = data_root() / prepared
-    cache = clip_cache.open_cache(path)
-    if cache is None or replace(script.PREPROCESSING, frame_size=cache.preprocessing.frame_size) != (
-        cache.preprocessing
-    ):
-        raise not_prepared(name, path.parent, options)
-    return cache
+
+    def official(path: Path) -> Prepared | None:
+        cache = clip_cache.open_cache(path)
+        here = None if cache is None else cache.preprocessing
+        fits = here and here == replace(script.PREPROCESSING, frame_size=here.frame_size)
+        return cache if fits else None
+
+    return open_source(script.INFO.name, source, data_root() / prepared, official, options=options)
 
 
 def reading(cache: Prepared, frames: int, image_size: int | None, times: int | None = None) -> Reading:
     """Return checked options; ``image_size=None`` means 224, or the size of smaller stored frames."""
     stored = cache.preprocessing
-    if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= stored.frames:
-        raise ValueError(f"frames={frames!r}: give a whole number from 1 to {stored.frames}.")
+    check_whole(1, stored.frames, frames=frames)
     if image_size is None:
         image_size = min(IMAGE_SIZE, stored.frame_size)
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or not 8 <= image_size <= 1024:
-        raise ValueError(f"image_size={image_size!r}: give a whole number of pixels from 8 to 1024.")
+    check_whole(8, 1024, image_size=image_size)
     return Reading(frames, times, image_size)
 
 
@@ -230,31 +233,20 @@ def dataset(
 ) -> MultimodalDataset:
     """Return the data set of the clips at ``parts`` of a cache; ``factors`` are those of all its clips."""
     factors = {"clip": torch.arange(len(cache.labels)), **factors}
-    splits = {}
-    for name, rows in parts.items():
-        rows = torch.from_numpy(rows)
-        splits[name] = ClipSplit(
-            inputs={},
-            labels=torch.from_numpy(cache.labels)[rows],
-            factors={factor: values[rows] for factor, values in factors.items()},
-            cache=cache,
-            reading=how,
-        )
+    whole = ClipSplit({}, torch.from_numpy(cache.labels), factors, cache=cache, reading=how)
     rows, times = cache.spectrograms.shape[1:]
     side = (how.image_size, how.image_size)
     # the arrays are gigabytes, so the fingerprint is that of their sources
     chosen = [cache.fingerprint, how.frames, how.times, how.image_size]
-    chosen += [hashlib.sha256(splits[name].factors["clip"].numpy().tobytes()).hexdigest() for name in SPLITS]
+    chosen += [hashlib.sha256(parts[name].tobytes()).hexdigest() for name in SPLITS]
     return MultimodalDataset(
         name=info.name,
-        modalities=("audio", "visual"),
-        num_classes=len(cache.class_names),
         shapes={
             "audio": (1, rows, how.times or times),
             "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
         },
-        **{name: splits[name] for name in SPLITS},
-        **provenance(info, is_official(source), len(cache.names), len(cache.unusable)),
+        **parts_of(whole, parts),
+        **provenance(info, source, len(cache.names), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=cache.class_names,
         forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},
@@ -308,8 +300,7 @@ def load_kinetics_sounds(
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
     script = kinetics_sounds
-    if variant not in script.VARIANTS:
-        raise ValueError(f"variant={variant!r} is unknown: choose one of {', '.join(script.VARIANTS)}.")
+    check_choice(script.VARIANTS, variant=variant)
     if source == "stand_in" and variant != "lists":
         raise ValueError(f"variant={variant!r} has no stand-ins: choose 'lists'.")
     options = "" if variant == "lists" else f" --variant {variant}"
@@ -348,8 +339,7 @@ def load_crema_d(
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
     script = crema_d
-    if split not in CREMA_D_SPLITS:
-        raise ValueError(f"split={split!r} is unknown: choose one of {', '.join(CREMA_D_SPLITS)}.")
+    check_choice(("community", "speaker_disjoint"), split=split)
     cache = open_prepared(script, script.INFO.prepared, source)
     how = reading(cache, frames, image_size)
     speakers, speaker = np.unique(cache.groups, return_inverse=True)

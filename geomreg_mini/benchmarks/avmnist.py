@@ -7,9 +7,8 @@ import torch
 
 from data_scripts import avmnist
 from data_scripts.fetch import data_root
-from data_scripts.stand_ins import prepare
 
-from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, open_source, provenance
 
 SHAPES = {"image": (1, 28, 28), "audio": (1, 112, 112)}
 
@@ -27,12 +26,8 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
-    official = is_official(source)
     path = data_root() / avmnist.INFO.prepared
-    opened = avmnist.open_cache(path) if official else prepare("avmnist")
-    if opened is None:
-        raise not_prepared("avmnist", path.parent)
-    plan, arrays = opened
+    plan, arrays = open_source("avmnist", source, path, avmnist.open_cache)
     held = plan["train"] // 12
     ends = {"train": plan["train"] - held, "validation": plan["train"], "test": len(arrays["label"])}
     # torch wants writable memory; mode "c" never writes to the file
@@ -46,11 +41,8 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
         splits[name] = Split(inputs, values["label"][rows])
     return MultimodalDataset(
         name="avmnist",
-        modalities=tuple(SHAPES),
-        num_classes=avmnist.CLASSES,
-        shapes=dict(SHAPES),
         **splits,
-        **provenance(avmnist.INFO, official),
+        **provenance(avmnist.INFO, source),
         fingerprint=plan["fingerprint"],
         class_names=tuple(map(str, range(avmnist.CLASSES))),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from data_scripts.fetch import DatasetInfo
 from data_scripts.karpathy import Captioned
 from data_scripts.stand_ins import IMAGE_SIZE, prepare
 
-from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, open_source, parts_of, provenance
+from ..inputs import check_whole
 
 CONTEXT = 77  # tokens of a caption in CLIP
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of [0, 1]
@@ -124,37 +126,22 @@ def load_coco(seed: int = 0, *, image_size: int | None = None, source: str = "of
 
 def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0) -> MultimodalDataset:
     """Return the data set; its test split has ``folds``, over which papers also average."""
-    if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int)):
-        raise ValueError(f"image_size={image_size!r}: give a whole number of pixels.")
-    official = is_official(source)
-    if not official:
-        image_size = image_size or IMAGE_SIZE
-        cache = prepare(info.name, image_size=image_size)
-    else:
-        image_size = image_size or karpathy.IMAGE_SIZE
-        path = karpathy.cache_path(info, None, image_size)
-        cache = karpathy.open_cache(path)
-        if cache is None:
-            size = "" if image_size == karpathy.IMAGE_SIZE else f" --image-size {image_size}"
-            raise not_prepared(info.name, path.parent, size)
-    parts = np.array(cache.parts)
-    splits = {}
-    for split, part in PARTS.items():
-        rows = torch.from_numpy(np.flatnonzero(parts == part))
-        splits[split] = CaptionedSplit(
-            inputs={},
-            labels=torch.zeros_like(rows),
-            factors={"image": rows},
-            cache=cache,
-            folds=folds if split == "test" else 0,
-        )
+    if image_size is not None:
+        check_whole(1, image_size=image_size)
+    image_size = image_size or (IMAGE_SIZE if source == "stand_in" else karpathy.IMAGE_SIZE)
+    stand_ins = partial(prepare, info.name, image_size=image_size)
+    size = "" if image_size == karpathy.IMAGE_SIZE else f" --image-size {image_size}"
+    path = karpathy.cache_path(info, None, image_size)
+    cache = open_source(info.name, source, path, karpathy.open_cache, stand_ins=stand_ins, options=size)
+    parts, every = np.array(cache.parts), torch.arange(len(cache.parts))
+    whole = CaptionedSplit({}, torch.zeros_like(every), {"image": every}, cache=cache)
+    splits = parts_of(whole, {split: parts == part for split, part in PARTS.items()})
+    splits["test"] = replace(splits["test"], folds=folds)
     return MultimodalDataset(
         name=info.name,
-        modalities=("image", "caption"),
-        num_classes=1,
         shapes={"image": (3, image_size, image_size), "caption": (CONTEXT,)},
         **splits,
-        **provenance(info, official, len(parts), len(cache.unusable)),
+        **provenance(info, source, len(parts), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr([cache.fingerprint, folds]).encode()).hexdigest(),
         class_names=("",),
     )

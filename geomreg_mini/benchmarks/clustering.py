@@ -71,16 +71,8 @@ def mutual_information(first: Tensor, second: Tensor) -> float:
 class Swav(Paradigm):
     """Swapped prediction between two modalities, and with decoders also reconstruction of each.
 
-    loss = reconstruction_weight (20 |x - x'| + word cross-entropy) + swapped prediction
-
-    Args:
-        model: a ``ClusteringModel``.
-        reconstruction_weight: weight of both reconstructions, if the model has decoders.
+    loss = 20 |x - x'| + word cross-entropy + swapped prediction
     """
-
-    def __init__(self, model: ClusteringModel, reconstruction_weight: float = 1.0) -> None:
-        super().__init__(model)
-        self.reconstruction_weight = reconstruction_weight
 
     def losses(self, output: Clustered, label: Tensor) -> Losses:
         with full_precision(label):
@@ -91,8 +83,8 @@ class Swav(Paradigm):
             targets = {m: distributed.gather(x) for m, x in output.inputs.items()}
             errors = reconstruction_errors(output.reconstructions, targets)
             return {
-                "image": self.reconstruction_weight * PICTURE_SCALE * errors["image"],
-                "caption": self.reconstruction_weight * errors["caption"],
+                "image": PICTURE_SCALE * errors["image"],
+                "caption": errors["caption"],
                 "swapped": swapped,
             }
 

@@ -6,16 +6,14 @@ order.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from data_scripts.extras import extra
 
 from ..inputs import float64
+from ..paradigms.relearn import clusters_of
 
 
 def cluster_accuracy(labels: Tensor, clusters: Tensor) -> float:
@@ -80,15 +78,6 @@ def _checked(labels: Tensor, clusters: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def k_means(train: Tensor, test: Tensor, clusters: int) -> Tensor:
     """Return clusters (N,) of ``test`` (N, D) by k-means on ``train`` (M, D), both normalized.
 
-    This needs no head. It is the best of ten starts, the same each time.
+    This needs no head.
     """
-    with extra("course"):
-        from sklearn.cluster import KMeans
-        from sklearn.exceptions import ConvergenceWarning
-
-    train, test = (F.normalize(float64(z), dim=1).cpu().numpy() for z in (train, test))
-    with warnings.catch_warnings():
-        # Collapsed embeddings have fewer points than clusters; this is a result, not a fault.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = KMeans(clusters, n_init=10, random_state=0).fit(train)
-    return torch.from_numpy(fitted.predict(test)).long()
+    return clusters_of(*(F.normalize(float64(z), dim=1) for z in (train, test)), clusters)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..models import Embedded, Fusion
+from ..models import Embedded, Fusion, MultimodalModel
 
 SMALLEST = 4  # pixels of a side, or tokens, after the last convolution
 WIDEST = 4  # most channels, relative to the first layer's
@@ -159,7 +159,7 @@ class Clustered(Embedded):
     inputs: Mapping[str, Tensor]
 
 
-class ClusteringModel(nn.Module):
+class ClusteringModel(MultimodalModel):
     """Two encoders whose embeddings ``Prototypes`` assigns to clusters, with or without decoders.
 
     Args:
@@ -179,17 +179,9 @@ class ClusteringModel(nn.Module):
         clusters: int,
         standardized: bool = True,
     ) -> None:
-        super().__init__()
-        self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
+        super().__init__(encoders)
+        self.decoders = nn.ModuleDict(decoders)
         self.fusion = Prototypes(tuple(encoders), embedding_dim, clusters, standardized=standardized)
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return self.fusion.modalities
-
-    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return embeddings {modality: (B, D)} of the modalities in ``inputs``."""
-        return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return cluster logits {modality: (B, K)}."""

@@ -15,7 +15,7 @@ from data_scripts import cubicc
 from data_scripts.fetch import data_root, load_arrays
 from data_scripts.stand_ins import prepare
 
-from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, open_source, parts_of, provenance
 
 SHIFT = 4  # pixels, the largest shift of an image in training
 
@@ -79,38 +79,24 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
-    official = is_official(source)
-    path = data_root() / cubicc.INFO.prepared if official else prepare("cubicc")
-    arrays = load_arrays(path)
-    if arrays is None:
-        raise not_prepared("cubicc", path.parent)
-    splits = {name: _split(arrays, arrays[name]) for name in cubicc.SPLITS}
-    own = {"note": str(arrays.get("note", cubicc.UNKNOWN_COPY))} if official else {}
-    classes = int(arrays["labels"].max()) + 1
+    path, stand_ins = data_root() / cubicc.INFO.prepared, lambda: load_arrays(prepare("cubicc"))
+    arrays = open_source("cubicc", source, path, load_arrays, stand_ins=stand_ins)
+    factors = {"pair": np.arange(len(arrays["labels"])), **{f: arrays[f] for f in ("subspecies", "photo")}}
+    whole = BirdSplit(
+        inputs={
+            "image": torch.from_numpy(arrays["images"]),
+            "caption": torch.from_numpy(arrays["captions"].astype(np.int64)),
+        },
+        labels=torch.from_numpy(arrays["labels"]),
+        factors={name: torch.from_numpy(values) for name, values in factors.items()},
+    )
+    own = {"note": str(arrays.get("note", cubicc.UNKNOWN_COPY))} if source == "official" else {}
     return BirdDataset(
         name="cubicc",
-        modalities=("image", "caption"),
-        num_classes=classes,
-        shapes={"image": (3, cubicc.SIDE, cubicc.SIDE), "caption": (cubicc.LENGTH,)},
-        **splits,
-        **provenance(cubicc.INFO, official) | own,
+        **parts_of(whole, {name: arrays[name] for name in cubicc.SPLITS}),
+        **provenance(cubicc.INFO, source) | own,
         fingerprint=hashlib.sha256(str(arrays["fingerprint"]).encode()).hexdigest(),
-        class_names=tuple(f"class {number}" for number in range(classes)),
+        class_names=tuple(f"class {number}" for number in range(int(arrays["labels"].max()) + 1)),
         words=tuple(arrays["words"].tolist()),
         vocabulary=cubicc.VOCABULARY,
-    )
-
-
-def _split(arrays: dict[str, np.ndarray], index: np.ndarray) -> BirdSplit:
-    return BirdSplit(
-        inputs={
-            "image": torch.from_numpy(arrays["images"][index]),
-            "caption": torch.from_numpy(arrays["captions"][index].astype(np.int64)),
-        },
-        labels=torch.from_numpy(arrays["labels"][index]),
-        factors={
-            "pair": torch.from_numpy(index),
-            "subspecies": torch.from_numpy(arrays["subspecies"][index]),
-            "photo": torch.from_numpy(arrays["photo"][index]),
-        },
     )

@@ -6,8 +6,9 @@ GPUs and of parts in which it is embedded.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import warn
@@ -23,8 +24,8 @@ from data_scripts.weights import put_into, read_weights
 from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
 from ..geometry import geometry_report
-from ..inputs import full_precision
-from ..models import Embedded, Encoded, build_model, encode, fixed_sample
+from ..inputs import check_choice, check_whole, full_precision
+from ..models import Embedded, Encoded, MultimodalModel, build_model, encode, fixed_sample
 from ..paradigms import Paradigm
 from ..paradigms.base import Backward, Batch, Geometry, Losses
 from ..tasks import Metrics, Splits, Task
@@ -78,8 +79,7 @@ class MicroBatched(nn.Module):
 
     def __init__(self, encoder: nn.Module, micro_batch: int) -> None:
         super().__init__()
-        if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
-            raise ValueError(f"micro_batch={micro_batch!r}: give a whole number of samples of at least 1.")
+        check_whole(1, micro_batch=micro_batch)
         self.encoder, self.micro_batch = encoder, micro_batch
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,45 +89,28 @@ class MicroBatched(nn.Module):
         return torch.cat([checkpoint(self.encoder, part, use_reentrant=False) for part in parts])
 
 
-class PairModel(nn.Module):
+class PairModel(MultimodalModel):
     """The encoders of two modalities and the scale of their embeddings' cosines.
 
     Args:
         encoders: modality -> module that maps its input to (B, D).
         logit_scale: the logarithm of the scale, ().
-        untrained: returns an equal model in its state before training, see ``again``.
     """
 
-    def __init__(
-        self,
-        encoders: Mapping[str, nn.Module],
-        logit_scale: nn.Parameter,
-        untrained: Callable[[], PairModel],
-    ) -> None:
-        super().__init__()
-        self.modalities = tuple(encoders)
-        self.encoders, self.logit_scale = nn.ModuleDict(encoders), logit_scale
-        self.untrained = untrained
+    def __init__(self, encoders: Mapping[str, nn.Module], logit_scale: nn.Parameter) -> None:
+        super().__init__(encoders)
+        self.logit_scale = logit_scale
+        self.initial = copy.deepcopy(self.state_dict())
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return embeddings {modality: (B, D)} of the modalities in ``inputs``."""
-        return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
+    def untrained(self) -> PairModel:
+        """Return an equal model in its state before training."""
+        before = copy.deepcopy(self, {id(self.initial): self.initial})  # which both share
+        before.load_state_dict(self.initial)
+        return before
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Embedded:
         """Return the projected embeddings, not normalized."""
         return Embedded(self.encode(inputs))
-
-
-def again(build: Callable[[], PairModel]) -> Callable[[], PairModel]:
-    """Return a function that calls ``build`` with the random numbers that it would draw now."""
-    state = torch.get_rng_state()
-
-    def built() -> PairModel:
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state)
-            return build()
-
-    return built
 
 
 def build_clip(
@@ -155,9 +138,6 @@ def build_clip(
     with extra("benchmarks"):
         import open_clip
 
-    untrained = again(
-        lambda: build_clip(name, image_size, embedding_dim, pretrained=pretrained, weights=weights)
-    )
     if name == "tiny":
         if pretrained is not None or weights is not None:
             raise ValueError(
@@ -174,7 +154,7 @@ def build_clip(
     encoders = {"image": towers.visual, "caption": CaptionEncoder(towers.text)}
     if micro_batch is not None:
         encoders = {m: MicroBatched(encoder, micro_batch) for m, encoder in encoders.items()}
-    return PairModel(encoders, towers.logit_scale, untrained)
+    return PairModel(encoders, towers.logit_scale)
 
 
 def _published(
@@ -182,8 +162,7 @@ def _published(
 ) -> nn.Module:
     import open_clip
 
-    if name not in MODELS:
-        raise ValueError(f"encoder={name!r} is unknown: choose one of tiny, {', '.join(MODELS)}.")
+    check_choice(("tiny", *MODELS), encoder=name)
     width, side = MODELS[name]
     if image_size != side:
         raise ValueError(
@@ -271,10 +250,9 @@ class Retrieval(Task):
             raise ValueError(
                 f"{data.name} has the modalities {', '.join(data.modalities)}: retrieval takes two; load two."
             )
-        untrained = again(lambda: self.build(config, data))
         options = {"encoder": config.encoder, "encoder_options": config.encoder_options}
         plain = build_model(data, embedding_dim=config.embedding_dim, **options)
-        return PairModel(plain.encoders, nn.Parameter(torch.tensor(math.log(FIRST_SCALE))), untrained)
+        return PairModel(plain.encoders, nn.Parameter(torch.tensor(math.log(FIRST_SCALE))))
 
     def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
         """Return recall on at most 5,000 samples, over every caption and over the split's folds, if any."""
@@ -288,7 +266,7 @@ class Retrieval(Task):
 
     def measure_test(self, paradigm: Paradigm, data: MultimodalDataset, encoded: Splits) -> Metrics:
         """Return ``zero_shot_...``: recall and geometry of the model before training."""
-        untrained = paradigm.model.untrained().to(next(paradigm.model.parameters()).device)
+        untrained = paradigm.model.untrained()
         before = encode(untrained, data.test)
         report = geometry_report(before.embeddings)
         del report["num_samples"]

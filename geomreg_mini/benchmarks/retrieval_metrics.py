@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..inputs import matrix
+from ..geometry import matrix
 from ..pairs import TIE, cosine_blocks
 
 KS = (1, 5, 10)

@@ -17,15 +17,13 @@ from torch.nn import functional as F
 from data_scripts import x_fi
 
 from ..data import MultimodalDataset
-from ..models import Embedded, Encoder, encoded
+from ..inputs import check_choice, check_whole
+from ..models import LAYERS, Embedded, Encoder, MultimodalModel, encoded
 
 
 def subsets(modalities: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """Return every non-empty subset, single modalities first; "+" between names makes its name."""
     return tuple(s for n in range(1, len(modalities) + 1) for s in combinations(modalities, n))
-
-
-LAYERS = {1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d), 2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)}
 
 
 class Block(nn.Module):
@@ -145,7 +143,7 @@ class Tokens(Embedded):
     unimodal_logits: dict[str, Tensor]
 
 
-class SubsetClassifier(nn.Module):
+class SubsetClassifier(MultimodalModel):
     """Encoders to tokens, the fusion of any of them, and optionally a linear head for each modality's mean.
 
     Args:
@@ -164,14 +162,13 @@ class SubsetClassifier(nn.Module):
         hidden: bool = False,
         pretrained: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(encoders)
         self.hidden, self.pretrained = hidden, pretrained
-        self.modalities = tuple(encoders)
-        self.encoders, self.fusion, self.heads = nn.ModuleDict(encoders), fusion, nn.ModuleDict(heads)
+        self.fusion, self.heads = fusion, nn.ModuleDict(heads)
 
     def tokens(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tokens {modality: (B, T, D)} of the modalities in ``inputs``."""
-        return {m: self.encoders[m](inputs[m]) for m in self.modalities if m in inputs}
+        return super().encode(inputs)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return embeddings {modality: (B, D)} of the modalities in ``inputs``: their mean tokens."""
@@ -208,17 +205,14 @@ def build_subset_classifier(
 
     Heads come last, so that a seed gives the same encoders and fusion with and without them.
     """
-    for name, value in [("tokens", tokens), ("width", width), ("depth", depth)]:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r}: give a whole number of at least 1.")
+    check_whole(1, tokens=tokens, width=width, depth=depth)
     if embedding_dim % attention_heads:
         raise ValueError(
             f"embedding_dim={embedding_dim} is not a multiple of attention_heads={attention_heads}: change "
             "one of the two."
         )
     encoders = {m: TokenEncoder(data.shapes[m], embedding_dim, tokens, width) for m in data.modalities}
-    if pretrained not in (None, "x_fi"):
-        raise ValueError(f"pretrained={pretrained!r}: choose 'x_fi', or leave it out.")
+    check_choice((None, "x_fi"), pretrained=pretrained)
     for m, encoder in encoders.items() if pretrained else ():
         x_fi.load_into(encoder.backbone, m, weights)
     fusion = TransformerFusion(data.modalities, embedding_dim, data.num_classes, depth, attention_heads)

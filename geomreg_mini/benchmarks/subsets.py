@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..data import MultimodalDataset, Split
 from ..evaluation import accuracy, disturbed, knn_probe
-from ..inputs import float64
+from ..inputs import check_choice, float64
 from ..models import Encoded, encode
 from ..paradigms import Paradigm
 from ..paradigms.base import Losses
@@ -110,11 +110,8 @@ class Subsets(Task):
     selection = "mean_accuracy/subsets"
 
     def build(self, config: TrainConfig, data: MultimodalDataset) -> SubsetClassifier:
-        if config.encoder != "resnet18" or config.fusion != "transformer":
-            raise ValueError(
-                f"encoder={config.encoder!r}, fusion={config.fusion!r}: the task has 'resnet18' and "
-                "'transformer' only; use these."
-            )
+        check_choice(["resnet18"], encoder=config.encoder)
+        check_choice(["transformer"], fusion=config.fusion)
         heads = config.paradigm == "unimodal" or config.paradigm_options.get("pretrain", 0) > 0
         output = {"heads": heads, "hidden": config.depth == "hidden"}
         return build_subset_classifier(data, config.embedding_dim, **output, **config.encoder_options)

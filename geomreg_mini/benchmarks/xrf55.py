@@ -13,12 +13,11 @@ from torch import Tensor
 
 from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, data_root
-from data_scripts.stand_ins import prepare
 from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings
 from data_scripts.xrf55_half import open_cache
 
 from ..data.corruptions import FIGURES_10_TO_12
-from ..data.dataset import MultimodalDataset, Split, is_official, not_prepared, provenance
+from ..data.dataset import MultimodalDataset, Split, open_source, parts_of, provenance
 
 # Of the twenty repetitions, 1 to 14 are published for training. The last two of these validate, because they
 # were recorded after the others, as were the test repetitions.
@@ -61,47 +60,35 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
-    official = is_official(source)
-    recordings = _official() if official else prepare("xrf55")
+    recordings = open_source("xrf55", source, data_root() / INFO.prepared, _official)
     scene, volunteer, action, repetition = torch.from_numpy(recordings.keys.T.copy())
     actions, labels = action.unique(return_inverse=True)
-    splits = {}
+    factors = {"recording": torch.arange(len(labels)), "scene": scene, "volunteer": volunteer}
+    whole = RecordingSplit({}, labels, {**factors, "repetition": repetition}, recordings=recordings)
+    parts = {name: np.isin(repetition, repetitions) for name, repetitions in PARTS.items()}
     for name, repetitions in PARTS.items():
-        rows = torch.isin(repetition, torch.tensor(list(repetitions))).nonzero()[:, 0]
-        if not len(rows):
+        if not parts[name].any():
             verb = name.replace("validation", "validate")
             raise DataError(
                 f"xrf55 has no recording of the repetitions {repetitions[0]} to {repetitions[-1]}, which are "
                 f"to {verb}; complete the folder and run `python -m data_scripts xrf55` again.",
                 f"there are no recordings to {verb}",
             )
-        factors = {"scene": scene, "volunteer": volunteer, "repetition": repetition}
-        splits[name] = RecordingSplit(
-            inputs={},
-            labels=labels[rows],
-            factors={"recording": rows, **{factor: values[rows] for factor, values in factors.items()}},
-            recordings=recordings,
-        )
     chosen = [recordings.fingerprint, {name: list(part) for name, part in PARTS.items()}]
     return MultimodalDataset(
         name="xrf55",
-        modalities=tuple(SHAPES),
-        num_classes=len(actions),
         shapes=dict(SHAPES),
-        **splits,
-        **provenance(INFO, official, len(recordings.keys), len(recordings.unusable)),
+        **parts_of(whole, parts),
+        **provenance(INFO, source, len(recordings.keys), len(recordings.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=tuple(ACTIONS[a - 1] for a in actions.tolist()),
         corruptions=FIGURES_10_TO_12,
     )
 
 
-def _official() -> Recordings:
-    path = data_root() / INFO.prepared
+def _official(path: Path) -> Recordings | None:
     recordings = open_cache(path)
-    if recordings is None:
-        raise not_prepared("xrf55", path.parent)
-    if not Path(recordings.source).is_dir():
+    if recordings is not None and not Path(recordings.source).is_dir():
         raise DataError(
             f"The recordings of xrf55 are no longer in {recordings.source}; run `python -m data_scripts "
             "xrf55` again, with their folder after --from.",

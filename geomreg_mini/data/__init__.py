@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 from typing import Any
 
+from ..inputs import check_whole
 from .dataset import MultimodalDataset, Split, batches, fingerprint
 
 __all__ = ["DATASETS", "MultimodalDataset", "Split", "batches", "fingerprint", "load"]
@@ -39,8 +40,7 @@ def load(name: str, *, seed: int = 0, **options: Any) -> MultimodalDataset:
         return MultimodalDataset.from_npz(name, **options)
     if name not in DATASETS:
         raise ValueError(f"Unknown data set {name!r}; choose one of {', '.join(DATASETS)}, or an .npz file.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}.")
+    check_whole(0, seed=seed)
     loader = pkgutil.resolve_name(DATASETS[name])
     known = loader.__kwdefaults__ or {}  # every option is keyword-only and has a default
     for option in options:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, DatasetInfo, data_root, load_arrays, named_folder
-from data_scripts.stand_ins import NOTE
+from data_scripts.stand_ins import NOTE, prepare
 
+from ..inputs import check_choice, check_whole
 from .corruptions import Form
 
+T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
-SOURCES = ("official", "stand_in")
 Own = Mapping[str, Any]  # modality -> array-like (N, ...), and "labels" -> (N,)
 READERS = 2  # threads that make batches ahead of time; each has up to four waiting
 _unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
@@ -259,7 +260,7 @@ def _load(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
 
 def _own_split(name: str, arrays: Own) -> Split:
     """Return the split of a caller's arrays, with ``present/MODALITY`` for each modality that has gaps."""
-    labels, inputs, present = np.asarray(arrays.get("labels")), {}, {}
+    labels, inputs, present, some = np.asarray(arrays.get("labels")), {}, {}, False
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels) or labels.min() < 0:
         raise ValueError(
             f"labels of {name} are {labels.dtype} {labels.shape}; pass an integer >= 0 per sample."
@@ -278,14 +279,11 @@ def _own_split(name: str, arrays: Own) -> Split:
                 f"{of} has NaN or infinity in row {int(bad.nonzero()[0])} and {int(bad.sum()) - 1} others; "
                 "mend them, or fill the whole row with NaN if the sample lacks this modality."
             )
-        inputs[m] = x
+        inputs[m], some = x, here | some
         if not here.all():
             x[~here], present[f"present/{m}"] = 0, here
     if len(inputs) < 2:
         raise ValueError(f"{name} has the modalities {list(inputs)}; pass two or more next to its labels.")
-    some = torch.stack([present.get(f"present/{m}", torch.ones(len(labels)).bool()) for m in inputs]).any(
-        dim=0
-    )
     if not some.all():
         raise ValueError(f"{name} has no modality in row {int((~some).nonzero()[0])}; leave the sample out.")
     return Split(inputs, torch.from_numpy(labels.astype(np.int64)), present)
@@ -323,6 +321,17 @@ def fingerprint(train: Split, validation: Split, test: Split) -> str:
     return digest.hexdigest()
 
 
+def parts_of(whole: Split, rows: Mapping[str, np.ndarray]) -> dict[str, Split]:
+    """Return name -> the samples of ``whole`` at ``rows[name]``, positions (N,) or a mask."""
+    return {name: whole.subset(torch.from_numpy(own)) for name, own in rows.items()}
+
+
+def stratified_parts(labels: np.ndarray, train: int, validation: int, seed: int) -> dict[str, np.ndarray]:
+    """Return the rows of each split in a `stratified_order`; the test split has all that are left."""
+    order = stratified_order(labels, np.random.default_rng([seed, 0]))
+    return dict(zip(SPLITS, np.split(order, [train, train + validation]), strict=True))
+
+
 def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a random order of the samples; every beginning of it holds the classes in proportion.
 
@@ -339,18 +348,8 @@ def check_labels(labels: int | None, num_classes: int, available: int) -> int:
     """Return how many of ``available`` training samples to keep; raise ValueError for invalid ``labels``."""
     if labels is None:
         return available
-    if isinstance(labels, bool) or not isinstance(labels, int) or not num_classes <= labels <= available:
-        raise ValueError(
-            f"labels must be None or an integer in [{num_classes}, {available}], got {labels!r}."
-        )
+    check_whole(num_classes, available, labels=labels)
     return labels
-
-
-def check_noise(image_noise: float) -> float:
-    """Return ``image_noise`` as a finite float >= 0; raise ``ValueError`` otherwise."""
-    if not isinstance(image_noise, (int, float)) or not 0 <= image_noise < float("inf"):
-        raise ValueError(f"image_noise must be a finite number >= 0, got {image_noise!r}.")
-    return float(image_noise)
 
 
 def tensor(array: np.ndarray) -> Tensor:
@@ -415,28 +414,38 @@ def batches(
 # of a benchmark's files: the official ones that a script prepared, or generated stand-ins
 
 
-def is_official(source: str) -> bool:
-    """Return whether ``source`` is "official" and not "stand_in"; raise ``ValueError`` for any other."""
-    if source not in SOURCES:
-        raise ValueError(f"source={source!r} is unknown: choose one of {', '.join(SOURCES)}.")
-    return source == "official"
+def open_source(
+    name: str,
+    source: str,
+    path: Path,
+    official: Callable[[Path], T | None],
+    *,
+    stand_ins: Callable[[], T] | None = None,
+    options: str = "",
+) -> T:
+    """Return the ``official`` files at ``path``, or the stand-ins of the data set, generated if missing.
+
+    ``official`` returns None for files that are missing; ``options`` are those of the command that gets them.
+    Raises ``ValueError`` unless ``source`` is "official" or "stand_in", and ``DataError`` without the files.
+    """
+    check_choice(("official", "stand_in"), source=source)
+    if source == "stand_in":
+        return stand_ins() if stand_ins else prepare(name)
+    if (found := official(path)) is None:
+        raise DataError(
+            f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{options}`, or load "
+            "it with source='stand_in' to try the code.",
+            f"{name} is not prepared",
+        )
+    return found
 
 
-def not_prepared(name: str, folder: Path, options: str = "") -> DataError:
-    """Return the error for official files that are missing in ``folder``; ``options`` are the command's."""
-    return DataError(
-        f"{name} is not prepared in {folder}; run `python -m data_scripts {name}{options}`, or load it with "
-        "source='stand_in' to try the code.",
-        f"{name} is not prepared",
-    )
-
-
-def provenance(info: DatasetInfo, official: bool, used: int = 0, lost: int = 0) -> dict[str, str]:
+def provenance(info: DatasetInfo, source: str, used: int = 0, lost: int = 0) -> dict[str, str]:
     """Return the fields ``licence``, ``source`` and ``note`` of a data set.
 
     The note says how many of the ``used`` + ``lost`` samples are lost.
     """
-    if official:
+    if source == "official":
         return {"licence": info.licence, "source": info.source, "note": note_of_loss(lost, used + lost)}
     return {"licence": "CC0-1.0", "source": "generated, see data_scripts/stand_ins", "note": NOTE}
 

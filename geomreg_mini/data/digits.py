@@ -9,20 +9,20 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..inputs import check_choice, check_number
 from .corruptions import Picture, Spectrogram
 from .dataset import (
+    SPLITS,
     MultimodalDataset,
     Split,
     check_labels,
-    check_noise,
+    parts_of,
     prepared_arrays,
     say_once,
     stratified_order,
     tensor,
 )
 
-PROTOCOLS = ("unseen_speakers", "official")
-SOURCES = ("auto", "spoken", "embedded")
 TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validation and test
 # MNIST's usual constants, so that noise of one strength means the same to a network for every split.
 IMAGE_MEAN, IMAGE_STD = 0.1307, 0.3081
@@ -59,11 +59,9 @@ def load(
     Raises ``ValueError`` for a bad argument and, with ``source="spoken"``, ``data_scripts.fetch.DataError``
     if the spoken digits cannot be obtained.
     """
-    if source not in SOURCES:
-        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}.")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
-    check_noise(image_noise)
+    check_choice(("auto", "spoken", "embedded"), source=source)
+    check_choice(("unseen_speakers", "official"), protocol=protocol)
+    check_number(0, image_noise=image_noise)
     arrays, why_not = None, "they were asked for"
     if source != "embedded":
         from data_scripts import digits
@@ -85,36 +83,32 @@ def _spoken(
     from data_scripts.digits import FLOOR
 
     parts = _recordings_of(arrays, seed, protocol)
-    images_of = _pair(arrays, parts, seed)
+    image_index = _pair(arrays, parts, seed)
     spectrograms = arrays["spectrograms"]
     training = spectrograms[parts["train"]].astype(np.float64)
     mean, std = np.float32(training.mean()), np.float32(training.std())
     unit_noise = np.random.default_rng([seed, 1]).standard_normal(arrays["images"].shape, dtype=np.float32)
-
-    splits = {}
-    for name, index in parts.items():
-        image_index = images_of[name]
-        images = arrays["images"][image_index].astype(np.float32) / np.float32(255)
-        images += np.float32(image_noise) * unit_noise[image_index]
-        splits[name] = Split(
-            inputs={
-                "audio": tensor((spectrograms[index].astype(np.float32) - mean) / std)[:, None],
-                "image": tensor((images - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD))[:, None],
-            },
-            labels=torch.from_numpy(arrays["labels"][index].astype(np.int64)),
-            factors={
-                "speaker": torch.from_numpy(arrays["speakers"][index].astype(np.int64)),
-                "recording": torch.from_numpy(arrays["recordings"][index].astype(np.int64)),
-                "image_index": torch.from_numpy(image_index),
-            },
-        )
+    images = arrays["images"][image_index].astype(np.float32) / np.float32(255)
+    images += np.float32(image_noise) * unit_noise[image_index]
+    whole = Split(
+        inputs={
+            "audio": tensor((spectrograms.astype(np.float32) - mean) / std)[:, None],
+            "image": tensor((images - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD))[:, None],
+        },
+        labels=torch.from_numpy(arrays["labels"].astype(np.int64)),
+        factors={
+            "speaker": torch.from_numpy(arrays["speakers"].astype(np.int64)),
+            "recording": torch.from_numpy(arrays["recordings"].astype(np.int64)),
+            "image_index": torch.from_numpy(image_index),
+        },
+    )
+    splits = parts_of(whole, parts)
     keep = check_labels(labels, 10, len(splits["train"]))
     if labels is not None:
         order = stratified_order(splits["train"].labels.numpy(), np.random.default_rng([seed, 2]))
         splits["train"] = splits["train"].subset(torch.from_numpy(np.sort(order[:keep])))
     return MultimodalDataset(
         name="digits",
-        num_classes=10,
         **splits,
         licence="CC BY-SA 4.0 (recordings), CC BY-SA 3.0 (images)",
         source="Free Spoken Digit Dataset v1.0.10 and MNIST test images",
@@ -131,14 +125,14 @@ def _recordings_of(arrays: dict, seed: int, protocol: str) -> dict[str, np.ndarr
         count = len(arrays["speaker_names"])
         role = (arrays["speakers"].astype(int) - seed) % count
         part = np.where(role == 0, "test", np.where(role == 1, "validation", "train"))
-    return {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
+    return {name: np.flatnonzero(part == name) for name in SPLITS}
 
 
-def _pair(arrays: dict, parts: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """Return for each recording of each split an MNIST image of the same digit; no image twice."""
+def _pair(arrays: dict, parts: dict[str, np.ndarray], seed: int) -> np.ndarray:
+    """Return for each recording (N,) of all splits an MNIST image of the same digit; no image twice."""
     rng = np.random.default_rng([seed, 0])
     index = np.arange(len(arrays["image_labels"]))
-    pairs = {name: np.empty(len(recordings), np.int64) for name, recordings in parts.items()}
+    pairs = np.empty(len(arrays["labels"]), np.int64)
     for digit in range(10):
         of_digit = arrays["image_labels"] == digit
         pools = {
@@ -146,7 +140,7 @@ def _pair(arrays: dict, parts: dict[str, np.ndarray], seed: int) -> dict[str, np
             "held out": rng.permutation(index[of_digit & (index >= TRAIN_IMAGES)]),
         }
         for name, recordings in parts.items():
-            members = np.flatnonzero(arrays["labels"][recordings] == digit)
+            members = recordings[arrays["labels"][recordings] == digit]
             pool = "train" if name == "train" else "held out"
-            pairs[name][members], pools[pool] = pools[pool][: len(members)], pools[pool][len(members) :]
+            pairs[members], pools[pool] = pools[pool][: len(members)], pools[pool][len(members) :]
     return pairs

@@ -11,8 +11,9 @@ import torch
 
 from data_scripts.extras import extra
 
+from ..inputs import check_number
 from .corruptions import Picture
-from .dataset import MultimodalDataset, Split, check_labels, check_noise, stratified_order, tensor
+from .dataset import MultimodalDataset, Split, check_labels, parts_of, stratified_parts, tensor
 
 TRAIN, VALIDATION = 1197, 300  # of 1,797; the remaining 300 test
 
@@ -31,34 +32,24 @@ def load(
     with extra("course"):
         from sklearn.datasets import load_digits
 
-    noise = check_noise(image_noise)
+    check_number(0, image_noise=image_noise)
     bunch = load_digits()
     pixels, digit = (bunch.images / 16).astype(np.float32), bunch.target.astype(np.int64)
-    order = stratified_order(digit, np.random.default_rng([seed, 0]))
-    parts = dict(
-        zip(("train", "validation", "test"), np.split(order, [TRAIN, TRAIN + VALIDATION]), strict=True)
-    )
+    parts = stratified_parts(digit, TRAIN, VALIDATION, seed)
     keep = check_labels(labels, 10, TRAIN)
     training = pixels[parts["train"]].astype(np.float64)
     mean, std = np.float32(training.mean()), np.float32(training.std())
     unit_noise = np.random.default_rng([seed, 1]).standard_normal((len(pixels), 8, 4), dtype=np.float32)
     views = {
         "left": (pixels[:, :, :4] - mean) / std,
-        "right": (pixels[:, :, 4:] + np.float32(noise) * unit_noise - mean) / std,
+        "right": (pixels[:, :, 4:] + np.float32(image_noise) * unit_noise - mean) / std,
     }
     parts["train"] = parts["train"][:keep]  # every beginning of a stratified order is stratified
-    splits = {
-        name: Split(
-            inputs={view: tensor(values[index])[:, None] for view, values in views.items()},
-            labels=torch.from_numpy(digit[index]),
-            factors={"image_index": torch.from_numpy(index.astype(np.int64))},
-        )
-        for name, index in parts.items()
-    }
+    inputs = {view: tensor(values)[:, None] for view, values in views.items()}
+    whole = Split(inputs, torch.from_numpy(digit), {"image_index": torch.arange(len(digit))})
     return MultimodalDataset(
         name="embedded_digits",
-        num_classes=10,
-        **splits,
+        **parts_of(whole, parts),
         licence="CC BY 4.0",
         source="Optical recognition of handwritten digits (UCI), as scikit-learn carries it",
         note=(

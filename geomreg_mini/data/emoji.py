@@ -10,13 +10,10 @@ import torch
 
 from data_scripts.extras import extra
 
+from ..inputs import check_choice
 from .corruptions import Picture
-from .dataset import MultimodalDataset, Split, prepared_arrays, say_once, stratified_order, tensor
+from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, say_once, stratified_order, tensor
 
-VIEWS = ("picture_name", "artists", "languages")
-SPLITS = ("concepts", "unseen_artist")
-SOURCES = ("auto", "full", "embedded")
-LABELS = ("group", "subgroup")
 SUBSET = Path(__file__).parent / "emoji_subset" / "emoji.npz"
 FEWEST = 10  # families of relatives, for a class to be split
 LARGEST = 10  # concepts of a family; a larger one trains, for it would be most of its class in another split
@@ -73,14 +70,10 @@ def load(
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if the files are not
     available.
     """
-    for name, value, known in [
-        ("source", source, SOURCES),
-        ("view", view, VIEWS),
-        ("label", label, LABELS),
-        ("split", split, SPLITS),
-    ]:
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
+    check_choice(("auto", "full", "embedded"), source=source)
+    check_choice(("picture_name", "artists", "languages"), view=view)
+    check_choice(("group", "subgroup"), label=label)
+    check_choice(("concepts", "unseen_artist"), split=split)
     if split == "unseen_artist" and view != "picture_name":
         raise ValueError(f"split='unseen_artist' needs view='picture_name', got {view!r}.")
     if features and (source == "embedded" or view == "languages" or list(languages or ["en"]) != ["en"]):
@@ -100,8 +93,7 @@ def load(
     if named and len(languages) > 1:
         raise ValueError(f"languages={languages!r}: the view 'picture_name' takes one.")
     full = arrays["pictures"].shape[1]
-    if side not in (size for size in range(8, full + 1) if full % size == 0):
-        raise ValueError(f"side must be a divisor of {full} and at least 8, got {side!r}.")
+    check_choice([size for size in range(8, full + 1) if full % size == 0], side=side)
     classes, labels, parts = _parts(arrays, label, seed)
 
     picture_of = np.full((len(drawers), len(labels)), -1)
@@ -112,30 +104,31 @@ def load(
         names = dict.fromkeys(spoken, frozen["names_keywords" if keywords else "names"])
     else:
         names = {language: _hashed(texts[language], keywords) for language in spoken}
-    splits = {}
-    for part, concepts in parts.items():
-        rows = {}
-        if named:
-            drawn = chosen[-1:] if unseen and part == "test" else chosen[: len(chosen) - unseen]
-            position, which = (drawn[:, concepts] >= 0).T.nonzero()
-            concepts = concepts[position]
-            rows = {"picture": drawn[which, concepts]}
-        elif view == "artists":
-            concepts = concepts[(chosen[:, concepts] >= 0).all(axis=0)]
-            rows = {artist: own[concepts] for artist, own in zip(artists, chosen, strict=True)}
-        inputs = {
-            modality: frozen["pictures"][own] if frozen else _pictures(arrays["pictures"][own], side)
-            for modality, own in rows.items()
-        }
-        inputs |= {"name" if named else language: of[concepts] for language, of in names.items()}
-        factors = {"concept": concepts, "family": arrays["relatives"][concepts]}
-        if named:
-            factors["artist"] = arrays["artists"][rows["picture"]]
-        splits[part] = Split(
-            inputs={modality: tensor(values) for modality, values in inputs.items()},
-            labels=torch.from_numpy(labels[concepts]),
-            factors={name: torch.from_numpy(values.astype(np.int64)) for name, values in factors.items()},
-        )
+    concepts, rows = np.arange(len(labels)), {}
+    if named:
+        concepts, which = (chosen >= 0).T.nonzero()
+        rows = {"picture": chosen[which, concepts]}
+    elif view == "artists":
+        concepts = concepts[(chosen >= 0).all(axis=0)]
+        rows = {artist: own[concepts] for artist, own in zip(artists, chosen, strict=True)}
+    inputs = {
+        modality: frozen["pictures"][own] if frozen else _pictures(arrays["pictures"][own], side)
+        for modality, own in rows.items()
+    }
+    inputs |= {"name" if named else language: of[concepts] for language, of in names.items()}
+    factors = {"concept": concepts, "family": arrays["relatives"][concepts]}
+    if named:
+        factors["artist"] = arrays["artists"][rows["picture"]]
+    whole = Split(
+        inputs={modality: tensor(values) for modality, values in inputs.items()},
+        labels=torch.from_numpy(labels[concepts]),
+        factors={name: torch.from_numpy(values.astype(np.int64)) for name, values in factors.items()},
+    )
+    inside = {part: np.isin(concepts, own) for part, own in parts.items()}
+    if unseen:
+        last = which == len(artists) - 1
+        inside = {part: own & (last if part == "test" else ~last) for part, own in inside.items()}
+    splits = parts_of(whole, inside)
     for modality, values in splits["train"].inputs.items():
         if frozen:
             mean = values.mean(dim=0)

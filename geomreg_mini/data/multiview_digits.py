@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .dataset import MultimodalDataset, Split, check_labels, prepared_arrays, stratified_order, tensor
+from .dataset import (
+    MultimodalDataset,
+    Split,
+    check_labels,
+    parts_of,
+    prepared_arrays,
+    stratified_parts,
+    tensor,
+)
 
 TRAIN, VALIDATION = 1400, 300  # of 2,000; the remaining 300 test
 
@@ -36,25 +44,14 @@ def load(
         raise ValueError(f"views={views!r}: name two or more of {known}, each once.")
     arrays, _ = prepared_arrays(multiview_digits)
     digit = arrays["labels"].astype(np.int64)
-    order = stratified_order(digit, np.random.default_rng([seed, 0]))
-    parts = dict(
-        zip(("train", "validation", "test"), np.split(order, [TRAIN, TRAIN + VALIDATION]), strict=True)
-    )
-    views = {view: _standardized(arrays[view], parts["train"]) for view in names}
+    parts = stratified_parts(digit, TRAIN, VALIDATION, seed)
+    inputs = {view: tensor(_standardized(arrays[view], parts["train"])) for view in names}
     # every beginning of a stratified order is stratified
     parts["train"] = parts["train"][: check_labels(labels, 10, TRAIN)]
-    splits = {
-        name: Split(
-            inputs={view: tensor(values[index]) for view, values in views.items()},
-            labels=torch.from_numpy(digit[index]),
-            factors={"sample": torch.from_numpy(index.astype(np.int64))},
-        )
-        for name, index in parts.items()
-    }
+    whole = Split(inputs, torch.from_numpy(digit), {"sample": torch.arange(len(digit))})
     return MultimodalDataset(
         name="multiview_digits",
-        num_classes=10,
-        **splits,
+        **parts_of(whole, parts),
         licence=multiview_digits.INFO.licence,
         source=multiview_digits.INFO.source,
     )

@@ -16,6 +16,7 @@ import math
 
 import torch
 
+from ..inputs import check_number, check_whole
 from .dataset import MultimodalDataset, Split
 
 MODALITIES = ("a", "b")
@@ -66,20 +67,14 @@ def load(
         ValueError: if an argument is outside its range.
     """
     nuisance, noise = _per_modality("nuisance", nuisance), _per_modality("noise", noise)
-    _check_range("num_classes", num_classes, 2, math.inf)
-    _check_range("separation", separation, 0, math.inf)
-    _check_range("private_share", private_share, 0, 1)
-    _check_range("imbalance", imbalance, 0, 1)
-    sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}
-    for name, value in {**sizes, "shared_dim": shared_dim, "private_dim": private_dim}.items():
-        _check_range(name, value, 1, math.inf)
-    _check_range("nuisance_dim", nuisance_dim, 0, math.inf)
+    check_whole(2, num_classes=num_classes)
+    check_number(0, separation=separation)
+    check_number(0, 1, private_share=private_share, imbalance=imbalance)
+    check_whole(1, train_size=train_size, validation_size=validation_size, test_size=test_size)
+    check_whole(1, shared_dim=shared_dim, private_dim=private_dim)
+    check_whole(0, nuisance_dim=nuisance_dim)
     width = shared_dim + private_dim + nuisance_dim
-    if input_dim < width:
-        raise ValueError(
-            f"input_dim is {input_dim}, but must be at least {width}, the sum of shared_dim, private_dim and "
-            "nuisance_dim."
-        )
+    check_whole(width, input_dim=input_dim)
 
     generator = torch.Generator().manual_seed(seed)
     rows = math.ceil(math.sqrt(num_classes))
@@ -132,12 +127,5 @@ def _per_modality(name: str, value: float | dict[str, float]) -> dict[str, float
         raise ValueError(
             f"{name} has the modalities {sorted(values)}; give one number, or one for a and for b."
         )
-    for m, v in values.items():
-        _check_range(f"{name} of modality {m}", v, 0, math.inf)
+    check_number(0, **{f"{name} of modality {m}": v for m, v in values.items()})
     return values
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        limit = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise ValueError(f"{name} is {value}, but must be {limit}.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .dataset import MultimodalDataset, Split, prepared_arrays, stratified_order, tensor
+from ..inputs import check_choice
+from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, stratified_order, tensor
 
-SPLITS = ("people", "random_windows")
 FOLDS = 5  # disjoint pairs of people
 
 
@@ -32,13 +32,10 @@ def load(
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if the files are not
     available.
     """
-    if sensors not in (2, 3):
-        raise ValueError(f"sensors must be 2 or 3, got {sensors!r}.")
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
+    check_choice((2, 3), sensors=sensors)
+    check_choice(("people", "random_windows"), split=split)
     fold = seed % FOLDS if fold is None else fold
-    if fold not in range(FOLDS):
-        raise ValueError(f"fold must be None or an integer in [0, {FOLDS - 1}], got {fold!r}.")
+    check_choice(range(FOLDS), fold=fold)
     from data_scripts import watch
 
     arrays, _ = prepared_arrays(watch)
@@ -50,11 +47,7 @@ def load(
         role[stratified_order(labels, np.random.default_rng(seed))] = (
             np.arange(len(labels)) * FOLDS // len(labels)
         )
-    index = {
-        "train": np.flatnonzero(role > 1),
-        "validation": np.flatnonzero(role == 1),
-        "test": np.flatnonzero(role == 0),
-    }
+    parts = {"train": role > 1, "validation": role == 1, "test": role == 0}
     if sensors == 3:
         signals = {signal: arrays[signal] for signal in watch.SIGNALS}
     else:
@@ -63,24 +56,21 @@ def load(
             "gyroscope": arrays["rotation"],
         }
     for signal, values in signals.items():
-        training = values[index["train"]].astype(np.float64)
+        training = values[parts["train"]].astype(np.float64)
         mean, std = (of(axis=(0, 2))[:, None].astype(np.float32) for of in (training.mean, training.std))
         signals[signal] = (values - mean) / std
-    splits = {
-        name: Split(
-            inputs={signal: tensor(values[rows]) for signal, values in signals.items()},
-            labels=torch.from_numpy(labels[rows]),
-            factors={
-                "person": torch.from_numpy(arrays["people"][rows].astype(np.int64)),
-                "recording": torch.from_numpy(arrays["recordings"][rows].astype(np.int64)),
-                "window": torch.from_numpy(rows),
-            },
-        )
-        for name, rows in index.items()
-    }
+    whole = Split(
+        inputs={signal: tensor(values) for signal, values in signals.items()},
+        labels=torch.from_numpy(labels),
+        factors={
+            "person": torch.from_numpy(arrays["people"].astype(np.int64)),
+            "recording": torch.from_numpy(arrays["recordings"].astype(np.int64)),
+            "window": torch.arange(len(labels)),
+        },
+    )
     return MultimodalDataset(
         name="watch",
-        **splits,
+        **parts_of(whole, parts),
         licence=watch.INFO.licence,
         source=watch.INFO.source,
         class_names=tuple(arrays["class_names"].tolist()),

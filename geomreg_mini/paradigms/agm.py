@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..inputs import Embeddings
-from ..models import MultimodalClassifier
+from ..models import ModelOutput, MultimodalClassifier
 from .base import Backward, Batch, Geometry, Losses, Paradigm
 
 
@@ -91,9 +91,11 @@ class AGM(Paradigm):
         return {m: math.exp(self.alpha * min(usual[m] - now[m], 10.0)) for m in scores}
 
     def step(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Losses:
-        silent = self.silence(batch["inputs"])
-        output, label = self.model(batch["inputs"]), batch["label"]
-        mono = self.mono_modal_logits(output.embeddings, silent)
+        self.silent = self.silence(batch["inputs"])
+        return super().step(batch, geometry, backward)
+
+    def losses(self, output: ModelOutput, label: Tensor) -> Losses:
+        mono = self.mono_modal_logits(output.embeddings, self.silent)
         scores = {
             m: F.cross_entropy(o.detach(), label, reduction="none").clamp_max(-math.log(1e-8)).mean().item()
             for m, o in mono.items()
@@ -101,8 +103,4 @@ class AGM(Paradigm):
         k = self.coefficients(scores)
         # the values of o, with k times its gradient
         fused = sum(o.detach() + k[m] * (o - o.detach()) for m, o in mono.items())
-        losses = {"fused": F.cross_entropy(fused, label)}
-        if geometry is not None:
-            losses["geometry"] = geometry(output.regularized)
-        backward(sum(losses.values()))
-        return {name: loss.detach() for name, loss in losses.items()}
+        return {"fused": F.cross_entropy(fused, label)}

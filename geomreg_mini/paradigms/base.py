@@ -32,9 +32,9 @@ class Backward(Protocol):
 class Paradigm:
     """One forward, one sum of losses, one backward.
 
-    A subclass defines ``losses``. It replaces ``step`` if it shapes gradients, and ``updates`` if it updates
-    more than once per batch. ``memory`` names the attributes that it keeps between steps (tensors, numbers,
-    dicts and lists of them), so that a resumed run continues as if it had not stopped.
+    A subclass defines ``losses``. It replaces ``differentiate`` if it shapes gradients, and ``updates`` if it
+    updates more than once per batch. ``memory`` names the attributes that it keeps between steps (tensors,
+    numbers, dicts and lists of them), so that a resumed run continues as if it had not stopped.
 
     ``needs_heads`` says whether the model must have a separate linear head for each modality. ``fusions``
     names the fusions for which the method is defined (None: all), and ``usual_fusion`` its default one.
@@ -95,8 +95,12 @@ class Paradigm:
         losses = self.losses(output, batch["label"])
         if geometry is not None:
             losses["geometry"] = geometry(output.regularized)
-        backward(sum(losses.values()))
+        self.differentiate(losses, output, batch["label"], backward)
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def differentiate(self, losses: Losses, output: ModelOutput, label: Tensor, backward: Backward) -> None:
+        """Form the gradients of a batch's losses, among them "geometry" with a regularizer."""
+        backward(sum(losses.values()))
 
     def updates(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Iterator[Losses]:
         """Yield the losses of ``step`` for each update from one batch, nearly always a single one.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from torch.nn import functional as F
+from torch import Tensor
 
-from ..models import MultimodalClassifier
-from .base import Backward, Batch, Geometry, Losses, Paradigm
+from ..models import ModelOutput, MultimodalClassifier
+from .base import Backward, Losses
 from .pareto import pareto_gradients
+from .plain import UniformSum
 
 
-class MMPareto(Paradigm):
+class MMPareto(UniformSum):
     """MMPareto (ICML 2024, arXiv 2405.17730).
 
     The losses are those of the uniform sum. Encoder m has two gradients, g of the fused loss and g_m of its
@@ -23,19 +24,12 @@ class MMPareto(Paradigm):
     uniform sum, so read that row next to this one.
     """
 
-    needs_heads = True
-
     def __init__(self, model: MultimodalClassifier, *, gamma: float = 1.5) -> None:
         super().__init__(model)
         self.gamma = gamma
 
-    def step(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Losses:
-        output, label = self.model(batch["inputs"]), batch["label"]
-        losses = {"fused": F.cross_entropy(output.logits, label)}
-        losses |= {m: F.cross_entropy(o, label) for m, o in output.unimodal_logits.items()}
-        if geometry is not None:
-            losses["geometry"] = geometry(output.regularized)
-        regularized = geometry is not None and losses["geometry"].requires_grad
+    def differentiate(self, losses: Losses, output: ModelOutput, label: Tensor, backward: Backward) -> None:
+        regularized = "geometry" in losses and losses["geometry"].requires_grad
         parameters = {m: list(encoder.parameters()) for m, encoder in self.model.encoders.items()}
 
         backward(losses["fused"], retain_graph=True)
@@ -49,4 +43,3 @@ class MMPareto(Paradigm):
                 p.grad = None if gradient is None else self.gamma * gradient
         if regularized:
             backward(losses["geometry"])
-        return {name: loss.detach() for name, loss in losses.items()}

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from ..data import MultimodalDataset
 from ..models import ModelOutput, MultimodalClassifier
-from .base import Backward, Batch, Geometry, Losses, Paradigm
+from .base import Backward, Losses
+from .plain import Joint
 
 
-class OGM(Paradigm):
+class OGM(Joint):
     """On-the-fly gradient modulation (CVPR 2022, arXiv 2203.15332), without its noise.
 
     After the backward pass of joint training, each encoder's gradient is multiplied by k_m. A modality's
@@ -42,9 +43,6 @@ class OGM(Paradigm):
 
     def start_epoch(self, epoch: int, epochs: int, data: MultimodalDataset) -> None:
         self.active = epoch - 1 < self.until * epochs
-
-    def losses(self, output: ModelOutput, label: Tensor) -> Losses:
-        return {"fused": F.cross_entropy(output.logits, label)}
 
     @torch.no_grad()
     def coefficients(self, embeddings: Mapping[str, Tensor], label: Tensor) -> dict[str, Tensor]:
@@ -75,18 +73,13 @@ class OGM(Paradigm):
                 noise = gradient.std() * torch.randn_like(gradient) if noisy else 0.0
                 parameter.grad = k * gradient + noise
 
-    def step(self, batch: Batch, geometry: Geometry | None, backward: Backward) -> Losses:
-        output = self.model(batch["inputs"])
-        losses = self.losses(output, batch["label"])
-        if geometry is not None:
-            losses["geometry"] = geometry(output.regularized)
-        more = geometry is not None and losses["geometry"].requires_grad
+    def differentiate(self, losses: Losses, output: ModelOutput, label: Tensor, backward: Backward) -> None:
+        more = "geometry" in losses and losses["geometry"].requires_grad
         backward(losses["fused"], retain_graph=more)
         if self.active:
-            self.modulate(self.coefficients(output.embeddings, batch["label"]))
+            self.modulate(self.coefficients(output.embeddings, label))
         if more:  # after the modulation, which concerns the task's gradient alone
             backward(losses["geometry"])
-        return {name: loss.detach() for name, loss in losses.items()}
 
 
 class OGMGE(OGM):

@@ -77,28 +77,36 @@ class DiagnoseRelearn(Joint):
                 p.lerp_(initial, alpha)
 
 
-def purity(z: Tensor, labels: Tensor) -> float:
-    """Return the share of samples in the majority class of their k-means cluster.
+def clusters_of(train: Tensor, test: Tensor, clusters: int) -> Tensor:
+    """Return clusters (N,) of ``test`` (N, D) by k-means on ``train`` (M, D), float64.
 
-    z (N, D), labels (N,) from 0. There are as many clusters as classes; 1 if they coincide. Collapsed
-    embeddings are one cluster and give the share of the largest class.
+    It is the best of ten starts, the same each time.
     """
     with extra("course"):
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
         from threadpoolctl import threadpool_limits
 
+    # Several threads add up in any order; a single one gives the same clusters every time.
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Collapsed embeddings have fewer points than clusters; this is a result, not a fault.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = KMeans(clusters, n_init=10, random_state=0).fit(train.cpu().numpy())
+    return torch.from_numpy(fitted.predict(test.cpu().numpy())).long()
+
+
+def purity(z: Tensor, labels: Tensor) -> float:
+    """Return the share of samples in the majority class of their k-means cluster.
+
+    z (N, D), labels (N,) from 0. There are as many clusters as classes; 1 if they coincide. Collapsed
+    embeddings are one cluster and give the share of the largest class.
+    """
     z = z.cpu().double().nan_to_num()  # the training loop reports a loss that is not finite
     low, high = z.amin(dim=0), z.amax(dim=0)
     z = (z - low) / (high - low).clamp_min(torch.finfo(z.dtype).tiny)
     labels = labels.cpu()
-    classes = int(labels.max()) + 1
-    kmeans = KMeans(n_clusters=len(labels.unique()), n_init=10, random_state=0)
-    # Several threads add up in any order; a single one gives the same clusters every time.
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
-        clusters = torch.from_numpy(kmeans.fit_predict(z.numpy())).long()
-    counts = torch.zeros(kmeans.n_clusters, classes).index_put_(
+    clusters, classes = clusters_of(z, z, len(labels.unique())), int(labels.max()) + 1
+    counts = torch.zeros(len(labels), classes).index_put_(
         (clusters, labels), torch.ones(len(labels)), accumulate=True
     )
     return counts.amax(dim=1).sum().item() / len(labels)

@@ -314,13 +314,13 @@ def test_the_embedding_form_compiles_to_one_graph(chunk_size):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"balance": "max"}, "balance must be one of 'sum', 'pareto', got 'max'"),
-        ({"balance": "pareto", "at": "logits"}, "at must be one of 'embeddings', 'parameters', got 'logits'"),
+        ({"balance": "max"}, "balance='max' is unknown: choose one of sum, pareto"),
+        ({"balance": "pareto", "at": "logits"}, "at='logits' is unknown: choose one of embeddings"),
         ({"balance": "pareto", "strength": -1.0}, "strength must be a finite number >= 0, got -1.0"),
         ({"balance": "pareto", "strength": float("nan")}, "strength must be a finite number >= 0, got nan"),
         (
             {"balance": "pareto", "reduction": "max"},
-            "reduction must be one of None, 'mean', 'sum', got 'max'",
+            "reduction='max' is unknown: choose one of None, mean, sum",
         ),
         ({"balance": "pareto", "dispersion_weight": 0.3}, "dispersion_weight is for balance='sum'"),
         ({"balance": "pareto", "anchoring_weight": 0.0}, "anchoring_weight is for balance='sum'"),

@@ -233,7 +233,7 @@ def test_features_that_are_not_there_or_of_other_emoji_name_their_command(full, 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"view": "sounds"}, "view must be one of"),
+        ({"view": "sounds"}, "view='sounds' is unknown"),
         ({"split": "unseen_artist", "view": "languages"}, "needs view='picture_name'"),
         ({"split": "unseen_artist", "artists": ("x",)}, "at least 2 of x, y, z"),
         ({"view": "artists", "artists": ("x", "x")}, "each once"),
@@ -241,9 +241,9 @@ def test_features_that_are_not_there_or_of_other_emoji_name_their_command(full, 
         ({"languages": ("en", "de")}, "takes one"),
         ({"view": "languages", "languages": ("en",)}, "at least 2"),
         ({"languages": ("tlh",)}, "at least 1 of en, de, ja"),
-        ({"side": 12}, "divisor of 32"),
-        ({"label": "color"}, "label must be one of"),
-        ({"source": "web"}, "source must be one of"),
+        ({"side": 12}, "side=12 is unknown: choose one of 8, 16, 32"),
+        ({"label": "color"}, "label='color' is unknown"),
+        ({"source": "web"}, "source='web' is unknown"),
     ],
 )
 def test_an_argument_that_cannot_be_is_named(full, options, message):

@@ -676,7 +676,7 @@ def test_a_shape_that_is_no_table_of_embeddings_is_named(shape):
 def test_bad_options_are_named():
     z, y = gaussian(6, 3), torch.arange(6) % 2
     for call, message in [
-        (lambda: uniformity(z, t=0), "t is 0"),
+        (lambda: uniformity(z, t=0), "t must be .* got 0"),
         (lambda: band_violation(z, z, 2.5), "radius must be .* got 2.5"),
         (lambda: retrieval_recall(z, z, k=0), "k must be .* got 0"),
         (lambda: knn_accuracy(z, y, k=0), "k=0"),
@@ -1039,7 +1039,7 @@ def test_uniformity_equals_dispersion_for_rows_of_any_length(size):
 def test_options_that_are_not_finite_are_named():
     z, y = gaussian(6, 3), torch.arange(6) % 2
     for call, message in [
-        (lambda: uniformity(z, t=math.inf), "t is inf"),
+        (lambda: uniformity(z, t=math.inf), "t must be .* got inf"),
         (lambda: alignment(z, z, alpha=math.nan), "alpha must be .* got nan"),
         (lambda: band_violation(z, z, math.nan), "radius must be .* got nan"),
         (lambda: retrieval_recall(z, z, k=math.nan), "k must be .* got nan"),

@@ -157,7 +157,7 @@ def test_the_table_shows_every_number_in_its_column():
 def test_faults_are_one_sentence(given, message):
     with pytest.raises(ValueError, match=message):
         measured(*given)
-    with pytest.raises(ValueError, match="rows is 1"):
+    with pytest.raises(ValueError, match="rows=1"):
         measured({"a": gaussian(5, 2)}, rows=1)
     with pytest.raises(ValueError, match="radius must be"):
         measured({"a": gaussian(5, 2)}, radius=3)
@@ -304,7 +304,7 @@ def test_a_tracker_refuses_what_does_not_fit_and_keeps_nothing_of_it():
         with pytest.raises(ValueError, match=message):
             tracker.update(batch, labels)
         assert tracker.report() == before
-    with pytest.raises(ValueError, match="rows is 1"):
+    with pytest.raises(ValueError, match="rows=1"):
         GeometryTracker(rows=1)
     with pytest.raises(ValueError, match="embeddings is empty"):
         GeometryTracker().report()
@@ -357,7 +357,7 @@ def save(path, **arrays):
         ({"a": np.array([None, "x"])}, [], "holds Python objects"),
         ({"a": np.where(np.eye(5), np.nan, 1)}, [], "has NaN or infinity in 5 of 5 rows"),
         ({"a": np.eye(5), "labels": np.arange(4)}, [], "labels has shape"),
-        ({"a": np.eye(5)}, ["--rows", "1"], "rows is 1"),
+        ({"a": np.eye(5)}, ["--rows", "1"], "rows=1"),
         ({"a": np.eye(5)}, ["--radius", "-1"], "radius must be in"),
         ({"a": np.eye(5)}, ["--html", f"{__file__}/report.html"], "report.html"),
     ],

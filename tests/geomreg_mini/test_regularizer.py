@@ -579,7 +579,7 @@ def test_a_pair_that_no_sample_has_both_of_has_anchoring_zero():
         ({"radius": 2.5}, ["radius", "2.5"]),
         ({"power": 0.5}, ["power", "0.5"]),
         ({"form": "gauss"}, ["form", "gauss", "rbf, cosine, hinge, covariance"]),
-        ({"chunk_size": 0}, ["chunk_size", "got 0"]),
+        ({"chunk_size": 0}, ["chunk_size", "=0"]),
         ({"chunk_size": 2.5}, ["chunk_size", "2.5"]),
     ],
 )

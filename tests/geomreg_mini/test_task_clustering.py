@@ -115,13 +115,13 @@ def test_the_losses_are_reconstruction_of_both_and_swapped_prediction():
     data, model = birds(), small_model()
     batch = data.train.batch(torch.arange(20))
     output = model(batch["inputs"])
-    losses = Swav(model, reconstruction_weight=0.5).losses(output, batch["label"])
+    losses = Swav(model).losses(output, batch["label"])
     pixels = (output.reconstructions["image"] - batch["inputs"]["image"]).abs().mean()
     words = output.reconstructions["caption"].log_softmax(dim=2)
     words = words.gather(2, batch["inputs"]["caption"][:, :, None]).mean()
     wanted = {
-        "image": 0.5 * 20 * pixels,
-        "caption": -0.5 * words,
+        "image": 20 * pixels,
+        "caption": -words,
         "swapped": swapped_prediction(output.logits["image"], output.logits["caption"]),
     }
     assert losses.keys() == wanted.keys()
@@ -319,7 +319,6 @@ def test_what_a_run_changes_is_told():
     told = deviations(config)
     for changed, said in [
         (replace(config, learning_rate=1e-4), "learning_rate is 0.0001; in the reference it is 0.001"),
-        (replace(config, paradigm_options={"reconstruction_weight": 0.1}), "'reconstruction_weight': 0.1"),
         (replace(config, encoder_options={"clusters": 20}), "'clusters': 20"),
         (recipe("cubicc", regularizer=GeometryRegularizer(0.25)), "dispersion_weight=0.25"),
     ]:

@@ -324,8 +324,8 @@ def test_the_regularizer_may_see_hidden_layers_and_logits_where_there_are_heads(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"encoder": "conv"}, "encoder='conv', fusion='transformer': the task has 'resnet18'"),
-        ({"fusion": "concat"}, "the task has 'resnet18' and 'transformer' only"),
+        ({"encoder": "conv"}, "encoder='conv' is unknown: choose one of resnet18"),
+        ({"fusion": "concat"}, "fusion='concat' is unknown: choose one of transformer"),
         ({"embedding_dim": 9}, "embedding_dim=9 is not a multiple of attention_heads=2"),
         ({"encoder_options": {"width": 0}}, "width=0: give "),
     ],

@@ -90,14 +90,14 @@ def test_nuisance_and_noise_of_one_modality_leave_the_other_alone():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"num_classes": 1}, "num_classes is 1"),
-        ({"private_share": 1.5}, "private_share is 1.5"),
-        ({"imbalance": -0.1}, "imbalance is -0.1"),
-        ({"separation": float("nan")}, "separation is nan"),
+        ({"num_classes": 1}, "num_classes=1"),
+        ({"private_share": 1.5}, "private_share must be in .0, 1., got 1.5"),
+        ({"imbalance": -0.1}, "imbalance must be in .0, 1., got -0.1"),
+        ({"separation": float("nan")}, "separation must be .*, got nan"),
         ({"noise": {"a": 0.1}}, "noise has the modalities"),
-        ({"nuisance": -1.0}, "nuisance of modality a is -1.0"),
-        ({"input_dim": 10}, "input_dim is 10"),
-        ({"train_size": 0}, "train_size is 0"),
+        ({"nuisance": -1.0}, "nuisance of modality a must be .*, got -1.0"),
+        ({"input_dim": 10}, "input_dim=10: give a whole number of at least 16"),
+        ({"train_size": 0}, "train_size=0"),
     ],
 )
 def test_a_bad_option_is_named_with_its_value(options, words):

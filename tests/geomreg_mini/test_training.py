@@ -112,7 +112,7 @@ def test_a_bad_value_is_named_in_one_sentence(field, value):
 def test_a_dict_of_another_version_is_refused():
     with pytest.raises(ValueError, match="a config has no 'warmup'"):
         TrainConfig.from_dict({**SMALL.to_dict(), "warmup": 3})
-    with pytest.raises(ValueError, match="regularizer class 'Other' is unknown"):
+    with pytest.raises(ValueError, match="regularizer class='Other' is unknown"):
         TrainConfig.from_dict({**SMALL.to_dict(), "regularizer": {"class": "Other"}})
 
 

@@ -109,7 +109,7 @@ def test_each_balance_builds_its_regularizer():
     [
         ({"balance": "pareto", "anchoring_weight": 0.3}, "anchoring_weight is for balance='sum'"),
         ({"strength": 1.0}, "strength is for balance='pareto'"),
-        ({"balance": "Pareto"}, "balance must be one of 'sum', 'pareto'"),
+        ({"balance": "Pareto"}, "balance='Pareto' is unknown: choose one of sum, pareto"),
     ],
 )
 def test_a_value_that_the_balance_does_not_use_is_refused(setting, sentence):
