@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-SEEDS = range(10, 18)
+SEEDS = range(10, 14)
 SIZES, IMBALANCES, SHARES, RATES = (100, 300, 1000), (0.0, 0.6, 0.8), (0.0, 0.5, 1.0), (0.005, 0.02, 0.1)
 OWN = {"size": 300, "imbalance": 0.6, "share": 0.0, "rate": 0.02, "epochs": 60}
 PATIENT = {"rate": 0.002, "epochs": 600}  # ten times the epochs at a tenth of the rate
