@@ -21,7 +21,7 @@ or data, so they do not count as independent trials.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -148,7 +148,7 @@ class Claim(NamedTuple):
     words: str
     quantity: str
     side: int
-    compare: Callable[[Records, str], Comparisons]
+    compare: Callable[[Any, str], Comparisons]
 
 
 SEPARATE = _component(("both", "dispersion only"), ("both", "anchoring only"))
@@ -183,8 +183,8 @@ def fused_gains() -> list[float]:
     return [float(table.set_index("modality")["paper"]["multi"]) for table in tables]
 
 
-def evidence(records: Records) -> pd.DataFrame:
-    """Return one row per comparison of a claim.
+def evidence(records: Any, claims: Mapping[str, Claim] = CLAIMS, least: float | None = None) -> pd.DataFrame:
+    """Return one row per comparison of a claim; ``least`` excludes smaller gains, by default ``smallest``.
 
     Columns: ``claim`` (a key of ``CLAIMS``), ``comparison``, ``quantity``, ``gain``, ``low``, ``high``,
     ``detectable`` and ``baseline`` (accuracies in percent, gains of them in points), ``seeds``, ``protocol``,
@@ -192,8 +192,8 @@ def evidence(records: Records) -> pd.DataFrame:
     """
     import pandas as pd
 
-    answer, least = [], smallest()
-    for key, claim in CLAIMS.items():
+    answer, least = [], smallest() if least is None else least
+    for key, claim in claims.items():
         accuracy = "accuracy" in claim.quantity
         for comparison, row, protocol, record in claim.compare(records, f"test/{claim.quantity}"):
             row = {"gain": row["mean"], **row}

@@ -139,8 +139,9 @@ LIBRARY = [{"distributed", "records"}, {"inputs"}, {"data", "pairs"}, {"geometry
            {"benchmarks"}, {"config"}, {"training"}, {"plots"}]  # fmt: skip
 EXPERIMENTS = [{"paper", "sweeps", "manifest", "judging"}, {"recipes", "together"}, {"study"},
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "selection", "unlabeled",
-                "paper_settings", "fair"},
-               {"report", "cost", "cousins"}, {"claims", "verdict"}, {"decided", "hindsight"}]  # fmt: skip
+                "paper_settings", "fair", "toy"},
+               {"report", "cost", "cousins"}, {"claims", "verdict"},
+               {"decided", "hindsight", "lessons"}]  # fmt: skip
 SOURCES = sorted(
     path for house in ("data_scripts", "geomreg_mini", "experiments", "notebooks")
     for path in (ROOT / house).rglob("*.py")

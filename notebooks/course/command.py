@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     listing = command("list", _list, "number, title, data and minutes of each notebook")
+    command("claims", _claims, "list and test what notebooks 01, 03, 04 and 05 claim of outcomes")
     run = command(
         "run",
         _run,
@@ -121,6 +122,16 @@ def _list(options: argparse.Namespace) -> int:
     rows = [describe(path) for path in select([], options.notebooks)]
     print(table(["", "title", "data", "minutes"], rows))
     return 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    sys.path.append(str(Path(__file__).resolve().parents[2]))  # the experiments are not installed
+    from experiments.lessons import tested
+
+    columns = ["claim", "words", "gain", "low", "high", "seeds", "verdict", "expected"]
+    rows = tested().round(3)
+    print(table(columns, [tuple(row[name] for name in columns) for row in rows.to_dict("records")]))
+    return int((rows["verdict"] != rows["expected"]).any())
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,0 +1,92 @@
+"""The claims of the notebooks: tested on their records, shown in the notebooks, and able to fail."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from geomreg_course import command
+
+from experiments import lessons, toy
+from experiments.judging import EXCLUDED, SUPPORTED, UNDECIDED
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.fixture(scope="module")
+def records():
+    return lessons.load()
+
+
+@pytest.fixture(scope="module")
+def rows(records):
+    return lessons.tested(records)
+
+
+def test_every_claim_has_the_verdict_that_its_notebook_reports(rows):
+    assert list(rows["claim"]) == list(lessons.CLAIMS) and set(lessons.EXPECTED) <= set(lessons.CLAIMS)
+    assert rows[rows["verdict"] != rows["expected"]].empty
+    assert set(rows["verdict"]) >= {SUPPORTED, UNDECIDED} and rows["seeds"].min() >= 4
+
+
+def test_with_the_sign_of_every_run_turned_round_no_claim_is_supported(records, rows):
+    """A claim of the other side is excluded then, and an interval around zero stays undecided."""
+    kept = {*toy.OWN, "seed", "dispersion"}
+    turned = lessons.Records(*(frame.copy() for frame in records))
+    for frame in turned:
+        also = {"drift"} if frame is turned.anchored else set()  # the comparison is made at its logarithm
+        frame[[name for name in frame.select_dtypes("number") if name not in kept | also]] *= -1
+    found = lessons.tested(turned)
+    assert not set(found[rows["verdict"] == SUPPORTED]["verdict"]) - {EXCLUDED}
+    assert set(found[rows["verdict"] == UNDECIDED]["verdict"]) <= {UNDECIDED}
+
+
+def outputs(number):
+    (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    cells = nbformat.read(path, 4).cells
+    return "\n".join(
+        output["data"].get("text/markdown", "") for cell in cells if cell.cell_type == "code"
+        for output in cell.outputs if "data" in output
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ["01", "03", "04", "05"])
+def test_a_notebook_shows_all_its_claims_as_they_are_now(number, rows):
+    lines = lessons.sentences(number, rows).splitlines()
+    assert len(lines) == sum(key.startswith(number) for key in lessons.CLAIMS) >= 8
+    assert set(lines) <= set(outputs(number).splitlines()), "run `geomreg-course refresh` on it"
+
+
+def test_a_sentence_has_numbers_seeds_and_verdict(rows):
+    for line in lessons.sentences("", rows).splitlines():
+        assert re.fullmatch(
+            r"- .+: [+-][\d.]+ \[[+-][\d.]+, [+-][\d.]+\](?: points)?, \d+ seeds; \*\*\w+\*\* \(`[\w.]+`\)",
+            line,
+        )
+
+
+def test_two_families_are_compared_at_the_drift_of_the_band():
+    """Rigid read-outs grow with the logarithm of the drift, and the band lies above them by a known step."""
+    runs = []
+    for seed, step in enumerate((0.09, 0.10, 0.11)):
+        for family, setting, drift in [
+            ("none", "none", 2.0),
+            ("rigid", "weight 1", 0.02),
+            ("rigid", "x", 0.4),
+        ]:
+            line = {"family": family, "setting": setting, "drift": drift, "shared": np.log(drift)}
+            runs.append({"seed": seed, **line})
+        band = {"family": "band", "setting": "radius 0.6", "drift": 0.3, "shared": np.log(0.3) + step}
+        runs.append({"seed": seed, **band})
+    found = lessons.at_equal_drift(pd.DataFrame(runs), 0.6, "shared")
+    assert found["mean"] == pytest.approx(0.1) and 0 < found["low"] < 0.1 < found["high"]
+
+
+def test_the_command_lists_the_claims_and_fails_if_one_has_changed(monkeypatch, capsys):
+    assert command.main(["claims"]) == 0
+    listed = capsys.readouterr().out
+    assert all(key in listed for key in lessons.CLAIMS)
+    monkeypatch.setitem(lessons.EXPECTED, "01.own.b", EXCLUDED)
+    assert command.main(["claims"]) == 1
