@@ -21,8 +21,8 @@ from geomreg_mini.records import write_atomically
 from .books import CourseError, has_tag, read, title_of
 from .pages import body, styles, with_script
 
-REVEAL = Path(__file__).with_name("reveal")
-WORDS, ITEMS, ROWS = 45, 6, 11  # of a paragraph, a list and a table, for readers in the last row
+HERE = Path(__file__).parent
+WORDS, ITEMS, ROWS = 60, 6, 11  # of a paragraph, a list and a table, for readers in the last row
 GUIDE = Path("instructor", "guide.md")  # beside the notebooks; a student's edition has none
 ABOUT_BEFORE = ("**Look", "**Explain", "**Play", "<details>")  # paragraphs about the slide before them
 UNSEEN = ("Exercise", "References", "Terms")
@@ -34,27 +34,6 @@ MARKS = {
     "end of slide": "</aside></section>",
 }
 
-STYLE = """
-body { max-width: none; padding: 0; }
-.reveal { font-size: 3.3vh; line-height: 1.4; }
-.reveal .slides { text-align: left; }
-.reveal section { height: 100%; box-sizing: border-box; padding: 3vh 4vw 5vh; }
-.reveal section, .reveal .fragment { flex-direction: column; gap: 1.5vh; }
-.reveal .fragment { display: flex; flex: 0 1 auto; min-height: 0; }
-.reveal .fragment:has(img, .geometry-sphere), .reveal :is(img, [data-sphere]) { flex: 1 1 0; }
-.reveal :is(.cell, .output_wrapper, .output, .output_area, .output_html) { display: contents; }
-.reveal :is(.inner_cell, .text_cell_render) { display: contents; }
-.reveal :is(h1, h2, p, ol, ul) { margin: 0; } .reveal li { margin: .4em 0; }
-.reveal h2 { font-size: 1.5em; } .reveal section:first-child h2 { font-size: 2.2em; margin-top: 8vh; }
-.reveal img { min-height: 0; width: 100%; object-fit: contain; background: none; }
-.reveal :is(pre, code) { font-size: .9em; } .reveal table { font-size: .8em; margin: 0 auto; }
-.reveal math[display=block] { font-size: 1.3em; margin: 3vh 0; } .reveal .anchor-link { display: none; }
-.reveal .geometry-sphere { font-size: 2.4vh; justify-content: center; flex-wrap: nowrap; }
-.reveal .geometry-sphere > div { flex: none; width: 58vh; max-width: 48%; }
-.reveal .geometry-sphere .scene + div + p { display: none; }
-.reveal .geometry-sphere label { grid: 1.7em / 9.5em 1fr 6.2em; }
-"""
-
 DECK = """<!doctype html>
 <html lang="en">
 <head>
@@ -62,7 +41,8 @@ DECK = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>{look}</style>
-<style>{style}</style>
+<style>{pages}
+{style}</style>
 </head>
 <body>
 {content}
@@ -91,7 +71,9 @@ class Slide:
 def blocks(source: str) -> list[str]:
     """Return the headings, paragraphs, lists, formulas, tables and folded texts of a Markdown cell."""
     found: list[str] = []
-    for part in re.split(r"\n\s*\n|\n(?=#|\$\$|- |\d+\. )|(?<=\$\$)\n|(?<!\d\.)\s(?=\*\*Predict)", source.strip()):
+    for part in re.split(
+        r"\n\s*\n|\n(?=#|\$\$|- |\d+\. )|(?<=\$\$)\n|(?<!\d\.)\s(?=\*\*Predict)", source.strip()
+    ):
         last = found[-1] if found else ""
         inside = last.count("<details>") > last.count("</details>") or last.count("```") % 2
         inside = inside or (last.startswith("$$") and last.count("$$") % 2)
@@ -116,7 +98,7 @@ def brief_list(block: str) -> str:
     """Return the first items of a list, each with as many sentences as fit."""
     _, *marked = re.split(r"^(- |\d+\. )", block, flags=re.MULTILINE)
     pairs = list(zip(marked[::2], marked[1::2], strict=True))[:ITEMS]
-    return "\n".join(mark + brief(item, WORDS // 2) for mark, item in pairs)
+    return "\n".join(mark + brief(item, WORDS // 3) for mark, item in pairs)
 
 
 def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
@@ -139,11 +121,16 @@ def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
             if kind == "slide":
                 new(f"```python\n{cell.source}\n```")
             for output in [] if hidden else cell.outputs:
-                if said := re.search(r"what happened: (.+)", output.get("text", "")):
+                said = re.search(r"what happened: (.+)", output.get("text", ""))
+                if said and slides:
                     slides[-1].notes.append(f"**Answer:** {said[1]}")
                 data = output.get("data", {})
                 if "image/png" in data or 1 < str(data.get("text/html", "")).count("<tr") <= ROWS:
-                    if not slides or slides[-1].figure or not slides[-1].seen[0].startswith("**Predict"):
+                    if (
+                        not slides
+                        or slides[-1].figure
+                        or not "".join(slides[-1].seen).startswith("**Predict")
+                    ):
                         new()
                     slides[-1].figure = output
             continue
@@ -158,7 +145,7 @@ def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
                 new(brief(block))
                 slides[-1].notes.append(block)
             elif re.match(r"- |\d+\. ", block):
-                lead = brief(pending[-1], WORDS // 2) if pending else ""
+                lead = brief(pending[-1], WORDS // 3) if pending else ""
                 new(lead, brief_list(block))
                 slides[-1].notes.append(block)
             elif block.startswith("$$"):
@@ -166,12 +153,9 @@ def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
                     new()
                 slides[-1].seen.append(block)
             elif slides and (block.startswith(ABOUT_BEFORE) or len(slides) > before):
-                if (
-                    slides[-1].figure
-                    and not slides[-1].takeaway
-                    and block.startswith(("**Look", "**Explain"))
-                ):
-                    slides[-1].takeaway = brief(block, WORDS // 2)
+                said = brief(block, WORDS // 2) if block.startswith(("**Look", "**Explain")) else ""
+                if slides[-1].figure and 6 < len(said.split()) < WORDS:
+                    slides[-1].takeaway = slides[-1].takeaway or said
                 slides[-1].notes.append(block)
             else:
                 pending.append(block)
@@ -181,8 +165,18 @@ def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
         if asked := re.findall(pattern, guide, re.MULTILINE):
             new("\n".join(f"- {question}" for question, _ in asked))
             slides[-1].notes += [f"{question} {answer}" for question, answer in asked]
+    if not slides:
+        new()
     slides[0].notes[:0] = re.findall(r"^\*\*(?:Aims|Timing|Watch)\.\*\* .+", guide, re.MULTILINE)
     return slides
+
+
+def guide_of(number: str, notebooks: Path) -> str:
+    """Return the section about a notebook in the guide for lecturers; "" if there is none."""
+    if not (notebooks / GUIDE).exists():
+        return ""
+    sections = re.split(r"^### ", (notebooks / GUIDE).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return next((part for part in sections if part.startswith(f"{number} · ")), "")
 
 
 def to_html(notebook: NotebookNode, notebooks: Path) -> str:
@@ -190,10 +184,7 @@ def to_html(notebook: NotebookNode, notebooks: Path) -> str:
 
     Raises CourseError for a formula that cannot be translated.
     """
-    number, guide = notebook.cells[0].source[2:4], ""
-    if (notebooks / GUIDE).exists():
-        sections = re.split(r"^### ", (notebooks / GUIDE).read_text(encoding="utf-8"), flags=re.MULTILINE)
-        guide = next((part for part in sections if part.startswith(f"{number} · ")), "")
+    number = notebook.cells[0].source[2:4]
     cells: list[NotebookNode] = []
 
     def add(*parts: str | NotebookNode) -> None:
@@ -205,7 +196,7 @@ def to_html(notebook: NotebookNode, notebooks: Path) -> str:
             elif part:
                 cells.append(new_code_cell(outputs=[part]))
 
-    for slide in deck(notebook, guide):
+    for slide in deck(notebook, guide_of(number, notebooks)):
         add("slide", f"## {slide.title}", *slide.seen)
         add("step", slide.figure, "end of step") if slide.seen and slide.figure else add(slide.figure)
         if slide.takeaway:
@@ -213,18 +204,12 @@ def to_html(notebook: NotebookNode, notebooks: Path) -> str:
         add("notes", *slide.notes, "end of slide")
     content = re.sub("⟦(.+?)⟧", lambda mark: MARKS[mark[1]], body(new_notebook(cells=cells), code=False))
     content = f'<div class="reveal"><main class="slides">\n{content}\n</main></div>'
-    look, reveal, speaker = (
-        (REVEAL / name).read_text(encoding="utf-8").replace("</script", r"<\/script")
-        for name in ("reveal.css", "reveal.js", "notes.js")
-    )
-    return DECK.format(
-        title=html.escape(f"{number} {title_of(notebook)}"),
-        look=look,
-        style=styles() + STYLE,
-        content=with_script(content, notebooks),
-        reveal=reveal,
-        speaker=speaker,
-    )
+    files = {"style": "slides.css", "look": "reveal/reveal.css", "reveal": "reveal/reveal.js"}
+    files["speaker"] = "reveal/notes.js"
+    texts = {key: (HERE / name).read_text(encoding="utf-8") for key, name in files.items()}
+    texts |= {key: text.replace("</script", r"<\/script") for key, text in texts.items()}
+    name = html.escape(f"{number} {title_of(notebook)}")
+    return DECK.format(title=name, pages=styles(), content=with_script(content, notebooks), **texts)
 
 
 def write_slides(sources: list[Path], out: Path) -> list[Path]:
