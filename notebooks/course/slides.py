@@ -22,7 +22,7 @@ from .books import CourseError, has_tag, read, title_of
 from .pages import body, styles, with_script
 
 HERE = Path(__file__).parent
-WORDS, ITEMS, ROWS = 60, 6, 11  # of a paragraph, a list and a table, for readers in the last row
+WORDS, ITEMS, CELLS = 60, 6, 50  # of a paragraph, a list and a table, for readers in the last row
 GUIDE = Path("instructor", "guide.md")  # beside the notebooks; a student's edition has none
 ABOUT_BEFORE = ("**Look", "**Explain", "**Play", "<details>")  # paragraphs about the slide before them
 UNSEEN = ("Exercise", "References", "Terms")
@@ -51,6 +51,15 @@ DECK = """<!doctype html>
 <script>
 Reveal.initialize({{ width: "100%", height: "100%", margin: 0, minScale: 1, maxScale: 1, display: "flex",
   center: false, hash: true, slideNumber: "c/t", transition: "none", plugins: [RevealNotes] }});
+function fit() {{ // a wide table and a long list in smaller letters
+  const slide = Reveal.getCurrentSlide();
+  slide.style.fontSize = "";
+  for (let k = 0; k < 4; k++) {{
+    const over = Math.max(slide.scrollWidth / slide.clientWidth, slide.scrollHeight / slide.clientHeight);
+    if (over > 1) slide.style.fontSize = parseFloat(getComputedStyle(slide).fontSize) / over + "px";
+  }}
+}}
+for (const event of ["ready", "slidechanged", "resize"]) Reveal.on(event, fit);
 </script>
 </body>
 </html>
@@ -125,7 +134,7 @@ def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
                 if said and slides:
                     slides[-1].notes.append(f"**Answer:** {said[1]}")
                 data = output.get("data", {})
-                if "image/png" in data or 1 < str(data.get("text/html", "")).count("<tr") <= ROWS:
+                if "image/png" in data or 1 < str(data.get("text/html", "")).count("<td") <= CELLS:
                     if (
                         not slides
                         or slides[-1].figure
@@ -144,17 +153,17 @@ def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
             elif block.startswith("**Predict") or (kind == "slide" and len(slides) == before):
                 new(brief(block))
                 slides[-1].notes.append(block)
-            elif re.match(r"- |\d+\. ", block):
+            elif re.match(r"- |\d+\. |\$\$", block):
                 lead = brief(pending[-1], WORDS // 3) if pending else ""
-                new(lead, brief_list(block))
+                if block.startswith("$$") and len(slides) > before and slides[-1].seen[-1].startswith("$$"):
+                    slides[-1].seen.append(block)
+                else:
+                    new(lead, block if block.startswith("$$") else brief_list(block))
                 slides[-1].notes.append(block)
-            elif block.startswith("$$"):
-                if len(slides) == before or not slides[-1].seen[-1].startswith("$$"):
-                    new()
-                slides[-1].seen.append(block)
             elif slides and (block.startswith(ABOUT_BEFORE) or len(slides) > before):
                 said = brief(block, WORDS // 2) if block.startswith(("**Look", "**Explain")) else ""
-                if slides[-1].figure and 6 < len(said.split()) < WORDS:
+                whole = said.count("(") == said.count(")")
+                if slides[-1].figure and whole and 6 < len(said.split()) < WORDS:
                     slides[-1].takeaway = slides[-1].takeaway or said
                 slides[-1].notes.append(block)
             else:

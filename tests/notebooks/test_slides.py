@@ -269,7 +269,7 @@ def test_nothing_is_cut_off_and_the_last_row_can_read_it(opened, decks, number):
     )
     for slide, below, beside, font, image in found:
         assert below <= 1 and beside <= 1, f"slide {slide} is cut off"
-        assert font >= 800 / 38, f"slide {slide} has letters of {font} pixels"
+        assert font >= 800 / 40, f"slide {slide} has letters of {font} pixels"
         assert image >= 250, f"slide {slide} has a figure {image} pixels high"
 
 

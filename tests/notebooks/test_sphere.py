@@ -22,7 +22,7 @@ from lab.sphere import Sphere
 from test_browser import CHROMIUM, ROOT, SCREENSHOTS, lab_settings, page, served, sync_api  # noqa: F401
 
 from geomreg_mini import GeometryRegularizer, plots
-from geomreg_mini.geometry import effective_rank, mean_cosine
+from geomreg_mini.geometry import effective_rank, mean_cosine, modality_gap, paired_distances, uniformity
 
 SOURCE = Path(sphere.__file__).with_name("sphere.js")
 SLIDERS = ("dispersion weight", "anchoring weight", "radius of the band", "temperature")
@@ -100,6 +100,52 @@ def test_a_pair_rests_at_the_edge_of_its_band_as_notebook_04_says():
     assert (a - b).norm().item() == pytest.approx(1.64, abs=0.005)
 
 
+def rings(**degrees):
+    angles = {m: torch.tensor(values, dtype=torch.float64).deg2rad() for m, values in degrees.items()}
+    return {m: torch.stack([a.cos(), a.sin()], dim=1) for m, a in angles.items()}
+
+
+EVEN = [0.0, 72, 144, 216, 288]
+
+
+@pytest.mark.parametrize(
+    ("values", "moving"),
+    [
+        ({"dispersion_weight": 0.0, "anchoring_weight": 1.0}, {("image", 0)}),
+        ({"dispersion_weight": 1.0, "anchoring_weight": 0.0}, {("audio", k) for k in range(1, 5)}),
+    ],
+)
+def test_one_force_moves_the_partner_and_the_other_the_own_ring_as_notebook_00_says(values, moving):
+    z = rings(audio=EVEN, image=[angle + 20 for angle in EVEN])
+    force = {m: u.requires_grad_() for m, u in z.items()}
+    GeometryRegularizer(**values)(force).total.backward()
+    assert all(at_rest_on_the_ring(u).max() < 1e-6 for u in force.values())
+    z = {m: u.detach() for m, u in z.items()}
+    z["audio"][0] = rings(a=[60.0])["a"][0]  # the hand
+    z = {m: u.requires_grad_() for m, u in z.items()}
+    GeometryRegularizer(**values)(z).total.backward()
+    pulled = {(m, k) for m, u in z.items() for k in range(5) if at_rest_on_the_ring(u)[k] > 1e-3}
+    assert pulled - {("audio", 0)} == moving
+
+
+def at_rest_on_the_ring(u):
+    """The size of each sample's force along the ring."""
+    along = u.grad - (u.grad * u.detach()).sum(dim=1, keepdim=True) * u.detach()
+    return along.norm(dim=1)
+
+
+def test_two_places_fool_mean_cosine_and_gap_and_half_a_turn_fools_every_single_cloud_as_notebook_02_says():
+    even, poles = (rings(a=angles)["a"] for angles in (range(0, 360, 60), [-8, 0, 8, 172, 180, 188]))
+    assert effective_rank(even) == pytest.approx(2) and effective_rank(poles) < 1.6
+    assert mean_cosine(even) == pytest.approx(-0.2) == mean_cosine(poles)  # no six points have less
+    assert uniformity(even) == pytest.approx(-2.90, abs=0.005)
+    assert uniformity(poles) == pytest.approx(-1, abs=0.05)
+    assert modality_gap(even, -even) == pytest.approx(0, abs=1e-12)
+    assert paired_distances(even, -even).tolist() == pytest.approx([2] * 6)
+    for measure in (effective_rank, mean_cosine, uniformity):
+        assert measure(-even) == pytest.approx(measure(even))
+
+
 def test_what_the_browser_sends_is_what_python_reads():
     view, moved = Sphere(embeddings(count=4)), torch.eye(3).repeat(4, 1)[:8].contiguous()
     view.set_state({"points": memoryview(moved.numpy().tobytes()), "radius": 1.25})
@@ -121,6 +167,7 @@ def test_what_the_browser_sends_is_what_python_reads():
         ({}, {}, "shapes {}"),
         (embeddings(count=0), {}, "1 <= N <= 500"),
         (dict.fromkeys("abcde", torch.ones(3, 2)), {}, r"5 modalities \(N, 2\): give at most 4"),
+        (embeddings(), {"controls": ["radius", "form"]}, "form cannot be drawn"),
         (embeddings(), {"balance": "pareto"}, "balance cannot be drawn: give only dispersion_weight"),
         (embeddings(), {"power": 1, "form": "rbf"}, "power, form cannot be drawn"),
         (embeddings(), {"labels": [0, 1]}, r"labels has the shape \(2,\): give one per sample, 12 in all"),
@@ -162,7 +209,7 @@ def test_without_anywidget_the_picture_is_left():
     options = {"capture_output": True, "text": True, "check": True, "cwd": ROOT / "notebooks"}
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, **options)
-    assert done.stdout.strip() == "0.2 ['image/png', 'text/plain']"
+    assert done.stdout.strip() == f"0.2 {['%s', 'image/png', 'text/plain']}" % sphere.STATE
 
 
 def test_a_committed_notebook_and_its_page_keep_the_picture_and_not_the_dead_widget():
@@ -238,7 +285,7 @@ NUMBERS = """([given, modalities, count, dimensions, values]) => {
     const g = geometry(modalities, count, dimensions), list = (x) => Array.from(x);
     load(g, given); evaluate(g, values); diagnose(g);
     return {total: g.total, dispersion: list(g.dispersion), anchoring: list(g.anchoring), outside: g.outside,
-            gradient: list(g.gradient), rank: list(g.rank), cosine: list(g.cosine)};
+            gradient: list(g.gradient), rank: list(g.rank), cosine: list(g.cosine), apart: list(g.apart)};
 }"""
 
 
@@ -283,6 +330,8 @@ def test_value_and_gradient_are_those_of_python(module, case, count):
     if count > 2:
         assert found["rank"] == pytest.approx([effective_rank(x) for x in z.values()], abs=1e-5)
         assert found["cosine"] == pytest.approx([mean_cosine(x) for x in z.values()], abs=1e-5)
+        gaps = [modality_gap(a, b) for a, b in itertools.combinations(z.values(), 2)]
+        assert found["apart"] == pytest.approx(gaps, abs=1e-5)
 
 
 @in_browser
@@ -376,6 +425,11 @@ def front(page, tmp_path_factory):  # noqa: F811
     out = tmp_path_factory.mktemp("site")
     pages.write_site(books.select(["00"], ROOT / "notebooks"), out)
     return (out / "index.html").as_uri()
+
+
+def changed(text, **values):
+    """The front page with other values in the model of its figure."""
+    return text.replace(pages.attribute(pages.FRONT), pages.attribute({**pages.FRONT, **values}))
 
 
 @pytest.fixture
@@ -511,7 +565,7 @@ def test_each_slider_says_its_value_and_one_without_effect_says_so(site):
 @in_browser
 def test_without_anchoring_the_radius_rests(front, page):  # noqa: F811
     text = page.goto(front).text()
-    page.set_content(text.replace('controls: ["dispersion_weight"', 'controls: ["anchoring_weight"'))
+    page.set_content(changed(text, controls=["anchoring_weight", "radius", "temperature"]))
     radius = page.get_by_role("slider", name="Radius of the band")
     assert radius.is_enabled()
     page.get_by_role("slider", name="Anchoring weight").press("Home")
@@ -588,7 +642,7 @@ def test_it_fits_and_is_readable(site, scheme, width):
 @in_browser
 def test_three_hundred_samples_move_frame_by_frame(front, page):  # noqa: F811
     text = page.goto(front).text()
-    page.set_content(text.replace("length: 90", "length: 300"))
+    page.set_content(changed(text, labels=[k % 3 for k in range(300)]))
     page.get_by_role("button", name="Play").click()
     page.wait_for_function("document.querySelector('.geometry-sphere').sphere.frames > 240")
     times, gaps, before = page.evaluate(
