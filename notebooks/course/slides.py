@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jinja2 import Template
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
@@ -33,37 +34,6 @@ MARKS = {
     "notes": '<aside class="notes">',
     "end of slide": "</aside></section>",
 }
-
-DECK = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{look}</style>
-<style>{pages}
-{style}</style>
-</head>
-<body>
-{content}
-<script>{reveal}</script>
-<script>{speaker}</script>
-<script>
-Reveal.initialize({{ width: "100%", height: "100%", margin: 0, minScale: 1, maxScale: 1, display: "flex",
-  center: false, hash: true, slideNumber: "c/t", transition: "none", plugins: [RevealNotes] }});
-function fit() {{ // a wide table and a long list in smaller letters
-  const slide = Reveal.getCurrentSlide();
-  slide.style.fontSize = "";
-  for (let k = 0; k < 4; k++) {{
-    const over = Math.max(slide.scrollWidth / slide.clientWidth, slide.scrollHeight / slide.clientHeight);
-    if (over > 1) slide.style.fontSize = parseFloat(getComputedStyle(slide).fontSize) / over + "px";
-  }}
-}}
-for (const event of ["ready", "slidechanged", "resize"]) Reveal.on(event, fit);
-</script>
-</body>
-</html>
-"""
 
 
 @dataclass
@@ -115,8 +85,8 @@ def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
     slides: list[Slide] = []
     title, pending, hidden = "", [], False
 
-    def new(*seen: str, figure: NotebookNode | None = None) -> None:
-        slides.append(Slide(title, list(seen), figure, notes=pending.copy()))
+    def new(*seen: str) -> None:
+        slides.append(Slide(title, list(filter(None, seen)), notes=pending.copy()))
         pending.clear()
 
     for cell in notebook.cells:
@@ -159,7 +129,7 @@ def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
                     slides[-1].seen.append(block)
                 else:
                     new(lead, block if block.startswith("$$") else brief_list(block))
-                slides[-1].notes.append(block)
+                    slides[-1].notes += [] if block.startswith("$$") else [block]
             elif slides and (block.startswith(ABOUT_BEFORE) or len(slides) > before):
                 said = brief(block, WORDS // 2) if block.startswith(("**Look", "**Explain")) else ""
                 whole = said.count("(") == said.count(")")
@@ -212,13 +182,17 @@ def to_html(notebook: NotebookNode, notebooks: Path) -> str:
             add("step", slide.takeaway, "end of step")
         add("notes", *slide.notes, "end of slide")
     content = re.sub("⟦(.+?)⟧", lambda mark: MARKS[mark[1]], body(new_notebook(cells=cells), code=False))
+    content = content.replace(
+        "<div data-sphere=", "<div data-prevent-swipe data-sphere="
+    )  # drags turn no page
     content = f'<div class="reveal"><main class="slides">\n{content}\n</main></div>'
     files = {"style": "slides.css", "look": "reveal/reveal.css", "reveal": "reveal/reveal.js"}
     files["speaker"] = "reveal/notes.js"
     texts = {key: (HERE / name).read_text(encoding="utf-8") for key, name in files.items()}
     texts |= {key: text.replace("</script", r"<\/script") for key, text in texts.items()}
     name = html.escape(f"{number} {title_of(notebook)}")
-    return DECK.format(title=name, pages=styles(), content=with_script(content, notebooks), **texts)
+    template = Template((HERE / "slides.html").read_text(encoding="utf-8"))
+    return template.render(title=name, pages=styles(), content=with_script(content, notebooks), **texts)
 
 
 def write_slides(sources: list[Path], out: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from small_course import notebook as small
 from small_course import write_course
 from test_browser import CHROMIUM, ROOT, SCREENSHOTS, page  # noqa: F401
 from test_pages import PIXEL
+from test_sphere import touch
 
 NOTEBOOKS = ROOT / "notebooks"
 LECTURES = [path for path in books.select([], NOTEBOOKS) if path.name < "10"]
@@ -105,7 +106,7 @@ def test_the_guide_asks_at_the_end_and_its_answers_are_notes():
         ("One two. Three four. Five.", 4, "One two. Three four."),
         ("One two three four five.", 2, "One two three four five."),  # a sentence is never cut
         ("**Look.** It is 0.5 here. Gone.", 5, "**Look.** It is 0.5 here."),
-        ("(a) one; (b) two? Yes (no.) Then.", 7, "(a) one; (b) two? Yes (no.)"),
+        ("(a) one; (b) two? Yes (no.) Then.", 6, "(a) one; (b) two? Yes (no.)"),
     ],
 )
 def test_a_paragraph_is_cut_after_a_sentence(text, words, kept):
@@ -297,6 +298,19 @@ def test_in_notebook_00_only_the_partner_follows_a_dragged_point(opened, decks, 
     assert deck.evaluate(SHOWN) == [where, 0]
     deck.evaluate("document.activeElement.blur()")
     deck.keyboard.press("ArrowRight")
+    assert deck.evaluate(SHOWN)[0] == where + 1
+
+
+@in_browser
+def test_a_finger_on_the_figure_drags_and_elsewhere_turns_the_page(opened, decks):
+    deck = opened(decks(0))
+    where, before = canvas_slide(deck), deck.evaluate(STATE)["u"]
+    box = deck.locator("section.present .scene").bounding_box()
+    x, y, R = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["width"] / 2 - 14
+    touch(deck, (x + R, y), (x + R / 2, y), (x - R, y + 5))
+    assert deck.evaluate(SHOWN) == [where, 0] and deck.evaluate(STATE)["u"][0] == pytest.approx(-1, abs=0.01)
+    assert deck.evaluate(STATE)["u"][2:] == before[2:]
+    touch(deck, (1100, 40), (900, 40), (600, 40))
     assert deck.evaluate(SHOWN)[0] == where + 1
 
 

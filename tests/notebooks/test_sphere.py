@@ -493,6 +493,32 @@ def test_a_dragged_point_follows_the_pointer_and_the_background_turns(site):
     assert turned["turn"] != turn and turned["u"] == after["u"]
 
 
+def touch(page, *way):  # noqa: F811
+    """Put one finger down, move it along the way and lift it."""
+    session = page.context.new_cdp_session(page)
+    for kind, points in [("touchStart", way[:1]), *(("touchMove", [at]) for at in way[1:]), ("touchEnd", [])]:
+        places = [{"x": x, "y": y} for x, y in points]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+    session.detach()
+
+
+@in_browser
+def test_a_finger_drags_a_point_and_turns_the_picture_by_the_way_it_goes(site):
+    box, before = site.get_by_role("application").bounding_box(), settled(site)
+    R, x0, y0 = box["width"] / 2 - 14, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = (sum(before["turn"][3 * k + j] * before["u"][j] for j in range(3)) for k in range(2))
+    touch(site, (x0 + R * x, y0 - R * y), (x0 + 0.2 * R, y0), (x0 + 0.3 * R, y0 - 0.2 * R))
+    after = settled(site)
+    at = [sum(after["turn"][3 * k + j] * after["u"][j] for j in range(3)) for k in range(2)]
+    assert at == pytest.approx([0.3, 0.2], abs=0.02) and after["turn"] == before["turn"]
+    edge = box["x"] + 4, box["y"] + 4
+    touch(site, edge, (edge[0] + 30, edge[1]), (edge[0] + 60, edge[1]))
+    turned = settled(site)
+    assert turned["u"] == after["u"]
+    cosine = sum(a * b for a, b in zip(turned["turn"][:3], after["turn"][:3], strict=True))
+    assert math.acos(cosine) == pytest.approx(60 / R, abs=0.02)
+
+
 @in_browser
 def test_play_lowers_the_total_pause_rests_and_reset_returns(site):
     before = settled(site)

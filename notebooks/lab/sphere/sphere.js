@@ -478,6 +478,7 @@ export function mount(element, model) {
   }
 
   const pointed = (e) => [e.offsetX - scene.clientWidth / 2, e.offsetY - scene.clientHeight / 2];
+  let grip = [0, 0]; // not movementX, which is 0 for a finger in some browsers
   scene.onpointerdown = (event) => {
     if (!event.isPrimary || event.button) return;
     const [x, y] = pointed(event);
@@ -488,13 +489,15 @@ export function mount(element, model) {
     }
     if (held >= 0) { marked = (held / D) % N; side = Math.floor(held / D / N); }
     scene.setPointerCapture(event.pointerId);
+    grip = [x, y];
     ask(false);
   };
   scene.onpointermove = (event) => {
     if (!event.isPrimary) return;
     const [x, y] = pointed(event);
     if (held >= 0) move(held / D, x / size(), y / size());
-    else if (event.buttons === 1) rotate(event.movementX / size(), -event.movementY / size());
+    else if (event.buttons === 1) rotate((x - grip[0]) / size(), (grip[1] - y) / size());
+    grip = [x, y];
   };
   scene.onpointerup = scene.onpointercancel = (event) => { if (event.isPrimary && held >= 0) { held = -1; report(); } };
   scene.onkeydown = (event) => {
