@@ -105,11 +105,9 @@ def deck(notebook: NotebookNode, guide: str = "") -> list[Slide]:
                     slides[-1].notes.append(f"**Answer:** {said[1]}")
                 data = output.get("data", {})
                 if "image/png" in data or 1 < str(data.get("text/html", "")).count("<td") <= CELLS:
-                    if (
-                        not slides
-                        or slides[-1].figure
-                        or not "".join(slides[-1].seen).startswith("**Predict")
-                    ):
+                    last = slides[-1] if slides else Slide("")
+                    asked = last.title == title and "".join(last.seen).startswith("**Predict")
+                    if last.figure or not asked:
                         new()
                     slides[-1].figure = output
             continue

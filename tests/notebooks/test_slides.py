@@ -58,13 +58,16 @@ def test_a_question_gets_the_figure_that_answers_it_and_the_prose_becomes_notes(
 
 
 def test_a_second_figure_and_one_without_a_question_have_slides_of_their_own():
-    asked, second, third = deck(
+    asked, second, third, unanswered, last = deck(
         "## 1 · One\n\n**Predict.** What?",
         code(outputs=[figure("x"), figure("y")]),
         code(outputs=[figure("z")]),
+        "**Predict.** And?\n\n## 2 · Two",
+        code(outputs=[figure("w")]),
     )
-    alts = [slide.figure["metadata"]["image/png"]["alt"] for slide in (asked, second, third)]
-    assert alts == ["x", "y", "z"] and asked.seen and not second.seen and not third.seen
+    alts = [slide.figure["metadata"]["image/png"]["alt"] for slide in (asked, second, third, last)]
+    assert alts == ["x", "y", "z", "w"] and unanswered.figure is None
+    assert [bool(slide.seen) for slide in (asked, second, third, unanswered, last)] == [1, 0, 0, 1, 0]
 
 
 def test_lists_and_formulas_are_shown_and_code_exercises_and_solutions_are_not():
