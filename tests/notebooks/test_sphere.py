@@ -5,6 +5,7 @@ left in build/screenshots/ to be looked at, and frame times are printed (pytest 
 """
 
 import base64
+import io
 import itertools
 import math
 import os
@@ -14,11 +15,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from geomreg_course import books, pages, student
 from lab import sphere
 from lab.sphere import Sphere
+from PIL import Image
 from test_browser import CHROMIUM, ROOT, SCREENSHOTS, lab_settings, page, served, sync_api  # noqa: F401
 
 from geomreg_mini import GeometryRegularizer, plots
@@ -196,6 +199,11 @@ def test_a_viewer_without_a_front_end_gets_a_picture_with_alt_text(dimensions):
     view = Sphere(embeddings(dimensions=dimensions))
     data, metadata = view._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG") and books.WIDGET_VIEW in data
+    assert len(data["image/png"]) < 20_000
+    picture = np.asarray(Image.open(io.BytesIO(data["image/png"])).convert("RGB")).astype(int)
+    for color in (plots.VERMILION, plots.BLUE):  # a small palette keeps the colors of lines and points
+        exact = [int(color[k : k + 2], 16) for k in (1, 3, 5)]
+        assert (abs(picture - exact).max(axis=2) < 24).sum() > 5, color
     total = GeometryRegularizer()(embeddings(dimensions=dimensions)).total.item()
     assert f"Total {total:.3f}" in metadata["image/png"]["alt"] == data["text/plain"]
 

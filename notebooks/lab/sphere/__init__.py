@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import traitlets
+from PIL import Image
 from torch.nn import functional as F
 
 from geomreg_mini import plots
@@ -129,8 +130,10 @@ class Sphere(Base):
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
         """Return the widget, the model for a page without a kernel, and a PNG with alt text."""
-        fig, png, alt = self.figure(), io.BytesIO(), self.words()
-        fig.savefig(png, format="png", bbox_inches="tight", dpi=70)  # small, since notebooks store it
+        fig, raw, png, alt = self.figure(), io.BytesIO(), io.BytesIO(), self.words()
+        fig.savefig(raw, format="png", bbox_inches="tight", dpi=70)
+        small = Image.open(raw).convert("RGB").quantize(method=Image.Quantize.FASTOCTREE)
+        small.save(png, "png", optimize=True)  # a quarter of the size, since notebooks store it
         plots.plt.close(fig)
         live = super()._repr_mimebundle_()[0] if Base is not traitlets.HasTraits else {}
         model = {
