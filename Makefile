@@ -4,6 +4,7 @@
 #   make test-all   make test, then hundreds of kills and thousands of damaged files (ten minutes more)
 #   make lab     JupyterLab in notebooks/
 #   make site    the notebooks as static HTML, in build/site/
+#   make slides  notebooks 00 to 09 as slides for a lecturer, in build/slides/
 #   make report  the replication report as HTML and PDF, in build/report/
 #   make app     the tuning lab alone, as a page without code
 #   make gif     the README's moving picture again, with the count over ten seeds that it quotes
@@ -30,7 +31,7 @@ export OMP_NUM_THREADS := 1
 # Without bytecode beside the libraries, every kernel and every process of a test compiles them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all lint unit notebooks lab app site report gif bench gpu format clean distclean
+.PHONY: run test test-all lint unit notebooks lab app site slides report gif bench gpu format clean distclean
 
 run: $(COURSE)
 	@echo "The course is in build/course/: open its .html files, or read summary.md."
@@ -57,6 +58,9 @@ lab: $(INSTALLED)
 
 site: $(INSTALLED)
 	$(BIN)/python -m geomreg_course site --out build/site
+
+slides: $(INSTALLED)
+	$(BIN)/python -m geomreg_course slides --out build/slides
 
 report: $(INSTALLED)
 	$(BIN)/python -m geomreg_course report --out build/report

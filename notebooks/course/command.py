@@ -16,6 +16,7 @@ from .grading import grade
 from .pages import write_site
 from .printing import write_report
 from .running import CELL_TIMEOUT, Outcome, Runner, run_course
+from .slides import write_slides
 from .storing import refresh
 from .student import write_student_edition
 
@@ -85,14 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     pages = command(
         "site", _site, "write the notebooks and their stored outputs as static HTML", "build/site"
     )
+    slides = command(
+        "slides", _slides, "write notebooks as slides for a lecturer (default: 00 to 09)", "build/slides"
+    )
     command("report", _report, "execute the replication report and write it as HTML and PDF", "build/report")
-    for takes_numbers in (run, store):
-        takes_numbers.add_argument(
-            "numbers", nargs="*", metavar="NN", help="numbers of notebooks (default: all)"
-        )
+    for takes_numbers in (run, store, slides):
+        takes_numbers.add_argument("numbers", nargs="*", metavar="NN", help="notebooks (default: all)")
     for parallel in (run, store, grade):
         parallel.add_argument("--jobs", type=_positive, default=2, help="notebooks at a time (default: 2)")
-    for elsewhere in (listing, run, store, student, badges, pages):
+    for elsewhere in (listing, run, store, student, badges, pages, slides):
         elsewhere.add_argument("--notebooks", type=Path, metavar="DIR", help="default: those of the checkout")
     return parser
 
@@ -173,6 +175,13 @@ def _site(options: argparse.Namespace) -> int:
     out = writable(options.out)
     write_site(select([], options.notebooks), out)
     print(f"open {out / 'index.html'}")
+    return 0
+
+
+def _slides(options: argparse.Namespace) -> int:
+    sources = select(options.numbers, options.notebooks)
+    decks = write_slides([s for s in sources if options.numbers or s.name < "10"], writable(options.out))
+    print("\n".join(f"open {deck}" for deck in decks))
     return 0
 
 

@@ -1,14 +1,15 @@
 """Notebooks as HTML: the page of one executed notebook, and the site of the whole course.
 
 A page needs no kernel and no other server. Formulas become MathML when it is built, so that a browser lays
-them out by itself. Figures lie in the page, with their alt text; solutions are folded. The front page alone
-has a script, the live figure of `notebooks/lab/sphere`, which lies in the page too.
+them out by itself. Figures lie in the page, with their alt text; solutions are folded. The only script of
+a page is that of its live figures, `notebooks/lab/sphere`; it lies in the page too.
 """
 
 from __future__ import annotations
 
 import base64
 import html
+import json
 import re
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from geomreg_mini.records import write_atomically
 
-from .books import WIDGET_VIEW, CourseError, describe, has_tag, read, title_of
+from .books import SPHERE, WIDGET_VIEW, CourseError, describe, has_tag, read, title_of
 
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
-LIVE = Path("lab", "sphere")  # beside the notebooks; without it, the front page has no live figure
+LIVE = Path("lab", "sphere")  # beside the notebooks; without it, figures do not move
 PROSE = ("recipes.md",)  # pages beside the notebooks; other files there may be a lecturer's or a student's
 
 STYLE = """
@@ -74,20 +75,36 @@ PLAY = """<h2>Two forces</h2>
 apart. <em>Anchoring</em> pulls each pair together, but only outside a band. <strong>Predict:</strong> if the
 radius is 0, every pair is pulled until it meets. Do the samples of a modality still spread? Then play, and
 <em>Reset</em> before you try another radius.</p>
-<style>{style}</style>
-<div id="live"><noscript>The figure needs JavaScript.</noscript></div>
+<div data-sphere="{model}"><noscript>The figure needs JavaScript.</noscript></div>
 <details><summary>What we saw</summary><p>They do, as far as with any other radius, and dispersion reaches the
 same value: different samples push each other, the two points of one sample pull each other, and both forces
 can have their way. The radius decides how much a sound may differ from its picture.</p></details>
-<script type="module">
-{source}
-mount(document.getElementById("live"), store({{
-  modalities: ["sound", "picture"], labels: Array.from({{ length: 90 }}, (_, i) => i % 3), dimensions: 3,
-  controls: ["dispersion_weight", "radius", "temperature"], playing: false,
-  dispersion_weight: 0.3, anchoring_weight: 0.5, radius: 0.6, temperature: 0.5,
-}}));
-</script>
 """
+FRONT = {
+    "modalities": ["sound", "picture"],
+    "labels": [k % 3 for k in range(90)],
+    "dimensions": 3,
+    "controls": ["dispersion_weight", "radius", "temperature"],
+    "dispersion_weight": 0.3,
+    "anchoring_weight": 0.5,
+    "radius": 0.6,
+    "temperature": 0.5,
+}
+
+
+def attribute(model: dict[str, object]) -> str:
+    """Return the model of a live figure as the value of its element's attribute `data-sphere`."""
+    return html.escape(json.dumps(model))
+
+
+def with_script(content: str, notebooks: Path) -> str:
+    """Return the content of a page with the script and style of its live figures, if it has any."""
+    if "data-sphere=" not in content or not (notebooks / LIVE).exists():
+        return content
+    source, look = (
+        (notebooks / LIVE / f"sphere.{kind}").read_text(encoding="utf-8") for kind in ("js", "css")
+    )
+    return f'<style>{look}</style>\n{content}\n<script type="module">\n{source}\nmountAll();\n</script>'
 
 
 def without_scripts(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -100,7 +117,11 @@ def without_scripts(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         alt = output.get("metadata", {}).get("image/png", {}).get("alt")
         if alt and "image/png" in output.get("data", {}):
             png = base64.b64encode(base64.b64decode(output.data.pop("image/png"))).decode()
-            output.data["text/html"] = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{png}">'
+            figure = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{png}">'
+            model = output.data.pop(SPHERE, None)
+            output.data["text/html"] = (
+                f'<div data-sphere="{attribute(model)}">{figure}</div>' if model else figure
+            )
     return notebook
 
 
@@ -203,6 +224,7 @@ def write_site(sources: list[Path], out: Path) -> None:
         return f'<a href="{names[position]}">{label.format(html.escape(f"{number} {title}"))}</a>'
 
     def save(name: str, title: str, navigation: str, content: str) -> None:
+        content = with_script(content, sources[0].parent)
         page = PAGE.format(title=html.escape(title), style=style, navigation=navigation, content=content)
         write_atomically(out / name, page.encode())
 
@@ -233,10 +255,7 @@ def write_site(sources: list[Path], out: Path) -> None:
         for position, (number, title, data, minutes) in enumerate(rows)
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("", "notebook", "data", "minutes"))
-    live, play = sources[0].parent / LIVE, ""
-    if live.exists():
-        source, look = ((live / f"sphere.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
-        play = PLAY.format(source=source, style=look)
+    play = PLAY.format(model=attribute(FRONT)) if (sources[0].parent / LIVE).exists() else ""
     save(
         "index.html",
         "geomreg-mini",

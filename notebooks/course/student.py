@@ -27,7 +27,7 @@ COPIED = {
     "data_scripts": (".py", ".md"),
     "geomreg_mini": (".py", ".typed", ".html"),
     "geomreg_mini/data/emoji_subset": (".npz", ".txt", ".md"),
-    "notebooks/course": (".py", ".md"),
+    "notebooks/course": (".py", ".md", ".html", ".css", ".js", ".txt"),
     "notebooks/figures": (".py", ".gif"),
     "notebooks/lab/sphere": (".py", ".js", ".css"),
     "results": (".json", ".csv", ".png", ".md"),

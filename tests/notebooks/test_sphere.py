@@ -5,6 +5,7 @@ left in build/screenshots/ to be looked at, and frame times are printed (pytest 
 """
 
 import base64
+import io
 import itertools
 import math
 import os
@@ -14,15 +15,17 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from geomreg_course import books, pages, student
 from lab import sphere
 from lab.sphere import Sphere
+from PIL import Image
 from test_browser import CHROMIUM, ROOT, SCREENSHOTS, lab_settings, page, served, sync_api  # noqa: F401
 
 from geomreg_mini import GeometryRegularizer, plots
-from geomreg_mini.geometry import effective_rank, mean_cosine
+from geomreg_mini.geometry import effective_rank, mean_cosine, modality_gap, paired_distances, uniformity
 
 SOURCE = Path(sphere.__file__).with_name("sphere.js")
 SLIDERS = ("dispersion weight", "anchoring weight", "radius of the band", "temperature")
@@ -100,6 +103,52 @@ def test_a_pair_rests_at_the_edge_of_its_band_as_notebook_04_says():
     assert (a - b).norm().item() == pytest.approx(1.64, abs=0.005)
 
 
+def rings(**degrees):
+    angles = {m: torch.tensor(values, dtype=torch.float64).deg2rad() for m, values in degrees.items()}
+    return {m: torch.stack([a.cos(), a.sin()], dim=1) for m, a in angles.items()}
+
+
+EVEN = [0.0, 72, 144, 216, 288]
+
+
+@pytest.mark.parametrize(
+    ("values", "moving"),
+    [
+        ({"dispersion_weight": 0.0, "anchoring_weight": 1.0}, {("image", 0)}),
+        ({"dispersion_weight": 1.0, "anchoring_weight": 0.0}, {("audio", k) for k in range(1, 5)}),
+    ],
+)
+def test_one_force_moves_the_partner_and_the_other_the_own_ring_as_notebook_00_says(values, moving):
+    z = rings(audio=EVEN, image=[angle + 20 for angle in EVEN])
+    force = {m: u.requires_grad_() for m, u in z.items()}
+    GeometryRegularizer(**values)(force).total.backward()
+    assert all(at_rest_on_the_ring(u).max() < 1e-6 for u in force.values())
+    z = {m: u.detach() for m, u in z.items()}
+    z["audio"][0] = rings(a=[60.0])["a"][0]  # the hand
+    z = {m: u.requires_grad_() for m, u in z.items()}
+    GeometryRegularizer(**values)(z).total.backward()
+    pulled = {(m, k) for m, u in z.items() for k in range(5) if at_rest_on_the_ring(u)[k] > 1e-3}
+    assert pulled - {("audio", 0)} == moving
+
+
+def at_rest_on_the_ring(u):
+    """The size of each sample's force along the ring."""
+    along = u.grad - (u.grad * u.detach()).sum(dim=1, keepdim=True) * u.detach()
+    return along.norm(dim=1)
+
+
+def test_two_places_fool_mean_cosine_and_gap_and_half_a_turn_fools_every_single_cloud_as_notebook_02_says():
+    even, poles = (rings(a=angles)["a"] for angles in (range(0, 360, 60), [-8, 0, 8, 172, 180, 188]))
+    assert effective_rank(even) == pytest.approx(2) and effective_rank(poles) < 1.6
+    assert mean_cosine(even) == pytest.approx(-0.2) == mean_cosine(poles)  # no six points have less
+    assert uniformity(even) == pytest.approx(-2.90, abs=0.005)
+    assert uniformity(poles) == pytest.approx(-1, abs=0.05)
+    assert modality_gap(even, -even) == pytest.approx(0, abs=1e-12)
+    assert paired_distances(even, -even).tolist() == pytest.approx([2] * 6)
+    for measure in (effective_rank, mean_cosine, uniformity):
+        assert measure(-even) == pytest.approx(measure(even))
+
+
 def test_what_the_browser_sends_is_what_python_reads():
     view, moved = Sphere(embeddings(count=4)), torch.eye(3).repeat(4, 1)[:8].contiguous()
     view.set_state({"points": memoryview(moved.numpy().tobytes()), "radius": 1.25})
@@ -121,6 +170,7 @@ def test_what_the_browser_sends_is_what_python_reads():
         ({}, {}, "shapes {}"),
         (embeddings(count=0), {}, "1 <= N <= 500"),
         (dict.fromkeys("abcde", torch.ones(3, 2)), {}, r"5 modalities \(N, 2\): give at most 4"),
+        (embeddings(), {"controls": ["radius", "form"]}, "form cannot be drawn"),
         (embeddings(), {"balance": "pareto"}, "balance cannot be drawn: give only dispersion_weight"),
         (embeddings(), {"power": 1, "form": "rbf"}, "power, form cannot be drawn"),
         (embeddings(), {"labels": [0, 1]}, r"labels has the shape \(2,\): give one per sample, 12 in all"),
@@ -149,6 +199,11 @@ def test_a_viewer_without_a_front_end_gets_a_picture_with_alt_text(dimensions):
     view = Sphere(embeddings(dimensions=dimensions))
     data, metadata = view._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG") and books.WIDGET_VIEW in data
+    assert len(data["image/png"]) < 20_000
+    picture = np.asarray(Image.open(io.BytesIO(data["image/png"])).convert("RGB")).astype(int)
+    for color in (plots.VERMILION, plots.BLUE):  # a small palette keeps the colors of lines and points
+        exact = [int(color[k : k + 2], 16) for k in (1, 3, 5)]
+        assert (abs(picture - exact).max(axis=2) < 24).sum() > 5, color
     total = GeometryRegularizer()(embeddings(dimensions=dimensions)).total.item()
     assert f"Total {total:.3f}" in metadata["image/png"]["alt"] == data["text/plain"]
 
@@ -162,7 +217,7 @@ def test_without_anywidget_the_picture_is_left():
     options = {"capture_output": True, "text": True, "check": True, "cwd": ROOT / "notebooks"}
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, **options)
-    assert done.stdout.strip() == "0.2 ['image/png', 'text/plain']"
+    assert done.stdout.strip() == f"0.2 {['%s', 'image/png', 'text/plain']}" % sphere.STATE
 
 
 def test_a_committed_notebook_and_its_page_keep_the_picture_and_not_the_dead_widget():
@@ -238,7 +293,7 @@ NUMBERS = """([given, modalities, count, dimensions, values]) => {
     const g = geometry(modalities, count, dimensions), list = (x) => Array.from(x);
     load(g, given); evaluate(g, values); diagnose(g);
     return {total: g.total, dispersion: list(g.dispersion), anchoring: list(g.anchoring), outside: g.outside,
-            gradient: list(g.gradient), rank: list(g.rank), cosine: list(g.cosine)};
+            gradient: list(g.gradient), rank: list(g.rank), cosine: list(g.cosine), apart: list(g.apart)};
 }"""
 
 
@@ -283,6 +338,8 @@ def test_value_and_gradient_are_those_of_python(module, case, count):
     if count > 2:
         assert found["rank"] == pytest.approx([effective_rank(x) for x in z.values()], abs=1e-5)
         assert found["cosine"] == pytest.approx([mean_cosine(x) for x in z.values()], abs=1e-5)
+        gaps = [modality_gap(a, b) for a, b in itertools.combinations(z.values(), 2)]
+        assert found["apart"] == pytest.approx(gaps, abs=1e-5)
 
 
 @in_browser
@@ -378,6 +435,11 @@ def front(page, tmp_path_factory):  # noqa: F811
     return (out / "index.html").as_uri()
 
 
+def changed(text, **values):
+    """The front page with other values in the model of its figure."""
+    return text.replace(pages.attribute(pages.FRONT), pages.attribute({**pages.FRONT, **values}))
+
+
 @pytest.fixture
 def site(page, front):  # noqa: F811
     asked, wrong = [], []
@@ -437,6 +499,32 @@ def test_a_dragged_point_follows_the_pointer_and_the_background_turns(site):
     site.mouse.up()
     turned = settled(site)
     assert turned["turn"] != turn and turned["u"] == after["u"]
+
+
+def touch(page, *way):  # noqa: F811
+    """Put one finger down, move it along the way and lift it."""
+    session = page.context.new_cdp_session(page)
+    for kind, points in [("touchStart", way[:1]), *(("touchMove", [at]) for at in way[1:]), ("touchEnd", [])]:
+        places = [{"x": x, "y": y} for x, y in points]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+    session.detach()
+
+
+@in_browser
+def test_a_finger_drags_a_point_and_turns_the_picture_by_the_way_it_goes(site):
+    box, before = site.get_by_role("application").bounding_box(), settled(site)
+    R, x0, y0 = box["width"] / 2 - 14, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = (sum(before["turn"][3 * k + j] * before["u"][j] for j in range(3)) for k in range(2))
+    touch(site, (x0 + R * x, y0 - R * y), (x0 + 0.2 * R, y0), (x0 + 0.3 * R, y0 - 0.2 * R))
+    after = settled(site)
+    at = [sum(after["turn"][3 * k + j] * after["u"][j] for j in range(3)) for k in range(2)]
+    assert at == pytest.approx([0.3, 0.2], abs=0.02) and after["turn"] == before["turn"]
+    edge = box["x"] + 4, box["y"] + 4
+    touch(site, edge, (edge[0] + 30, edge[1]), (edge[0] + 60, edge[1]))
+    turned = settled(site)
+    assert turned["u"] == after["u"]
+    cosine = sum(a * b for a, b in zip(turned["turn"][:3], after["turn"][:3], strict=True))
+    assert math.acos(cosine) == pytest.approx(60 / R, abs=0.02)
 
 
 @in_browser
@@ -511,7 +599,7 @@ def test_each_slider_says_its_value_and_one_without_effect_says_so(site):
 @in_browser
 def test_without_anchoring_the_radius_rests(front, page):  # noqa: F811
     text = page.goto(front).text()
-    page.set_content(text.replace('controls: ["dispersion_weight"', 'controls: ["anchoring_weight"'))
+    page.set_content(changed(text, controls=["anchoring_weight", "radius", "temperature"]))
     radius = page.get_by_role("slider", name="Radius of the band")
     assert radius.is_enabled()
     page.get_by_role("slider", name="Anchoring weight").press("Home")
@@ -588,7 +676,7 @@ def test_it_fits_and_is_readable(site, scheme, width):
 @in_browser
 def test_three_hundred_samples_move_frame_by_frame(front, page):  # noqa: F811
     text = page.goto(front).text()
-    page.set_content(text.replace("length: 90", "length: 300"))
+    page.set_content(changed(text, labels=[k % 3 for k in range(300)]))
     page.get_by_role("button", name="Play").click()
     page.wait_for_function("document.querySelector('.geometry-sphere').sphere.frames > 240")
     times, gaps, before = page.evaluate(

@@ -6,14 +6,16 @@ through anywidget, and on pages without a kernel. A viewer without a live front 
 
 from __future__ import annotations
 
+import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import traitlets
+from PIL import Image
 from torch.nn import functional as F
 
 from geomreg_mini import plots
@@ -27,6 +29,7 @@ except ImportError:  # a hosted notebook may lack it, and then shows the figure 
     Base = traitlets.HasTraits
 
 CONTROLS = ["dispersion_weight", "anchoring_weight", "radius", "temperature"]
+STATE = "application/vnd.geomreg.sphere+json"  # the model for pages without a kernel
 MOST, RINGS = 500, 4  # samples, since each frame compares all pairs of them; rings that fit into one another
 
 
@@ -36,12 +39,13 @@ class Sphere(Base):
     Args:
         embeddings: modality -> (N, 2), at most four modalities, or (N, 3); 1 to 500 samples, normalized here.
         labels: (N,), classes by color; None draws all samples alike.
+        controls: the values that get a slider; without sliders and weights, samples move by hand alone.
         values: first values of `dispersion_weight`, `anchoring_weight`, `radius` and `temperature`; those
             left out are as in `GeometryRegularizer`. Each is a trait: read it, observe it, or set it.
 
     Raises:
-        ValueError: for embeddings, labels or values that cannot be drawn, or, also when it is set later, a
-            value that the regularizer refuses.
+        ValueError: for embeddings, labels, controls or values that cannot be drawn, or, also when it is
+            set later, a value that the regularizer refuses.
     """
 
     _esm, _css = (Path(__file__).with_name(name) for name in ("sphere.js", "sphere.css"))
@@ -58,7 +62,11 @@ class Sphere(Base):
     temperature = traitlets.Float(GeometryRegularizer.temperature).tag(sync=True)
 
     def __init__(
-        self, embeddings: Mapping[str, torch.Tensor], labels: Array | None = None, **values: float
+        self,
+        embeddings: Mapping[str, torch.Tensor],
+        labels: Array | None = None,
+        controls: Sequence[str] = CONTROLS,
+        **values: float,
     ) -> None:
         shapes = {m: tuple(z.shape) for m, z in embeddings.items()}
         shape = next(iter(shapes.values()), ())
@@ -68,7 +76,7 @@ class Sphere(Base):
             )
         if shape[1] == 2 and len(shapes) > RINGS:
             raise ValueError(f"embeddings has {len(shapes)} modalities (N, 2): give at most {RINGS}.")
-        if other := [name for name in values if name not in CONTROLS]:
+        if other := [name for name in [*controls, *values] if name not in CONTROLS]:
             raise ValueError(f"{', '.join(other)} cannot be drawn: give only {', '.join(CONTROLS)}.")
         GeometryRegularizer(**values)(embeddings)
         classes = np.zeros(shape[0]) if labels is None else np.asarray(labels)
@@ -82,6 +90,7 @@ class Sphere(Base):
             dimensions=shape[1],
             points=points,
             first=points,
+            controls=list(controls),
             **values,
         )
 
@@ -120,9 +129,17 @@ class Sphere(Base):
     _ipython_display_ = None  # that of ipywidgets 7 would leave out the PNG
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
-        """Return the widget, and a PNG with alt text for a viewer that cannot show it."""
-        fig, png, alt = self.figure(), io.BytesIO(), self.words()
-        fig.savefig(png, format="png", bbox_inches="tight", dpi=70)  # small, since notebooks store it
+        """Return the widget, the model for a page without a kernel, and a PNG with alt text."""
+        fig, raw, png, alt = self.figure(), io.BytesIO(), io.BytesIO(), self.words()
+        fig.savefig(raw, format="png", bbox_inches="tight", dpi=70)
+        small = Image.open(raw).convert("RGB").quantize(method=Image.Quantize.FASTOCTREE)
+        small.save(png, "png", optimize=True)  # a quarter of the size, since notebooks store it
         plots.plt.close(fig)
         live = super()._repr_mimebundle_()[0] if Base is not traitlets.HasTraits else {}
-        return {**live, "text/plain": alt, "image/png": png.getvalue()}, {"image/png": {"alt": alt}}
+        model = {
+            name: getattr(self, name)
+            for name in ["modalities", "labels", "dimensions", "controls", *CONTROLS]
+        }
+        model["points"] = base64.b64encode(self.points).decode()
+        data = {**live, STATE: model, "text/plain": alt, "image/png": png.getvalue()}
+        return data, {"image/png": {"alt": alt}}

@@ -1,5 +1,5 @@
 // Paired embeddings on a ring (2-d) or a sphere (3-d) that follow the regularizer's own gradient flow.
-// In notebooks anywidget calls `render`; a page without a kernel calls `mount(element, store({...}))`.
+// In notebooks anywidget calls `render`; a page without a kernel calls `mountAll`.
 // A model holds modalities (names), labels, dimensions, points and first (float32, modality by modality: where they
 // are, and where *Reset* puts them), playing, controls (names of the sliders) and the regularizer's four values.
 // What the reader chooses is written back into it.
@@ -17,6 +17,7 @@ export function geometry(modalities, count, dimensions) {
     squares: new Float64Array((count * (count - 1)) / 2), gaps: new Float64Array(pairs.length * count),
     total: 0, dispersion: new Float64Array(modalities), anchoring: new Float64Array(pairs.length), outside: 0,
     rank: new Float64Array(modalities), cosine: new Float64Array(modalities),
+    means: new Float64Array(modalities * dimensions), apart: new Float64Array(pairs.length),
     shares: new Float64Array(modalities * dimensions), matrix: new Float64Array(dimensions ** 2),
   };
 }
@@ -94,20 +95,20 @@ export function step(g, rate, held = -1) {
   }
 }
 
-/** Set mean cosine, shares of the singular values and effective rank of each modality. */
+/** Set mean, mean cosine, shares of the singular values and effective rank of each modality, and their gaps. */
 export function diagnose(g) {
-  const { modalities: M, count: N, dimensions: D, u, matrix, shares } = g;
+  const { modalities: M, count: N, dimensions: D, u, matrix, means, shares } = g;
   for (let m = 0; m < M; m++) {
     let resultant = 0, own = 0, entropy = 0, sum = 0;
     matrix.fill(0);
     for (let k = m * D; k < (m + 1) * D; k++) {
-      shares[k] = 0; // the mean of a coordinate, until the singular values take its place
-      for (let at = m * N * D + (k % D); at < (m + 1) * N * D; at += D) { shares[k] += u[at] / N; own += u[at] ** 2; }
-      resultant += (N * shares[k]) ** 2;
+      means[k] = 0;
+      for (let at = m * N * D + (k % D); at < (m + 1) * N * D; at += D) { means[k] += u[at] / N; own += u[at] ** 2; }
+      resultant += (N * means[k]) ** 2;
     }
     g.cosine[m] = (resultant - own) / Math.max(1, N * (N - 1));
     for (let i = m * N; i < (m + 1) * N; i++) for (let k = 0; k < D; k++) for (let l = 0; l < D; l++)
-      matrix[k * D + l] += (u[i * D + k] - shares[m * D + k]) * (u[i * D + l] - shares[m * D + l]);
+      matrix[k * D + l] += (u[i * D + k] - means[m * D + k]) * (u[i * D + l] - means[m * D + l]);
     diagonalize(matrix, D);
     for (let k = 0; k < D; k++) sum += shares[m * D + k] = Math.sqrt(Math.max(0, matrix[k * D + k]));
     for (let k = 0; k < D; k++) {
@@ -117,6 +118,8 @@ export function diagnose(g) {
     g.rank[m] = Math.exp(entropy);
     shares.subarray(m * D, (m + 1) * D).sort().reverse();
   }
+  for (let p = 0; p < g.pairs.length; p++)
+    g.apart[p] = Math.sqrt(squared(means, g.pairs[p][0] * D, g.pairs[p][1] * D, D));
 }
 
 /** Jacobi's rotations: leave the eigenvalues of a small symmetric matrix on its diagonal. */
@@ -197,13 +200,15 @@ export function mount(element, model) {
   const buttons = add(left, "div");
   const button = (name, onclick) => add(buttons, "button", { type: "button", textContent: name, onclick });
   const play = button("Play", () => write("playing", !model.get("playing")));
-  button("Step", () => { advance(); report(); });
+  const one = button("Step", () => { advance(); report(); });
+  const controls = model.get("controls"); // without a slider and a weight there is nothing to play
+  play.hidden = one.hidden = !controls.length && !model.get("dispersion_weight") && !model.get("anchoring_weight");
   const reset = button("Reset", () => { load(g, start); write("playing", false); report(); });
   button("Shuffle", () => { crowds(start, M, labels, D, (seed += 7919)); write("first", copy(start)); reset.click(); });
   add(left, "p", { textContent: `${names.map((name, m) => `${SIGNS[m % 4]} ${name}`).join("  ")}`
     + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. "
     + `Green: the band around the marked sample. Darts: the forces. Drag a point, or turn the picture. ${KEYS}` });
-  for (const name of model.get("controls")) {
+  for (const name of controls) {
     const { label, min, max } = SLIDERS[name], row = add(right, "label", { textContent: label });
     const input = (inputs[name] = add(row, "input", { type: "range", min, max, step: 0.05, ariaLabel: label }));
     input.oninput = () => write(name, Number(input.value));
@@ -287,8 +292,9 @@ export function mount(element, model) {
       ink = getComputedStyle(root).color;
       const list = (x) => names.map((name, m) => `${name} ${says(x[m])}`).join(", ");
       const mean = g.gaps.reduce((sum, gap) => sum + gap, 0) / g.gaps.length;
-      readings.textContent = `Total ${g.total.toFixed(3)}. Dispersion: ${list(g.dispersion)}. Effective rank (1 to `
-        + `${D}): ${list(g.rank)}. Mean cosine: ${list(g.cosine)}. Distance of pairs: mean ${says(mean)}, largest `
+      readings.textContent = `Total ${g.total.toFixed(3)}. Dispersion (uniformity): ${list(g.dispersion)}. Effective `
+        + `rank (1 to ${D}): ${list(g.rank)}. Mean cosine: ${list(g.cosine)}. Modality gap: `
+        + `${Array.from(g.apart, says).join(", ")}. Distance of pairs: mean ${says(mean)}, largest `
         + `${says(Math.max(...g.gaps))}; ${Math.round(100 * g.outside)}\u00a0% outside the band.`;
     }
     times[sphere.frames++ % PAST] = performance.now() - began;
@@ -472,6 +478,7 @@ export function mount(element, model) {
   }
 
   const pointed = (e) => [e.offsetX - scene.clientWidth / 2, e.offsetY - scene.clientHeight / 2];
+  let grip = [0, 0]; // not movementX, which is 0 for a finger in some browsers
   scene.onpointerdown = (event) => {
     if (!event.isPrimary || event.button) return;
     const [x, y] = pointed(event);
@@ -482,13 +489,15 @@ export function mount(element, model) {
     }
     if (held >= 0) { marked = (held / D) % N; side = Math.floor(held / D / N); }
     scene.setPointerCapture(event.pointerId);
+    grip = [x, y];
     ask(false);
   };
   scene.onpointermove = (event) => {
     if (!event.isPrimary) return;
     const [x, y] = pointed(event);
     if (held >= 0) move(held / D, x / size(), y / size());
-    else if (event.buttons === 1) rotate(event.movementX / size(), -event.movementY / size());
+    else if (event.buttons === 1) rotate((x - grip[0]) / size(), (grip[1] - y) / size());
+    grip = [x, y];
   };
   scene.onpointerup = scene.onpointercancel = (event) => { if (event.isPrimary && held >= 0) { held = -1; report(); } };
   scene.onkeydown = (event) => {
@@ -528,6 +537,15 @@ export function mount(element, model) {
     theme.disconnect();
     ended.abort();
   };
+}
+
+/** Build a figure in each element with `data-sphere`: the model as JSON, its points in base64 or left out. */
+export function mountAll() {
+  for (const place of document.querySelectorAll("[data-sphere]")) {
+    const given = JSON.parse(place.dataset.sphere), points = Uint8Array.from(atob(given.points ?? ""), (c) => c.charCodeAt(0));
+    place.replaceChildren();
+    mount(place, store({ ...given, playing: false, points, first: points }));
+  }
 }
 
 export default { render: ({ model, el }) => mount(el, model) };
