@@ -334,13 +334,12 @@ def anchoring_gradients(
 
 
 def min_norm_weight(gradients: Tensor, group: Any = None) -> Tensor:
-    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (..., 2, N).
+    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (2, N).
 
     It is 1 if g_0 is zero, 0 if g_1 is, and 1/2 if they are equal, also two zeros. The closed form for two
     tasks of Sener & Koltun (arXiv 1810.04650) is this project's reading of the paper's Eq. (8).
     """
-    products = distributed.total(gradients @ gradients.mT, group)
-    first, cross, _, second = products.flatten(-2).unbind(-1)
+    (first, cross), (_, second) = distributed.total(gradients @ gradients.T, group)
     apart = first + second - 2 * cross
     equal = apart <= 16 * torch.finfo(gradients.dtype).eps * (first + second)
     return torch.where(equal, 0.5, ((second - cross) / apart).clamp(0.0, 1.0))
@@ -372,24 +371,25 @@ def shortest(z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, 
 
     They are compared at the embeddings, or at the parameters of the encoders if given.
     """
-    if given:
-        rows = (at_parameters(given[m], u, g, group) for (m, u), g in zip(units.items(), both, strict=True))
-        return torch.stack([min_norm_weight(row) for row in rows])
-    z, u = torch.stack([z[m] for m in units]), torch.stack(list(units.values()))
-    return min_norm_weight(at_embeddings(z, u, both, group), group)
+    weights = []
+    for (m, u), gradients in zip(units.items(), both, strict=True):
+        if given:
+            weights.append(min_norm_weight(at_parameters(given[m], u, gradients, group)))
+        else:
+            weights.append(min_norm_weight(at_embeddings(z[m], u, gradients, group), group))
+    return torch.stack(weights)
 
 
 def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor, group: Any = None) -> Tensor:
-    """Return gradients (M, K, B, D) at u = z / ||z|| as gradients (M, K, B D) at z, up to factors.
+    """Return gradients (K, B, D) at u = z / ||z|| as gradients (K, B D) at z, up to a common factor.
 
     The part along u is dropped, the rest is divided by the length. The factor keeps the squares of the result
     in range for embeddings of any length.
     """
-    inverse = (1 / (z * u).sum(2)).nan_to_num(0.0, 0.0)  # 0 for absent and for zero vectors
-    sums = distributed.total(inverse.sum(1, keepdim=True), group)
-    relative = inverse / sums.clamp_min(torch.finfo(u.dtype).tiny)
-    along = (gradients * u[:, None]).sum(3, keepdim=True)
-    return (relative[:, None, :, None] * (gradients - along * u[:, None])).flatten(2)
+    inverse = (1 / (z.detach() * u).sum(1)).nan_to_num(0.0, 0.0)  # 0 for absent and for zero vectors
+    relative = inverse / distributed.total(inverse.sum(), group).clamp_min(torch.finfo(u.dtype).tiny)
+    along = (gradients * u).sum(2, keepdim=True)
+    return (relative[:, None] * (gradients - along * u)).flatten(1)
 
 
 def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor, group: Any = None) -> Tensor:
