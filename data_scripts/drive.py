@@ -70,6 +70,8 @@ def _asked(page: str, ask: Callable[..., T]) -> T:
 
     try:
         return ask(gdown)
+    except requests.exceptions.ChunkedEncodingError:  # of a gdown that lets it pass
+        raise _broken(page, "it broke off") from None
     except requests.RequestException as error:
         raise _broken(page, type(error).__name__) from None
     except OSError as error:

@@ -256,10 +256,10 @@ def relatives(hexcodes: Sequence[str], names: Sequence[str], groups: Sequence[in
 
     keys = [_keys(*concept) for concept in zip(hexcodes, names, groups, strict=True)]
     known = {key: i for i, key in enumerate(sorted({key for own in keys for key in own}))}
-    rows = [i for i, own in enumerate(keys) for _ in own]
-    columns = [len(keys) + known[key] for own in keys for key in own]
+    ends = [(i, len(keys) + known[key]) for i, own in enumerate(keys) for key in own]
+    rows, columns = np.array(ends, np.int32).T  # SciPy 1.11 only warns of int64, and returns noise
     size = len(keys) + len(known)
-    edges = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
+    edges = coo_array((np.ones(len(ends)), (rows, columns)), shape=(size, size))
     return connected_components(edges, directed=False)[1][: len(keys)].astype(np.uint16)
 
 

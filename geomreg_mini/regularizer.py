@@ -141,8 +141,7 @@ class GeometryRegularizer(nn.Module):
         given = mask or {}, embeddings, parameters or {}
         group = distributed.joined(self.process_group) if self.gather else None
         if group is not None:  # a graph cannot wait for other processes
-            compiling = torch.compiler.is_compiling()
-            return (torch.compiler.disable(self._in_group) if compiling else self._in_group)(group, *given)
+            return torch.compiler.disable(self._in_group)(group, *given)
         inputs.check_given(self, *given)
         with inputs.full_precision(next(iter(embeddings.values()))):
             return pairs.small_batch(self, embeddings, given[0]) or self.by_modality(embeddings, *given)

@@ -247,8 +247,11 @@ def test_the_plain_recipe_and_the_library_run_with_what_pip_install_brings():
         } - core
         core |= new
         lines = [line for name in new for line in importlib.metadata.requires(name) or ()]
-    owners = importlib.metadata.packages_distributions().items()
-    others = [name for name, owned in owners if core.isdisjoint(map(canonicalize_name, owned))]
+    owned = {True: set(), False: set()}  # by core or not; packages_distributions misses some in Python 3.10
+    for package in importlib.metadata.distributions():
+        names = {file.parts[0].removesuffix(".py") for file in package.files or ()}
+        owned[canonicalize_name(package.name) in core] |= set(filter(str.isidentifier, names))
+    others = owned[False] - owned[True]
     assert {"pandas", "sklearn", "matplotlib"} <= {*others}
     program = "import runpy, sys; sys.modules |= dict.fromkeys(sys.argv[1:]); "
     program += "runpy.run_path('tests/without_extras.py', run_name='__main__')"

@@ -25,7 +25,7 @@ COPIED = {
     **dict.fromkeys(FILES, ()),
     **dict.fromkeys(CODE, (".py",)),
     "data_scripts": (".py", ".md"),
-    "geomreg_mini": (".py", ".typed", ".html"),
+    "geomreg_mini": (".py", ".typed", ".html", ".mplstyle"),
     "geomreg_mini/data/emoji_subset": (".npz", ".txt", ".md"),
     "notebooks/course": (".py", ".md", ".html", ".css", ".js", ".txt"),
     "notebooks/figures": (".py", ".gif"),

@@ -141,7 +141,8 @@ import importlib.util, subprocess, sys, types
 if {on_colab}:
     sys.modules["google.colab"] = types.ModuleType("google.colab")
 find = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name == "geomreg_mini" else find(name, *rest)
+known = {{"geomreg_mini": None, "pip": True}}  # an environment of uv has no pip
+importlib.util.find_spec = lambda name, *rest: known[name] if name in known else find(name, *rest)
 subprocess.run = lambda command: print(*command[1:]) or types.SimpleNamespace(returncode=0)
 """
     done = subprocess.run(

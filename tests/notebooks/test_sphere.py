@@ -22,7 +22,16 @@ from geomreg_course import books, pages, student
 from lab import sphere
 from lab.sphere import Sphere
 from PIL import Image
-from test_browser import CHROMIUM, ROOT, SCREENSHOTS, lab_settings, page, served, sync_api  # noqa: F401
+from test_browser import (  # noqa: F401
+    CHROMIUM,
+    ROOT,
+    SCREENSHOTS,
+    has_front_end,
+    lab_settings,
+    page,
+    served,
+    sync_api,
+)
 
 from geomreg_mini import GeometryRegularizer, plots
 from geomreg_mini.geometry import effective_rank, mean_cosine, modality_gap, paired_distances, uniformity
@@ -758,6 +767,7 @@ def pictures(page, name):  # noqa: F811
 
 
 @in_browser
+@has_front_end
 def test_in_jupyterlab(page, tmp_path):  # noqa: F811
     small_notebook(tmp_path / "sphere.ipynb", 3)
     lab_settings(tmp_path)
@@ -766,7 +776,7 @@ def test_in_jupyterlab(page, tmp_path):  # noqa: F811
         page.goto(f"{address}/doc/tree/sphere.ipynb")
         sync_api.expect(page.get_by_text("| Idle")).to_be_visible()
         page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).last.click()
         use(page, 3)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
@@ -777,6 +787,7 @@ def test_in_jupyterlab(page, tmp_path):  # noqa: F811
 
 
 @in_browser
+@has_front_end
 def test_as_a_page_of_voila(page, tmp_path):  # noqa: F811
     small_notebook(tmp_path / "app.ipynb", 2)
     with served(["voila", "app.ipynb", "--Voila.ip=127.0.0.1"], tmp_path, "voila/static/voila.js") as address:
