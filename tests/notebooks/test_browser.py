@@ -20,6 +20,7 @@ import ipywidgets
 import nbformat
 import pytest
 from lab.__main__ import write as write_app
+from packaging.version import Version
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -36,7 +37,7 @@ pytestmark = [
 
 # ipywidgets 7.7 has no extension for JupyterLab 4 or Voila 0.5; Colab has it with a front end of its own.
 has_front_end = pytest.mark.skipif(
-    ipywidgets.version_info[:2] < (7, 8), reason="no ipywidgets 7.7 in JupyterLab 4"
+    Version(ipywidgets.__version__) < Version("7.8"), reason="no ipywidgets 7.7 in JupyterLab 4"
 )
 
 
