@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt install chromium"),
 ]
 
-# ipywidgets 7 did not appear in JupyterLab 4 or Voila 0.5 (7.7.0 and 7.8.5); Colab has it with its own front end.
+# ipywidgets 7 did not appear in JupyterLab 4 or Voila 0.5; Colab has it with a front end of its own.
 has_front_end = pytest.mark.skipif(
     Version(ipywidgets.__version__) < Version("8"), reason="no ipywidgets 7 in JupyterLab 4"
 )
