@@ -309,7 +309,7 @@ def anchoring_of_units(
 
 
 def slopes(excess: Tensor, power: float) -> Tensor:
-    """Return the derivative of excess^power, 0 where there is no excess."""
+    """Return the derivative of excess^power; it is 0 without excess."""
     return excess.sign() if power == 1 else power * excess.pow(power - 1)
 
 
