@@ -37,6 +37,8 @@ GPUs only; on CPUs each process normalizes its part, and running statistics are 
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -159,7 +161,12 @@ def together(call: Callable[[], tuple[T, dict[str, Any]]], group: Any) -> tuple[
         result, own = call()
     except Exception as error:  # the others would wait for this process
         failure = error
-    # One small message, so that no process waits for another that fails.
+    # One number, so that no process waits for another that fails. Objects cost more, so only then.
+    digest = -1 if failure else int(hashlib.sha256(repr(list(own.items())).encode()).hexdigest()[:15], 16)
+    device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
+    digests = set(stacked(torch.tensor(digest, device=device), group).tolist())
+    if len(digests) == 1 and failure is None:
+        return result, list(own)
     everyone = [(own, "")] * dist.get_world_size(group)
     dist.all_gather_object(everyone, (own, failure and str(failure)), group)
     if failure is not None:
@@ -185,18 +192,26 @@ def total(x: Tensor, group: Any) -> Tensor:
 
 def gather(x: Tensor) -> Tensor:
     """Return the tensors (B_r, ...) of all processes as one (B, ...), by rank, gradients included."""
-    return x if world_size() == 1 else gather_from(x)[0]
+    return x if world_size() == 1 else gather_rows({"": x})[0][""]
 
 
-def gather_from(x: Tensor, group: Any = None) -> tuple[Tensor, int]:
-    """Return the tensors of all processes as `gather` does, and where this process's part begins."""
-    sizes = stacked(torch.tensor([len(x)], device=x.device), group)[:, 0].tolist()
-    if min(sizes) == max(sizes):  # saves copies
-        rows = stacked(x, group).flatten(0, 1)
-    else:
-        parts = stacked(torch.cat([x, x.new_zeros(max(sizes) - len(x), *x.shape[1:])]), group)
-        rows = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-    return rows, sum(sizes[: dist.get_rank(group)])
+def gather_rows(own: dict[str, Tensor], group: Any = None) -> tuple[dict[str, Tensor], dict[str, slice], int]:
+    """Return the tensors (B_r, ...) of all processes as one (B, ...) by name, all sent in one message.
+
+    The second result says where this process's rows are, the third is the number of processes.
+    """
+    flat = torch.cat([x.flatten() for x in own.values()])
+    counts = stacked(torch.tensor([len(x) for x in own.values()], device=flat.device), group).cpu()
+    sizes = counts * torch.tensor([math.prod(x.shape[1:]) for x in own.values()])
+    room = int(sizes.sum(1).max()) - len(flat)
+    everyone = stacked(torch.cat([flat, flat.new_zeros(room)]), group)
+    parts = [part[: sum(n)].split(n) for part, n in zip(everyone, sizes.tolist(), strict=True)]
+    rows, mine = {}, {}
+    for k, (name, x) in enumerate(own.items()):
+        rows[name] = torch.cat([part[k] for part in parts]).view(-1, *x.shape[1:]).to(x)
+        start = int(counts[: dist.get_rank(group), k].sum())
+        mine[name] = slice(start, start + len(x))
+    return rows, mine, len(parts)
 
 
 @torch.no_grad()

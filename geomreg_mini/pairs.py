@@ -71,24 +71,15 @@ def differentiable_mean(u: Tensor, *how: Any) -> Tensor:
     return (mean_over_pairs if compiling else _PairMean.apply)(u, *how)[0]
 
 
-def mean_over_pairs(
-    u: Tensor, scale: float | None, chunk_size: int | None, group: Any = None
-) -> tuple[Tensor, Tensor]:
+def mean_over_pairs(u: Tensor, scale: float | None, chunk_size: int | None) -> tuple[Tensor, Tensor]:
     """Return log mean exp(-d_ij^2 / scale), or mean max(0, 1 - d_ij^2)^2 if scale is None.
 
     Here d_ij = ||u_i - u_j||, and the means are over i != j. The second result is the gradient at u (B, D).
-    Both are 0 if B < 2. In a group, i and j are samples of all processes.
+    Both are 0 if B < 2.
     """
-    rows, start = (u, 0) if group is None else distributed.gather_from(u, group)
-    if len(rows) < 2:
+    if len(u) < 2:
         return (0.0 * u).sum() + 0.0, torch.zeros_like(u)  # + 0.0 turns a negative zero into a positive one
-    value, gradient = _pair_sum(rows, start, start + len(u), scale, chunk_size)
-    if group is not None:
-        parts = distributed.stacked(value[None], group)
-        everything = parts.sum() if scale is None else parts.logsumexp(0)[0]
-        share = 1.0 if scale is None else (value - everything).exp()
-        value, gradient = everything, gradient.mul_(len(parts) * share)
-    return _means(value, gradient, len(rows), scale)
+    return _means(*_pair_sum(u, 0, len(u), scale, chunk_size), len(u), scale)
 
 
 def small_batch(reg: nn.Module, embeddings: Embeddings, mask: Embeddings) -> RegularizerOutput | None:
@@ -239,18 +230,8 @@ def with_gradient(value: Tensor, tensors: list[Tensor], gradients: list[Tensor])
     return value + sum((z * g + z**1.5).sum() for z, g in zip(zeros, gradients, strict=True))
 
 
-def squared_covariances_and_gradient(u: Tensor, group: Any = None) -> tuple[Tensor, Tensor]:
-    """Return `squared_covariances` of u (B, D) and its gradient."""
-    with torch.enable_grad():
-        leaf = u.detach().requires_grad_()
-        value = squared_covariances(leaf, group)
-        gradient = torch.autograd.grad(value, leaf)[0]
-    return value.detach(), gradient
-
-
-def squared_covariances(u: Tensor, group: Any = None) -> Tensor:
+def squared_covariances(u: Tensor) -> Tensor:
     """Return the sum over feature dimensions m != n of Cov_mn^2 of unit vectors (B, D); 0 if B < 2."""
-    u = u if group is None else distributed.gather_from(u, group)[0]
     if len(u) < 2:
         return (0.0 * u).sum() + 0.0  # keeps the graph, so that backward() works on any batch
     centered = u - u.mean(0)
@@ -268,25 +249,48 @@ def mean(values: Tensor, present: Tensor | None, group: Any = None) -> Tensor:
     return total / count.clamp(min=1.0)
 
 
-def dispersion_of_units(
-    u: Tensor, temperature: float, form: str, chunk_size: int | None, group: Any = None
-) -> Tensor:
-    """Return `dispersion` of unit vectors (B, D), differentiable once if in a group."""
-    if group is not None:
-        value, gradient = dispersion_and_gradient(u.detach(), temperature, form, chunk_size, group)
-        return with_gradient(value, [u], [gradient])
+def dispersion_of_units(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> Tensor:
+    """Return `dispersion` of unit vectors (B, D)."""
     if form == "covariance":
         return squared_covariances(u)
     return differentiable_mean(u, scale_of(temperature, form), chunk_size)
 
 
-def dispersion_and_gradient(
-    u: Tensor, temperature: float, form: str, chunk_size: int | None, group: Any = None
-) -> tuple[Tensor, Tensor]:
-    """Return `dispersion` of unit vectors (B, D) and its gradient (B, D)."""
+def dispersions_and_gradients(
+    rows: Embeddings, temperature: float, form: str, chunk_size: int | None, group: Any = None
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return `dispersion` of each modality's unit vectors (B_m, D_m), and its gradient there."""
+    own, scale, count = {m: slice(0, len(u)) for m, u in rows.items()}, scale_of(temperature, form), 1
+    if group is not None:
+        rows, own, count = distributed.gather_rows(rows, group)
     if form == "covariance":
-        return squared_covariances_and_gradient(u, group)
-    return mean_over_pairs(u, scale_of(temperature, form), chunk_size, group)
+        found = {m: _squared_covariances_and_gradient(u) for m, u in rows.items()}
+        return {m: (value, count * gradient[own[m]]) for m, (value, gradient) in found.items()}
+    if group is None:
+        return {m: mean_over_pairs(u, scale, chunk_size) for m, u in rows.items()}
+    found = {m: _pair_sum(u, own[m].start, own[m].stop, scale, chunk_size) for m, u in rows.items()}
+    sums = distributed.stacked(torch.stack([value for value, _ in found.values()]), group)
+    totals = sums.sum(0) if scale is None else sums.logsumexp(0)
+    for (m, (value, gradient)), total in zip(found.items(), totals.unbind(), strict=True):
+        share = count if scale is None else count * (value - total).exp()
+        enough = len(rows[m]) > 1
+        means = _means(total.to(value), gradient.mul_(share), len(rows[m]), scale) if enough else None
+        found[m] = means or (torch.zeros_like(value), torch.zeros_like(gradient))
+    return found
+
+
+def dispersions_in_group(rows: Embeddings, *how: Any) -> Embeddings:
+    """Return `dispersion` of each modality over the samples of a group's processes; differentiable once."""
+    found = dispersions_and_gradients({m: u.detach() for m, u in rows.items()}, *how)
+    return {m: with_gradient(value, [rows[m]], [gradient]) for m, (value, gradient) in found.items()}
+
+
+def _squared_covariances_and_gradient(u: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        leaf = u.detach().requires_grad_()
+        value = squared_covariances(leaf)
+        gradient = torch.autograd.grad(value, leaf)[0]
+    return value.detach(), gradient
 
 
 def band(a: Tensor, b: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:

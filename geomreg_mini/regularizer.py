@@ -158,10 +158,13 @@ class GeometryRegularizer(nn.Module):
             return terms({m: units[m] for m in order if m in units}, *given, group=group)
 
     def _sum(self, units: Embeddings, mask: Embeddings, *_: Any, group: Any = None) -> RegularizerOutput:
-        how, rows = (self.temperature, self.form, self.chunk_size, group), {}
+        how, dispersions = (self.temperature, self.form, self.chunk_size), {}
         if self.dispersion_weight > 0:
             rows = {m: inputs.present(u, m, mask) for m, u in units.items()}
-        dispersions = {m: pairs.dispersion_of_units(u, *how) for m, u in rows.items()}
+            if group is None:
+                dispersions = {m: pairs.dispersion_of_units(u, *how) for m, u in rows.items()}
+            else:
+                dispersions = pairs.dispersions_in_group(rows, *how, group)
         return self.summed(units, dispersions, mask, group)
 
     def summed(
@@ -186,13 +189,12 @@ class GeometryRegularizer(nn.Module):
         return anchorings, active
 
     def _balanced(self, units: Embeddings, *given: Any, group: Any = None) -> RegularizerOutput:
-        dispersions, spread = {}, []
+        how, mask = (self.temperature, self.form, self.chunk_size, group), given[0]
         with torch.no_grad():
-            for m, u in units.items():
-                how = self.temperature, self.form, self.chunk_size, group
-                present = inputs.present(u.detach(), m, given[0])
-                dispersions[m], gradient = pairs.dispersion_and_gradient(present, *how)
-                spread.append(inputs.among_all(gradient, u, m, given[0]))
+            rows = {m: inputs.present(u.detach(), m, mask) for m, u in units.items()}
+            found = pairs.dispersions_and_gradients(rows, *how)
+            dispersions = {m: value for m, (value, _) in found.items()}
+            spread = [inputs.among_all(found[m][1], u, m, mask) for m, u in units.items()]
             out, gradients = pairs.balanced(
                 self, units, dispersions, torch.stack(spread), *given, group=group
             )
