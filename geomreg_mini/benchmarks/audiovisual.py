@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -75,28 +74,19 @@ class ClipSplit(Split):
     cache: Prepared | None = None
     reading: Reading | None = None
 
-    def batch(self, index: Tensor) -> dict[str, Any]:
+    def read(self, index: Tensor) -> dict[str, Tensor]:
         rows = self.factors["clip"][index].numpy()
-        inputs = {"audio": self._audio(rows), "visual": self._frames(rows)}
-        return {
-            "inputs": {**inputs, "aspect": torch.from_numpy(self.cache.aspects[rows])},
-            "label": self.labels[index],
-            "index": index,
-        }
+        aspect = torch.from_numpy(self.cache.aspects[rows])
+        return {"audio": self._audio(rows), "visual": self._frames(rows), "aspect": aspect}
 
     def _audio(self, rows: np.ndarray) -> Tensor:
         stored = self.cache.spectrograms
-        spare = 0 if self.reading.times is None else stored.shape[2] - self.reading.times
-        if not spare:
-            return torch.from_numpy(stored[rows])[:, None]
-        if self.generator is not None:
+        times = self.reading.times or stored.shape[2]
+        spare = stored.shape[2] - times
+        starts = [spare // 2] * len(rows)
+        if spare and self.generator is not None:
             starts = torch.randint(spare + 1, (len(rows),), generator=self.generator).tolist()
-        else:
-            starts = [spare // 2] * len(rows)
-        pieces = [
-            stored[row, :, start : start + self.reading.times]
-            for row, start in zip(rows, starts, strict=True)
-        ]
+        pieces = [stored[row, :, start : start + times] for row, start in zip(rows, starts, strict=True)]
         return torch.from_numpy(np.stack(pieces))[:, None]
 
     def _frames(self, rows: np.ndarray) -> Tensor:
@@ -252,23 +242,6 @@ def dataset(
         forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},
         corruptions=FIGURE_9,
     )
-
-
-def files(data: MultimodalDataset, clip: int) -> tuple[Path, ...]:
-    """Return the paths of a clip's files at the time of preparation; ``clip`` is a position in the cache."""
-    cache = data.train.cache
-    return tuple(Path(cache.source, file) for file in cache.files[clip])
-
-
-def sound(data: MultimodalDataset, clip: int, *, rate: int = 8000, seconds: float = 1.5) -> np.ndarray:
-    """Return the beginning of a clip's sound, (n,) float32 at ``rate`` Hz, for playback; see ``files``.
-
-    Raises ``data_scripts.clips.ClipError`` if the file is missing or cannot be read.
-    """
-    from data_scripts.clips import read_sound
-
-    how = replace(data.train.cache.preprocessing, sample_rate=rate)
-    return read_sound(files(data, clip)[0], how)[: int(rate * seconds)]
 
 
 def load_kinetics_sounds(

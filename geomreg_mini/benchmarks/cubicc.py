@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,11 +27,11 @@ class BirdSplit(Split):
     with the same picture. ``augmented`` mirrors images at random and shifts them by up to four pixels.
     """
 
-    def batch(self, index: Tensor) -> dict[str, Any]:
-        batch = super().batch(index)
+    def read(self, index: Tensor) -> dict[str, Tensor]:
+        inputs = super().read(index)
         if self.generator is not None:
-            batch["inputs"]["image"] = _moved(batch["inputs"]["image"], self.generator)
-        return batch
+            inputs["image"] = _moved(inputs["image"], self.generator)
+        return inputs
 
 
 def _moved(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@ from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, DatasetInfo, data_root, load_arrays, named_folder
 from data_scripts.stand_ins import NOTE, prepare
 
-from ..inputs import check_choice, check_whole
+from ..inputs import check_choice
 from .corruptions import Form
 
 T = TypeVar("T")
@@ -47,10 +47,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def read(self, index: Tensor) -> dict[str, Tensor]:
+        """Return the inputs of the samples at ``index`` (B,), modality -> (B, ...)."""
+        return {modality: values[index] for modality, values in self.inputs.items()}
+
     def batch(self, index: Tensor) -> dict[str, Any]:
         """Return the samples at ``index`` (B,), as ``{"inputs": {modality: (B, ...)}, "label", "index"}``."""
-        inputs = {modality: values[index] for modality, values in self.inputs.items()}
-        return {"inputs": inputs, "label": self.labels[index], "index": index}
+        return {"inputs": self.read(index), "label": self.labels[index], "index": index}
 
     def augmented(self, generator: torch.Generator = torch.default_generator) -> Split:
         """Return the split for training; one with random crops and the like draws them by ``generator``."""
@@ -342,14 +345,6 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
         members = np.flatnonzero(labels == label)
         position[members] = (rng.permutation(len(members)) + 0.5) / len(members)
     return np.lexsort((rng.random(len(labels)), position))
-
-
-def check_labels(labels: int | None, num_classes: int, available: int) -> int:
-    """Return how many of ``available`` training samples to keep; raise ValueError for invalid ``labels``."""
-    if labels is None:
-        return available
-    check_whole(num_classes, available, labels=labels)
-    return labels
 
 
 def tensor(array: np.ndarray) -> Tensor:

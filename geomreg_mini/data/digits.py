@@ -9,19 +9,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..inputs import check_choice, check_number
+from ..inputs import check_choice, check_number, check_whole
 from .corruptions import Picture, Spectrogram
-from .dataset import (
-    SPLITS,
-    MultimodalDataset,
-    Split,
-    check_labels,
-    parts_of,
-    prepared_arrays,
-    say_once,
-    stratified_order,
-    tensor,
-)
+from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, say_once, stratified_order, tensor
 
 TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validation and test
 # MNIST's usual constants, so that noise of one strength means the same to a network for every split.
@@ -103,10 +93,10 @@ def _spoken(
         },
     )
     splits = parts_of(whole, parts)
-    keep = check_labels(labels, 10, len(splits["train"]))
     if labels is not None:
+        check_whole(10, len(splits["train"]), labels=labels)
         order = stratified_order(splits["train"].labels.numpy(), np.random.default_rng([seed, 2]))
-        splits["train"] = splits["train"].subset(torch.from_numpy(np.sort(order[:keep])))
+        splits["train"] = splits["train"].subset(torch.from_numpy(np.sort(order[:labels])))
     return MultimodalDataset(
         name="digits",
         **splits,
@@ -119,13 +109,11 @@ def _spoken(
 def _recordings_of(arrays: dict, seed: int, protocol: str) -> dict[str, np.ndarray]:
     """Return the positions of each split's recordings."""
     if protocol == "official":
-        recording = arrays["recordings"]
-        part = np.where(recording < 5, "test", np.where(recording < 10, "validation", "train"))
+        role = arrays["recordings"] // 5  # 0-4 test, 5-9 validate
     else:
-        count = len(arrays["speaker_names"])
-        role = (arrays["speakers"].astype(int) - seed) % count
-        part = np.where(role == 0, "test", np.where(role == 1, "validation", "train"))
-    return {name: np.flatnonzero(part == name) for name in SPLITS}
+        role = (arrays["speakers"].astype(int) - seed) % len(arrays["speaker_names"])
+    parts = {"train": role > 1, "validation": role == 1, "test": role == 0}
+    return {name: np.flatnonzero(own) for name, own in parts.items()}
 
 
 def _pair(arrays: dict, parts: dict[str, np.ndarray], seed: int) -> np.ndarray:

@@ -11,20 +11,18 @@ from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, strati
 FOLDS = 5  # disjoint pairs of people
 
 
-def load(
-    seed: int = 0, *, sensors: int = 3, split: str = "people", fold: int | None = None
-) -> MultimodalDataset:
+def load(seed: int = 0, *, split: str = "people", fold: int | None = None) -> MultimodalDataset:
     """The watch: windows of 2.56 s, (3, 128) each, of seven exercises; 3,605 windows of 140 recordings.
 
     Args:
         seed: chooses the fold if ``fold`` is None, and shuffles ``"random_windows"``.
-        sensors: 2 for ``accelerometer`` and ``gyroscope``. 3 for ``posture``, the slow part of the
-            accelerometer, ``acceleration``, its fast part, and ``rotation``, the gyroscope: so the first two
-            are views of one sensor.
         split: ``"people"``: two people test, two others validate, six train. ``"random_windows"``: a fifth of
             all windows tests and another fifth validates. Then neighbors, which share half of their samples,
             are in different splits, and everyone's way of moving is known: the accuracy of a leak.
         fold: 0 to 4, which pair of people tests; the next pair validates. By default ``seed % 5``.
+
+    The modalities are ``posture``, the slow part of the accelerometer, ``acceleration``, its fast part, and
+    ``rotation``, the gyroscope: so the first two are views of one sensor.
 
     Each axis of each signal is standardized by mean and standard deviation of the training split. ``factors``
     holds ``person``, ``recording`` and ``window``, its position among all.
@@ -32,7 +30,6 @@ def load(
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if the files are not
     available.
     """
-    check_choice((2, 3), sensors=sensors)
     check_choice(("people", "random_windows"), split=split)
     fold = seed % FOLDS if fold is None else fold
     check_choice(range(FOLDS), fold=fold)
@@ -48,19 +45,13 @@ def load(
             np.arange(len(labels)) * FOLDS // len(labels)
         )
     parts = {"train": role > 1, "validation": role == 1, "test": role == 0}
-    if sensors == 3:
-        signals = {signal: arrays[signal] for signal in watch.SIGNALS}
-    else:
-        signals = {
-            "accelerometer": arrays["posture"] + arrays["acceleration"],
-            "gyroscope": arrays["rotation"],
-        }
-    for signal, values in signals.items():
-        training = values[parts["train"]].astype(np.float64)
+    inputs = {}
+    for signal in watch.SIGNALS:
+        training = arrays[signal][parts["train"]].astype(np.float64)
         mean, std = (of(axis=(0, 2))[:, None].astype(np.float32) for of in (training.mean, training.std))
-        signals[signal] = (values - mean) / std
+        inputs[signal] = tensor((arrays[signal] - mean) / std)
     whole = Split(
-        inputs={signal: tensor(values) for signal, values in signals.items()},
+        inputs=inputs,
         labels=torch.from_numpy(labels),
         factors={
             "person": torch.from_numpy(arrays["people"].astype(np.int64)),
