@@ -384,7 +384,6 @@ def encode(
     index: Tensor | None = None,
     *,
     modalities: Sequence[str] | None = None,
-    noise: float = 0.0,
     change: Callable[[Tensor, Tensor], Tensor] | None = None,
     embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
     batch_size: int = 256,
@@ -396,8 +395,6 @@ def encode(
         split: an object with ``len``, ``batch(index)`` and ``prepare(inputs)``.
         index: (N,), the samples to embed; by default the whole split.
         modalities: those to embed; by default all of the model.
-        noise: standard deviation of Gaussian noise added to the inputs, in units of each input's own standard
-            deviation over the batch. The noise is fixed by the sample's position and ``batch_size``.
         change: (inputs (B, ...) of one modality, indices (B,) of their samples) -> inputs to embed instead.
         embed: inputs -> embeddings to return; ``model.encode`` by default.
         batch_size: samples per forward pass.
@@ -410,15 +407,11 @@ def encode(
     parts: dict[str, list[Tensor]] = defaultdict(list)
     labels = []
     chunks = index.split(batch_size)
-    for number, batch in enumerate(batches([(split, chunk) for chunk in chunks], device, modalities)):
+    read = batches([(split, chunk) for chunk in chunks], device, modalities)
+    for chunk, batch in zip(chunks, read, strict=True):
         inputs = batch["inputs"]
-        if noise:
-            generator = torch.Generator().manual_seed(number * batch_size)
-            for m, x in inputs.items():
-                standard = torch.randn(x.shape, generator=generator).to(device)
-                inputs[m] = x + noise * x.std() * standard
         if change is not None:
-            inputs = {m: change(x, chunks[number]) for m, x in inputs.items()}
+            inputs = {m: change(x, chunk) for m, x in inputs.items()}
         for m, z in (embed or model.encode)(inputs).items():
             parts[m].append(z)
         labels.append(batch["label"])

@@ -104,7 +104,6 @@ def embeddings_on_circle(
     *,
     radius: Radius = None,
     links: int = 80,
-    class_names: Names | None = None,
     title: Text = None,
     ax: Axes = None,
 ) -> plt.Figure:
@@ -121,7 +120,7 @@ def embeddings_on_circle(
     _rings(ax, points)
     _link(ax, points, _ring_sizes(points), radius, links)
     _scatter(ax, points, _ring_sizes(points), labels, s=22)
-    _legend(ax, points, labels, class_names, radius)
+    _legend(ax, points, labels, radius)
     ax.set(title=title or "")
     bare(ax)
     return fig
@@ -164,7 +163,6 @@ def embeddings_on_sphere(
     *,
     radius: Radius = None,
     links: int = 60,
-    class_names: Names | None = None,
     title: Text = None,
     ax: Axes = None,
 ) -> plt.Figure:
@@ -178,7 +176,7 @@ def embeddings_on_sphere(
     ax.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#DDDDDD", lw=0.5)
     _link(ax, points, dict.fromkeys(points, 1.0), radius, links)
     _scatter(ax, points, dict.fromkeys(points, 1.0), labels, s=20, depthshade=False)
-    _legend(ax, points, labels, class_names, radius)
+    _legend(ax, points, labels, radius)
     ax.set(title=title or "")
     ax.set_box_aspect((1, 1, 1))
     ax.set_axis_off()
@@ -267,9 +265,7 @@ def training_curves(
     return fig
 
 
-def gain_forest(
-    table: DataFrame, *, unit: str = "points", xlabel: Text = None, title: Text = None, ax: Axes = None
-) -> plt.Figure:
+def gain_forest(table: DataFrame, *, xlabel: Text = None, title: Text = None, ax: Axes = None) -> plt.Figure:
     """Draw gains with their intervals, one row each; a filled marker means the interval excludes zero.
 
     table: DataFrame with the columns label, gain, low, high and, for groups of different colors, group.
@@ -291,7 +287,7 @@ def gain_forest(
         if group is not None:
             ax.plot([], [], marker, color=color, label=str(group))
     ax.set(yticks=range(len(labels)), yticklabels=labels, title=title or "")
-    ax.set_xlabel(xlabel or f"gain over the baseline ({unit}), with its interval")
+    ax.set_xlabel(xlabel or "gain over the baseline (points), with its interval")
     ax.set_ylim(len(labels) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
     if groups != [None]:
@@ -300,7 +296,7 @@ def gain_forest(
 
 
 def gain_map(
-    panels: Mapping[str, DataFrame], *, rows: Names, columns: Names, scale: float = 100, unit: str = "points"
+    panels: Mapping[str, DataFrame], *, rows: Names, columns: Names, scale: float = 100
 ) -> plt.Figure:
     """Draw gains as a table of colored cells; bold with a frame if the interval excludes zero.
 
@@ -328,7 +324,7 @@ def gain_map(
         ax.set_title(title)
         ax.tick_params(length=0)
     axes[-1, 0].set_xlabel(", ".join(columns).replace("_", " "))
-    fig.colorbar(axes[0, 0].collections[0], ax=axes[:, 0].tolist(), label=f"gain ({unit})", shrink=0.6)
+    fig.colorbar(axes[0, 0].collections[0], ax=axes[:, 0].tolist(), label="gain (points)", shrink=0.6)
     return fig
 
 
@@ -409,15 +405,11 @@ def _class_colors(labels: Array) -> list:
     return [colors[classes.index(label)] for label in labels.tolist()]
 
 
-def _legend(ax: plt.Axes, points: Points, labels: Given, class_names: Names | None, radius: Radius) -> None:
-    """Add a legend: markers for modalities, colors for classes if there are labels, lines for pairs."""
+def _legend(ax: plt.Axes, points: Points, labels: Given, radius: Radius) -> None:
+    """Add a legend: markers for modalities, in gray if colors stand for classes, and lines for pairs."""
     for name, style in modality_style(points).items():
         color = style["color"] if labels is None else "#555555"
         ax.plot([], [], linestyle="", marker=style["marker"], color=color, label=name)
-    if labels is not None and class_names is not None:
-        kinds = sorted(set(np.asarray(labels).tolist()))
-        for kind, color in zip(kinds, _class_colors(kinds), strict=True):
-            ax.plot([], [], linestyle="", marker="o", color=color, label=str(class_names[kind]))
     if radius is not None:
         ax.plot([], [], color=INSIDE, lw=1, label="pair in the band")
         ax.plot([], [], color=VERMILION, lw=1, label="pair outside")

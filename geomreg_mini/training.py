@@ -16,7 +16,6 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from data_scripts.extras import extra
 from . import distributed
 from .benchmarks import TASKS
 from .config import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainConfig
-from .data import MultimodalDataset, batches
+from .data import MultimodalDataset, batches, load
 from .evaluation import Monitor
 from .geometry import geometry_report
 from .models import Encoded
@@ -93,8 +92,6 @@ def fit(
     started = time.perf_counter()
     distributed.start()
     if data is None:
-        from .data import load
-
         data = load(config.dataset, seed=config.seed, **config.dataset_options)
     set_seed(config.seed)  # after loading, so that loaded and given data lead to the same run
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -379,9 +376,7 @@ class _Run:
         self.model.load_state_dict(self.best_weights)
         splits = {name: getattr(self.data, name) for name in ("train", "validation", "test")}
         encoded = {name: self._encode(name) for name in splits}
-        parts = {
-            name: self.task.measure(self.paradigm, split, encoded[name]) for name, split in splits.items()
-        }
+        parts = {s: self.task.measure(self.paradigm, splits[s], encoded[s]) for s in splits}
         parts["test"] |= self.task.measure_test(self.paradigm, self.data, encoded)
         for name in ("validation", "test"):
             parts[name] |= self._diagnostics(encoded[name])
@@ -432,7 +427,12 @@ class _Run:
             found = state["config"], state["data_fingerprint"]
             ours = found == (self.config.to_dict(), self.data.fingerprint)
             if ours:
-                self._load_state(state)
+                for name in STATES:
+                    getattr(self, name).load_state_dict(state[name])
+                self.epoch, wall_time, self.series = state["progress"]
+                self.started -= wall_time
+                self.best_epoch, self.best_score, self.best_weights = state["best"]
+                self.test_selected = state["test_selected"]
         except FileNotFoundError:  # another run of this config has just finished and removed it
             return
         except Exception as error:
@@ -443,11 +443,3 @@ class _Run:
             ) from error
         if not ours:
             raise ValueError(f"the checkpoint {path} belongs to another config or data: name another file.")
-
-    def _load_state(self, state: Mapping[str, Any]) -> None:
-        for name in STATES:
-            getattr(self, name).load_state_dict(state[name])
-        self.epoch, wall_time, self.series = state["progress"]
-        self.started -= wall_time
-        self.best_epoch, self.best_score, self.best_weights = state["best"]
-        self.test_selected = state["test_selected"]

@@ -329,6 +329,15 @@ def parts_of(whole: Split, rows: Mapping[str, np.ndarray]) -> dict[str, Split]:
     return {name: whole.subset(torch.from_numpy(own)) for name, own in rows.items()}
 
 
+def split_arrays(
+    rows: Mapping[str, np.ndarray], inputs: Own, labels: np.ndarray, **factors: np.ndarray
+) -> dict[str, Split]:
+    """Return ``parts_of`` arrays (N, ...): inputs as float32, labels and ``factors`` as int64."""
+    values = {m: torch.from_numpy(np.array(x, dtype=np.float32, order="C")) for m, x in inputs.items()}
+    facts = {name: torch.from_numpy(x.astype(np.int64)) for name, x in factors.items()}
+    return parts_of(Split(values, torch.from_numpy(labels.astype(np.int64)), facts), rows)
+
+
 def stratified_parts(labels: np.ndarray, train: int, validation: int, seed: int) -> dict[str, np.ndarray]:
     """Return the rows of each split in a `stratified_order`; the test split has all that are left."""
     order = stratified_order(labels, np.random.default_rng([seed, 0]))
@@ -345,11 +354,6 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
         members = np.flatnonzero(labels == label)
         position[members] = (rng.permutation(len(members)) + 0.5) / len(members)
     return np.lexsort((rng.random(len(labels)), position))
-
-
-def tensor(array: np.ndarray) -> Tensor:
-    """Return a float32 tensor with its own memory."""
-    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
 def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[str, np.ndarray] | None, str]:
@@ -435,7 +439,7 @@ def open_source(
     return found
 
 
-def provenance(info: DatasetInfo, source: str, used: int = 0, lost: int = 0) -> dict[str, str]:
+def provenance(info: DatasetInfo, source: str = "official", used: int = 0, lost: int = 0) -> dict[str, str]:
     """Return the fields ``licence``, ``source`` and ``note`` of a data set.
 
     The note says how many of the ``used`` + ``lost`` samples are lost.

@@ -11,7 +11,7 @@ import torch
 
 from ..inputs import check_choice, check_number, check_whole
 from .corruptions import Picture, Spectrogram
-from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, say_once, stratified_order, tensor
+from .dataset import MultimodalDataset, prepared_arrays, say_once, split_arrays, stratified_order
 
 TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validation and test
 # MNIST's usual constants, so that noise of one strength means the same to a network for every split.
@@ -80,19 +80,12 @@ def _spoken(
     unit_noise = np.random.default_rng([seed, 1]).standard_normal(arrays["images"].shape, dtype=np.float32)
     images = arrays["images"][image_index].astype(np.float32) / np.float32(255)
     images += np.float32(image_noise) * unit_noise[image_index]
-    whole = Split(
-        inputs={
-            "audio": tensor((spectrograms.astype(np.float32) - mean) / std)[:, None],
-            "image": tensor((images - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD))[:, None],
-        },
-        labels=torch.from_numpy(arrays["labels"].astype(np.int64)),
-        factors={
-            "speaker": torch.from_numpy(arrays["speakers"].astype(np.int64)),
-            "recording": torch.from_numpy(arrays["recordings"].astype(np.int64)),
-            "image_index": torch.from_numpy(image_index),
-        },
-    )
-    splits = parts_of(whole, parts)
+    inputs = {
+        "audio": ((spectrograms.astype(np.float32) - mean) / std)[:, None],
+        "image": ((images - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD))[:, None],
+    }
+    factors = {"speaker": arrays["speakers"], "recording": arrays["recordings"], "image_index": image_index}
+    splits = split_arrays(parts, inputs, arrays["labels"], **factors)
     if labels is not None:
         check_whole(10, len(splits["train"]), labels=labels)
         order = stratified_order(splits["train"].labels.numpy(), np.random.default_rng([seed, 2]))

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from data_scripts.extras import extra
 
 from ..inputs import check_choice
 from .corruptions import Picture
-from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, say_once, stratified_order, tensor
+from .dataset import MultimodalDataset, prepared_arrays, say_once, split_arrays, stratified_order
 
 SUBSET = Path(__file__).parent / "emoji_subset" / "emoji.npz"
 FEWEST = 10  # families of relatives, for a class to be split
@@ -110,12 +109,8 @@ def load(
     factors = {"concept": concepts, "family": arrays["relatives"][concepts]}
     if named:
         factors["artist"] = arrays["artists"][rows["picture"]]
-    whole = Split(
-        inputs={modality: tensor(values) for modality, values in inputs.items()},
-        labels=torch.from_numpy(labels[concepts]),
-        factors={name: torch.from_numpy(values.astype(np.int64)) for name, values in factors.items()},
-    )
-    splits = parts_of(whole, {part: np.isin(concepts, own) for part, own in parts.items()})
+    inside = {part: np.isin(concepts, own) for part, own in parts.items()}
+    splits = split_arrays(inside, inputs, labels[concepts], **factors)
     for modality, values in splits["train"].inputs.items():
         if frozen:
             mean = values.mean(dim=0)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from ..inputs import check_choice
-from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, stratified_order, tensor
+from .dataset import MultimodalDataset, prepared_arrays, provenance, split_arrays, stratified_order
 
 FOLDS = 5  # disjoint pairs of people
 
@@ -36,7 +35,7 @@ def load(seed: int = 0, *, split: str = "people", fold: int | None = None) -> Mu
     from data_scripts import watch
 
     arrays, _ = prepared_arrays(watch)
-    labels = arrays["labels"].astype(np.int64)
+    labels = arrays["labels"]
     if split == "people":
         role = (arrays["people"].astype(int) // 2 - fold) % FOLDS
     else:
@@ -49,20 +48,12 @@ def load(seed: int = 0, *, split: str = "people", fold: int | None = None) -> Mu
     for signal in watch.SIGNALS:
         training = arrays[signal][parts["train"]].astype(np.float64)
         mean, std = (of(axis=(0, 2))[:, None].astype(np.float32) for of in (training.mean, training.std))
-        inputs[signal] = tensor((arrays[signal] - mean) / std)
-    whole = Split(
-        inputs=inputs,
-        labels=torch.from_numpy(labels),
-        factors={
-            "person": torch.from_numpy(arrays["people"].astype(np.int64)),
-            "recording": torch.from_numpy(arrays["recordings"].astype(np.int64)),
-            "window": torch.arange(len(labels)),
-        },
-    )
+        inputs[signal] = (arrays[signal] - mean) / std
+    window = np.arange(len(labels))
+    factors = {"person": arrays["people"], "recording": arrays["recordings"], "window": window}
     return MultimodalDataset(
         name="watch",
-        **parts_of(whole, parts),
-        licence=watch.INFO.licence,
-        source=watch.INFO.source,
+        **split_arrays(parts, inputs, labels, **factors),
+        **provenance(watch.INFO),
         class_names=tuple(arrays["class_names"].tolist()),
     )
