@@ -4,8 +4,6 @@ Metrics are flat dicts "quantity/modality" -> number, in [0, 1] unless stated; t
 split in front.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -86,7 +84,7 @@ def noised(strength: float, x: Tensor, index: Tensor) -> Tensor:
     The noise is fixed by the first sample's position in the split; ``index`` (B,) are the positions.
     """
     generator = torch.Generator().manual_seed(int(index[0]))
-    return x + strength * x.std() * torch.randn(x.shape, generator=generator).to(x.device)
+    return x + strength * x.std() * torch.randn(x.shape, generator=generator).to(x)
 
 
 @torch.no_grad()

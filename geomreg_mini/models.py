@@ -5,8 +5,6 @@ logits. ``MultimodalClassifier`` returns both, because the regularizer acts on t
 With ``hidden=True``, an encoder also returns its last hidden features (B, H), averaged over places.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ On one CPU the same config gives the same record, bit for bit, also if the run w
 between. Every random number comes from the seed and the epoch, so a checkpoint holds no generator state.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import random

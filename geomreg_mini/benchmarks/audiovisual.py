@@ -5,8 +5,6 @@ training (``Split.augmented``) times and frames are drawn at random, otherwise t
 draws come from the split's generator, which the training loop seeds by epoch and step.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from dataclasses import dataclass, replace
@@ -272,14 +270,13 @@ def load_kinetics_sounds(
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
-    script = kinetics_sounds
-    check_choice(script.VARIANTS, variant=variant)
+    check_choice(kinetics_sounds.VARIANTS, variant=variant)
     if source == "stand_in" and variant != "lists":
         raise ValueError(f"variant={variant!r} has no stand-ins: choose 'lists'.")
     options = "" if variant == "lists" else f" --variant {variant}"
-    cache = open_prepared(script, script.VARIANTS[variant], source, options)
-    how = reading(cache, frames, image_size, times=script.TIMES)
-    return dataset(script.INFO, cache, how, published_parts(cache), source, {})
+    cache = open_prepared(kinetics_sounds, kinetics_sounds.VARIANTS[variant], source, options)
+    how = reading(cache, frames, image_size, times=kinetics_sounds.TIMES)
+    return dataset(kinetics_sounds.INFO, cache, how, published_parts(cache), source, {})
 
 
 def load_crema_d(
@@ -311,15 +308,14 @@ def load_crema_d(
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
-    script = crema_d
     check_choice(("community", "speaker_disjoint"), split=split)
-    cache = open_prepared(script, script.INFO.prepared, source)
+    cache = open_prepared(crema_d, crema_d.INFO.prepared, source)
     how = reading(cache, frames, image_size)
     speakers, speaker = np.unique(cache.groups, return_inverse=True)
     _, sentence = np.unique([name.split("_")[1] for name in cache.names], return_inverse=True)
     parts = published_parts(cache) if split == "community" else _speaker_parts(len(speakers), speaker, seed)
     factors = {"speaker": torch.from_numpy(speaker), "sentence": torch.from_numpy(sentence)}
-    return dataset(script.INFO, cache, how, parts, source, factors)
+    return dataset(crema_d.INFO, cache, how, parts, source, factors)
 
 
 def _speaker_parts(speakers: int, speaker: np.ndarray, seed: int) -> dict[str, np.ndarray]:

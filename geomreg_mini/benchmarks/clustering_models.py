@@ -6,8 +6,6 @@ in groups of channels, not over the batch. So a sample's result depends on no ot
 give exactly the result of one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """CUBICC: photographs of birds and a sentence about each, for clustering into eight unlabelled classes."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

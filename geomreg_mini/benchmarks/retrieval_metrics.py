@@ -4,8 +4,6 @@ An image has several captions. In a search with an image, its best-ranked captio
 caption, its one image.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ The architecture is a compact reading of X-Fi (arXiv 2410.10167); ``TransformerF
 differences. The regularizer acts on the mean token of each modality.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """XRF55: 55 actions in radar, WiFi and RFID, split by repetition as in X-Fi and COMPASS."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The data sets behind one call: ``load("digits", seed=0)`` returns paired splits."""
 
-from __future__ import annotations
-
 import pkgutil
 from typing import Any
 

@@ -4,8 +4,6 @@ Recordings come from the Free Spoken Digit Dataset, images from MNIST's test set
 connects the two, so whatever the modalities share is the class.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

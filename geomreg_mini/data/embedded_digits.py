@@ -4,8 +4,6 @@ They replace the spoken digits on machines without the files and the internet. T
 UCI's "Optical recognition of handwritten digits"; the halves of one image are two views of one event.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from data_scripts.extras import extra

@@ -1,7 +1,5 @@
 """Emoji: one concept as pictures by several artists and as names in many languages."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Six feature views of handwritten digits: more than two modalities, on a CPU, in seconds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

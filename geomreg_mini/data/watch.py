@@ -1,7 +1,5 @@
 """A watch at the wrist: seven shoulder exercises of ten people, seen by accelerometer and gyroscope."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..inputs import check_choice

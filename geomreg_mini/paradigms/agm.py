@@ -1,7 +1,5 @@
 """Adaptive gradient modulation: split the fused logits by Shapley values and scale their gradients."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from itertools import combinations

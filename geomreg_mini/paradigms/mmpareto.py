@@ -1,7 +1,5 @@
 """MMPareto: each encoder follows a direction on which its fused and its unimodal gradient agree."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from ..models import ModelOutput, MultimodalClassifier
