@@ -8,7 +8,6 @@ With ``hidden=True``, an encoder also returns its last hidden features (B, H), a
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -52,14 +51,12 @@ def _convolutions(
     """Return all convolution-normalization-ReLU blocks but the last, and the last with a global average."""
     convolution, norm, _ = LAYERS[dims]
     pool = nn.AdaptiveAvgPool1d if dims == 1 else nn.AdaptiveAvgPool2d
-    *blocks, last = [
-        nn.Sequential(
-            convolution(source, target, kernel, stride, padding=kernel // 2, bias=False),
-            norm(target),
-            nn.ReLU(inplace=True),
-        )
-        for (source, target), kernel, stride in zip(pairwise(widths), kernels, strides, strict=True)
-    ]
+
+    def block(source: int, target: int, kernel: int, stride: int) -> nn.Sequential:
+        layer = convolution(source, target, kernel, stride, padding=kernel // 2, bias=False)
+        return nn.Sequential(layer, norm(target), nn.ReLU(inplace=True))
+
+    *blocks, last = map(block, widths[:-1], widths[1:], kernels, strides)
     return nn.Sequential(*blocks), nn.Sequential(last, pool(1), nn.Flatten())
 
 

@@ -87,11 +87,8 @@ def show(fig: plt.Figure, alt: str) -> None:
 
         picture = io.BytesIO()
         fig.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.1)
-        display(
-            {"image/png": picture.getvalue(), "text/plain": alt},
-            metadata={"image/png": {"alt": alt}},
-            raw=True,
-        )
+        forms = {"image/png": picture.getvalue(), "text/plain": alt}
+        display(forms, metadata={"image/png": {"alt": alt}}, raw=True)
         display(Markdown(f"*{alt}*"))
     else:
         print(alt)
@@ -397,12 +394,10 @@ def _scatter(ax: plt.Axes, points: Points, rings: Mapping[str, float], labels: G
 
 
 def _class_colors(labels: Array) -> list:
-    labels = np.asarray(labels)
-    classes = sorted(set(labels.tolist()))
-    colors = COLORS
-    if len(classes) > len(COLORS):
-        colors = plt.cm.viridis(np.linspace(0, 1, len(classes)))
-    return [colors[classes.index(label)] for label in labels.tolist()]
+    classes, index = np.unique(np.asarray(labels), return_inverse=True)
+    many = len(classes) > len(COLORS)
+    colors = plt.cm.viridis(np.linspace(0, 1, len(classes))) if many else COLORS
+    return [colors[i] for i in index]
 
 
 def _legend(ax: plt.Axes, points: Points, labels: Given, radius: Radius) -> None:

@@ -167,8 +167,7 @@ def _check_inputs(split: str, index: Tensor, inputs: Mapping[str, Tensor]) -> No
     """
     found = []
     for m, x in inputs.items():
-        bad = index[~x.reshape(len(x), -1).isfinite().all(dim=1).cpu()].tolist()
-        if bad:
+        if bad := index[~x.reshape(len(x), -1).isfinite().all(dim=1).cpu()].tolist():
             more = ", ..." if len(bad) > MOST_NAMED else ""
             found.append(f"{m!r} of {split} sample {', '.join(map(str, bad[:MOST_NAMED]))}{more}")
     if found:
@@ -203,8 +202,7 @@ class _Run:
         self.best_epoch, self.best_score, self.best_weights = 0, -math.inf, None
         self.test_selected: dict[str, float] = {}
         self.monitor = Monitor()
-        needs_hidden = config.regularizer is not None and config.depth == "hidden"
-        if needs_hidden and not getattr(model, "hidden", False):
+        if config.regularizer and config.depth == "hidden" and not getattr(model, "hidden", False):
             raise ValueError(
                 "depth='hidden' needs encoders that return hidden features, but this model's do not: use "
                 "depth='embedding'."
@@ -401,18 +399,15 @@ class _Run:
         """Write the checkpoint, whole or not at all, unless there is no path for it."""
         if path is None or distributed.rank() != 0:
             return
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "config": self.config.to_dict(),
-                "data_fingerprint": self.data.fingerprint,
-                **{name: getattr(self, name).state_dict() for name in STATES},
-                "progress": [self.epoch, time.perf_counter() - self.started, self.series],
-                "best": [self.best_epoch, self.best_score, self.best_weights],
-                "test_selected": self.test_selected,
-            },
-            buffer,
-        )
+        state = {
+            "config": self.config.to_dict(),
+            "data_fingerprint": self.data.fingerprint,
+            **{name: getattr(self, name).state_dict() for name in STATES},
+            "progress": [self.epoch, time.perf_counter() - self.started, self.series],
+            "best": [self.best_epoch, self.best_score, self.best_weights],
+            "test_selected": self.test_selected,
+        }
+        torch.save(state, buffer := io.BytesIO())
         write_atomically(path, buffer.getvalue())
 
     def restore(self, path: Path) -> None:

@@ -189,8 +189,7 @@ def reading(cache: Prepared, frames: int, image_size: int | None, times: int | N
     """Return checked options; ``image_size=None`` means 224, or the size of smaller stored frames."""
     stored = cache.preprocessing
     check_whole(1, stored.frames, frames=frames)
-    if image_size is None:
-        image_size = min(IMAGE_SIZE, stored.frame_size)
+    image_size = min(IMAGE_SIZE, stored.frame_size) if image_size is None else image_size
     check_whole(8, 1024, image_size=image_size)
     return Reading(frames, times, image_size)
 

@@ -82,11 +82,8 @@ class Swav(Paradigm):
             # The decoders get the embeddings of all processes, so their targets are the inputs of all.
             targets = {m: distributed.gather(x) for m, x in output.inputs.items()}
             errors = reconstruction_errors(output.reconstructions, targets)
-            return {
-                "image": PICTURE_SCALE * errors["image"],
-                "caption": errors["caption"],
-                "swapped": swapped,
-            }
+            errors["image"] = PICTURE_SCALE * errors["image"]
+            return {**errors, "swapped": swapped}
 
 
 class Clustering(Task):

@@ -363,8 +363,7 @@ def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[
     which is remembered: later calls without ``required`` do not try again.
     """
     path, mirror = data_root() / script.INFO.prepared, named_folder("GEOMREG_MIRROR")
-    arrays = load_arrays(path)
-    if arrays is not None:
+    if (arrays := load_arrays(path)) is not None:
         return arrays, ""
     if not required and (path, mirror) in _unavailable:
         return None, _unavailable[path, mirror]
@@ -378,8 +377,7 @@ def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[
                 f"data_scripts {name}`, which says more and gets it.",
                 error.brief,
             ) from error
-        _unavailable[path, mirror] = error.brief
-        return None, error.brief
+        return None, _unavailable.setdefault((path, mirror), error.brief)
 
 
 def batches(

@@ -70,7 +70,12 @@ def _spoken(
 ) -> MultimodalDataset:
     from data_scripts.digits import FLOOR
 
-    parts = _recordings_of(arrays, seed, protocol)
+    if protocol == "official":
+        role = arrays["recordings"] // 5  # 0-4 test, 5-9 validate
+    else:
+        role = (arrays["speakers"].astype(int) - seed) % len(arrays["speaker_names"])
+    inside = {"train": role > 1, "validation": role == 1, "test": role == 0}
+    parts = {name: np.flatnonzero(own) for name, own in inside.items()}
     image_index = _pair(arrays, parts, seed)
     spectrograms = arrays["spectrograms"]
     training = spectrograms[parts["train"]].astype(np.float64)
@@ -95,16 +100,6 @@ def _spoken(
         source="Free Spoken Digit Dataset v1.0.10 and MNIST test images",
         forms={"audio": Spectrogram(FLOOR, float(mean), float(std)), "image": Picture()},
     )
-
-
-def _recordings_of(arrays: dict, seed: int, protocol: str) -> dict[str, np.ndarray]:
-    """Return the positions of each split's recordings."""
-    if protocol == "official":
-        role = arrays["recordings"] // 5  # 0-4 test, 5-9 validate
-    else:
-        role = (arrays["speakers"].astype(int) - seed) % len(arrays["speaker_names"])
-    parts = {"train": role > 1, "validation": role == 1, "test": role == 0}
-    return {name: np.flatnonzero(own) for name, own in parts.items()}
 
 
 def _pair(arrays: dict, parts: dict[str, np.ndarray], seed: int) -> np.ndarray:

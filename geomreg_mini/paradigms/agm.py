@@ -65,14 +65,11 @@ class AGM(Paradigm):
                 logits = self.model.fusion(z)
                 # Differences of logits in half precision would lose their last digits.
                 worth[frozenset(members)] = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        values = {}
+        count, values = len(everyone), {}
         for m in everyone:
-            values[m] = sum(
-                (worth[members | {m}] - worth[members])
-                / (len(everyone) * math.comb(len(everyone) - 1, len(members)))
-                for members in worth
-                if m not in members
-            )
+            rests = [members for members in worth if m not in members]
+            gains = [(worth[r | {m}] - worth[r]) / (count * math.comb(count - 1, len(r))) for r in rests]
+            values[m] = sum(gains)
         return values
 
     def coefficients(self, scores: Mapping[str, float]) -> dict[str, float]:
