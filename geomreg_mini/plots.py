@@ -174,8 +174,7 @@ def embeddings_on_sphere(
     _link(ax, points, dict.fromkeys(points, 1.0), radius, links)
     _scatter(ax, points, dict.fromkeys(points, 1.0), labels, s=20, depthshade=False)
     _legend(ax, points, labels, radius)
-    ax.set(title=title or "")
-    ax.set_box_aspect((1, 1, 1))
+    ax.set(title=title or "", box_aspect=(1, 1, 1))
     ax.set_axis_off()
     return fig
 
@@ -283,9 +282,8 @@ def gain_forest(table: DataFrame, *, xlabel: Text = None, title: Text = None, ax
             ax.plot(row.gain, y, marker, color=color, mfc=color if clear else "white", ms=6)
         if group is not None:
             ax.plot([], [], marker, color=color, label=str(group))
-    ax.set(yticks=range(len(labels)), yticklabels=labels, title=title or "")
-    ax.set_xlabel(xlabel or "gain over the baseline (points), with its interval")
-    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.set(xlabel=xlabel or "gain over the baseline (points), with its interval", title=title or "")
+    ax.set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5))
     ax.grid(axis="y", visible=False)
     if groups != [None]:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -339,9 +337,7 @@ def gain_cell(ax: plt.Axes, x: float, y: float, mean: float, low: float, high: f
 
 def _figure(ax: Axes, **options: Any) -> tuple[plt.Figure, plt.Axes]:
     """Return the figure of ``ax`` and ``ax``; create both if ``ax`` is None."""
-    if ax is not None:
-        return ax.figure, ax
-    return plt.subplots(**options)
+    return plt.subplots(**options) if ax is None else (ax.figure, ax)
 
 
 def _normalized(embeddings: Arrays, dimensions: int | None = None) -> Points:

@@ -215,9 +215,7 @@ class _Run:
             has_bfloat16 = on_gpu and torch.cuda.get_device_capability(self.device) >= (8, 0)
             name = "float32" if not on_gpu else "bfloat16" if has_bfloat16 else "float16"
         if name == "float16" and not on_gpu:
-            raise ValueError(
-                "precision='float16' needs a GPU: choose 'float32', 'bfloat16' or 'auto' on a CPU."
-            )
+            raise ValueError("precision='float16' needs a GPU: choose 'float32', 'bfloat16' or 'auto'.")
         return PRECISIONS[name]
 
     def _geometry(self, embeddings: dict[str, Tensor]) -> Tensor:

@@ -202,12 +202,8 @@ def published_parts(cache: Prepared) -> dict[str, np.ndarray]:
     parts = np.array(cache.parts)
     train = np.flatnonzero(parts == "train")
     order = train[stratified_order(cache.labels[train], np.random.default_rng(0))]
-    held = round(VALIDATION_SHARE * len(train))
-    return {
-        "train": np.sort(order[held:]),
-        "validation": np.sort(order[:held]),
-        "test": np.flatnonzero(parts == "test"),
-    }
+    held, test = round(VALIDATION_SHARE * len(train)), np.flatnonzero(parts == "test")
+    return {"train": np.sort(order[held:]), "validation": np.sort(order[:held]), "test": test}
 
 
 def dataset(
@@ -320,9 +316,7 @@ def load_crema_d(
 def _speaker_parts(speakers: int, speaker: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Return positions of the clips of each split's speakers; ``speaker`` (N,) holds the clips' speakers."""
     groups = np.array_split(np.random.default_rng(0).permutation(speakers), FOLDS)
-    test, validation = groups[seed % FOLDS], groups[(seed + 1) % FOLDS]
-    return {
-        "train": np.flatnonzero(~np.isin(speaker, [*test, *validation])),
-        "validation": np.flatnonzero(np.isin(speaker, validation)),
-        "test": np.flatnonzero(np.isin(speaker, test)),
-    }
+    part_of = np.full(speakers, "train", dtype="U10")
+    part_of[groups[seed % FOLDS]] = "test"
+    part_of[groups[(seed + 1) % FOLDS]] = "validation"
+    return {name: np.flatnonzero(part_of[speaker] == name) for name in SPLITS}

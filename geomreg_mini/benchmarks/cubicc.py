@@ -51,15 +51,6 @@ class BirdDataset(MultimodalDataset):
     words: tuple[str, ...] = ()
     vocabulary: int = 0
 
-    def sentence(self, tokens: Tensor) -> str:
-        """Return word numbers (L,) up to the end mark as text, or as numbers if there are no words."""
-        numbers = tokens.tolist()
-        if not self.words:
-            return " ".join(map(str, numbers))
-        words = [self.words[number] for number in numbers]
-        words = words[: words.index("<eos>")] if "<eos>" in words else words
-        return " ".join(word for word in words if word != "<pad>")
-
 
 def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
     """Return 13,150 pairs of ``image`` (3, 64, 64) and ``caption`` (32,), in the published split.

@@ -272,9 +272,7 @@ def _own_split(name: str, arrays: Own) -> Split:
         x = numbers(arrays[m], of := f"{m!r} of {name}").cpu().contiguous()
         if x.ndim < 2 or len(x) != len(labels) or x.is_complex() or not x[0].numel():
             kind = f"{str(x.dtype)[6:]} {tuple(x.shape)}"
-            raise ValueError(
-                f"{of} is {kind}; pass real (N, ...) with a row for each of {len(labels)} labels."
-            )
+            raise ValueError(f"{of} is {kind}; pass real (N, ...), a row for each of {len(labels)} labels.")
         x = x.clone() if x.dtype == torch.uint8 else x.float() + 0.0  # + 0.0 makes -0.0 equal to 0.0
         here = ~x.flatten(1).isnan().all(dim=1)
         if (bad := here & ~x.flatten(1).isfinite().all(dim=1)).any():
