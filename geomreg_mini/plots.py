@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,9 @@ Names, Points = Sequence[str], dict[str, np.ndarray]  # points: modality -> (N, 
 COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
 BLUE, ORANGE, GREEN, VERMILION, PINK, SKY, YELLOW, BLACK = COLORS
 INSIDE = "#9A9A9A"  # a pair inside the agreement band; one outside is vermilion
+# The last color, marker and line are those of the fused prediction.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
-LINESTYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3))]
+LINESTYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-"]
 
 
 def modality_style(names: Iterable) -> dict[Any, dict[str, Any]]:
@@ -46,14 +47,10 @@ def modality_style(names: Iterable) -> dict[Any, dict[str, Any]]:
     >>> modality_style(["audio", "image"])["image"]
     {'color': '#E69F00', 'marker': 's', 'linestyle': '--'}
     """
-    styles, position = {}, 0
+    positions, styles = count(), {}
     for name in names:
-        if name == "fused":
-            styles[name] = {"color": BLACK, "marker": "*", "linestyle": "-"}
-            continue
-        k = position % (len(COLORS) - 1)
-        styles[name] = {"color": COLORS[k], "marker": MARKERS[k % 7], "linestyle": LINESTYLES[k]}
-        position += 1
+        k = -1 if name == "fused" else next(positions) % (len(COLORS) - 1)
+        styles[name] = {"color": COLORS[k], "marker": MARKERS[k], "linestyle": LINESTYLES[k]}
     return styles
 
 
@@ -229,7 +226,6 @@ def training_curves(
     history: DataFrame,
     quantity: str,
     *,
-    splits: Names | None = None,
     modalities: Names | None = None,
     ylabel: Text = None,
     title: Text = None,
@@ -243,7 +239,7 @@ def training_curves(
     if rows.empty:
         known = ", ".join(sorted(map(str, history["quantity"].unique())))
         raise ValueError(f"quantity {quantity!r} is not in this history: choose one of {known}.")
-    splits = list(splits or rows["split"].unique())
+    splits = list(rows["split"].unique())
     modalities = list(modalities or rows["modality"].unique())
     fig, ax = _figure(ax)
     for name, style in modality_style(modalities).items():

@@ -218,16 +218,14 @@ def dataset(
     factors = {"clip": torch.arange(len(cache.labels)), **factors}
     whole = ClipSplit({}, torch.from_numpy(cache.labels), factors, cache=cache, reading=how)
     rows, times = cache.spectrograms.shape[1:]
-    side = (how.image_size, how.image_size)
+    frames = () if how.frames == 1 else (how.frames,)
+    picture = (3, *frames, how.image_size, how.image_size)
     # the arrays are gigabytes, so the fingerprint is that of their sources
     chosen = [cache.fingerprint, how.frames, how.times, how.image_size]
     chosen += [hashlib.sha256(parts[name].tobytes()).hexdigest() for name in SPLITS]
     return MultimodalDataset(
         name=info.name,
-        shapes={
-            "audio": (1, rows, how.times or times),
-            "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
-        },
+        shapes={"audio": (1, rows, how.times or times), "visual": picture},
         **parts_of(whole, parts),
         **provenance(info, source, len(cache.names), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -69,15 +68,11 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
     """
     path, stand_ins = data_root() / cubicc.INFO.prepared, lambda: load_arrays(prepare("cubicc"))
     arrays = open_source("cubicc", source, path, load_arrays, stand_ins=stand_ins)
-    factors = {"pair": np.arange(len(arrays["labels"])), **{f: arrays[f] for f in ("subspecies", "photo")}}
-    whole = BirdSplit(
-        inputs={
-            "image": torch.from_numpy(arrays["images"]),
-            "caption": torch.from_numpy(arrays["captions"].astype(np.int64)),
-        },
-        labels=torch.from_numpy(arrays["labels"]),
-        factors={name: torch.from_numpy(values) for name, values in factors.items()},
+    images, captions, labels, subspecies, photo = (
+        torch.from_numpy(arrays[name]) for name in ("images", "captions", "labels", "subspecies", "photo")
     )
+    factors = {"pair": torch.arange(len(labels)), "subspecies": subspecies, "photo": photo}
+    whole = BirdSplit({"image": images, "caption": captions.long()}, labels, factors)
     own = {"note": str(arrays.get("note", cubicc.UNKNOWN_COPY))} if source == "official" else {}
     return BirdDataset(
         name="cubicc",

@@ -255,8 +255,7 @@ class Retrieval(Task):
 
     def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
         """Return recall on at most 5,000 samples, over every caption and over the split's folds, if any."""
-        z = encoded.embeddings
-        count = len(encoded.labels)
+        z, count = encoded.embeddings, len(encoded.labels)
         split = split if count == len(split) else split.subset(torch.arange(count))
         if count > LARGEST_SPLIT:
             index = fixed_sample(split, LARGEST_SPLIT)

@@ -33,21 +33,18 @@ def load(seed: int = 0, *, split: str = "people", fold: int | None = None) -> Mu
     from data_scripts import watch
 
     arrays, _ = prepared_arrays(watch)
-    labels = arrays["labels"]
+    labels, window = arrays["labels"], np.arange(len(arrays["labels"]))
     if split == "people":
         role = (arrays["people"].astype(int) // 2 - fold) % FOLDS
     else:
         role = np.empty(len(labels), np.int64)
-        role[stratified_order(labels, np.random.default_rng(seed))] = (
-            np.arange(len(labels)) * FOLDS // len(labels)
-        )
+        role[stratified_order(labels, np.random.default_rng(seed))] = window * FOLDS // len(labels)
     parts = {"train": role > 1, "validation": role == 1, "test": role == 0}
     inputs = {}
     for signal in watch.SIGNALS:
         training = arrays[signal][parts["train"]].astype(np.float64)
         mean, std = (of(axis=(0, 2))[:, None].astype(np.float32) for of in (training.mean, training.std))
         inputs[signal] = (arrays[signal] - mean) / std
-    window = np.arange(len(labels))
     factors = {"person": arrays["people"], "recording": arrays["recordings"], "window": window}
     return MultimodalDataset(
         name="watch",

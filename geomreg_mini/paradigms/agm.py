@@ -41,9 +41,7 @@ class AGM(Paradigm):
     def __init__(self, model: MultimodalClassifier, *, alpha: float = 1.0) -> None:
         super().__init__(model)
         if len(model.modalities) < 2:
-            raise ValueError(
-                f"AGM compares modalities, and there is only {model.modalities[0]!r}: use 'joint'."
-            )
+            raise ValueError(f"AGM compares modalities; there is only {model.modalities[0]!r}: use 'joint'.")
         self.alpha = alpha
         self.steps, self.means = 0, dict.fromkeys(model.modalities, 0.0)
 
