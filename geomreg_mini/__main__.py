@@ -5,8 +5,6 @@
 Each array (N, D) of the file is a modality; row i is the same sample in all. Labels are an array (N,).
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -141,8 +141,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
-        if unknown:
+        if unknown := set(values) - {f.name for f in dataclasses.fields(cls)}:
             raise ValueError(
                 f"a config has no {', '.join(map(repr, sorted(unknown)))}: use the version that wrote it."
             )

@@ -168,14 +168,12 @@ class BarlowTwins(_Control):
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         def across(a: Tensor, b: Tensor) -> Tensor:
-            if len(a) < 2:
-                return (0.0 * (a + b)).sum()  # keeps the graph
             correlation = _standardized(a).T @ _standardized(b) / len(a)
             diagonal = correlation.diagonal()
             others = correlation.square().sum() - diagonal.square().sum()
             return (1 - diagonal).square().sum() + self.off_diagonal * others
 
-        return {}, _across(across, z, mask)
+        return {}, _across(across, z, mask, least=2)
 
 
 @dataclass(eq=False, repr=False)
@@ -204,11 +202,9 @@ class SymmetricInfoNCE(_Control):
 
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         def across(a: Tensor, b: Tensor) -> Tensor:
-            if len(a) < 2:
-                return (0.0 * (a + b)).sum()
             return symmetric_cross_entropy(a @ b.T / self.temperature)
 
-        return {}, _across(across, z, mask)
+        return {}, _across(across, z, mask, least=2)
 
 
 @dataclass(eq=False, repr=False)
@@ -326,11 +322,14 @@ def _within(term: Callable[[Tensor], Tensor], z: Embeddings, mask: Embeddings) -
     return {m: term(x) if len(x) > 1 else (0.0 * x).sum() for m, x in rows.items()}
 
 
-def _across(term: Callable[[Tensor, Tensor], Tensor], z: Embeddings, mask: Embeddings) -> Pairwise:
-    """Return `term` of each pair of modalities over the samples with both."""
+def _across(
+    term: Callable[[Tensor, Tensor], Tensor], z: Embeddings, mask: Embeddings, least: int = 0
+) -> Pairwise:
+    """Return `term` of each pair of modalities over the samples with both; 0 for fewer than `least`."""
     inputs.check_embeddings(z, "modality", equal_widths=True)
     values = {}
     for a, b in combinations(z, 2):
         both = inputs.present_in_both(a, b, mask)
-        values[a, b] = term(z[a], z[b]) if both is None else term(z[a][both], z[b][both])
+        x, y = (z[a], z[b]) if both is None else (z[a][both], z[b][both])
+        values[a, b] = term(x, y) if len(x) >= least else (0.0 * (x + y)).sum()  # keeps the graph
     return values

@@ -4,8 +4,6 @@ Metrics are flat dicts "quantity/modality" -> number, in [0, 1] unless stated; t
 split in front.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -74,10 +72,19 @@ def robustness(
         rest = {other: z for other, z in embeddings.items() if other != m}
         metrics[f"accuracy_missing/{m}"] = accuracy(paradigm.fused_logits(rest), encoded.labels)
         for strength in strengths:
-            noisy = encode(paradigm.model, split, modalities=(m,), noise=strength).embeddings[m]
-            logits = paradigm.fused_logits({**embeddings, m: noisy})
+            noisy = encode(paradigm.model, split, modalities=(m,), change=partial(noised, strength))
+            logits = paradigm.fused_logits({**embeddings, **noisy.embeddings})
             metrics[f"accuracy_corrupted_{strength}/{m}"] = accuracy(logits, encoded.labels)
     return metrics
+
+
+def noised(strength: float, x: Tensor, index: Tensor) -> Tensor:
+    """Return inputs x (B, ...) plus Gaussian noise of ``strength`` times their standard deviation.
+
+    The noise is fixed by the first sample's position in the split; ``index`` (B,) are the positions.
+    """
+    generator = torch.Generator().manual_seed(int(index[0]))
+    return x + strength * x.std() * torch.randn(x.shape, generator=generator).to(x)
 
 
 @torch.no_grad()
@@ -111,10 +118,15 @@ def disturbed(
     kinds = levels_by_kind(kinds, data.forms, model.modalities)
     if not kinds:
         return {}
-    predict, metrics = _in_parts(logits_of or paradigm.fused_logits), {}
+    logits_of = logits_of or paradigm.fused_logits
     clean = encode(model, split, embed=embed, batch_size=BATCH)
     features, labels = clean.embeddings, clean.labels
-    whole = predict(features)
+
+    def predict(features: Embeddings) -> Tensor:
+        parts = zip(*(z.split(BATCH) for z in features.values()), strict=True)
+        return torch.cat([logits_of(dict(zip(features, part, strict=True))) for part in parts])
+
+    whole, metrics = predict(features), {}
     for m, z in features.items():
         std = z.std().item()
         rest = predict({other: x for other, x in features.items() if other != m})
@@ -134,16 +146,6 @@ def disturbed(
                     logits = predict({**features, **other.embeddings})
                 metrics[f"accuracy_{kind}_{level:g}/{m}"] = accuracy(logits, labels)
     return metrics
-
-
-def _in_parts(logits_of: Callable[[Embeddings], Tensor]) -> Callable[[Embeddings], Tensor]:
-    """Return ``logits_of`` for features of any number of samples."""
-
-    def predict(features: Embeddings) -> Tensor:
-        parts = zip(*(z.split(BATCH) for z in features.values()), strict=True)
-        return torch.cat([logits_of(dict(zip(features, part, strict=True))) for part in parts])
-
-    return predict
 
 
 def linear_probe(
@@ -171,17 +173,15 @@ def linear_probe(
     return metrics
 
 
-def knn_probe(train: Encoded, test: Encoded, k: int = 200, temperature: float = 0.1) -> dict[str, float]:
+def knn_probe(train: Encoded, test: Encoded) -> dict[str, float]:
     """Return ``knn_accuracy`` of each modality's test embeddings among those of the training split.
 
-    k is capped at a tenth of the bank: 200 neighbors of a few hundred samples would be a vote on class
+    k is 200, but at most a tenth of the bank: 200 neighbors of a few hundred samples would be a vote on class
     frequencies.
     """
-    k = max(1, min(k, len(train.labels) // 10))
+    k, bank = max(1, min(200, len(train.labels) // 10)), train.embeddings
     return {
-        f"knn_probe/{m}": knn_accuracy(
-            z, test.labels, train.embeddings[m], train.labels, k=k, temperature=temperature
-        )
+        f"knn_probe/{m}": knn_accuracy(z, test.labels, bank[m], train.labels, k=k)
         for m, z in test.embeddings.items()
     }
 

@@ -40,8 +40,7 @@ def matrix(
         raise ValueError(f"{name} has {kind}; pass real (N, D), N >= {min_samples} and D >= 1.")
     z = float64(z)
     peak = z.abs().amax(dim=1, keepdim=True)
-    bad = int((~torch.isfinite(peak)).sum())
-    if bad:
+    if bad := int((~torch.isfinite(peak)).sum()):
         raise ValueError(f"{name} has NaN or infinity in {bad} of {len(z)} rows; find their origin first.")
     if normalize:
         # The squares inside the norm must neither overflow nor underflow. Rows that count as zero for

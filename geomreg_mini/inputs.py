@@ -248,8 +248,7 @@ def class_index(labels: Array, count: int, name: str = "labels") -> tuple[np.nda
     labels = labels.detach().cpu().numpy() if torch.is_tensor(labels) else np.asarray(labels)
     if labels.shape != (count,):
         raise ValueError(f"{name} has shape {labels.shape}; pass one label for each of {count} samples.")
-    missing = int((labels != labels).sum())  # only NaN differs from itself
-    if missing:
+    if missing := int((labels != labels).sum()):  # only NaN differs from itself
         raise ValueError(f"{name} has NaN in {missing} of {count} places; leave these samples out.")
     try:
         classes, index = np.unique(labels, return_inverse=True)

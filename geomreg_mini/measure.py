@@ -5,8 +5,6 @@
 The numbers are those of ``geometry``. Each stands next to a reference, because most depend on N and D.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

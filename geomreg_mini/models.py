@@ -5,12 +5,9 @@ logits. ``MultimodalClassifier`` returns both, because the regularizer acts on t
 With ``hidden=True``, an encoder also returns its last hidden features (B, H), averaged over places.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -54,14 +51,12 @@ def _convolutions(
     """Return all convolution-normalization-ReLU blocks but the last, and the last with a global average."""
     convolution, norm, _ = LAYERS[dims]
     pool = nn.AdaptiveAvgPool1d if dims == 1 else nn.AdaptiveAvgPool2d
-    *blocks, last = [
-        nn.Sequential(
-            convolution(source, target, kernel, stride, padding=kernel // 2, bias=False),
-            norm(target),
-            nn.ReLU(inplace=True),
-        )
-        for (source, target), kernel, stride in zip(pairwise(widths), kernels, strides, strict=True)
-    ]
+
+    def block(source: int, target: int, kernel: int, stride: int) -> nn.Sequential:
+        layer = convolution(source, target, kernel, stride, padding=kernel // 2, bias=False)
+        return nn.Sequential(layer, norm(target), nn.ReLU(inplace=True))
+
+    *blocks, last = map(block, widths[:-1], widths[1:], kernels, strides)
     return nn.Sequential(*blocks), nn.Sequential(last, pool(1), nn.Flatten())
 
 
@@ -384,7 +379,6 @@ def encode(
     index: Tensor | None = None,
     *,
     modalities: Sequence[str] | None = None,
-    noise: float = 0.0,
     change: Callable[[Tensor, Tensor], Tensor] | None = None,
     embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
     batch_size: int = 256,
@@ -396,8 +390,6 @@ def encode(
         split: an object with ``len``, ``batch(index)`` and ``prepare(inputs)``.
         index: (N,), the samples to embed; by default the whole split.
         modalities: those to embed; by default all of the model.
-        noise: standard deviation of Gaussian noise added to the inputs, in units of each input's own standard
-            deviation over the batch. The noise is fixed by the sample's position and ``batch_size``.
         change: (inputs (B, ...) of one modality, indices (B,) of their samples) -> inputs to embed instead.
         embed: inputs -> embeddings to return; ``model.encode`` by default.
         batch_size: samples per forward pass.
@@ -410,15 +402,11 @@ def encode(
     parts: dict[str, list[Tensor]] = defaultdict(list)
     labels = []
     chunks = index.split(batch_size)
-    for number, batch in enumerate(batches([(split, chunk) for chunk in chunks], device, modalities)):
+    read = batches([(split, chunk) for chunk in chunks], device, modalities)
+    for chunk, batch in zip(chunks, read, strict=True):
         inputs = batch["inputs"]
-        if noise:
-            generator = torch.Generator().manual_seed(number * batch_size)
-            for m, x in inputs.items():
-                standard = torch.randn(x.shape, generator=generator).to(device)
-                inputs[m] = x + noise * x.std() * standard
         if change is not None:
-            inputs = {m: change(x, chunks[number]) for m, x in inputs.items()}
+            inputs = {m: change(x, chunk) for m, x in inputs.items()}
         for m, z in (embed or model.encode)(inputs).items():
             parts[m].append(z)
         labels.append(batch["label"])

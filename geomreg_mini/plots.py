@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,9 @@ Names, Points = Sequence[str], dict[str, np.ndarray]  # points: modality -> (N, 
 COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
 BLUE, ORANGE, GREEN, VERMILION, PINK, SKY, YELLOW, BLACK = COLORS
 INSIDE = "#9A9A9A"  # a pair inside the agreement band; one outside is vermilion
+# The last color, marker and line are those of the fused prediction.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
-LINESTYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3))]
+LINESTYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-"]
 
 
 def modality_style(names: Iterable) -> dict[Any, dict[str, Any]]:
@@ -46,14 +47,10 @@ def modality_style(names: Iterable) -> dict[Any, dict[str, Any]]:
     >>> modality_style(["audio", "image"])["image"]
     {'color': '#E69F00', 'marker': 's', 'linestyle': '--'}
     """
-    styles, position = {}, 0
+    positions, styles = count(), {}
     for name in names:
-        if name == "fused":
-            styles[name] = {"color": BLACK, "marker": "*", "linestyle": "-"}
-            continue
-        k = position % (len(COLORS) - 1)
-        styles[name] = {"color": COLORS[k], "marker": MARKERS[k % 7], "linestyle": LINESTYLES[k]}
-        position += 1
+        k = -1 if name == "fused" else next(positions) % (len(COLORS) - 1)
+        styles[name] = {"color": COLORS[k], "marker": MARKERS[k], "linestyle": LINESTYLES[k]}
     return styles
 
 
@@ -87,11 +84,8 @@ def show(fig: plt.Figure, alt: str) -> None:
 
         picture = io.BytesIO()
         fig.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.1)
-        display(
-            {"image/png": picture.getvalue(), "text/plain": alt},
-            metadata={"image/png": {"alt": alt}},
-            raw=True,
-        )
+        forms = {"image/png": picture.getvalue(), "text/plain": alt}
+        display(forms, metadata={"image/png": {"alt": alt}}, raw=True)
         display(Markdown(f"*{alt}*"))
     else:
         print(alt)
@@ -104,7 +98,6 @@ def embeddings_on_circle(
     *,
     radius: Radius = None,
     links: int = 80,
-    class_names: Names | None = None,
     title: Text = None,
     ax: Axes = None,
 ) -> plt.Figure:
@@ -121,7 +114,7 @@ def embeddings_on_circle(
     _rings(ax, points)
     _link(ax, points, _ring_sizes(points), radius, links)
     _scatter(ax, points, _ring_sizes(points), labels, s=22)
-    _legend(ax, points, labels, class_names, radius)
+    _legend(ax, points, labels, radius)
     ax.set(title=title or "")
     bare(ax)
     return fig
@@ -164,7 +157,6 @@ def embeddings_on_sphere(
     *,
     radius: Radius = None,
     links: int = 60,
-    class_names: Names | None = None,
     title: Text = None,
     ax: Axes = None,
 ) -> plt.Figure:
@@ -178,9 +170,8 @@ def embeddings_on_sphere(
     ax.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#DDDDDD", lw=0.5)
     _link(ax, points, dict.fromkeys(points, 1.0), radius, links)
     _scatter(ax, points, dict.fromkeys(points, 1.0), labels, s=20, depthshade=False)
-    _legend(ax, points, labels, class_names, radius)
-    ax.set(title=title or "")
-    ax.set_box_aspect((1, 1, 1))
+    _legend(ax, points, labels, radius)
+    ax.set(title=title or "", box_aspect=(1, 1, 1))
     ax.set_axis_off()
     return fig
 
@@ -235,7 +226,6 @@ def training_curves(
     history: DataFrame,
     quantity: str,
     *,
-    splits: Names | None = None,
     modalities: Names | None = None,
     ylabel: Text = None,
     title: Text = None,
@@ -249,7 +239,7 @@ def training_curves(
     if rows.empty:
         known = ", ".join(sorted(map(str, history["quantity"].unique())))
         raise ValueError(f"quantity {quantity!r} is not in this history: choose one of {known}.")
-    splits = list(splits or rows["split"].unique())
+    splits = list(rows["split"].unique())
     modalities = list(modalities or rows["modality"].unique())
     fig, ax = _figure(ax)
     for name, style in modality_style(modalities).items():
@@ -267,9 +257,7 @@ def training_curves(
     return fig
 
 
-def gain_forest(
-    table: DataFrame, *, unit: str = "points", xlabel: Text = None, title: Text = None, ax: Axes = None
-) -> plt.Figure:
+def gain_forest(table: DataFrame, *, xlabel: Text = None, title: Text = None, ax: Axes = None) -> plt.Figure:
     """Draw gains with their intervals, one row each; a filled marker means the interval excludes zero.
 
     table: DataFrame with the columns label, gain, low, high and, for groups of different colors, group.
@@ -290,9 +278,8 @@ def gain_forest(
             ax.plot(row.gain, y, marker, color=color, mfc=color if clear else "white", ms=6)
         if group is not None:
             ax.plot([], [], marker, color=color, label=str(group))
-    ax.set(yticks=range(len(labels)), yticklabels=labels, title=title or "")
-    ax.set_xlabel(xlabel or f"gain over the baseline ({unit}), with its interval")
-    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.set(xlabel=xlabel or "gain over the baseline (points), with its interval", title=title or "")
+    ax.set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5))
     ax.grid(axis="y", visible=False)
     if groups != [None]:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -300,7 +287,7 @@ def gain_forest(
 
 
 def gain_map(
-    panels: Mapping[str, DataFrame], *, rows: Names, columns: Names, scale: float = 100, unit: str = "points"
+    panels: Mapping[str, DataFrame], *, rows: Names, columns: Names, scale: float = 100
 ) -> plt.Figure:
     """Draw gains as a table of colored cells; bold with a frame if the interval excludes zero.
 
@@ -328,7 +315,7 @@ def gain_map(
         ax.set_title(title)
         ax.tick_params(length=0)
     axes[-1, 0].set_xlabel(", ".join(columns).replace("_", " "))
-    fig.colorbar(axes[0, 0].collections[0], ax=axes[:, 0].tolist(), label=f"gain ({unit})", shrink=0.6)
+    fig.colorbar(axes[0, 0].collections[0], ax=axes[:, 0].tolist(), label="gain (points)", shrink=0.6)
     return fig
 
 
@@ -346,9 +333,7 @@ def gain_cell(ax: plt.Axes, x: float, y: float, mean: float, low: float, high: f
 
 def _figure(ax: Axes, **options: Any) -> tuple[plt.Figure, plt.Axes]:
     """Return the figure of ``ax`` and ``ax``; create both if ``ax`` is None."""
-    if ax is not None:
-        return ax.figure, ax
-    return plt.subplots(**options)
+    return plt.subplots(**options) if ax is None else (ax.figure, ax)
 
 
 def _normalized(embeddings: Arrays, dimensions: int | None = None) -> Points:
@@ -401,23 +386,17 @@ def _scatter(ax: plt.Axes, points: Points, rings: Mapping[str, float], labels: G
 
 
 def _class_colors(labels: Array) -> list:
-    labels = np.asarray(labels)
-    classes = sorted(set(labels.tolist()))
-    colors = COLORS
-    if len(classes) > len(COLORS):
-        colors = plt.cm.viridis(np.linspace(0, 1, len(classes)))
-    return [colors[classes.index(label)] for label in labels.tolist()]
+    classes, index = np.unique(np.asarray(labels), return_inverse=True)
+    many = len(classes) > len(COLORS)
+    colors = plt.cm.viridis(np.linspace(0, 1, len(classes))) if many else COLORS
+    return [colors[i] for i in index]
 
 
-def _legend(ax: plt.Axes, points: Points, labels: Given, class_names: Names | None, radius: Radius) -> None:
-    """Add a legend: markers for modalities, colors for classes if there are labels, lines for pairs."""
+def _legend(ax: plt.Axes, points: Points, labels: Given, radius: Radius) -> None:
+    """Add a legend: markers for modalities, in gray if colors stand for classes, and lines for pairs."""
     for name, style in modality_style(points).items():
         color = style["color"] if labels is None else "#555555"
         ax.plot([], [], linestyle="", marker=style["marker"], color=color, label=name)
-    if labels is not None and class_names is not None:
-        kinds = sorted(set(np.asarray(labels).tolist()))
-        for kind, color in zip(kinds, _class_colors(kinds), strict=True):
-            ax.plot([], [], linestyle="", marker="o", color=color, label=str(class_names[kind]))
     if radius is not None:
         ax.plot([], [], color=INSIDE, lw=1, label="pair in the band")
         ax.plot([], [], color=VERMILION, lw=1, label="pair outside")

@@ -139,13 +139,11 @@ class Record:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Record:
-        missing = set(cls.__dataclass_fields__) - set(values)
-        if missing:
+        if missing := set(cls.__dataclass_fields__) - set(values):
             raise ValueError(
                 f"a record lacks {', '.join(sorted(missing))}; it is incomplete or from another version"
             )
-        wrong = [name for name, fits in KINDS.items() if not fits(values[name])]
-        if wrong:
+        if wrong := [name for name, fits in KINDS.items() if not fits(values[name])]:
             raise ValueError(f"record fields have the wrong type: {', '.join(wrong)}")
         renamed = {name: current_names(values[name]) for name in ("series", "metrics")}
         return cls(**{name: values[name] for name in cls.__dataclass_fields__} | renamed)

@@ -4,8 +4,6 @@ On one CPU the same config gives the same record, bit for bit, also if the run w
 between. Every random number comes from the seed and the epoch, so a checkpoint holds no generator state.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import random
@@ -16,7 +14,6 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +24,7 @@ from data_scripts.extras import extra
 from . import distributed
 from .benchmarks import TASKS
 from .config import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainConfig
-from .data import MultimodalDataset, batches
+from .data import MultimodalDataset, batches, load
 from .evaluation import Monitor
 from .geometry import geometry_report
 from .models import Encoded
@@ -93,8 +90,6 @@ def fit(
     started = time.perf_counter()
     distributed.start()
     if data is None:
-        from .data import load
-
         data = load(config.dataset, seed=config.seed, **config.dataset_options)
     set_seed(config.seed)  # after loading, so that loaded and given data lead to the same run
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -172,8 +167,7 @@ def _check_inputs(split: str, index: Tensor, inputs: Mapping[str, Tensor]) -> No
     """
     found = []
     for m, x in inputs.items():
-        bad = index[~x.reshape(len(x), -1).isfinite().all(dim=1).cpu()].tolist()
-        if bad:
+        if bad := index[~x.reshape(len(x), -1).isfinite().all(dim=1).cpu()].tolist():
             more = ", ..." if len(bad) > MOST_NAMED else ""
             found.append(f"{m!r} of {split} sample {', '.join(map(str, bad[:MOST_NAMED]))}{more}")
     if found:
@@ -208,8 +202,7 @@ class _Run:
         self.best_epoch, self.best_score, self.best_weights = 0, -math.inf, None
         self.test_selected: dict[str, float] = {}
         self.monitor = Monitor()
-        needs_hidden = config.regularizer is not None and config.depth == "hidden"
-        if needs_hidden and not getattr(model, "hidden", False):
+        if config.regularizer and config.depth == "hidden" and not getattr(model, "hidden", False):
             raise ValueError(
                 "depth='hidden' needs encoders that return hidden features, but this model's do not: use "
                 "depth='embedding'."
@@ -222,9 +215,7 @@ class _Run:
             has_bfloat16 = on_gpu and torch.cuda.get_device_capability(self.device) >= (8, 0)
             name = "float32" if not on_gpu else "bfloat16" if has_bfloat16 else "float16"
         if name == "float16" and not on_gpu:
-            raise ValueError(
-                "precision='float16' needs a GPU: choose 'float32', 'bfloat16' or 'auto' on a CPU."
-            )
+            raise ValueError("precision='float16' needs a GPU: choose 'float32', 'bfloat16' or 'auto'.")
         return PRECISIONS[name]
 
     def _geometry(self, embeddings: dict[str, Tensor]) -> Tensor:
@@ -379,9 +370,7 @@ class _Run:
         self.model.load_state_dict(self.best_weights)
         splits = {name: getattr(self.data, name) for name in ("train", "validation", "test")}
         encoded = {name: self._encode(name) for name in splits}
-        parts = {
-            name: self.task.measure(self.paradigm, split, encoded[name]) for name, split in splits.items()
-        }
+        parts = {s: self.task.measure(self.paradigm, splits[s], encoded[s]) for s in splits}
         parts["test"] |= self.task.measure_test(self.paradigm, self.data, encoded)
         for name in ("validation", "test"):
             parts[name] |= self._diagnostics(encoded[name])
@@ -408,18 +397,15 @@ class _Run:
         """Write the checkpoint, whole or not at all, unless there is no path for it."""
         if path is None or distributed.rank() != 0:
             return
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "config": self.config.to_dict(),
-                "data_fingerprint": self.data.fingerprint,
-                **{name: getattr(self, name).state_dict() for name in STATES},
-                "progress": [self.epoch, time.perf_counter() - self.started, self.series],
-                "best": [self.best_epoch, self.best_score, self.best_weights],
-                "test_selected": self.test_selected,
-            },
-            buffer,
-        )
+        state = {
+            "config": self.config.to_dict(),
+            "data_fingerprint": self.data.fingerprint,
+            **{name: getattr(self, name).state_dict() for name in STATES},
+            "progress": [self.epoch, time.perf_counter() - self.started, self.series],
+            "best": [self.best_epoch, self.best_score, self.best_weights],
+            "test_selected": self.test_selected,
+        }
+        torch.save(state, buffer := io.BytesIO())
         write_atomically(path, buffer.getvalue())
 
     def restore(self, path: Path) -> None:
@@ -432,7 +418,12 @@ class _Run:
             found = state["config"], state["data_fingerprint"]
             ours = found == (self.config.to_dict(), self.data.fingerprint)
             if ours:
-                self._load_state(state)
+                for name in STATES:
+                    getattr(self, name).load_state_dict(state[name])
+                self.epoch, wall_time, self.series = state["progress"]
+                self.started -= wall_time
+                self.best_epoch, self.best_score, self.best_weights = state["best"]
+                self.test_selected = state["test_selected"]
         except FileNotFoundError:  # another run of this config has just finished and removed it
             return
         except Exception as error:
@@ -443,11 +434,3 @@ class _Run:
             ) from error
         if not ours:
             raise ValueError(f"the checkpoint {path} belongs to another config or data: name another file.")
-
-    def _load_state(self, state: Mapping[str, Any]) -> None:
-        for name in STATES:
-            getattr(self, name).load_state_dict(state[name])
-        self.epoch, wall_time, self.series = state["progress"]
-        self.started -= wall_time
-        self.best_epoch, self.best_score, self.best_weights = state["best"]
-        self.test_selected = state["test_selected"]

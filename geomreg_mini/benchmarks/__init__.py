@@ -1,7 +1,5 @@
 """The tasks and the benchmarks' data sets: models and metrics, apart from the training loop."""
 
-from __future__ import annotations
-
 from ..tasks import Classification, Task
 from .clustering import Clustering
 from .retrieval import Retrieval

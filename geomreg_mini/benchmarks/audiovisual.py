@@ -5,14 +5,11 @@ training (``Split.augmented``) times and frames are drawn at random, otherwise t
 draws come from the split's generator, which the training loop seeds by epoch and step.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -75,28 +72,19 @@ class ClipSplit(Split):
     cache: Prepared | None = None
     reading: Reading | None = None
 
-    def batch(self, index: Tensor) -> dict[str, Any]:
+    def read(self, index: Tensor) -> dict[str, Tensor]:
         rows = self.factors["clip"][index].numpy()
-        inputs = {"audio": self._audio(rows), "visual": self._frames(rows)}
-        return {
-            "inputs": {**inputs, "aspect": torch.from_numpy(self.cache.aspects[rows])},
-            "label": self.labels[index],
-            "index": index,
-        }
+        aspect = torch.from_numpy(self.cache.aspects[rows])
+        return {"audio": self._audio(rows), "visual": self._frames(rows), "aspect": aspect}
 
     def _audio(self, rows: np.ndarray) -> Tensor:
         stored = self.cache.spectrograms
-        spare = 0 if self.reading.times is None else stored.shape[2] - self.reading.times
-        if not spare:
-            return torch.from_numpy(stored[rows])[:, None]
-        if self.generator is not None:
+        times = self.reading.times or stored.shape[2]
+        spare = stored.shape[2] - times
+        starts = [spare // 2] * len(rows)
+        if spare and self.generator is not None:
             starts = torch.randint(spare + 1, (len(rows),), generator=self.generator).tolist()
-        else:
-            starts = [spare // 2] * len(rows)
-        pieces = [
-            stored[row, :, start : start + self.reading.times]
-            for row, start in zip(rows, starts, strict=True)
-        ]
+        pieces = [stored[row, :, start : start + times] for row, start in zip(rows, starts, strict=True)]
         return torch.from_numpy(np.stack(pieces))[:, None]
 
     def _frames(self, rows: np.ndarray) -> Tensor:
@@ -201,8 +189,7 @@ def reading(cache: Prepared, frames: int, image_size: int | None, times: int | N
     """Return checked options; ``image_size=None`` means 224, or the size of smaller stored frames."""
     stored = cache.preprocessing
     check_whole(1, stored.frames, frames=frames)
-    if image_size is None:
-        image_size = min(IMAGE_SIZE, stored.frame_size)
+    image_size = min(IMAGE_SIZE, stored.frame_size) if image_size is None else image_size
     check_whole(8, 1024, image_size=image_size)
     return Reading(frames, times, image_size)
 
@@ -215,12 +202,8 @@ def published_parts(cache: Prepared) -> dict[str, np.ndarray]:
     parts = np.array(cache.parts)
     train = np.flatnonzero(parts == "train")
     order = train[stratified_order(cache.labels[train], np.random.default_rng(0))]
-    held = round(VALIDATION_SHARE * len(train))
-    return {
-        "train": np.sort(order[held:]),
-        "validation": np.sort(order[:held]),
-        "test": np.flatnonzero(parts == "test"),
-    }
+    held, test = round(VALIDATION_SHARE * len(train)), np.flatnonzero(parts == "test")
+    return {"train": np.sort(order[held:]), "validation": np.sort(order[:held]), "test": test}
 
 
 def dataset(
@@ -235,16 +218,14 @@ def dataset(
     factors = {"clip": torch.arange(len(cache.labels)), **factors}
     whole = ClipSplit({}, torch.from_numpy(cache.labels), factors, cache=cache, reading=how)
     rows, times = cache.spectrograms.shape[1:]
-    side = (how.image_size, how.image_size)
+    frames = () if how.frames == 1 else (how.frames,)
+    picture = (3, *frames, how.image_size, how.image_size)
     # the arrays are gigabytes, so the fingerprint is that of their sources
     chosen = [cache.fingerprint, how.frames, how.times, how.image_size]
     chosen += [hashlib.sha256(parts[name].tobytes()).hexdigest() for name in SPLITS]
     return MultimodalDataset(
         name=info.name,
-        shapes={
-            "audio": (1, rows, how.times or times),
-            "visual": (3, *side) if how.frames == 1 else (3, how.frames, *side),
-        },
+        shapes={"audio": (1, rows, how.times or times), "visual": picture},
         **parts_of(whole, parts),
         **provenance(info, source, len(cache.names), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
@@ -252,23 +233,6 @@ def dataset(
         forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},
         corruptions=FIGURE_9,
     )
-
-
-def files(data: MultimodalDataset, clip: int) -> tuple[Path, ...]:
-    """Return the paths of a clip's files at the time of preparation; ``clip`` is a position in the cache."""
-    cache = data.train.cache
-    return tuple(Path(cache.source, file) for file in cache.files[clip])
-
-
-def sound(data: MultimodalDataset, clip: int, *, rate: int = 8000, seconds: float = 1.5) -> np.ndarray:
-    """Return the beginning of a clip's sound, (n,) float32 at ``rate`` Hz, for playback; see ``files``.
-
-    Raises ``data_scripts.clips.ClipError`` if the file is missing or cannot be read.
-    """
-    from data_scripts.clips import read_sound
-
-    how = replace(data.train.cache.preprocessing, sample_rate=rate)
-    return read_sound(files(data, clip)[0], how)[: int(rate * seconds)]
 
 
 def load_kinetics_sounds(
@@ -299,14 +263,13 @@ def load_kinetics_sounds(
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
-    script = kinetics_sounds
-    check_choice(script.VARIANTS, variant=variant)
+    check_choice(kinetics_sounds.VARIANTS, variant=variant)
     if source == "stand_in" and variant != "lists":
         raise ValueError(f"variant={variant!r} has no stand-ins: choose 'lists'.")
     options = "" if variant == "lists" else f" --variant {variant}"
-    cache = open_prepared(script, script.VARIANTS[variant], source, options)
-    how = reading(cache, frames, image_size, times=script.TIMES)
-    return dataset(script.INFO, cache, how, published_parts(cache), source, {})
+    cache = open_prepared(kinetics_sounds, kinetics_sounds.VARIANTS[variant], source, options)
+    how = reading(cache, frames, image_size, times=kinetics_sounds.TIMES)
+    return dataset(kinetics_sounds.INFO, cache, how, published_parts(cache), source, {})
 
 
 def load_crema_d(
@@ -338,23 +301,20 @@ def load_crema_d(
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
-    script = crema_d
     check_choice(("community", "speaker_disjoint"), split=split)
-    cache = open_prepared(script, script.INFO.prepared, source)
+    cache = open_prepared(crema_d, crema_d.INFO.prepared, source)
     how = reading(cache, frames, image_size)
     speakers, speaker = np.unique(cache.groups, return_inverse=True)
     _, sentence = np.unique([name.split("_")[1] for name in cache.names], return_inverse=True)
     parts = published_parts(cache) if split == "community" else _speaker_parts(len(speakers), speaker, seed)
     factors = {"speaker": torch.from_numpy(speaker), "sentence": torch.from_numpy(sentence)}
-    return dataset(script.INFO, cache, how, parts, source, factors)
+    return dataset(crema_d.INFO, cache, how, parts, source, factors)
 
 
 def _speaker_parts(speakers: int, speaker: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Return positions of the clips of each split's speakers; ``speaker`` (N,) holds the clips' speakers."""
     groups = np.array_split(np.random.default_rng(0).permutation(speakers), FOLDS)
-    test, validation = groups[seed % FOLDS], groups[(seed + 1) % FOLDS]
-    return {
-        "train": np.flatnonzero(~np.isin(speaker, [*test, *validation])),
-        "validation": np.flatnonzero(np.isin(speaker, validation)),
-        "test": np.flatnonzero(np.isin(speaker, test)),
-    }
+    part_of = np.full(speakers, "train", dtype="U10")
+    part_of[groups[seed % FOLDS]] = "test"
+    part_of[groups[(seed + 1) % FOLDS]] = "validation"
+    return {name: np.flatnonzero(part_of[speaker] == name) for name in SPLITS}

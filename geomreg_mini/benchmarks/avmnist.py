@@ -1,7 +1,5 @@
 """AV-MNIST: a written digit and the spectrogram of a spoken one, in MultiBench's form and split."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,19 +42,15 @@ class CaptionedSplit(Split):
     cache: Captioned | None = None
     folds: int = 0
 
-    def batch(self, index: Tensor) -> dict[str, Any]:
+    def read(self, index: Tensor) -> dict[str, Tensor]:
         rows = self.factors["image"][index].numpy()
         captions = [self.cache.captions[row] for row in rows]
+        chosen = [0] * len(rows)
         if self.generator is not None:
             counts = torch.tensor([len(own) for own in captions])
             chosen = (torch.rand(len(rows), generator=self.generator) * counts).long().tolist()
-        else:
-            chosen = [0] * len(rows)
-        inputs = {
-            "image": torch.from_numpy(self.cache.images[rows]),
-            "caption": tokens([own[i] for own, i in zip(captions, chosen, strict=True)]),
-        }
-        return {"inputs": inputs, "label": self.labels[index], "index": index}
+        texts = [own[i] for own, i in zip(captions, chosen, strict=True)]
+        return {"image": torch.from_numpy(self.cache.images[rows]), "caption": tokens(texts)}
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return model inputs for a batch's, on their device; see the class."""
@@ -83,9 +78,8 @@ class CaptionList(Split):
 
     texts: tuple[str, ...] = ()
 
-    def batch(self, index: Tensor) -> dict[str, Any]:
-        inputs = {"caption": tokens([self.texts[i] for i in index.tolist()])}
-        return {"inputs": inputs, "label": self.labels[index], "index": index}
+    def read(self, index: Tensor) -> dict[str, Tensor]:
+        return {"caption": tokens([self.texts[i] for i in index.tolist()])}
 
 
 def tokens(texts: list[str]) -> Tensor:

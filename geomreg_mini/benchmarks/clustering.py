@@ -82,20 +82,16 @@ class Swav(Paradigm):
             # The decoders get the embeddings of all processes, so their targets are the inputs of all.
             targets = {m: distributed.gather(x) for m, x in output.inputs.items()}
             errors = reconstruction_errors(output.reconstructions, targets)
-            return {
-                "image": PICTURE_SCALE * errors["image"],
-                "caption": errors["caption"],
-                "swapped": swapped,
-            }
+            errors["image"] = PICTURE_SCALE * errors["image"]
+            return {**errors, "swapped": swapped}
 
 
 class Clustering(Task):
     """Clustering by a ``ClusteringModel``, selected by both modalities' mutual information on validation.
 
     No label is used, neither in training nor in the selection of the epoch. There are as many clusters as
-    classes. Images with captions have special encoders and decoders, for which ``encoder_options`` may set
-    ``width``, ``word_dim`` and another number of ``clusters``. Other data have the encoders of a classifier,
-    and a choice between two heads.
+    classes, unless ``encoder_options`` set ``clusters``. Images with captions have special encoders and
+    decoders, with the options ``width`` and ``word_dim``. Other data have the encoders of a classifier.
     """
 
     paradigms = {"swav": Swav}
@@ -107,13 +103,14 @@ class Clustering(Task):
                 f"encoder={config.encoder!r}, fusion={config.fusion!r}, modalities {data.modalities}: for "
                 "clustering use 'auto', two modalities, and fusion 'prototypes' or 'plain_prototypes'."
             )
-        sizes = {"embedding_dim": config.embedding_dim, "clusters": data.num_classes}
-        sizes["standardized"] = HEADS[config.fusion]
+        width, options = config.embedding_dim, dict(config.encoder_options)
+        clusters = options.pop("clusters", data.num_classes)
         if "caption" in data.modalities:
             (_, side, _), (length,) = data.shapes["image"], data.shapes["caption"]
-            return captioned_autoencoders(side, length, data.vocabulary, **sizes | config.encoder_options)
-        plain = build_model(data, embedding_dim=config.embedding_dim, encoder_options=config.encoder_options)
-        return ClusteringModel(plain.encoders, {}, **sizes)
+            networks = captioned_autoencoders(side, length, data.vocabulary, width, **options)
+        else:
+            networks = build_model(data, embedding_dim=width, encoder_options=options).encoders, {}
+        return ClusteringModel(*networks, width, clusters, HEADS[config.fusion])
 
     @torch.no_grad()
     def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:

@@ -4,8 +4,6 @@ The classes are used here and never in training. Clusters have no names, so the 
 order.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F

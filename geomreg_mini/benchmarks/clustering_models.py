@@ -6,8 +6,6 @@ in groups of channels, not over the batch. So a sample's result depends on no ot
 give exactly the result of one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from torch.nn import functional as F
 
 from ..models import Embedded, Fusion, MultimodalModel
 
+Modules = Mapping[str, nn.Module]  # modality -> module
 SMALLEST = 4  # pixels of a side, or tokens, after the last convolution
 WIDEST = 4  # most channels, relative to the first layer's
 
@@ -122,17 +121,12 @@ class Prototypes(Fusion):
     """
 
     kind = "prototypes"
+    temperature = 0.1
 
     def __init__(
-        self,
-        modalities: tuple[str, ...],
-        embedding_dim: int,
-        num_classes: int,
-        temperature: float = 0.1,
-        standardized: bool = True,
+        self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int, standardized: bool = True
     ) -> None:
         super().__init__(modalities, embedding_dim, num_classes)
-        self.temperature = temperature
         norm = partial(nn.BatchNorm1d, embedding_dim, affine=False) if standardized else nn.Identity
         self.norms = nn.ModuleDict({m: norm() for m in self.modalities})
         self.directions = nn.Parameter(torch.randn(num_classes, embedding_dim))
@@ -171,13 +165,7 @@ class ClusteringModel(MultimodalModel):
     """
 
     def __init__(
-        self,
-        encoders: Mapping[str, nn.Module],
-        decoders: Mapping[str, nn.Module],
-        *,
-        embedding_dim: int,
-        clusters: int,
-        standardized: bool = True,
+        self, encoders: Modules, decoders: Modules, embedding_dim: int, clusters: int, standardized: bool
     ) -> None:
         super().__init__(encoders)
         self.decoders = nn.ModuleDict(decoders)
@@ -194,34 +182,22 @@ class ClusteringModel(MultimodalModel):
 
 
 def captioned_autoencoders(
-    side: int,
-    length: int,
-    vocabulary: int,
-    *,
-    embedding_dim: int,
-    clusters: int,
-    width: int = 64,
-    word_dim: int = 128,
-    standardized: bool = True,
-) -> ClusteringModel:
-    """Return a ``ClusteringModel`` of "image" and "caption" that reconstructs both.
+    side: int, length: int, vocabulary: int, embedding_dim: int, width: int = 64, word_dim: int = 128
+) -> tuple[Modules, Modules]:
+    """Return the encoders of "image" and "caption", and the decoders.
 
     Args:
         side: S, of the images, which have three channels.
         length: L, of the captions.
         vocabulary: the number of words.
         embedding_dim: D.
-        clusters: K.
         width: channels of the first layers.
         word_dim: of a word's embedding.
-        standardized: see ``Prototypes``.
     """
     sentence = (length, vocabulary, embedding_dim, width, word_dim)
     encoders = {"image": ImageEncoder(side, embedding_dim, width), "caption": CaptionEncoder(*sentence)}
     decoders = {"image": ImageDecoder(side, embedding_dim, width), "caption": CaptionDecoder(*sentence)}
-    return ClusteringModel(
-        encoders, decoders, embedding_dim=embedding_dim, clusters=clusters, standardized=standardized
-    )
+    return encoders, decoders
 
 
 def reconstruction_errors(

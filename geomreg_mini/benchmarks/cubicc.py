@@ -1,12 +1,8 @@
 """CUBICC: photographs of birds and a sentence about each, for clustering into eight unlabelled classes."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,11 +24,11 @@ class BirdSplit(Split):
     with the same picture. ``augmented`` mirrors images at random and shifts them by up to four pixels.
     """
 
-    def batch(self, index: Tensor) -> dict[str, Any]:
-        batch = super().batch(index)
+    def read(self, index: Tensor) -> dict[str, Tensor]:
+        inputs = super().read(index)
         if self.generator is not None:
-            batch["inputs"]["image"] = _moved(batch["inputs"]["image"], self.generator)
-        return batch
+            inputs["image"] = _moved(inputs["image"], self.generator)
+        return inputs
 
 
 def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -54,15 +50,6 @@ class BirdDataset(MultimodalDataset):
     words: tuple[str, ...] = ()
     vocabulary: int = 0
 
-    def sentence(self, tokens: Tensor) -> str:
-        """Return word numbers (L,) up to the end mark as text, or as numbers if there are no words."""
-        numbers = tokens.tolist()
-        if not self.words:
-            return " ".join(map(str, numbers))
-        words = [self.words[number] for number in numbers]
-        words = words[: words.index("<eos>")] if "<eos>" in words else words
-        return " ".join(word for word in words if word != "<pad>")
-
 
 def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
     """Return 13,150 pairs of ``image`` (3, 64, 64) and ``caption`` (32,), in the published split.
@@ -81,15 +68,11 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
     """
     path, stand_ins = data_root() / cubicc.INFO.prepared, lambda: load_arrays(prepare("cubicc"))
     arrays = open_source("cubicc", source, path, load_arrays, stand_ins=stand_ins)
-    factors = {"pair": np.arange(len(arrays["labels"])), **{f: arrays[f] for f in ("subspecies", "photo")}}
-    whole = BirdSplit(
-        inputs={
-            "image": torch.from_numpy(arrays["images"]),
-            "caption": torch.from_numpy(arrays["captions"].astype(np.int64)),
-        },
-        labels=torch.from_numpy(arrays["labels"]),
-        factors={name: torch.from_numpy(values) for name, values in factors.items()},
+    images, captions, labels, subspecies, photo = (
+        torch.from_numpy(arrays[name]) for name in ("images", "captions", "labels", "subspecies", "photo")
     )
+    factors = {"pair": torch.arange(len(labels)), "subspecies": subspecies, "photo": photo}
+    whole = BirdSplit({"image": images, "caption": captions.long()}, labels, factors)
     own = {"note": str(arrays.get("note", cubicc.UNKNOWN_COPY))} if source == "official" else {}
     return BirdDataset(
         name="cubicc",

@@ -33,7 +33,6 @@ from .retrieval_metrics import fold_recalls, recalls
 
 if TYPE_CHECKING:
     from ..config import TrainConfig
-    from .captioned import CaptionedSplit
 
 # name in open_clip -> width of its embeddings, pixels of its images
 MODELS = {"ViT-B-16": (512, 224), "ViT-L-14": (768, 224), "ViT-L-14-336": (768, 336)}
@@ -256,8 +255,7 @@ class Retrieval(Task):
 
     def measure(self, paradigm: Paradigm, split: Split, encoded: Encoded) -> Metrics:
         """Return recall on at most 5,000 samples, over every caption and over the split's folds, if any."""
-        z = encoded.embeddings
-        count = len(encoded.labels)
+        z, count = encoded.embeddings, len(encoded.labels)
         split = split if count == len(split) else split.subset(torch.arange(count))
         if count > LARGEST_SPLIT:
             index = fixed_sample(split, LARGEST_SPLIT)
@@ -274,7 +272,7 @@ class Retrieval(Task):
         return {f"zero_shot_{name}": value for name, value in report.items()}
 
 
-def _measured(model: PairModel, split: Split | CaptionedSplit, embeddings: Mapping[str, Tensor]) -> Metrics:
+def _measured(model: PairModel, split: Split, embeddings: Mapping[str, Tensor]) -> Metrics:
     """Return recall for a split's embeddings {modality: (N, D)}; of images, among all captions."""
     if "caption" not in embeddings:
         queries, targets = (embeddings[m] for m in model.modalities)

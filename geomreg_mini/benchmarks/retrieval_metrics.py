@@ -4,10 +4,6 @@ An image has several captions. In a search with an image, its best-ranked captio
 caption, its one image.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -60,13 +56,9 @@ def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tens
 
 
 def recalls(
-    images: Tensor,
-    captions: Tensor,
-    owner: Tensor,
-    ks: Sequence[int] = KS,
-    names: tuple[str, str] = ("image", "caption"),
+    images: Tensor, captions: Tensor, owner: Tensor, names: tuple[str, str] = ("image", "caption")
 ) -> dict[str, float]:
-    """Return R@k: the share, 0 .. 1, of queries with ``caption_ranks`` at most k.
+    """Return R@1, R@5 and R@10: the share, 0 .. 1, of queries with ``caption_ranks`` at most k.
 
     Keys are "R@1/image-caption" (query first) and so on, by ``names``, and "mean_recall/both", the mean of
     them all.
@@ -75,7 +67,7 @@ def recalls(
     found = {
         f"R@{k}/{direction}": (ranks <= k).double().mean().item()
         for direction, ranks in (("-".join(names), of_images), ("-".join(names[::-1]), of_captions))
-        for k in ks
+        for k in KS
     }
     return found | {"mean_recall/both": sum(found.values()) / len(found)}
 

@@ -4,8 +4,7 @@ The architecture is a compact reading of X-Fi (arXiv 2410.10167); ``TransformerF
 differences. The regularizer acts on the mean token of each modality.
 """
 
-from __future__ import annotations
-
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -71,9 +70,7 @@ class TokenEncoder(Encoder):
             blocks = Block(source, target, 1 if number == 0 else 2, dims), Block(target, target, 1, dims)
             layers.append(nn.Sequential(*blocks))
         self.backbone = nn.Sequential(*layers)
-        places = 1
-        for length in shape[1:]:
-            places *= -(-length // 32)
+        places = math.prod(-(-length // 32) for length in shape[1:])
         self.projection = nn.Sequential(
             nn.Conv1d(stages[-1], embedding_dim, 1),
             nn.BatchNorm1d(embedding_dim),
@@ -110,12 +107,7 @@ class TransformerFusion(nn.Module):
     kind = "transformer"
 
     def __init__(
-        self,
-        modalities: tuple[str, ...],
-        embedding_dim: int,
-        num_classes: int,
-        depth: int = 5,
-        heads: int = 8,
+        self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int, depth: int, heads: int
     ) -> None:
         super().__init__()
         self.marks = nn.ParameterDict(

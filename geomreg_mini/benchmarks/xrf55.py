@@ -1,11 +1,8 @@
 """XRF55: 55 actions in radar, WiFi and RFID, split by repetition as in X-Fi and COMPASS."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,12 +34,11 @@ class RecordingSplit(Split):
 
     recordings: Recordings | None = None
 
-    def batch(self, index: Tensor) -> dict[str, Any]:
+    def read(self, index: Tensor) -> dict[str, Tensor]:
         rows = self.factors["recording"][index].tolist()
         wanted = [(m, row) for m in SHAPES for row in rows]
         read = in_order(lambda pair: self.recordings.read(*pair), wanted, READERS)
-        inputs = {m: torch.from_numpy(np.stack([next(read) for _ in rows])) for m in SHAPES}
-        return {"inputs": inputs, "label": self.labels[index], "index": index}
+        return {m: torch.from_numpy(np.stack([next(read) for _ in rows])) for m in SHAPES}
 
 
 def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:

@@ -1,7 +1,5 @@
 """The data sets behind one call: ``load("digits", seed=0)`` returns paired splits."""
 
-from __future__ import annotations
-
 import pkgutil
 from typing import Any
 
@@ -43,9 +41,8 @@ def load(name: str, *, seed: int = 0, **options: Any) -> MultimodalDataset:
     check_whole(0, seed=seed)
     loader = pkgutil.resolve_name(DATASETS[name])
     known = loader.__kwdefaults__ or {}  # every option is keyword-only and has a default
-    for option in options:
-        if option not in known:
-            raise ValueError(
-                f"The data set {name!r} has no option {option!r}; its options are {', '.join(known)}."
-            )
+    if unknown := options.keys() - known:
+        raise ValueError(
+            f"The data set {name!r} has no option {min(unknown)!r}; its options are {', '.join(known)}."
+        )
     return loader(seed, **options)

@@ -12,8 +12,6 @@ We have seen the figures of the paper (arXiv 2601.21670v1), but not their code. 
 - Dropout and Gaussian noise act on the features: embeddings (D,), or tokens (T, D) on XRF55.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

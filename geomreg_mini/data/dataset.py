@@ -19,7 +19,7 @@ from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, DatasetInfo, data_root, load_arrays, named_folder
 from data_scripts.stand_ins import NOTE, prepare
 
-from ..inputs import check_choice, check_whole
+from ..inputs import check_choice
 from .corruptions import Form
 
 T = TypeVar("T")
@@ -47,10 +47,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def read(self, index: Tensor) -> dict[str, Tensor]:
+        """Return the inputs of the samples at ``index`` (B,), modality -> (B, ...)."""
+        return {modality: values[index] for modality, values in self.inputs.items()}
+
     def batch(self, index: Tensor) -> dict[str, Any]:
         """Return the samples at ``index`` (B,), as ``{"inputs": {modality: (B, ...)}, "label", "index"}``."""
-        inputs = {modality: values[index] for modality, values in self.inputs.items()}
-        return {"inputs": inputs, "label": self.labels[index], "index": index}
+        return {"inputs": self.read(index), "label": self.labels[index], "index": index}
 
     def augmented(self, generator: torch.Generator = torch.default_generator) -> Split:
         """Return the split for training; one with random crops and the like draws them by ``generator``."""
@@ -269,9 +272,7 @@ def _own_split(name: str, arrays: Own) -> Split:
         x = numbers(arrays[m], of := f"{m!r} of {name}").cpu().contiguous()
         if x.ndim < 2 or len(x) != len(labels) or x.is_complex() or not x[0].numel():
             kind = f"{str(x.dtype)[6:]} {tuple(x.shape)}"
-            raise ValueError(
-                f"{of} is {kind}; pass real (N, ...) with a row for each of {len(labels)} labels."
-            )
+            raise ValueError(f"{of} is {kind}; pass real (N, ...), a row for each of {len(labels)} labels.")
         x = x.clone() if x.dtype == torch.uint8 else x.float() + 0.0  # + 0.0 makes -0.0 equal to 0.0
         here = ~x.flatten(1).isnan().all(dim=1)
         if (bad := here & ~x.flatten(1).isfinite().all(dim=1)).any():
@@ -326,6 +327,15 @@ def parts_of(whole: Split, rows: Mapping[str, np.ndarray]) -> dict[str, Split]:
     return {name: whole.subset(torch.from_numpy(own)) for name, own in rows.items()}
 
 
+def split_arrays(
+    rows: Mapping[str, np.ndarray], inputs: Own, labels: np.ndarray, **factors: np.ndarray
+) -> dict[str, Split]:
+    """Return ``parts_of`` arrays (N, ...): inputs as float32, labels and ``factors`` as int64."""
+    values = {m: torch.from_numpy(np.array(x, dtype=np.float32, order="C")) for m, x in inputs.items()}
+    facts = {name: torch.from_numpy(x.astype(np.int64)) for name, x in factors.items()}
+    return parts_of(Split(values, torch.from_numpy(labels.astype(np.int64)), facts), rows)
+
+
 def stratified_parts(labels: np.ndarray, train: int, validation: int, seed: int) -> dict[str, np.ndarray]:
     """Return the rows of each split in a `stratified_order`; the test split has all that are left."""
     order = stratified_order(labels, np.random.default_rng([seed, 0]))
@@ -344,19 +354,6 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return np.lexsort((rng.random(len(labels)), position))
 
 
-def check_labels(labels: int | None, num_classes: int, available: int) -> int:
-    """Return how many of ``available`` training samples to keep; raise ValueError for invalid ``labels``."""
-    if labels is None:
-        return available
-    check_whole(num_classes, available, labels=labels)
-    return labels
-
-
-def tensor(array: np.ndarray) -> Tensor:
-    """Return a float32 tensor with its own memory."""
-    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
-
-
 def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[str, np.ndarray] | None, str]:
     """Return the arrays that a data script prepares, and "". Fetch and prepare them first if necessary.
 
@@ -364,8 +361,7 @@ def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[
     which is remembered: later calls without ``required`` do not try again.
     """
     path, mirror = data_root() / script.INFO.prepared, named_folder("GEOMREG_MIRROR")
-    arrays = load_arrays(path)
-    if arrays is not None:
+    if (arrays := load_arrays(path)) is not None:
         return arrays, ""
     if not required and (path, mirror) in _unavailable:
         return None, _unavailable[path, mirror]
@@ -379,8 +375,7 @@ def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[
                 f"data_scripts {name}`, which says more and gets it.",
                 error.brief,
             ) from error
-        _unavailable[path, mirror] = error.brief
-        return None, error.brief
+        return None, _unavailable.setdefault((path, mirror), error.brief)
 
 
 def batches(
@@ -440,7 +435,7 @@ def open_source(
     return found
 
 
-def provenance(info: DatasetInfo, source: str, used: int = 0, lost: int = 0) -> dict[str, str]:
+def provenance(info: DatasetInfo, source: str = "official", used: int = 0, lost: int = 0) -> dict[str, str]:
     """Return the fields ``licence``, ``source`` and ``note`` of a data set.
 
     The note says how many of the ``used`` + ``lost`` samples are lost.

@@ -4,24 +4,12 @@ Recordings come from the Free Spoken Digit Dataset, images from MNIST's test set
 connects the two, so whatever the modalities share is the class.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 
-from ..inputs import check_choice, check_number
+from ..inputs import check_choice, check_number, check_whole
 from .corruptions import Picture, Spectrogram
-from .dataset import (
-    SPLITS,
-    MultimodalDataset,
-    Split,
-    check_labels,
-    parts_of,
-    prepared_arrays,
-    say_once,
-    stratified_order,
-    tensor,
-)
+from .dataset import MultimodalDataset, prepared_arrays, say_once, split_arrays, stratified_order
 
 TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validation and test
 # MNIST's usual constants, so that noise of one strength means the same to a network for every split.
@@ -82,7 +70,12 @@ def _spoken(
 ) -> MultimodalDataset:
     from data_scripts.digits import FLOOR
 
-    parts = _recordings_of(arrays, seed, protocol)
+    if protocol == "official":
+        role = arrays["recordings"] // 5  # 0-4 test, 5-9 validate
+    else:
+        role = (arrays["speakers"].astype(int) - seed) % len(arrays["speaker_names"])
+    inside = {"train": role > 1, "validation": role == 1, "test": role == 0}
+    parts = {name: np.flatnonzero(own) for name, own in inside.items()}
     image_index = _pair(arrays, parts, seed)
     spectrograms = arrays["spectrograms"]
     training = spectrograms[parts["train"]].astype(np.float64)
@@ -90,23 +83,16 @@ def _spoken(
     unit_noise = np.random.default_rng([seed, 1]).standard_normal(arrays["images"].shape, dtype=np.float32)
     images = arrays["images"][image_index].astype(np.float32) / np.float32(255)
     images += np.float32(image_noise) * unit_noise[image_index]
-    whole = Split(
-        inputs={
-            "audio": tensor((spectrograms.astype(np.float32) - mean) / std)[:, None],
-            "image": tensor((images - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD))[:, None],
-        },
-        labels=torch.from_numpy(arrays["labels"].astype(np.int64)),
-        factors={
-            "speaker": torch.from_numpy(arrays["speakers"].astype(np.int64)),
-            "recording": torch.from_numpy(arrays["recordings"].astype(np.int64)),
-            "image_index": torch.from_numpy(image_index),
-        },
-    )
-    splits = parts_of(whole, parts)
-    keep = check_labels(labels, 10, len(splits["train"]))
+    inputs = {
+        "audio": ((spectrograms.astype(np.float32) - mean) / std)[:, None],
+        "image": ((images - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD))[:, None],
+    }
+    factors = {"speaker": arrays["speakers"], "recording": arrays["recordings"], "image_index": image_index}
+    splits = split_arrays(parts, inputs, arrays["labels"], **factors)
     if labels is not None:
+        check_whole(10, len(splits["train"]), labels=labels)
         order = stratified_order(splits["train"].labels.numpy(), np.random.default_rng([seed, 2]))
-        splits["train"] = splits["train"].subset(torch.from_numpy(np.sort(order[:keep])))
+        splits["train"] = splits["train"].subset(torch.from_numpy(np.sort(order[:labels])))
     return MultimodalDataset(
         name="digits",
         **splits,
@@ -114,18 +100,6 @@ def _spoken(
         source="Free Spoken Digit Dataset v1.0.10 and MNIST test images",
         forms={"audio": Spectrogram(FLOOR, float(mean), float(std)), "image": Picture()},
     )
-
-
-def _recordings_of(arrays: dict, seed: int, protocol: str) -> dict[str, np.ndarray]:
-    """Return the positions of each split's recordings."""
-    if protocol == "official":
-        recording = arrays["recordings"]
-        part = np.where(recording < 5, "test", np.where(recording < 10, "validation", "train"))
-    else:
-        count = len(arrays["speaker_names"])
-        role = (arrays["speakers"].astype(int) - seed) % count
-        part = np.where(role == 0, "test", np.where(role == 1, "validation", "train"))
-    return {name: np.flatnonzero(part == name) for name in SPLITS}
 
 
 def _pair(arrays: dict, parts: dict[str, np.ndarray], seed: int) -> np.ndarray:

@@ -4,16 +4,13 @@ They replace the spoken digits on machines without the files and the internet. T
 UCI's "Optical recognition of handwritten digits"; the halves of one image are two views of one event.
 """
 
-from __future__ import annotations
-
 import numpy as np
-import torch
 
 from data_scripts.extras import extra
 
-from ..inputs import check_number
+from ..inputs import check_number, check_whole
 from .corruptions import Picture
-from .dataset import MultimodalDataset, Split, check_labels, parts_of, stratified_parts, tensor
+from .dataset import MultimodalDataset, split_arrays, stratified_parts
 
 TRAIN, VALIDATION = 1197, 300  # of 1,797; the remaining 300 test
 
@@ -33,23 +30,20 @@ def load(
         from sklearn.datasets import load_digits
 
     check_number(0, image_noise=image_noise)
+    if labels is not None:
+        check_whole(10, TRAIN, labels=labels)
     bunch = load_digits()
-    pixels, digit = (bunch.images / 16).astype(np.float32), bunch.target.astype(np.int64)
+    pixels, digit = (bunch.images / 16).astype(np.float32), bunch.target
     parts = stratified_parts(digit, TRAIN, VALIDATION, seed)
-    keep = check_labels(labels, 10, TRAIN)
     training = pixels[parts["train"]].astype(np.float64)
     mean, std = np.float32(training.mean()), np.float32(training.std())
-    unit_noise = np.random.default_rng([seed, 1]).standard_normal((len(pixels), 8, 4), dtype=np.float32)
-    views = {
-        "left": (pixels[:, :, :4] - mean) / std,
-        "right": (pixels[:, :, 4:] + np.float32(image_noise) * unit_noise - mean) / std,
-    }
-    parts["train"] = parts["train"][:keep]  # every beginning of a stratified order is stratified
-    inputs = {view: tensor(values)[:, None] for view, values in views.items()}
-    whole = Split(inputs, torch.from_numpy(digit), {"image_index": torch.arange(len(digit))})
+    unit_noise = np.random.default_rng([seed, 1]).standard_normal((len(pixels), 1, 8, 4), dtype=np.float32)
+    left, right = pixels[:, None, :, :4], pixels[:, None, :, 4:] + np.float32(image_noise) * unit_noise
+    inputs = {"left": (left - mean) / std, "right": (right - mean) / std}
+    parts["train"] = parts["train"][:labels]  # every beginning of a stratified order is stratified
     return MultimodalDataset(
         name="embedded_digits",
-        **parts_of(whole, parts),
+        **split_arrays(parts, inputs, digit, image_index=np.arange(len(digit))),
         licence="CC BY 4.0",
         source="Optical recognition of handwritten digits (UCI), as scikit-learn carries it",
         note=(

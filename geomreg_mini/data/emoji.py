@@ -1,18 +1,15 @@
 """Emoji: one concept as pictures by several artists and as names in many languages."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from data_scripts.extras import extra
 
 from ..inputs import check_choice
 from .corruptions import Picture
-from .dataset import MultimodalDataset, Split, parts_of, prepared_arrays, say_once, stratified_order, tensor
+from .dataset import MultimodalDataset, prepared_arrays, say_once, split_arrays, stratified_order
 
 SUBSET = Path(__file__).parent / "emoji_subset" / "emoji.npz"
 FEWEST = 10  # families of relatives, for a class to be split
@@ -28,7 +25,6 @@ def load(
     artists: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
     label: str = "group",
-    split: str = "concepts",
     keywords: bool = False,
     side: int = 32,
     features: bool = False,
@@ -45,14 +41,11 @@ def load(
         view: the modalities. ``"picture_name"``: ``picture`` and ``name``, each artist's picture a sample.
             ``"artists"``: one picture per artist, named like the artist. ``"languages"``: one name per
             language, named like the language.
-        artists: whose pictures (default: the first, for ``"artists"`` the first two, for
-            ``"unseen_artist"`` the first four, or all if there are fewer). Concepts that one of them has not
-            drawn are left out of the view ``"artists"``.
+        artists: whose pictures (default: the first, for ``"artists"`` the first two). Concepts that one of
+            them has not drawn are left out of the view ``"artists"``.
         languages: of the names; one for ``"picture_name"`` (default: en; for ``"languages"``: en and de).
         label: ``"group"`` or ``"subgroup"``, as Unicode sorts emoji. Classes with fewer than ten families of
             relatives cannot be split and are left out. Flags are one family, so they are not in this set.
-        split: ``"concepts"``; or ``"unseen_artist"``, for ``"picture_name"``: the last of ``artists`` has
-            drawn the test pictures and no others, and the test concepts are unseen as well.
         keywords: whether a name is followed by the concept's keywords.
         side: pixels of a picture, (3, side, side): a divisor of 64, or of 32 if embedded.
         features: whether inputs are those of frozen encoders, not pixels and letters: a picture a vector
@@ -73,9 +66,6 @@ def load(
     check_choice(("auto", "full", "embedded"), source=source)
     check_choice(("picture_name", "artists", "languages"), view=view)
     check_choice(("group", "subgroup"), label=label)
-    check_choice(("concepts", "unseen_artist"), split=split)
-    if split == "unseen_artist" and view != "picture_name":
-        raise ValueError(f"split='unseen_artist' needs view='picture_name', got {view!r}.")
     if features and (source == "embedded" or view == "languages" or list(languages or ["en"]) != ["en"]):
         raise ValueError(
             f"features=True with source={source!r}, view={view!r}, languages={languages!r}: there are those "
@@ -85,11 +75,9 @@ def load(
 
     arrays, note, frozen = _read_features() if features else (*read(source), {})
     texts, drawers = emoji.texts_of(arrays), arrays["artist_names"].tolist()
-    unseen, named = split == "unseen_artist", view == "picture_name"
-    artists = _chosen(
-        "artists", artists, drawers, 4 if unseen else 2 - named, least=2 - (named and not unseen)
-    )
-    languages = _chosen("languages", languages, ["en", "de", *texts], 2 - named, least=2 - named)
+    named = view == "picture_name"
+    artists = _chosen("artists", artists, drawers, least=2 - named)
+    languages = _chosen("languages", languages, ["en", "de", *texts], least=2 - named)
     if named and len(languages) > 1:
         raise ValueError(f"languages={languages!r}: the view 'picture_name' takes one.")
     full = arrays["pictures"].shape[1]
@@ -119,16 +107,8 @@ def load(
     factors = {"concept": concepts, "family": arrays["relatives"][concepts]}
     if named:
         factors["artist"] = arrays["artists"][rows["picture"]]
-    whole = Split(
-        inputs={modality: tensor(values) for modality, values in inputs.items()},
-        labels=torch.from_numpy(labels[concepts]),
-        factors={name: torch.from_numpy(values.astype(np.int64)) for name, values in factors.items()},
-    )
     inside = {part: np.isin(concepts, own) for part, own in parts.items()}
-    if unseen:
-        last = which == len(artists) - 1
-        inside = {part: own & (last if part == "test" else ~last) for part, own in inside.items()}
-    splits = parts_of(whole, inside)
+    splits = split_arrays(inside, inputs, labels[concepts], **factors)
     for modality, values in splits["train"].inputs.items():
         if frozen:
             mean = values.mean(dim=0)
@@ -189,11 +169,9 @@ def _read_features() -> tuple[dict[str, np.ndarray], str, dict[str, np.ndarray]]
     return arrays, note, frozen
 
 
-def _chosen(
-    name: str, given: Sequence[str] | None, known: Sequence[str], default: int, least: int
-) -> tuple[str, ...]:
-    """Return the artists or languages ``given``, or the first ``default`` of those that are ``known``."""
-    chosen = tuple(known[:default]) if given is None else tuple(given)
+def _chosen(name: str, given: Sequence[str] | None, known: Sequence[str], least: int) -> tuple[str, ...]:
+    """Return the artists or languages ``given``, or the first ``least`` of those that are ``known``."""
+    chosen = tuple(known[:least]) if given is None else tuple(given)
     if isinstance(given, str) or len(set(chosen)) < max(least, len(chosen)) or not set(chosen) <= set(known):
         raise ValueError(
             f"{name}={given!r}: name at least {least} of {', '.join(dict.fromkeys(known))}, each once."

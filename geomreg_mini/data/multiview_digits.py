@@ -1,21 +1,11 @@
 """Six feature views of handwritten digits: more than two modalities, on a CPU, in seconds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from .dataset import (
-    MultimodalDataset,
-    Split,
-    check_labels,
-    parts_of,
-    prepared_arrays,
-    stratified_parts,
-    tensor,
-)
+from ..inputs import check_whole
+from .dataset import MultimodalDataset, prepared_arrays, provenance, split_arrays, stratified_parts
 
 TRAIN, VALIDATION = 1400, 300  # of 2,000; the remaining 300 test
 
@@ -42,18 +32,17 @@ def load(
     if len(set(names)) != len(names) or len(names) < 2 or not set(names) <= set(multiview_digits.VIEWS):
         known = ", ".join(multiview_digits.VIEWS)
         raise ValueError(f"views={views!r}: name two or more of {known}, each once.")
+    if labels is not None:
+        check_whole(10, TRAIN, labels=labels)
     arrays, _ = prepared_arrays(multiview_digits)
-    digit = arrays["labels"].astype(np.int64)
+    digit = arrays["labels"]
     parts = stratified_parts(digit, TRAIN, VALIDATION, seed)
-    inputs = {view: tensor(_standardized(arrays[view], parts["train"])) for view in names}
-    # every beginning of a stratified order is stratified
-    parts["train"] = parts["train"][: check_labels(labels, 10, TRAIN)]
-    whole = Split(inputs, torch.from_numpy(digit), {"sample": torch.arange(len(digit))})
+    inputs = {view: _standardized(arrays[view], parts["train"]) for view in names}
+    parts["train"] = parts["train"][:labels]  # every beginning of a stratified order is stratified
     return MultimodalDataset(
         name="multiview_digits",
-        **parts_of(whole, parts),
-        licence=multiview_digits.INFO.licence,
-        source=multiview_digits.INFO.source,
+        **split_arrays(parts, inputs, digit, sample=np.arange(len(digit))),
+        **provenance(multiview_digits.INFO),
     )
 
 

@@ -10,8 +10,6 @@ A modality observes ``x_m = tanh(Q_m [g_m s, g_m p_m, n_m]) + noise_m * e_m``, w
 orthonormal columns and ``g_m`` is its signal strength.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Adaptive gradient modulation: split the fused logits by Shapley values and scale their gradients."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from itertools import combinations
@@ -43,9 +41,7 @@ class AGM(Paradigm):
     def __init__(self, model: MultimodalClassifier, *, alpha: float = 1.0) -> None:
         super().__init__(model)
         if len(model.modalities) < 2:
-            raise ValueError(
-                f"AGM compares modalities, and there is only {model.modalities[0]!r}: use 'joint'."
-            )
+            raise ValueError(f"AGM compares modalities; there is only {model.modalities[0]!r}: use 'joint'.")
         self.alpha = alpha
         self.steps, self.means = 0, dict.fromkeys(model.modalities, 0.0)
 
@@ -67,14 +63,11 @@ class AGM(Paradigm):
                 logits = self.model.fusion(z)
                 # Differences of logits in half precision would lose their last digits.
                 worth[frozenset(members)] = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        values = {}
+        count, values = len(everyone), {}
         for m in everyone:
-            values[m] = sum(
-                (worth[members | {m}] - worth[members])
-                / (len(everyone) * math.comb(len(everyone) - 1, len(members)))
-                for members in worth
-                if m not in members
-            )
+            rests = [members for members in worth if m not in members]
+            gains = [(worth[r | {m}] - worth[r]) / (count * math.comb(count - 1, len(r))) for r in rests]
+            values[m] = sum(gains)
         return values
 
     def coefficients(self, scores: Mapping[str, float]) -> dict[str, float]:

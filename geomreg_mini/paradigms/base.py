@@ -6,8 +6,6 @@ paradigm adds *its unchanged gradient* to the encoders' gradients, however it ch
 Parameters are found by module (``model.encoders[m]``, ``model.fusion``), never by name.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol

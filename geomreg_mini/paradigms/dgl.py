@@ -1,7 +1,5 @@
 """Disentangled gradient learning: encoders from unimodal losses, the head from the fused one."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F

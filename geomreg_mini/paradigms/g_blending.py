@@ -1,7 +1,5 @@
 """Gradient blending: weigh each loss by its generalization relative to its overfitting."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -1,7 +1,5 @@
 """MLA: one modality at a time through one shared head, whose updates avoid features seen before."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import torch

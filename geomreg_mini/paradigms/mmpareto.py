@@ -1,7 +1,5 @@
 """MMPareto: each encoder follows a direction on which its fused and its unimodal gradient agree."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from ..models import ModelOutput, MultimodalClassifier
@@ -34,8 +32,7 @@ class MMPareto(UniformSum):
 
         backward(losses["fused"], retain_graph=True)
         fused = {m: [p.grad for p in own] for m, own in parameters.items()}
-        for p in self.model.encoders.parameters():
-            p.grad = None
+        self.model.encoders.zero_grad(set_to_none=True)
         # The encoders share nothing, so one pass gives each the gradient of its own head's loss alone.
         backward(sum(losses[m] for m in parameters), retain_graph=regularized)
         for m, own in parameters.items():

@@ -1,7 +1,5 @@
 """On-the-fly gradient modulation: slow down the encoder of a modality that is ahead."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -5,8 +5,6 @@ same rule for the gradients of task and regularizer (``TrainConfig.combination =
 this project's own idea; the paper balances the two terms of the regularizer, in ``GeometryRegularizer``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """The paradigms whose step is one sum of cross-entropies: joint, uniform sum, unimodal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

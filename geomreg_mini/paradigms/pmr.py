@@ -1,7 +1,5 @@
 """Prototypical modal rebalance: pull the weakest modality towards its own class prototypes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """Diagnosing and re-learning: an encoder that memorizes is moved part of the way back to its start."""
 
-from __future__ import annotations
-
 import math
 import warnings
 

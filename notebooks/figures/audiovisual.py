@@ -6,6 +6,8 @@ They use the output of ``experiments.benchmarks``: metrics, and one seed's embed
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from geomreg_mini.data import MultimodalDataset
 
+RATE = 8000  # Hz of the sound that is played
 RANGE = 8.0  # nats below the loudest point of a drawn log spectrogram
 
 
@@ -61,6 +64,19 @@ def _coarse(values: np.ndarray, block: int = 4) -> np.ndarray:
     return values[: rows * block, : columns * block].reshape(rows, block, columns, block).mean(axis=(1, 3))
 
 
+def sound(data: MultimodalDataset, clip: int) -> np.ndarray:
+    """Return the first 1.5 s of a clip's sound, (12000,) float32 at 8 kHz, from the file that was prepared.
+
+    clip: a position in the cache. Raises ``data_scripts.clips.ClipError`` if the file is missing or cannot be
+    read.
+    """
+    from data_scripts.clips import read_sound
+
+    cache = data.train.cache
+    how = replace(cache.preprocessing, sample_rate=RATE)
+    return read_sound(Path(cache.source, cache.files[clip][0]), how)[: int(1.5 * RATE)]
+
+
 def listen(data: MultimodalDataset, rows: Sequence[int]) -> None:
     """Show players for training clips, or print one sentence if their files are missing.
 
@@ -69,7 +85,6 @@ def listen(data: MultimodalDataset, rows: Sequence[int]) -> None:
     from IPython.display import Audio, display
 
     from data_scripts.clips import ClipError
-    from geomreg_mini.benchmarks.audiovisual import sound
 
     for row in rows:
         try:
@@ -78,7 +93,7 @@ def listen(data: MultimodalDataset, rows: Sequence[int]) -> None:
             print(f"Nothing to hear: {error}.")
             return
         print(data.class_names[int(data.train.labels[row])])
-        display(Audio(samples, rate=8000))
+        display(Audio(samples, rate=RATE))
 
 
 def similarity(embeddings: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Figure:

@@ -29,6 +29,16 @@ ARMS = {
 }
 
 
+def sentence(words: Sequence[str], tokens: Tensor) -> str:
+    """Return numbers (L,) of ``words`` up to the end mark as text, or as numbers if there are no words."""
+    numbers = tokens.tolist()
+    if not words:
+        return " ".join(map(str, numbers))
+    said = [words[number] for number in numbers]
+    said = said[: said.index("<eos>")] if "<eos>" in said else said
+    return " ".join(word for word in said if word != "<pad>")
+
+
 def pictures(data: BirdDataset, rows: Sequence[int], *, columns: int = 4) -> Figure:
     """Draw training pictures at ``rows`` of CUBICC as they are stored, each with its sentence below."""
     import matplotlib.pyplot as plt
@@ -37,7 +47,7 @@ def pictures(data: BirdDataset, rows: Sequence[int], *, columns: int = 4) -> Fig
     fig, axes = plt.subplots(lines, columns, figsize=(2.3 * columns, 2.9 * lines), squeeze=False)
     for ax, row in zip(axes.flat, rows, strict=True):
         ax.imshow(data.train.inputs["image"][row].permute(1, 2, 0).numpy())
-        said = data.sentence(data.train.inputs["caption"][row])
+        said = sentence(data.words, data.train.inputs["caption"][row])
         ax.set_xlabel(textwrap.fill(said, 27), fontsize=9)
         ax.set_title(data.class_names[int(data.train.labels[row])], fontsize=10)
         plots.bare(ax)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from figures.audiovisual import sound
 from local_server import Quiet, serving
 from published import write_lists
 from test_data_scripts import assert_fails_cleanly, called
@@ -16,7 +17,6 @@ from test_data_scripts import assert_fails_cleanly, called
 from data_scripts import kinetics_sounds as script
 from data_scripts import stand_ins
 from data_scripts.fetch import DataError
-from geomreg_mini.benchmarks.audiovisual import sound
 from geomreg_mini.data import load
 
 pytest.importorskip("av")

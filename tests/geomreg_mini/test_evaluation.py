@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from geomreg_mini.evaluation import (
     encode,
     knn_probe,
     linear_probe,
+    noised,
     paired_interval,
     robustness,
 )
@@ -83,11 +85,12 @@ def test_noise_is_the_same_at_every_call_and_of_the_stated_strength():
     model = build_model(data, embedding_dim=6)
     model.encoders["a"] = nn.Identity()
     clean = data.test.inputs["a"]
-    noisy = encode(model, data.test, modalities=("a",), noise=0.5, batch_size=400).embeddings["a"]
-    again = encode(model, data.test, modalities=("a",), noise=0.5, batch_size=400).embeddings["a"]
+    half, whole = ({"change": partial(noised, strength), "batch_size": 400} for strength in (0.5, 1.0))
+    noisy = encode(model, data.test, modalities=("a",), **half).embeddings["a"]
+    again = encode(model, data.test, modalities=("a",), **half).embeddings["a"]
     assert torch.equal(noisy, again)
     assert ((noisy - clean).std() / clean.std()).item() == pytest.approx(0.5, rel=0.05)
-    doubled = encode(model, data.test, modalities=("a",), noise=1.0, batch_size=400).embeddings["a"]
+    doubled = encode(model, data.test, modalities=("a",), **whole).embeddings["a"]
     torch.testing.assert_close(doubled - clean, 2 * (noisy - clean), atol=1e-5, rtol=1e-4)
 
 
@@ -97,7 +100,7 @@ def test_noise_leaves_the_random_state_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    encode(model, data.test, noise=1.0)
+    encode(model, data.test, change=partial(noised, 1.0))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -352,7 +355,7 @@ def test_knn_probe_of_one_neighbor_by_hand():
     test = Encoded(
         {"a": torch.tensor([[5.0, 1.0], [0.1, 0.2], [-3.0, 1.0], [9.0, 8.0]])}, torch.tensor([0, 1, 2, 1])
     )
-    assert knn_probe(bank, test, k=1) == {"knn_probe/a": 0.75}
+    assert knn_probe(bank, test) == {"knn_probe/a": 0.75}
 
 
 # Intervals

@@ -187,5 +187,5 @@ def test_state_makes_the_round_trip_through_a_file(tmp_path):
 def test_one_modality_is_refused():
     from small_data import clouds
 
-    with pytest.raises(ValueError, match="AGM compares modalities, and there is only 'a'"):
+    with pytest.raises(ValueError, match="AGM compares modalities; there is only 'a'"):
         AGM(build_model(clouds(1)))

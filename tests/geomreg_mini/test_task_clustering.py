@@ -42,9 +42,9 @@ CONFIG = TrainConfig(
 VIEWS = ("image", "caption", "joint")
 
 
-def small_model(**options) -> ClusteringModel:
+def small_model() -> ClusteringModel:
     torch.manual_seed(0)
-    return captioned_autoencoders(16, 8, 6, embedding_dim=6, clusters=3, width=4, word_dim=4, **options)
+    return ClusteringModel(*captioned_autoencoders(16, 8, 6, 6, width=4, word_dim=4), 6, 3, True)
 
 
 # codes and losses -------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_in_mixed_precision_losses_are_computed_in_single_precision():
 
 
 def test_shapes_of_the_published_sizes():
-    model = captioned_autoencoders(64, 32, 1590, embedding_dim=96, clusters=8, width=8, word_dim=16)
+    model = ClusteringModel(*captioned_autoencoders(64, 32, 1590, 96, width=8, word_dim=16), 96, 8, True)
     inputs = {"image": torch.rand(2, 3, 64, 64), "caption": torch.randint(1590, (2, 32))}
     output = model(inputs)
     assert {m: z.shape for m, z in output.embeddings.items()} == dict.fromkeys(model.modalities, (2, 96))
@@ -152,7 +152,7 @@ def test_shapes_of_the_published_sizes():
     assert output.logits["image"].shape == (2, 8)
     assert 0 <= output.reconstructions["image"].min() <= output.reconstructions["image"].max() <= 1
     with pytest.raises(ValueError, match="size=12: the networks halve it down to 4"):
-        captioned_autoencoders(24, 32, 10, embedding_dim=4, clusters=2)
+        captioned_autoencoders(24, 32, 10, 4)
 
 
 def test_an_embedding_depends_on_no_other_sample_in_training_either():

@@ -7,7 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from figures.clustering import ARMS, clusters_of, matched, members, picked_epochs, pictures, table
+from figures.clustering import (
+    ARMS,
+    clusters_of,
+    matched,
+    members,
+    picked_epochs,
+    pictures,
+    sentence,
+    table,
+)
 from figures.epochs import over_epochs
 from small_data import birds
 
@@ -64,7 +73,7 @@ def test_pictures_have_their_class_above_and_their_sentence_below():
     fig = pictures(data, [0, 5, 9], columns=3)
     for ax, row in zip(fig.axes, (0, 5, 9), strict=True):
         assert ax.get_title(loc="left") == data.class_names[data.train.labels[row]]
-        said = data.sentence(data.train.inputs["caption"][row])
+        said = sentence(data.words, data.train.inputs["caption"][row])
         assert " ".join(ax.get_xlabel().split()) == said
         shown = torch.from_numpy(np.array(ax.images[0].get_array())).permute(2, 0, 1)
         assert torch.equal(shown, data.train.inputs["image"][row])
