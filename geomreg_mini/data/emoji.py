@@ -25,6 +25,7 @@ def load(
     artists: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
     label: str = "group",
+    split: str = "concepts",
     keywords: bool = False,
     side: int = 32,
     features: bool = False,
@@ -41,11 +42,14 @@ def load(
         view: the modalities. ``"picture_name"``: ``picture`` and ``name``, each artist's picture a sample.
             ``"artists"``: one picture per artist, named like the artist. ``"languages"``: one name per
             language, named like the language.
-        artists: whose pictures (default: the first, for ``"artists"`` the first two). Concepts that one of
-            them has not drawn are left out of the view ``"artists"``.
+        artists: whose pictures (default: the first, for ``"artists"`` the first two, for
+            ``"unseen_artist"`` the first four, or all if there are fewer). Concepts that one of them has not
+            drawn are left out of the view ``"artists"``.
         languages: of the names; one for ``"picture_name"`` (default: en; for ``"languages"``: en and de).
         label: ``"group"`` or ``"subgroup"``, as Unicode sorts emoji. Classes with fewer than ten families of
             relatives cannot be split and are left out. Flags are one family, so they are not in this set.
+        split: ``"concepts"``; or ``"unseen_artist"``, for ``"picture_name"``: the last of ``artists`` has
+            drawn the test pictures and no others, and the test concepts are unseen as well.
         keywords: whether a name is followed by the concept's keywords.
         side: pixels of a picture, (3, side, side): a divisor of 64, or of 32 if embedded.
         features: whether inputs are those of frozen encoders, not pixels and letters: a picture a vector
@@ -66,6 +70,9 @@ def load(
     check_choice(("auto", "full", "embedded"), source=source)
     check_choice(("picture_name", "artists", "languages"), view=view)
     check_choice(("group", "subgroup"), label=label)
+    check_choice(("concepts", "unseen_artist"), split=split)
+    if split == "unseen_artist" and view != "picture_name":
+        raise ValueError(f"split='unseen_artist' needs view='picture_name', got {view!r}.")
     if features and (source == "embedded" or view == "languages" or list(languages or ["en"]) != ["en"]):
         raise ValueError(
             f"features=True with source={source!r}, view={view!r}, languages={languages!r}: there are those "
@@ -75,9 +82,10 @@ def load(
 
     arrays, note, frozen = _read_features() if features else (*read(source), {})
     texts, drawers = emoji.texts_of(arrays), arrays["artist_names"].tolist()
-    named = view == "picture_name"
-    artists = _chosen("artists", artists, drawers, least=2 - named)
-    languages = _chosen("languages", languages, ["en", "de", *texts], least=2 - named)
+    named, unseen = view == "picture_name", split == "unseen_artist"
+    artists = drawers[:4] if unseen and artists is None else artists
+    artists = _chosen("artists", artists, drawers, 2 - (named and not unseen))
+    languages = _chosen("languages", languages, ["en", "de", *texts], 2 - named)
     if named and len(languages) > 1:
         raise ValueError(f"languages={languages!r}: the view 'picture_name' takes one.")
     full = arrays["pictures"].shape[1]
@@ -108,6 +116,9 @@ def load(
     if named:
         factors["artist"] = arrays["artists"][rows["picture"]]
     inside = {part: np.isin(concepts, own) for part, own in parts.items()}
+    if unseen:
+        last = which == len(artists) - 1
+        inside = {part: own & (last if part == "test" else ~last) for part, own in inside.items()}
     splits = split_arrays(inside, inputs, labels[concepts], **factors)
     for modality, values in splits["train"].inputs.items():
         if frozen:
