@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .judging import Unsuitable, first_problem, number, tensor, verdict
+from .judging import Unsuitable, filled, first_problem, number, tensor, verdict
 
 LOSS, EXACT, CLOSE = 0.25, 0.002, 0.01
 MOST_STATES = 64
@@ -114,7 +114,7 @@ def nc2(answer: object) -> bool:
     """Exercise 3: unevenness of the class means in length and in angle."""
 
     def both(f: Any, z: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        found = f(z, labels)
+        found = filled(f(z, labels))
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise Unsuitable("return two numbers: first of the lengths, then of the angles.")
         return number(found[0]), number(found[1])

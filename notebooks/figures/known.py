@@ -52,7 +52,8 @@ def triangle(
 
     _, second, top = zip(*shares, strict=True)
     x = [s + t / 2 for s, t in zip(second, top, strict=True)]
-    fig, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 3.9), squeeze=False)
+    fig, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.9), squeeze=False)
+    fig.subplots_adjust(wspace=0.35)
     most = max(max(values) for values in panels.values())
     for ax, (title, values) in zip(axes.flat, panels.items(), strict=True):
         drawn = ax.tripcolor(x, top, values, shading="gouraud", cmap="viridis", vmin=0, vmax=most)
