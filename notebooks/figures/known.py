@@ -53,7 +53,7 @@ def triangle(
     _, second, top = zip(*shares, strict=True)
     x = [s + t / 2 for s, t in zip(second, top, strict=True)]
     fig, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.9), squeeze=False)
-    fig.subplots_adjust(wspace=0.35)
+    fig.set_layout_engine("constrained", wspace=0.12)
     most = max(max(values) for values in panels.values())
     for ax, (title, values) in zip(axes.flat, panels.items(), strict=True):
         drawn = ax.tripcolor(x, top, values, shading="gouraud", cmap="viridis", vmin=0, vmax=most)
@@ -124,6 +124,7 @@ def collapses(runs: pd.DataFrame, columns: Sequence[str]) -> Figure:
                 ax.plot(table.index, table, color=style["color"], lw=0.6, alpha=0.4)
                 ax.plot(table.index, table.mean(axis=1), label=part, ms=4, **style)
             ax.set_xscale("symlog", linthresh=10)
+            ax.set_yscale("log" if measure == "NC1" else "linear")
         line[0].set_title(label, loc="left", fontsize=11)
     for ax, world in zip(axes[0], columns, strict=True):
         ax.set_title(f"{world}\n" + (MEASURES["NC1"] if ax is axes[0][0] else ""), loc="left", fontsize=11)
