@@ -21,6 +21,7 @@ from .notebook_12 import best_naming, photograph_error, three_rules
 from .notebook_13 import best_rank, gradient_in_parts
 from .notebook_14 import subset_shares, unused_children
 from .notebook_15 import best_of_ten, judge, seeds_for
+from .notebook_17 import late_fusion_loses, nc2, redundancy_and_synergy
 from .notebook_18 import active_band, each_once, false_alarms
 
 __all__ = [
@@ -44,10 +45,12 @@ __all__ = [
     "gradient_in_parts",
     "hinge_floor",
     "judge",
+    "late_fusion_loses",
     "masked_dispersion",
     "mean_cosine",
     "min_norm_weight",
     "mixing",
+    "nc2",
     "ogm_coefficient",
     "paired_clips",
     "paired_gain",
@@ -55,6 +58,7 @@ __all__ = [
     "photograph_error",
     "predicted",
     "radius_for",
+    "redundancy_and_synergy",
     "same_length",
     "sampling_error",
     "seeds_for",

@@ -526,6 +526,62 @@ def alarms():
     yield "one world fewer", lambda *given: right(*given[:4], given[4] - 1, given[5])
 
 
+def tables(check):
+    """Wrong tables p[y, a, b]: what is right, changed in one respect."""
+    right = OFFICIAL[check]
+    changes = {
+        "counts": lambda p: 32 * p,
+        "one sensor left out": lambda p: p.sum(2),
+        "sensors first": lambda p: p.permute(1, 2, 0),
+        "given the label": lambda p: p / p.sum((1, 2), keepdim=True),
+        "A sees nothing": lambda p: p.sum(1, keepdim=True),
+        "B sees nothing": lambda p: p.sum(2, keepdim=True),
+        "no label": lambda p: p.sum(0, keepdim=True),
+        "independent given the label": lambda p: (
+            p.sum(2)[:, :, None] * p.sum(1)[:, None, :] / p.sum((1, 2))[:, None, None]
+        ),
+        "smoothed": lambda p: (p + 0.01) / (p + 0.01).sum(),
+        "logarithms": lambda p: p.log(),
+    }
+    for name, change in changes.items():
+        yield name, after(right, change)
+
+
+def late_worlds():
+    right = OFFICIAL["late_fusion_loses"]
+    yield from tables("late_fusion_loses")
+    yield "always 60 %", lambda alone: right(0.6)
+    yield "halved hint", lambda alone: right(alone / 2 + 0.25)
+    yield "wrong for right", lambda alone: right(1 - alone / 2)
+    yield "XOR alone", lambda alone: right(0.5)
+    yield "the accuracy", lambda alone: alone
+
+
+def orders():
+    right = OFFICIAL["redundancy_and_synergy"]
+    yield from tables("redundancy_and_synergy")
+    yield "swapped", lambda redundancy, synergy: right(synergy, redundancy)
+    yield "redundancy alone", lambda redundancy, synergy: right(redundancy, 0.0)
+    yield "synergy alone", lambda redundancy, synergy: right(0.0, synergy)
+    yield "complements", lambda redundancy, synergy: right(1 - redundancy, 1 - synergy)
+    yield "squares", lambda redundancy, synergy: right(redundancy**2, synergy**2)
+    yield "shares of one bit", lambda redundancy, synergy: right(redundancy / 2, synergy / 2)
+
+
+def simplex_numbers():
+    right = OFFICIAL["nc2"]
+    for name, change in RESULTS.items():
+        yield f"lengths {name}", lambda z, y, change=change: (change(right(z, y)[0]), right(z, y)[1])
+        yield f"angles {name}", lambda z, y, change=change: (right(z, y)[0], change(right(z, y)[1]))
+    for name, change in GIVEN["matrix"].items():
+        if name not in ("first row dropped", "transposed", "shifted", "detached"):
+            yield f"embeddings {name}", lambda z, y, change=change: right(change(z), y)
+    yield "unit rows", lambda z, y: right(z / z.norm(dim=1, keepdim=True), y)
+    yield "labels shuffled", lambda z, y: right(z, y.flip(0))
+    yield "without the last class", lambda z, y: right(z[y < y.max()], y[y < y.max()])
+    yield "both added", lambda z, y: sum(right(z, y))
+
+
 def repeated(check):
     """Answers that know the first result and repeat it."""
     right = OFFICIAL[check]
@@ -539,6 +595,9 @@ def repeated(check):
 
 
 WRONG = {
+    "late_fusion_loses": late_worlds,
+    "redundancy_and_synergy": orders,
+    "nc2": simplex_numbers,
     "each_once": rows_kept,
     "active_band": searches,
     "false_alarms": alarms,

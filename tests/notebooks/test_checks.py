@@ -877,6 +877,91 @@ FRAMES_MISTAKES = {
 }
 
 
+# Notebook 17
+
+
+def with_late_loss(alone, xor=True, hint_a=None, hint_b=None):
+    """The right answer to exercise 1 of notebook 17; the options make it wrong."""
+    p = torch.zeros(2, 4, 4).double()
+    for y, wrong_a, wrong_b, half in itertools.product((0, 1), repeat=4):
+        own_a, own_b = (alone if hint is None else hint for hint in (hint_a, hint_b))
+        chance = (1 - own_a if wrong_a else own_a) * (1 - own_b if wrong_b else own_b)
+        p[y, 2 * (y ^ wrong_a) + half, 2 * (y ^ wrong_b) + (half ^ y if xor else half)] += chance / 4
+    return p
+
+
+LATE_MISTAKES = {
+    "put your own code": lambda alone: None,
+    "give 3 dimensions": lambda alone: with_late_loss(alone).flatten(1),
+    "add up to 2": lambda alone: 2 * with_late_loss(alone),
+    "negative probability": lambda alone: torch.tensor([[[1.5]], [[-0.5]]]),
+    "at most 64 states": lambda alone: torch.full((2, 80, 1), 1 / 160),
+    "A alone is right in 50.0 %": lambda alone: with_late_loss(alone, hint_a=0.5),
+    "B alone is right in 70.0 %": lambda alone: with_late_loss(alone, hint_b=0.7),
+    "that is less than 25 points": lambda alone: with_late_loss(alone, xor=False),
+    "stopped with": lambda alone: with_late_loss(alone)[9],
+}
+
+
+def ordered(redundancy, synergy, *, given=None, private=False):
+    """The right answer to exercise 2 of notebook 17; the options make it wrong."""
+    p = torch.zeros(4, 9, 9).double()
+    for first, second, half, shown, paired in itertools.product((0, 1), repeat=5):
+        r, s = (redundancy, synergy) if given is None else given
+        chance = (r if shown else 1 - r) * (s if paired else 1 - s)
+        copies = (first if shown else 2, 2 if private or not shown else first)
+        halves = (half, half ^ second) if paired else (2, 2)
+        a, b = (3 * copy + own for copy, own in zip(copies, halves, strict=True))
+        p[2 * first + second, a, b] += chance / 8
+    return p
+
+
+ORDER_MISTAKES = {
+    "put your own code": lambda redundancy, synergy: None,
+    "both the wrong way round": lambda redundancy, synergy: ordered(synergy, redundancy),
+    "the redundancy 0.000 instead of 1.00 bits": lambda redundancy, synergy: ordered(
+        redundancy, synergy, private=True
+    ),
+    "the synergy 1.000 instead of 0.00 bits": lambda redundancy, synergy: ordered(redundancy, 1.0),
+    "the redundancy 0.500 instead": lambda redundancy, synergy: ordered(0, 0, given=(0.5, synergy)),
+    "unique part U_A": lambda redundancy, synergy: torch.cat([
+        ordered(redundancy, synergy).repeat_interleave(2, dim=1) * torch.tensor([1.0, 0] * 9)[:, None] / 2,
+        ordered(redundancy, synergy).repeat_interleave(2, dim=1) * torch.tensor([0, 1.0] * 9)[:, None] / 2,
+    ]),
+    "NaN": lambda redundancy, synergy: (_ for _ in ()).throw(ValueError("NaN")),
+    "not finite": lambda redundancy, synergy: torch.full((2, 2, 2), torch.nan),
+    "stopped with": lambda redundancy, synergy: ordered(redundancy),
+}  # fmt: skip
+
+
+def of_means(z, labels, *, correction=0, share=True, mean=None, rows=torch.unique, diagonal=False, sign=1):
+    """The right answer to exercise 3 of notebook 17; the options make it wrong."""
+    means = torch.stack([z[labels == c].mean(0) for c in rows(labels)])
+    means = means - (z.mean(0) if mean is None else mean(means))
+    length, count = means.norm(dim=1), len(means)
+    cosines = normalize(means, dim=1) @ normalize(means, dim=1).T
+    kept = torch.ones_like(cosines, dtype=torch.bool) if diagonal else ~torch.eye(count, dtype=torch.bool)
+    spread = length.std(correction=correction) / (length.mean() if share else 1)
+    return spread, (cosines[kept] + sign / (count - 1)).abs().mean()
+
+
+NC2_MISTAKES = {
+    "put your own code": lambda z, labels: None,
+    "return two numbers": lambda z, labels: of_means(z, labels)[0],
+    "a regular simplex gives 0 and 0": lambda z, labels: of_means(z, labels, mean=lambda m: 0),
+    "the two numbers are swapped": lambda z, labels: of_means(z, labels)[::-1],
+    "divide the deviation of the lengths": lambda z, labels: of_means(z, labels, share=False),
+    "correction=0": lambda z, labels: of_means(z, labels, correction=1),
+    "not the mean of the class means": lambda z, labels: of_means(z, labels, mean=lambda m: m.mean(0)),
+    "the lengths must give": lambda z, labels: (2 * of_means(z, labels)[0], of_means(z, labels)[1]),
+    "the angles must give": lambda z, labels: (of_means(z, labels)[0], 2 * of_means(z, labels)[1]),
+    "a finite number is asked for": lambda z, labels: of_means(
+        z, labels, rows=lambda y: torch.arange(int(y.max()) + 1)
+    ),
+    "stopped with": lambda z, labels: of_means(z, labels[:3]),
+}
+
+
 # Notebook 18
 
 
@@ -980,6 +1065,9 @@ ALARM_MISTAKES = {
 }
 
 MISTAKES = {
+    "late_fusion_loses": LATE_MISTAKES,
+    "redundancy_and_synergy": ORDER_MISTAKES,
+    "nc2": NC2_MISTAKES,
     "each_once": ONCE_MISTAKES,
     "active_band": BAND_SEARCH_MISTAKES,
     "false_alarms": ALARM_MISTAKES,
@@ -1027,6 +1115,9 @@ RIGHT = [
     ("each_once", first_of_equals),
     ("active_band", halved),
     ("false_alarms", in_nothing),
+    ("late_fusion_loses", with_late_loss),
+    ("redundancy_and_synergy", ordered),
+    ("nc2", of_means),
     ("mean_cosine", cosine),
     ("four_corners", corners),
     ("paired_gain", gain),
