@@ -236,7 +236,7 @@ def test_all_seven_subsets_come_from_one_checkpoint(tmp_path):
 def test_every_subset_is_learned_and_a_stopped_run_ends_with_the_same_record(tmp_path, paradigm):
     regularizer = GeometryRegularizer(dispersion_weight=0.05, anchoring_weight=0.05)
     config = replace(
-        CONFIG, paradigm=paradigm, epochs=16, batch_size=6, evaluate_every=8, regularizer=regularizer
+        CONFIG, paradigm=paradigm, epochs=32, batch_size=6, evaluate_every=8, regularizer=regularizer
     )
     record = fit(config, data=radio(), progress=False)
     assert record.metrics["test/mean_accuracy/subsets"] > 0.7
