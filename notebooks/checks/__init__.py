@@ -21,6 +21,7 @@ from .notebook_12 import best_naming, photograph_error, three_rules
 from .notebook_13 import best_rank, gradient_in_parts
 from .notebook_14 import subset_shares, unused_children
 from .notebook_15 import best_of_ten, judge, seeds_for
+from .notebook_16 import broken_claims, masked_info_nce, tied_knn
 from .notebook_18 import active_band, each_once, false_alarms
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "best_naming",
     "best_of_ten",
     "best_rank",
+    "broken_claims",
     "chance_recall",
     "clump_value",
     "collapse_with_dispersion",
@@ -45,6 +47,7 @@ __all__ = [
     "hinge_floor",
     "judge",
     "masked_dispersion",
+    "masked_info_nce",
     "mean_cosine",
     "min_norm_weight",
     "mixing",
@@ -65,6 +68,7 @@ __all__ = [
     "stable_dispersion",
     "subset_shares",
     "three_rules",
+    "tied_knn",
     "unshiftable",
     "unused_children",
 ]
