@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from .judging import filled, first_problem, number, scalar, tensor, verdict
+from .judging import Unsuitable, filled, first_problem, number, scalar, tensor, verdict
 
 LEAST = 100  # rows of a world
 TAU = 0.07  # of the third claim
@@ -20,7 +20,7 @@ def _cloud(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def _loss(a: torch.Tensor, b: torch.Tensor, names: list[int], temperature: float, way: str = "both") -> float:
-    """Return InfoNCE without competitors of the same name, pair by pair; ``way``: "a to b", "b to a" or both."""
+    """Return InfoNCE without competitors of the same name; ``way``: "a to b", "b to a" or "both"."""
     scores = (F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature).tolist()
     count, losses = len(names), []
     for i in range(count):
@@ -37,7 +37,7 @@ def masked_info_nce(answer: object) -> bool:
 
     def cases(f: Any) -> Iterator[str]:
         def value(a: torch.Tensor, b: torch.Tensor, names: list[int], temperature: float = 0.3) -> float:
-            return number(scalar(f(a, b, torch.tensor(names), temperature)), if_not_finite=undefined)
+            return number(scalar(f(a, b, torch.tensor(names), temperature), if_not_finite=undefined))
 
         undefined = "it is not finite: the own pair must stay in the sum, and the scores must not overflow."
         found, wanted = value(a, b, list(range(8))), _loss(a, b, list(range(8)), 0.3)
@@ -56,7 +56,7 @@ def masked_info_nce(answer: object) -> bool:
         if abs(found - _loss(a, b, list(range(8)), 0.3)) < 1e-4:
             yield "repeated names change nothing in your loss: they must leave the sum over competitors."
         if found < wanted - 1e-4 and abs(value(a, b, [5] * 8)) > 1e-4:
-            yield "if all names are equal there is no competitor, and the loss is 0: is the own pair left out?"
+            yield "if all names are equal the loss is 0: the own pair alone is left, and it must stay."
         if abs(found - wanted) > 1e-4:
             yield (
                 f"with repeated names it must be {wanted:.3f}, and yours is {found:.3f}: a pair that leaves "
@@ -87,9 +87,10 @@ def broken_claims(answer: object) -> bool:
         def world(claim: str) -> tuple[torch.Tensor, torch.Tensor]:
             given = filled(f(claim))
             if not isinstance(given, (tuple, list)) or len(given) != 2:
-                yield_kind = type(given).__name__
-                raise TypeError(f"return a and b for {claim!r}, and not a {yield_kind} of another form")
-            a, b = (tensor(z, f"{name} of {claim!r}", 2).double() for z, name in zip(given, "ab", strict=True))
+                raise Unsuitable(f"for {claim!r} return two matrices, a and b, in one tuple.")
+            a, b = (
+                tensor(z, f"{name} of {claim!r}", 2).double() for z, name in zip(given, "ab", strict=True)
+            )
             return a, b
 
         for claim in ("neighborhoods", "gap", "loss"):
@@ -103,7 +104,7 @@ def broken_claims(answer: object) -> bool:
         spread, shared = max(uniformity(a), uniformity(b)), _tied(a, b, 10)
         found = max(retrieval_recall(a, b), retrieval_recall(b, a))
         if spread > -3:
-            yield f"'neighborhoods' has uniformity {spread:.2f}: spread the rows in more dimensions, below -3."
+            yield f"'neighborhoods' has uniformity {spread:.2f}: use more dimensions, to get below -3."
         if shared < 0.99:
             yield f"'neighborhoods' has mutual 10-NN {shared:.2f}: keep all distances within each modality."
         if found > 0:
@@ -122,7 +123,9 @@ def broken_claims(answer: object) -> bool:
         if share < 0.95:
             yield f"'loss' has {100 * share:.0f} % of log N: make the differences of cosines smaller."
 
-    return verdict(first_problem(answer, cases), "three sentences that sound alike, and say different things.")
+    return verdict(
+        first_problem(answer, cases), "three sentences that sound alike, and say different things."
+    )
 
 
 def _lists(z: torch.Tensor, k: int) -> torch.Tensor:
