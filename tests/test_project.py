@@ -246,7 +246,7 @@ def test_what_a_house_imports_is_declared_for_it(house):
     assert {str(path): missing for path, names in found.items() if (missing := names - known)} == {}
 
 
-@pytest.mark.parametrize("number", [*(f"0{n}" for n in range(10)), "15", "17", "18"])
+@pytest.mark.parametrize("number", [*(f"0{n}" for n in range(10)), "15", "16", "17", "18"])
 def test_the_notebooks_of_the_course_need_no_other_extra(number):
     (notebook,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
     assert third_party(code_of(notebook)) <= promised("course")

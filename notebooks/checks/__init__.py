@@ -21,6 +21,7 @@ from .notebook_12 import best_naming, photograph_error, three_rules
 from .notebook_13 import best_rank, gradient_in_parts
 from .notebook_14 import subset_shares, unused_children
 from .notebook_15 import best_of_ten, judge, seeds_for
+from .notebook_16 import broken_claims, masked_info_nce, tied_knn
 from .notebook_17 import late_fusion_loses, nc2, redundancy_and_synergy
 from .notebook_18 import active_band, each_once, false_alarms
 
@@ -30,6 +31,7 @@ __all__ = [
     "best_naming",
     "best_of_ten",
     "best_rank",
+    "broken_claims",
     "chance_recall",
     "clump_value",
     "collapse_with_dispersion",
@@ -47,6 +49,7 @@ __all__ = [
     "judge",
     "late_fusion_loses",
     "masked_dispersion",
+    "masked_info_nce",
     "mean_cosine",
     "min_norm_weight",
     "mixing",
@@ -69,6 +72,7 @@ __all__ = [
     "stable_dispersion",
     "subset_shares",
     "three_rules",
+    "tied_knn",
     "unshiftable",
     "unused_children",
 ]

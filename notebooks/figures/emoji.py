@@ -1,4 +1,4 @@
-"""Figures of notebooks 11 to 13 on emoji: lines of pictures, as their artists drew them."""
+"""Figures of notebooks 11 to 13, 16 and 18 on emoji: lines of pictures, as their artists drew them."""
 
 from __future__ import annotations
 

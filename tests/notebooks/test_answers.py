@@ -64,8 +64,8 @@ NUMBERS = [
 ]
 RETURN_A_NUMBER = ["mean_cosine", "effective_rank", "radius_for", "mixing", "ogm_coefficient",
                    "min_norm_weight", "paired_gain", "hinge_floor", "shared_clips", "best_naming",
-                   "best_rank", "seeds_for", "false_alarms"]  # fmt: skip
-RETURN_A_LOSS = ["stable_dispersion", "squared_band", "masked_dispersion", "dgl_loss"]
+                   "best_rank", "seeds_for", "false_alarms", "tied_knn"]  # fmt: skip
+RETURN_A_LOSS = ["stable_dispersion", "squared_band", "masked_dispersion", "dgl_loss", "masked_info_nce"]
 
 
 def judged(check, answer, capsys):
@@ -222,6 +222,8 @@ ARGUMENTS = {
     "best_naming": ["names", "names"],
     "best_rank": ["vector", "mask"],
     "subset_shares": ["shares"],
+    "masked_info_nce": ["matrix", "matrix", "vector", "float"],
+    "tied_knn": ["matrix", "matrix", "float"],
     "dgl_loss": ["matrix", "matrix", "matrix", "matrix", "vector", None, "float"],
 }
 
@@ -526,6 +528,59 @@ def alarms():
     yield "one world fewer", lambda *given: right(*given[:4], given[4] - 1, given[5])
 
 
+def rivals():
+    right = OFFICIAL["masked_info_nce"]
+    yield "all names different", lambda a, b, names, t: right(a, b, torch.arange(len(names)), t)
+    yield "all names equal", lambda a, b, names, t: right(a, b, torch.zeros_like(names), t)
+    yield (
+        "neighbors alone",
+        lambda a, b, names, t: right(a, b, names.unique_consecutive(return_inverse=True)[1], t),
+    )
+    yield (
+        "pairs of repeated names dropped",
+        lambda a, b, names, t: right(
+            *(z[[names.tolist().index(n) for n in names.unique()]] for z in (a, b, names)), t
+        ),
+    )
+    yield (
+        "modalities against themselves",
+        lambda a, b, names, t: (right(a, a, names, t) + right(b, b, names, t)) / 2,
+    )
+    yield "one modality constant", lambda a, b, names, t: right(a.detach(), b, names, t)
+
+
+def claims():
+    right = OFFICIAL["broken_claims"]
+    asked = ("neighborhoods", "gap", "loss")
+    for claim, given in zip(asked, asked[1:] + asked[:1], strict=True):
+        yield f"{given} for {claim}", lambda c, claim=claim, given=given: right(given if c == claim else c)
+    for claim in asked:
+        yield f"{claim} for all", lambda c, claim=claim: right(claim)
+        yield (
+            f"rows of {claim} shuffled",
+            lambda c, claim=claim: (right(c)[0], right(c)[1].roll(1, 0)) if c == claim else right(c),
+        )
+        yield f"{claim} as a list of rows", lambda c, claim=claim: right(c)[0] if c == claim else right(c)
+    yield "fifty rows", lambda c: tuple(z[:50] for z in right(c))
+    yield "rows as columns", lambda c: tuple(z.T for z in right(c))
+    yield "four columns", lambda c: tuple(z[:, :4] for z in right(c))
+    yield "two widths", lambda c: (right(c)[0], right(c)[1][:, :-1])
+
+
+def tied():
+    right = OFFICIAL["tied_knn"]
+    yield "within the first", lambda a, b, k: right(a, a, k)
+    yield "within the second", lambda a, b, k: right(b, b, k)
+    yield "one neighbor more", lambda a, b, k: right(a, b, min(k + 1, len(a) - 1))
+    yield "one neighbor fewer", lambda a, b, k: right(a, b, max(k - 1, 1))
+    yield "centered", lambda a, b, k: right(a - a.mean(0), b - b.mean(0), k)
+    yield "distances of raw rows", lambda a, b, k: right(*(torch.cdist(z, z).neg().exp() for z in (a, b)), k)
+    yield (
+        "ties by a little noise",
+        lambda a, b, k: right(*(z + 1e-3 * torch.randn_like(z) for z in (a, b)), k),
+    )
+
+
 def tables(check):
     """Wrong tables p[y, a, b]: what is right, changed in one respect."""
     right = OFFICIAL[check]
@@ -595,6 +650,9 @@ def repeated(check):
 
 
 WRONG = {
+    "masked_info_nce": rivals,
+    "broken_claims": claims,
+    "tied_knn": tied,
     "late_fusion_loses": late_worlds,
     "redundancy_and_synergy": orders,
     "nc2": simplex_numbers,
@@ -615,12 +673,14 @@ WRONG = {
     "subset_shares": shares,
     "drift_parts": parts_of_drift,
 }
-DIAGNOSTICS = ["mean_cosine", "effective_rank", "drift_parts", "radius_for"]
+DIAGNOSTICS = ["mean_cosine", "effective_rank", "drift_parts", "radius_for", "tied_knn"]
 # Changes that leave an answer right, with the reason.
 STILL_RIGHT = {
     **{(c, f"argument {n} detached"): "a diagnostic needs no gradient" for c in DIAGNOSTICS for n in (0, 1)},
     ("best_rank", "argument 0 doubled"): "ranks see the order alone",
     ("best_rank", "argument 0 unit"): "ranks see the order alone",
+    ("masked_info_nce", "argument 2 doubled"): "names are compared, not measured",
+    ("masked_info_nce", "argument 2 absolute"): "the names are positive",
     ("dgl_loss", "result plus one"): "only gradients are asked for",
     ("dgl_loss", "argument 2 shifted"): "one number for all logits of a sample cancels in the softmax",
     ("dgl_loss", "argument 3 shifted"): "one number for all logits of a sample cancels in the softmax",

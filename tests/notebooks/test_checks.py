@@ -877,6 +877,129 @@ FRAMES_MISTAKES = {
 }
 
 
+# Notebook 16
+
+
+def rival_loss(
+    a, b, names, temperature, own=True, both=True, hide=True, unit=True, total=torch.mean, fill=-math.inf
+):
+    """The right answer to exercise 1; the options make it wrong."""
+    a, b = (F.normalize(z, dim=1) if unit else z for z in (a, b))
+    scores = a @ b.T / temperature
+    same = names[:, None] == names
+    if own:
+        same = same & ~torch.eye(len(names), dtype=torch.bool)
+    scores = scores.masked_fill(same, fill) if hide else scores
+    ways = [-s.log_softmax(dim=1).diagonal() for s in (scores, scores.T)[: 1 + both]]
+    return total(torch.stack(ways))
+
+
+def rival(**options):
+    return lambda *given: rival_loss(*given, **options)
+
+
+MASKED_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "only a tensor carries a gradient": lambda *given: float(rival_loss(*given)),
+    "take the mean": lambda a, b, names, t: F.normalize(a, dim=1) @ F.normalize(b, dim=1).T,
+    "direction from a to b alone": rival(both=False),
+    "direction from b to a alone": lambda a, b, *rest: rival_loss(b, a, *rest, both=False),
+    "the sum over pairs": lambda *given: 8 * rival_loss(*given),
+    "the sum of both directions": lambda *given: 2 * rival_loss(*given),
+    "cosines need rows of length 1": rival(unit=False),
+    "without repeated names it is InfoNCE": lambda a, b, names, t: rival_loss(a, b, names, t**2),
+    "repeated names change nothing": rival(hide=False),
+    "the own pair must stay in the sum": rival(own=False),
+    "with repeated names it must be": rival(fill=0.0),
+    "carries no gradient": lambda *given: rival_loss(*given).detach(),
+    "no finite gradient reaches b": lambda a, b, *rest: rival_loss(a, b.detach(), *rest),
+    "stopped with": lambda a, b, names, t: rival_loss(a, b, names[:3], t),
+}
+
+
+def worlds(claim, **changed):
+    """The right answer to exercise 2; a named claim gets another world."""
+    z = F.normalize(torch.randn(150, 24, generator=torch.Generator().manual_seed(5)), dim=1)
+    side = torch.ones(len(z), 1)
+    right = {
+        "neighborhoods": (z, -z),
+        "gap": (torch.cat([z, side], dim=1), torch.cat([z, -side], dim=1)),
+        "loss": (torch.cat([0.02 * z, side], dim=1),) * 2,
+    }
+    return (right | changed)[claim]
+
+
+def other_world(**changed):
+    return lambda claim: worlds(claim, **changed)
+
+
+CLOUD = torch.randn(150, 24, generator=torch.Generator().manual_seed(5))
+CLAIM_MISTAKES = {
+    "put your own code": lambda claim: None,
+    "two matrices, a and b": other_world(gap=CLOUD),
+    "give 2 dimensions": other_world(gap=(CLOUD[0], CLOUD[0])),
+    "not finite": other_world(loss=(CLOUD / 0, CLOUD)),
+    "N at least 100": lambda claim: tuple(z[:50] for z in worlds(claim)),
+    "'neighborhoods' has uniformity": other_world(neighborhoods=(CLOUD[:, :3], -CLOUD[:, :3])),
+    "'neighborhoods' has mutual 10-NN": other_world(neighborhoods=(CLOUD, CLOUD.roll(1, 0))),
+    "'neighborhoods' has R@1": other_world(neighborhoods=(CLOUD, CLOUD)),
+    "'gap' has R@1": other_world(gap=(CLOUD, -CLOUD)),
+    "'gap' has a modality gap": other_world(gap=(CLOUD, CLOUD)),
+    "'loss' has R@1": other_world(loss=(CLOUD, CLOUD.roll(1, 0))),
+    "'loss' has 0 % of log N": other_world(loss=(CLOUD, CLOUD)),
+    "stopped with": lambda claim: worlds("another"),
+}
+
+
+def shared_places(a, b, k, tie=1e-9, itself=False, one_side=False, unit=True):
+    """The right answer to exercise 3; the options make it wrong."""
+    lists = []
+    for place, z in enumerate((a, b)):
+        u = F.normalize(z, dim=1) if unit else z
+        scores = u @ u.T
+        scores = scores if itself else scores.fill_diagonal_(-math.inf)
+        order = scores.sort(dim=1, descending=True, stable=True)
+        if one_side and place:
+            lists.append(torch.zeros_like(scores).scatter_(1, order.indices[:, :k], 1.0))
+            continue
+        last = order.values[:, k - 1, None]
+        if tie is None:
+            lists.append(torch.zeros_like(scores).scatter_(1, order.indices[:, :k], 1.0))
+        else:
+            above, level = scores > last + tie, (scores - last).abs() <= tie
+            lists.append(above + level * (k - above.sum(1, keepdim=True)) / level.sum(1, keepdim=True))
+    return (lists[0] * lists[1]).sum() / (k * len(a))
+
+
+def with_every_tie(a, b, k):
+    """All tied rows in the lists, and the overlap over the union."""
+    first, second = (
+        (s >= s.topk(k, dim=1).values[:, -1:] - 1e-9)
+        for s in ((u @ u.T).fill_diagonal_(-math.inf) for u in (F.normalize(z, dim=1) for z in (a, b)))
+    )
+    return (first & second).double().sum() / (k * len(a))
+
+
+TIED_MISTAKES = {
+    "put your own code": lambda a, b, k: ...,
+    "divide by k": lambda a, b, k: k * shared_places(a, b, k),
+    "a space agrees with itself": lambda a, b, k: shared_places(a, b.flip(0), k),
+    "leave it out": lambda a, b, k: shared_places(a, b, k, itself=True),
+    "two spaces without ties": lambda a, b, k: shared_places(a, b, k) ** 0.5,
+    "nearness is the cosine": lambda a, b, k: (
+        shared_places(a, b, k, unit=False) if a.norm(dim=1).max() > 8 else shared_places(a, b, k)
+    ),
+    "still score 1": lambda a, b, k: shared_places(a, b, k, tie=None),
+    "have chance, 4/11": with_every_tie,
+    "one collapsed encoder has chance": lambda a, b, k: (
+        shared_places(a, b, k) * (1 + (a[0] == a[1]).all() * (b[0] != b[1]).any())
+    ),
+    "ties in the second space": lambda a, b, k: shared_places(a, b, k, one_side=not (b[0] == b[3]).all()),
+    "a finite number is asked for": lambda a, b, k: math.nan,
+    "stopped with": lambda a, b, k: shared_places(a, b, 400),
+}
+
+
 # Notebook 17
 
 
@@ -1065,6 +1188,9 @@ ALARM_MISTAKES = {
 }
 
 MISTAKES = {
+    "masked_info_nce": MASKED_MISTAKES,
+    "broken_claims": CLAIM_MISTAKES,
+    "tied_knn": TIED_MISTAKES,
     "late_fusion_loses": LATE_MISTAKES,
     "redundancy_and_synergy": ORDER_MISTAKES,
     "nc2": NC2_MISTAKES,
@@ -1112,6 +1238,9 @@ MISTAKES = {
     "patients": PATIENTS_MISTAKES,
 }
 RIGHT = [
+    ("masked_info_nce", rival_loss),
+    ("broken_claims", worlds),
+    ("tied_knn", shared_places),
     ("each_once", first_of_equals),
     ("active_band", halved),
     ("false_alarms", in_nothing),
