@@ -295,8 +295,8 @@ def key(identity):
     return letter, float(number) if number else None
 
 
-def test_the_bank_has_thirty_questions_two_per_notebook():
-    assert list(ASKED) == sorted(ASKED) and len(ASKED) == 30
+def test_the_bank_has_two_questions_per_notebook():
+    assert list(ASKED) == sorted(ASKED) and len(ASKED) == 34
     numbers = [identity.split(".")[0] for identity in ASKED]
     assert {numbers.count(number) for number in numbers} == {2}
     assert {path.name[:2] for path in PATHS} - set(numbers) <= {"00", "06"}
@@ -376,6 +376,7 @@ COMPUTED = {
     "14.1": lambda: 0.5 * (1 - 0.8) / (1 - (1 - 0.5) * (1 - 0.8)),
     "14.2": lambda: (1 / 4) / (1 / 32),
     "15.2": lambda: math.ceil((1.96 + 0.84) ** 2 * (1**2 + 1**2) / 1**2),
+    "17.1": lambda: 100 * (0.8**2 + 2 * 0.8 * 0.2 / 2 - 0.8),
 }
 
 
