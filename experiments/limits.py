@@ -19,8 +19,8 @@ start.
 any situation is left out of all. Intervals are those of ``verdict``: over seeds, and for new speakers.
 
 *Claims.* ``CLAIMS``: with the most noise, and with all labels, the gain lies within one point of zero. And it
-is at least one point larger with noise 0.8 than with the most, and with 300 labels than with all. *Supported*,
-*excluded* or *undecided* by the 95 % interval, not corrected for the number of claims.
+is at least one point larger with noise 0.8 than with the most, and with 300 labels than with all. Each is
+*supported*, *excluded* or *undecided* by the 95 % interval, not corrected for the number of claims.
 
 *Manipulation check.* Without a regularizer, the image's k-NN probe falls towards chance, 10 %, along the
 first walk, and fused accuracy falls along the second.
@@ -121,9 +121,9 @@ def answers(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the claims as text: gain, both intervals with the detectable gain, and verdicts."""
     import pandas as pd
 
-    rows = {}
+    rows, runs = {}, frame.set_index(["situation", "arm", "seed"]).sort_index()
     for claim in CLAIMS:
-        values = frame.set_index(["situation", "arm", "seed"])[f"test/{PLACES[claim.outcome]}"]
+        values = runs[f"test/{PLACES[claim.outcome]}"]
 
         def gain(where: str, values: pd.Series = values) -> pd.Series:
             return 100 * (values[where, "published"] - values[where, "none"])

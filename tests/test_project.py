@@ -141,7 +141,7 @@ EXPERIMENTS = [{"paper", "sweeps", "manifest", "judging"}, {"recipes", "together
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "selection", "unlabeled",
                 "paper_settings", "fair", "toy"},
                {"report", "cost", "cousins"}, {"claims", "verdict"},
-               {"decided", "hindsight", "lessons"}]  # fmt: skip
+               {"decided", "hindsight", "lessons", "limits"}]  # fmt: skip
 SOURCES = sorted(
     path for house in ("data_scripts", "geomreg_mini", "experiments", "notebooks")
     for path in (ROOT / house).rglob("*.py")

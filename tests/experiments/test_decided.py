@@ -104,3 +104,13 @@ def test_the_readme_and_the_results_have_the_rows_of_the_records():
         assert decided.state(frame).removesuffix(".") in text, page
     for part in verdict.summary(frame, RESULTS / "verdict").split("\n\n"):
         assert part in (RESULTS / "README.md").read_text()
+
+
+@pytest.mark.skipif(not committed_test_records(), reason="still in development")
+def test_the_readme_says_that_the_picked_form_hardly_acts_under_dgl():
+    frame = decided.load(RESULTS / "verdict")
+    own = frame[(frame["paradigm"] == "dgl") & (frame["arm"] == "published")]
+    assert own.filter(like="train/dose/").mean().mean() < 0.01
+    assert "its gradient is under 1 % of the task's" in " ".join(
+        (RESULTS.parent / "README.md").read_text().split()
+    )
