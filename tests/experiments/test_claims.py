@@ -12,6 +12,7 @@ from experiments import (
     claims,
     cousins,
     decided,
+    limits,
     paper_settings,
     paradigm_table,
     regimes,
@@ -152,6 +153,7 @@ def summaries(records, rows):
     decisive = decided.load(RESULTS / "verdict")
     tables += verdict.summary(decisive, RESULTS / "verdict").split("\n\n")
     tables.append(markdown(decided.headlines(decisive), "the paper claims"))
+    tables += limits.summary(limits.STUDY.load(RESULTS / "limits")).split("\n\n")
     return tables + [paradigm_table.summary(records.table, dataset) for dataset in paradigm_table.DATASETS]
 
 
