@@ -71,10 +71,10 @@ def _in_notebook() -> bool:
 
 
 def show(fig: plt.Figure, alt: str) -> None:
-    """Display ``fig`` as a PNG whose output metadata carries ``alt``, print ``alt`` below it, close it.
+    """Display ``fig`` as a PNG whose output metadata carries ``alt``, and close it.
 
-    The text is also printed below the picture because most notebook viewers drop an output's alt text.
-    Outside a notebook only the text is printed.
+    Most notebook viewers drop an output's alt text, so it also folds out below the picture: folded, it does
+    not look for the reader. Outside a notebook only the text is printed.
     """
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(f"alt is {alt!r}: describe in one sentence what the figure shows.")
@@ -86,7 +86,7 @@ def show(fig: plt.Figure, alt: str) -> None:
         fig.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.1)
         forms = {"image/png": picture.getvalue(), "text/plain": alt}
         display(forms, metadata={"image/png": {"alt": alt}}, raw=True)
-        display(Markdown(f"*{alt}*"))
+        display(Markdown(f"<details><summary>The figure in words</summary>\n\n{alt}\n\n</details>"))
     else:
         print(alt)
     plt.close(fig)

@@ -81,7 +81,7 @@ def test_show_puts_alt_text_into_the_output_metadata_of_a_notebook(monkeypatch):
     picture = data["image/png"]
     picture = base64.b64decode(picture) if isinstance(picture, str) else picture
     assert picture.startswith(b"\x89PNG")
-    assert text.data == "*A cloud.*"
+    assert text.data.startswith("<details><summary>") and "\n\nA cloud.\n\n" in text.data  # folded
 
 
 @pytest.mark.parametrize("alt", ["", "  ", None])
