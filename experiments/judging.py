@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 
 SUPPORTED, EXCLUDED, UNDECIDED = "supported", "excluded", "undecided"
 ACTIVE = (0.2, 0.8)  # share of test pairs inside an active band
@@ -52,7 +53,7 @@ def paired_gain(
     found = paired_interval(values, baseline, level=level)
     spread = float(np.std([values[seed] - baseline[seed] for seed in values], ddof=1))
     return {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.n,
-            "baseline": sum(baseline.values()) / len(baseline),
+            "baseline": fmean(baseline.values()),  # exact, on every version of Python
             "detectable": detectable(spread, found.n)}  # fmt: skip
 
 

@@ -66,6 +66,8 @@ def main(heading: str, file: str) -> None:
 
     torch.distributed.destroy_process_group = save_and_leave  # a recipe ends with this call
     run(heading, names)
+    sys.stdout.flush()
+    os._exit(0)  # at Python's end, gloo's threads may abort a process that is done (PyTorch 179291)
 
 
 if __name__ == "__main__":
