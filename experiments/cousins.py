@@ -331,14 +331,22 @@ def answers(
         if not {ours, other} <= known:
             continue
         row = gains(data, frame, f"test/{places[question.outcome]}", {ours: other}, by=()).iloc[0]
-        values = {"gain": 100 * row["mean"]}
-        for prefix in ("", "wide_"):
-            low, high = 100 * row[f"{prefix}low"], 100 * row[f"{prefix}high"]
-            values |= {f"{prefix}low": low, f"{prefix}high": high,
-                       f"{prefix}detectable": 100 * row[f"{prefix}detectable"],
-                       f"{prefix}verdict": verdict(low, high, question.low, question.high)}  # fmt: skip
-        found.append({"question": number, "seeds": int(row["seeds"]), **values})
+        found.append({"question": number, **judged(row, question.low, question.high)})
     return pd.DataFrame(found)
+
+
+def judged(row: Mapping[str, Any], least: float, most: float) -> dict[str, Any]:
+    """Return a row of ``gains`` in points with the verdicts on the claim that it is ``least`` to ``most``.
+
+    Its keys are the columns of ``answers`` but ``question``.
+    """
+    values = {"seeds": int(row["seeds"]), "gain": 100 * row["mean"]}
+    for prefix in ("", "wide_"):
+        low, high = 100 * row[f"{prefix}low"], 100 * row[f"{prefix}high"]
+        values |= {f"{prefix}low": low, f"{prefix}high": high,
+                   f"{prefix}detectable": 100 * row[f"{prefix}detectable"],
+                   f"{prefix}verdict": verdict(low, high, least, most)}  # fmt: skip
+    return values
 
 
 # What a table needs beside its gains

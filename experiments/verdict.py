@@ -316,14 +316,17 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the answers as text, a row per claim: gain, both intervals, detectable gains and verdicts."""
     import pandas as pd
 
-    rows = {}
-    for row in answers("speakers", frame, "image", QUESTIONS).to_dict("records"):
-        rows[QUESTIONS[row["question"]].words()] = {"gain": f"{row['gain']:+.1f}"} | {
-            title: f"[{row[f'{wide}low']:+.1f}, {row[f'{wide}high']:+.1f}] "
-                   f"({row[f'{wide}detectable']:.1f}) {row[f'{wide}verdict']}"
-            for title, wide in (("over seeds", ""), ("for new speakers", "wide_"))
-        }  # fmt: skip
-    return pd.DataFrame(rows).T
+    found = answers("speakers", frame, "image", QUESTIONS).to_dict("records")
+    return pd.DataFrame({QUESTIONS[row["question"]].words(): in_words(row) for row in found}).T
+
+
+def in_words(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row of ``cousins.judged`` as texts: the gain, and each interval with its verdict."""
+    return {"gain": f"{row['gain']:+.1f}"} | {
+        title: f"[{row[f'{wide}low']:+.1f}, {row[f'{wide}high']:+.1f}] "
+               f"({row[f'{wide}detectable']:.1f}) {row[f'{wide}verdict']}"
+        for title, wide in (("over seeds", ""), ("for new speakers", "wide_"))
+    }  # fmt: skip
 
 
 def elsewhere(data: str, results: str | Path) -> pd.DataFrame:

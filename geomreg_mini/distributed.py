@@ -115,10 +115,14 @@ def agreed(answer: bool) -> bool:
     """Return process 0's ``answer`` in all processes, because their clocks differ."""
     if world_size() == 1:
         return answer
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    answers = torch.tensor(int(answer), device=device)
+    answers = _message(int(answer))
     dist.broadcast(answers, 0)
     return bool(answers)
+
+
+def _message(number: int, group: Any = None) -> Tensor:
+    """Return a number on a device whose tensors the group's backend can send."""
+    return torch.tensor(number, device="cuda" if dist.get_backend(group) == "nccl" else "cpu")
 
 
 def share(index: Tensor) -> Tensor:
@@ -163,8 +167,7 @@ def together(call: Callable[[], tuple[T, dict[str, Any]]], group: Any) -> tuple[
         failure = error
     # One number, so that no process waits for another that fails. Objects cost more, so only then.
     digest = -1 if failure else int(hashlib.sha256(repr(list(own.items())).encode()).hexdigest()[:15], 16)
-    device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
-    digests = set(stacked(torch.tensor(digest, device=device), group).tolist())
+    digests = set(stacked(_message(digest, group), group).tolist())
     if len(digests) == 1 and failure is None:
         return result, list(own)
     everyone = [(own, "")] * dist.get_world_size(group)

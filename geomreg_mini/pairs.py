@@ -273,15 +273,18 @@ def dispersions_and_gradients(
     totals = sums.sum(0) if scale is None else sums.logsumexp(0)
     for (m, (value, gradient)), total in zip(found.items(), totals.unbind(), strict=True):
         share = count if scale is None else count * (value - total).exp()
-        enough = len(rows[m]) > 1
-        means = _means(total.to(value), gradient.mul_(share), len(rows[m]), scale) if enough else None
-        found[m] = means or (torch.zeros_like(value), torch.zeros_like(gradient))
+        if len(rows[m]) > 1:
+            found[m] = _means(total.to(value), gradient.mul_(share), len(rows[m]), scale)
+        else:
+            found[m] = torch.zeros_like(value), torch.zeros_like(gradient)
     return found
 
 
-def dispersions_in_group(rows: Embeddings, *how: Any) -> Embeddings:
-    """Return `dispersion` of each modality over the samples of a group's processes; differentiable once."""
-    found = dispersions_and_gradients({m: u.detach() for m, u in rows.items()}, *how)
+def dispersions_of_units(rows: Embeddings, *how: Any, group: Any = None) -> Embeddings:
+    """Return `dispersion` of each modality's unit vectors (B_m, D_m), differentiable once if in a group."""
+    if group is None:
+        return {m: dispersion_of_units(u, *how) for m, u in rows.items()}
+    found = dispersions_and_gradients({m: u.detach() for m, u in rows.items()}, *how, group)
     return {m: with_gradient(value, [rows[m]], [gradient]) for m, (value, gradient) in found.items()}
 
 

@@ -161,10 +161,7 @@ class GeometryRegularizer(nn.Module):
         how, dispersions = (self.temperature, self.form, self.chunk_size), {}
         if self.dispersion_weight > 0:
             rows = {m: inputs.present(u, m, mask) for m, u in units.items()}
-            if group is None:
-                dispersions = {m: pairs.dispersion_of_units(u, *how) for m, u in rows.items()}
-            else:
-                dispersions = pairs.dispersions_in_group(rows, *how, group)
+            dispersions = pairs.dispersions_of_units(rows, *how, group=group)
         return self.summed(units, dispersions, mask, group)
 
     def summed(

@@ -65,7 +65,7 @@ def masked_info_nce(answer: object) -> bool:
         if abs(value(a, b, repeated, 1.0) - _loss(a, b, repeated, 1.0)) > 1e-4:
             yield "at temperature 1 the value is wrong: divide the cosines by the temperature."
         if abs(value(a, b, [5] * 8)) > 1e-4:
-            yield "if all names are equal there is no competitor, and the loss is 0."
+            yield "if all names are equal, there is no competitor, and the loss is 0."
         leaves = [z.clone().requires_grad_() for z in (a, b)]
         loss = scalar(f(*leaves, torch.tensor(repeated), 0.3))
         if not loss.requires_grad:

@@ -30,7 +30,7 @@ ARMS = {
 
 
 def sentence(words: Sequence[str], tokens: Tensor) -> str:
-    """Return numbers (L,) of ``words`` up to the end mark as text, or as numbers if there are no words."""
+    """Return word numbers (L,) up to the end mark as text, or as they are if ``words`` is empty."""
     numbers = tokens.tolist()
     if not words:
         return " ".join(map(str, numbers))
