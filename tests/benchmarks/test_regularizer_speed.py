@@ -138,7 +138,7 @@ def share_of_one_process(rank, processes, folder, sizes, width):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("sizes", [(1024, 1024), (1536, 512), (700, 700, 648)])
+@pytest.mark.parametrize("sizes", [(1024, 1024), (1536, 512), (700, 700, 648), (2048,) * 3])
 def test_the_share_of_each_process(measured, tmp_path, sizes):
     """CPU time of one of several processes, next to its share of the pairs of one process alone."""
     width, processes = 256, len(sizes)
@@ -150,7 +150,7 @@ def test_the_share_of_each_process(measured, tmp_path, sizes):
         low, ratio, high = (own / alone).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
         measured(
             "processes",
-            f"one process with {size} samples",
+            f"process {rank + 1} of {processes}, {size} samples",
             against="its share of one alone",
             device="cpu",
             B=sum(sizes),

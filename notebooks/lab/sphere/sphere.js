@@ -165,7 +165,7 @@ const SLIDERS = {
   dispersion_weight: { label: "Dispersion weight", min: 0, max: 1, says },
   anchoring_weight: { label: "Anchoring weight", min: 0, max: 1, says },
   radius: { label: "Radius of the band", min: 0, max: 2, says: (r) => `${says(r)} (${angle(r)}°)`, needs: "anchoring_weight" },
-  temperature: { label: "Temperature", min: 0.05, max: 2, says, needs: "dispersion_weight" },
+  temperature: { label: "Temperature", min: 0.02, max: 20, log: true, says, needs: "dispersion_weight" },
 };
 const KEYS = "Arrow keys turn the picture; N and M mark another sample or modality; Shift with an arrow moves it.";
 /** A model for pages without a kernel: the part of a widget's model that is used here. */
@@ -209,9 +209,10 @@ export function mount(element, model) {
     + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. "
     + `Green: the band around the marked sample. Darts: the forces. Drag a point, or turn the picture. ${KEYS}` });
   for (const name of controls) {
-    const { label, min, max } = SLIDERS[name], row = add(right, "label", { textContent: label });
-    const input = (inputs[name] = add(row, "input", { type: "range", min, max, step: 0.05, ariaLabel: label }));
-    input.oninput = () => write(name, Number(input.value));
+    const { label, min, max, log } = SLIDERS[name], row = add(right, "label", { textContent: label });
+    const ends = log ? { min: Math.log10(min), max: Math.log10(max) } : { min, max };
+    const input = (inputs[name] = add(row, "input", { type: "range", ...ends, step: 0.05, ariaLabel: label }));
+    input.oninput = () => write(name, log ? 10 ** input.value : Number(input.value));
     add(row, "output");
   }
   const readings = add(right, "p", { ariaAtomic: "true" });
@@ -232,9 +233,10 @@ export function mount(element, model) {
   function read() {
     for (const name in SLIDERS) values[name] = model.get(name);
     for (const name in inputs) {
-      const input = inputs[name], { says, needs } = SLIDERS[name], text = says(values[name]);
+      const input = inputs[name], { says, needs, log } = SLIDERS[name], text = says(values[name]);
       const disabled = needs && !values[needs];
-      Object.assign(input, { value: values[name], disabled, ariaValueText: disabled ? `${text}, without effect while `
+      input.value = log ? Math.log10(values[name]) : values[name];
+      Object.assign(input, { disabled, ariaValueText: disabled ? `${text}, without effect while `
         + `the ${SLIDERS[needs].label.toLowerCase()} is 0` : text.replace("(", "an angle of ").replace("°)", " degrees") });
       input.nextSibling.textContent = disabled ? "rests" : text;
     }
