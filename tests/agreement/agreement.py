@@ -29,6 +29,7 @@ GDL, PMR, AGM = "ICCV2025-GDL", "Modal-Imbalance-PMR", "AGM_ICCV2023"
 MLA = "Multimodal-Learning-with-Alternating-Unimodal-Adaptation"
 OGM, RELEARN, BB = "OGM-GE_CVPR2022", "Diagnosing_Relearning_ECCV2024", "BalanceBenchmark"
 BLENDING = "balancemm/trainer/GBlending_trainer.py: GBlendingTrainer"
+LEJEPA = "lejepa/univariate/epps_pulley.py: EppsPulley; lejepa/multivariate/slicing.py: SlicingUnivariateTest"
 SCORES = "code/ours.py: purity_score, reinit_score, reinit"
 
 # Paradigm or control, variant, repository, its file and names, our function, and the cause of a difference
@@ -105,6 +106,10 @@ ROWS: list[Row] = [
      partial(c.koleo, epsilon=0.0), ""),
     ("AlignUniform", "", "align_uniform", "align_uniform/__init__.py: align_loss, uniform_loss",
      c.align_uniform, ""),
+    ("SIGReg", "invariance=0", "lejepa", LEJEPA, c.sigreg,
+     "They take the weights of the integral in float32. Their agreement of views is text in `MINIMAL.md`."),
+    ("SIGReg", "invariance=0, with their weights in float64", "lejepa", LEJEPA,
+     partial(c.sigreg, exact=True), ""),
 ]  # fmt: skip
 
 NOT_COMPARED = {

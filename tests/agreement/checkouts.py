@@ -43,6 +43,7 @@ COMMITS = {
     "align_uniform": ("SsnL", "e256d476ddbe04873dc15a8f893d4443d1f81671"),
     "open_clip": ("mlfoundations", "89fb801f1e6087880e951fc8354b8a2077b79c6d"),
     "dinov2": ("facebookresearch", "b8931f7bf91576930313be2c6d6af376033b35f0"),
+    "lejepa": ("rbalestr-lab", "eddffdd857a19726342ef6526e01021fb3c32cae"),
     "swav": ("facebookresearch", "06b1b7cbaf6ba2a792300d79c7299db98b93b7f9"),
 }
 

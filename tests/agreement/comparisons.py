@@ -28,6 +28,7 @@ from geomreg_mini.controls import (
     AlwaysOnAlignment,
     BarlowTwins,
     KoLeo,
+    SIGReg,
     SymmetricInfoNCE,
     VICReg,
 )
@@ -572,6 +573,29 @@ def koleo(code: Checkout, epsilon: float = 1e-8) -> Differences:
     theirs = code.define("dinov2/loss/koleo_loss.py", "KoLeoLoss").KoLeoLoss()
     theirs.pdist.eps = epsilon
     return objectives(total(KoLeo(1.0)), lambda a, b: (theirs(a) + theirs(b)) / 2)
+
+
+def sigreg(code: Checkout, exact: bool = False) -> Differences:
+    base = code.define("lejepa/univariate/base.py", "UnivariateTest", "is_dist_avail_and_initialized")
+    test = (
+        code.define("lejepa/univariate/epps_pulley.py", "EppsPulley", all_reduce=unchanged, **vars(base))
+        .EppsPulley()
+        .double()
+    )
+    if exact:
+        test.phi = (-test.t.square() / 2).exp()
+        test.weights = test.phi * torch.tensor([1.0, *[2.0] * 15, 1.0]) * 3 / 16
+    slices = code.define("lejepa/multivariate/slicing.py", "SlicingUnivariateTest", all_reduce=unchanged)
+    sliced = partial(slices.SlicingUnivariateTest, test, num_slices=256)
+
+    def theirs(a: Tensor, b: Tensor) -> Tensor:
+        return 0.05 * sliced()(torch.stack([a, b]))  # a new one draws its first directions, from seed 0
+
+    def ours(a: Tensor, b: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return SIGReg(1.0, invariance=0.0)({"a": a, "b": b}).total
+
+    return objectives(ours, theirs)
 
 
 @contextmanager

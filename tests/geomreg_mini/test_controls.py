@@ -16,6 +16,7 @@ from geomreg_mini.controls import (
     AlwaysOnAlignment,
     BarlowTwins,
     KoLeo,
+    SIGReg,
     SymmetricInfoNCE,
     UniAlignStyle,
     UnitSphere,
@@ -32,6 +33,7 @@ LOSSES = {
     "UniAlignStyle": UniAlignStyle(0.7),
     "KoLeo": KoLeo(0.7),
     "AlignUniform": AlignUniform(0.7),
+    "SIGReg": SIGReg(0.7),
 }
 EVERYTHING = LOSSES | {"UnitSphere": UnitSphere(), "GeometryRegularizer": GeometryRegularizer()}
 each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
@@ -50,6 +52,17 @@ def gradient(function, z):
     leaves = {m: x.detach().clone().requires_grad_() for m, x in z.items()}
     value = function(leaves)
     return value.detach(), torch.autograd.grad(value, list(leaves.values()))
+
+
+@pytest.fixture(autouse=True)
+def same_directions(monkeypatch, request):
+    """SIGReg draws other directions in each call; two calls can only be compared along the same ones."""
+    if "drawn" not in request.node.name:
+        monkeypatch.setattr(SIGReg, "directions", staticmethod(lambda x: directions(x.shape[1]).to(x)))
+
+
+def directions(width, count=40):
+    return normalize(randn(width, count, seed=7), dim=0)
 
 
 # Published formulas, in plain words of their own
@@ -96,6 +109,20 @@ def two_views_of_koleo(x, y):
     return (one(normalize(x)) + one(normalize(y))) / 2
 
 
+def two_views_of_lejepa(x, y):
+    def statistic(projected):
+        points = [k * 3 / 16 for k in range(-16, 17)]
+        heights = []
+        for t in points:
+            characteristic = torch.exp(1j * t * projected).mean()
+            heights.append((characteristic - math.exp(-(t**2) / 2)).abs() ** 2 * math.exp(-(t**2) / 2))
+        return len(projected) * torch.trapezoid(torch.stack(heights), torch.tensor(points).double())
+
+    tests = [statistic(z @ w) for z in (x, y) for w in directions(x.shape[1]).T]
+    center = (x + y) / 2
+    return 0.05 * sum(tests) / len(tests) + 0.95 * torch.stack([x - center, y - center]).square().mean()
+
+
 def two_views_with_an_anchor(x, y):
     x, y = normalize(x), normalize(y)
     anchor = normalize((x + y).detach() / 2)
@@ -112,6 +139,7 @@ REFERENCES = {
     "UniAlignStyle": two_views_with_an_anchor,
     "KoLeo": two_views_of_koleo,
     "AlignUniform": two_views_of_align_uniform,
+    "SIGReg": two_views_of_lejepa,
 }
 
 
@@ -197,6 +225,44 @@ def test_vicreg_off_the_sphere_is_satisfied_by_white_identical_modalities_and_se
     torch.testing.assert_close(VICReg(1)(halved).total, VICReg(1)(z).total)
 
 
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0])
+def test_sigreg_of_normal_samples_is_the_integral_of_their_characteristic_function(scale, width):
+    """Of samples of standard deviation s: |exp(-s^2 t^2 / 2) - exp(-t^2 / 2)|^2, and (1 - its square) / B."""
+    batch, t = 4000, torch.linspace(-3, 3, 2001, dtype=torch.float64)
+    own, normal = (-((scale * t) ** 2) / 2).exp(), (-t.square() / 2).exp()
+    height = ((own - normal).square() + (1 - own.square()) / batch) * normal
+    expected = batch * torch.trapezoid(height, t).item()
+    found = [
+        SIGReg(1, 0, 1)({m: scale * randn(batch, width, seed=10 * seed + k) for k, m in enumerate("ab")})
+        for seed in range(20)
+    ]
+    mean = torch.stack([out.total for out in found]).mean().item()
+    assert mean == pytest.approx(expected, rel=0.001 if scale == 0 else 0.03 if scale != 1 else 0.25)
+    if scale == 0:  # without the cut at 3
+        assert mean / batch == pytest.approx(math.sqrt(2 * math.pi) * (1 - 2**0.5 + 3**-0.5), rel=0.02)
+
+
+def test_sigreg_cannot_tell_a_wide_sphere_from_a_gaussian_and_sees_a_narrow_one():
+    def statistic(width, radius):
+        z = {m: radius * normalize(x, dim=1) for m, x in modalities(2000, width).items()}
+        return SIGReg(1, 0, 1)(z).total.item()
+
+    assert statistic(128, 128**0.5) < 2 < 50 < statistic(2, 2**0.5)
+    assert statistic(128, 1.0) > 500, "on the unit sphere each feature has a standard deviation of 0.09"
+
+
+def test_directions_are_drawn_anew_in_each_call_and_follow_the_seed():
+    z = modalities(30, 4)
+    torch.manual_seed(5)
+    first, second = SIGReg(1)(z).total, SIGReg(1)(z).total
+    torch.manual_seed(5)
+    assert first != second and SIGReg(1)(z).total == first
+    drawn = SIGReg.directions(z["a"].float())
+    assert drawn.shape == (4, 256) and drawn.dtype == torch.float32
+    torch.testing.assert_close(drawn.norm(dim=0), torch.ones(256))
+
+
 def test_always_on_alignment_is_the_regularizer_without_band_and_dispersion():
     z, mask = modalities(7, 4, count=3), {"b": torch.arange(7) > 2, "c": torch.arange(7) < 4}
     twin = GeometryRegularizer(0, 0.7, radius=0)
@@ -249,7 +315,7 @@ def test_total_is_the_weighted_mean_over_modalities_plus_that_over_pairs(loss):
     torch.testing.assert_close(out.total, 0.7 * terms)
 
 
-ODD = [VICReg(0.1, 2, 3, 4, False), BarlowTwins(0.1, 0.2), AlignUniform(1, 3, 4, 5)]
+ODD = [VICReg(0.1, 2, 3, 4, False), BarlowTwins(0.1, 0.2), AlignUniform(1, 3, 4, 5), SIGReg(0.1, 2, 3)]
 
 
 @pytest.mark.parametrize("module", [*EVERYTHING.values(), *ODD])
@@ -371,6 +437,8 @@ def test_half_precision_and_autocast_are_computed_in_float32(loss, dtype):
         (AlignUniform, {"weight": 1, "alpha": 0.5}, ["alpha", ">= 1", "0.5"]),
         (AlignUniform, {"weight": 1, "t": 0}, ["t must", "got 0"]),
         (AlignUniform, {"weight": 1, "uniform_weight": -3}, ["uniform_weight", "-3"]),
+        (SIGReg, {"weight": 1, "gaussian": -1}, ["gaussian", "-1"]),
+        (SIGReg, {"weight": 1, "invariance": math.nan}, ["invariance", "nan"]),
         (UniAlignStyle, {"weight": 1, "t": -1}, ["t must", "-1"]),
         (UniAlignStyle, {"weight": 1, "uniform_weight": -3}, ["uniform_weight", "-3"]),
     ],
