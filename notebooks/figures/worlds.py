@@ -1,4 +1,4 @@
-"""Figures of notebook 01: embeddings on rings, panel by panel, and the geometry over epochs."""
+"""Figures of notebook 01: cosines and distances, embeddings on rings, and the geometry over epochs."""
 
 from __future__ import annotations
 
@@ -38,6 +38,27 @@ def rings(
         if ax is not axes.flat[-1]:
             ax.get_legend().remove()
     fig.suptitle(title, x=0.01, ha="left")
+    return fig
+
+
+def real_geometry(cosines: Mapping[str, Tensor], distances: Mapping[str, Tensor]) -> Figure:
+    """Draw histograms: modality -> cosines of its samples, and name -> distances of two modalities."""
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+    panels = [
+        ("cosine of two different samples", (-1, 1), cosines),
+        ("distance of a picture from a name", (0, 2), distances),
+    ]
+    for ax, (label, ends, values) in zip(axes, panels, strict=True):
+        for (name, some), color, filled in zip(values.items(), plots.COLORS, (True, False), strict=False):
+            look = {"alpha": 0.4, "histtype": "stepfilled"} if filled else {"histtype": "step", "lw": 2}
+            ax.hist(
+                some.flatten().numpy(), bins=40, range=ends, density=True, color=color, label=name, **look
+            )
+        ax.set(xlabel=label, xticks=[ends[0], sum(ends) / 2, ends[1]], yticks=[])
+        ax.legend()
+    axes[0].axvline(0, color=plots.BLACK, lw=0.8)
     return fig
 
 

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from figures.worlds import CURVES, curves, rings
+from figures.worlds import CURVES, curves, real_geometry, rings
 
 from geomreg_mini.data import load
 from geomreg_mini.training import TrainConfig, fit
@@ -27,6 +27,19 @@ def test_each_panel_has_its_title_and_only_the_last_a_legend():
 def test_a_panel_without_labels_is_an_error():
     with pytest.raises(ValueError, match="argument 3 is shorter"):
         rings({"one": {"a": torch.randn(9, 2)}}, [], columns=1)
+
+
+def test_histograms_hold_every_value_between_their_ends():
+    cosines, distances = {"picture": torch.tensor([[-0.9, 0.9]]), "name": torch.zeros(3)}, torch.ones(5)
+    fig = real_geometry(cosines, {"of one emoji": distances, "of two emoji": 2 * distances})
+    for ax, names, ends in zip(fig.axes, (["picture", "name"], ["of one emoji", "of two emoji"]),
+                               ([-1, 0, 1], [0, 1, 2]), strict=True):  # fmt: skip
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == names
+        assert ax.get_xticks().tolist() == ends
+        for patch in ax.patches:  # outlines of densities
+            low, high = patch.get_xy()[:, 0].min(), patch.get_xy()[:, 0].max()
+            assert (low, high) == (ends[0], ends[2])
+    plt.close(fig)
 
 
 def test_curves_show_the_validation_history():
