@@ -78,7 +78,7 @@ def averaged(model):
 def failure(call):
     try:
         call()
-    except (ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 
