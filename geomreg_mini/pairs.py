@@ -444,10 +444,9 @@ def _pair_sum(
         value, gradient = _block(u[None], squares[None], start, stop, scale, here)
         return value[0], gradient[0]
     starts, gradient, values = range(start, stop, chunk_size), torch.empty_like(u[start:stop]), []
-    # Where autograd follows, in a compiled graph, it must not keep the blocks.
-    block = (
-        partial(checkpoint, _block, use_reentrant=False) if torch.compiler.is_dynamo_compiling() else _block
-    )
+    # Where autograd follows, in a compiled graph, it must not keep the blocks; an export has no checkpoints.
+    compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+    block = partial(checkpoint, _block, use_reentrant=False) if compiled else _block
     for first in starts:
         last = min(first + chunk_size, stop)
         value, gradient[first - start : last - start] = block(

@@ -238,6 +238,7 @@ def test_second_derivatives_are_those_of_the_loops(form, chunk_size):
         disperse,
         torch.compile(disperse, backend="eager"),
         torch.export.export(disperse, (z,)).module(),
+        torch.export.export(disperse, (z,), strict=True).module(),
     ]
     for program in programs:
         torch.testing.assert_close(hessian_times(program, z, direction), expected)
