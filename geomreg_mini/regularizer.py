@@ -82,9 +82,10 @@ def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) ->
 class GeometryRegularizer(nn.Module):
     """Both terms for any number of modalities, without parameters, state, or cost at inference.
 
-    ``torch.compile`` makes one graph of it for every batch size; gather and at="parameters" break it, and
-    chunk_size makes a new one per batch size. A graph cannot refuse NaN; then the total is NaN. You may
-    change the weights at each step, as in a warm-up: ``reg.dispersion_weight = 0.1 * min(1, step / 500)``.
+    ``torch.compile`` makes one graph of it for every batch size; gather, at="parameters" and the balance of
+    "covariance" break it, and chunk_size makes a new one per batch size. A graph cannot refuse NaN; then the
+    total is NaN. You may change the weights at each step, as in a warm-up:
+    ``reg.dispersion_weight = 0.1 * min(1, step / 500)``.
 
     Args:
         dispersion_weight, anchoring_weight: at least 0, for balance="sum"; 0 switches a term off.
