@@ -78,7 +78,6 @@ class _Control(nn.Module):
         is a pair of modalities without a common sample.
         """
         embeddings, mask = inputs.named(embeddings, others, mask=mask)
-        mask = mask or {}
         inputs.check_batch(embeddings, mask)
         with inputs.full_precision(next(iter(embeddings.values()))):
             points = units = unit_vectors(embeddings, "modality", mask)

@@ -178,8 +178,9 @@ def together(call: Callable[[], tuple[T, dict[str, Any]]], group: Any) -> tuple[
     for other, (found, failed) in enumerate(everyone):
         if failed is not None:
             raise ValueError(f"process {other} failed: {failed}")
-        if found != first:
-            raise ValueError(f"process {other} holds {found}, but process 0 {first}: pass the same in all.")
+        if odd := [key for key in first | found if found.get(key) != first.get(key)]:
+            found, zero = ({key: x[key] for key in odd if key in x} for x in (found, first))
+            raise ValueError(f"process {other} holds {found}, but process 0 {zero}: pass the same in all.")
     return result, list(first)
 
 

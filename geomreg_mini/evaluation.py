@@ -89,14 +89,11 @@ def noised(strength: float, x: Tensor, index: Tensor) -> Tensor:
 
 @torch.no_grad()
 def disturbed(
-    paradigm: Paradigm,
-    data: MultimodalDataset,
-    split: Split,
-    kinds: Iterable[str] | Mapping[str, Sequence[float]] | None = None,
-    *,
+    paradigm: Paradigm, data: MultimodalDataset, split: Split,
+    kinds: Iterable[str] | Mapping[str, Sequence[float]] | None = None, *,
     embed: Callable[[Embeddings], Embeddings] | None = None,
     logits_of: Callable[[Embeddings], Tensor] | None = None,
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """Return ``accuracy_<kind>_<level>/<modality>``: fused accuracy with that one modality disturbed.
 
     These are the axes of the paper's Figures 9 to 12; ``accuracy_snr_20/audio``, for example, is at 20 dB.

@@ -104,14 +104,18 @@ def named(embeddings: Given, others: tuple[Any, ...], **options: Any) -> tuple[A
     """Return embeddings by name, then the options; ``others`` are the positional arguments after the first.
 
     A sequence of tensors, and tensors one by one, get the names "0", "1", ... After a dict, the positional
-    arguments are the options.
+    arguments are the options. An option of None becomes an empty dict.
     """
     if isinstance(embeddings, Mapping):
         if len(others) > len(options):
             raise TypeError(f"got {len(others) + 1} arguments, but a dict of embeddings and {list(options)}.")
-        return embeddings, *others, *list(options.values())[len(others) :]
-    given = (embeddings, *others) if torch.is_tensor(embeddings) else (*embeddings, *others)
-    return {str(number): z for number, z in enumerate(given)}, *options.values()
+        options |= zip(options, others, strict=False)
+    elif not isinstance(embeddings, Iterable):
+        raise TypeError(f"embeddings must be a dict or tensors, got {type(embeddings).__name__}.")
+    else:
+        given = (embeddings, *others) if torch.is_tensor(embeddings) else (*embeddings, *others)
+        embeddings = {str(number): z for number, z in enumerate(given)}
+    return embeddings, *({} if option is None else option for option in options.values())
 
 
 def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: bool = False) -> None:
@@ -120,11 +124,13 @@ def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: boo
     for name, z in embeddings.items():
         if not torch.is_tensor(z):
             raise ValueError(f"{kind} {name!r} must be a torch.Tensor, got {type(z).__name__}.")
+        if z.layout is not torch.strided or z.is_nested:
+            raise ValueError(f"{kind} {name!r} must be dense, got a sparse or nested tensor.")
         if z.ndim != 2 or z.shape[1] == 0:
             raise ValueError(f"{kind} {name!r} must have shape (batch, features), got {tuple(z.shape)}.")
         if not z.is_floating_point():
             raise ValueError(f"{kind} {name!r} must be a floating-point tensor, got {z.dtype}.")
-        if len(z) != len(reference):
+        if z.shape[0] != reference.shape[0]:  # len would make a constant of the batch size in an export
             raise ValueError(f"{kind} {name!r} has batch size {len(z)}, but {first!r} has {len(reference)}.")
         if equal_widths and z.shape[1] != reference.shape[1]:
             raise ValueError(
@@ -138,14 +144,16 @@ def check_batch(embeddings: Embeddings, mask: Embeddings, equal_widths: bool = F
     if len(embeddings) < 2:
         raise ValueError(f"embeddings must hold at least 2 modalities, got {list(embeddings)}.")
     check_embeddings(embeddings, "modality", equal_widths)
-    for name, present in mask.items():
+    if not isinstance(mask, Mapping):
+        raise ValueError(f"mask must be a dict, modality -> boolean (B,), got {type(mask).__name__}.")
+    for name, here in mask.items():
         if name not in embeddings:
             raise ValueError(f"mask names modality {name!r}, but the embeddings are {list(embeddings)}.")
-        expected, got = (len(embeddings[name]),), tuple(present.shape)
-        if present.dtype != torch.bool or got != expected:
+        expected, tensor = embeddings[name].shape[:1], torch.is_tensor(here)
+        if not tensor or here.dtype != torch.bool or here.shape != expected:
+            got = f"{here.dtype} of shape {tuple(here.shape)}" if tensor else type(here).__name__
             raise ValueError(
-                f"mask of modality {name!r} must be torch.bool of shape {expected}, got {present.dtype} "
-                f"of shape {got}."
+                f"mask of modality {name!r} must be torch.bool of shape {tuple(expected)}, got {got}."
             )
 
 
@@ -161,13 +169,15 @@ def check_given(
         )
 
 
-def units_and_kinds(regularizer: nn.Module, *given: Any) -> tuple[Embeddings, dict[str, Any]]:
-    """Return the unit vectors of the arguments of a call, and what must be equal in all processes."""
-    check_given(regularizer, *given)
-    mask, embeddings, _ = given
-    kinds = {m: (*z.shape[1:], z.dtype) for m, z in embeddings.items()} | {f"mask of {m}": () for m in mask}
+def units_and_kinds(regularizer: nn.Module, *arguments: Any, **options: Any) -> tuple[tuple, dict[str, Any]]:
+    """Return the arguments of a call after its unit vectors, and what must be equal in all processes."""
+    embeddings, mask, parameters = named(*arguments, **options)
+    check_given(regularizer, mask, embeddings, parameters)
+    kinds = {m: (*z.shape[1:], z.dtype, z.device.type) for m, z in embeddings.items()}
+    kinds |= {f"mask of {m}": "given" for m in mask}
+    kinds |= {f"argument {name}": value for name, value in regularizer.hyperparameters().items()}
     with full_precision(next(iter(embeddings.values()))):
-        return unit_vectors(embeddings, "modality", mask), kinds
+        return (unit_vectors(embeddings, "modality", mask), mask, embeddings, parameters), kinds
 
 
 def _check_finite(scales: dict[str, Tensor], kind: str) -> None:
@@ -227,6 +237,17 @@ def present(x: Tensor, modality: str, mask: Embeddings) -> Tensor:
     return x[mask[modality]] if modality in mask else x
 
 
+def selected(units: Embeddings, mask: Embeddings) -> tuple[Embeddings, Embeddings]:
+    """Return the rows of the present samples and no mask, or all rows and the mask.
+
+    A graph, a transform of torch.func and tensors without data cannot select, for the number is not known.
+    """
+    unknown = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if unknown or any(here.is_meta or type(here) is not Tensor for here in mask.values()):
+        return units, mask
+    return {m: present(u, m, mask) for m, u in units.items()}, {}
+
+
 def among_all(rows: Tensor, x: Tensor, modality: str, mask: Embeddings) -> Tensor:
     """Return the rows of the present samples in the shape of x (B, ...), with zeros for the others."""
     return torch.zeros_like(x).index_put((mask[modality],), rows) if modality in mask else rows
@@ -245,10 +266,11 @@ def float64(x: Tensor) -> Tensor:
 
 def class_index(labels: Array, count: int, name: str = "labels") -> tuple[np.ndarray, Tensor]:
     """Return the sorted classes and the class (N,) of each sample, for labels of any type."""
+    missing = np.ma.count_masked(labels) if np.ma.is_masked(labels) else 0
     labels = labels.detach().cpu().numpy() if torch.is_tensor(labels) else np.asarray(labels)
     if labels.shape != (count,):
         raise ValueError(f"{name} has shape {labels.shape}; pass one label for each of {count} samples.")
-    if missing := int((labels != labels).sum()):  # only NaN differs from itself
+    if missing := missing + int((labels != labels).sum()):  # only NaN differs from itself
         raise ValueError(f"{name} has NaN in {missing} of {count} places; leave these samples out.")
     try:
         classes, index = np.unique(labels, return_inverse=True)

@@ -144,7 +144,8 @@ def measure(
         ValueError: naming what is wrong with the embeddings, the labels or an argument.
     """
     check_whole(2, rows=rows)
-    whole, generator = matrices(embeddings), torch.Generator().manual_seed(0)
+    whole = {str(m): z for m, z in matrices(embeddings).items()}
+    generator = torch.Generator().manual_seed(0)
     total = len(next(iter(whole.values())))
     chosen = torch.randperm(total, generator=generator)[:rows].sort().values
     n, z = len(chosen), {m: x.cpu()[chosen] for m, x in whole.items()}
@@ -273,7 +274,7 @@ class GeometryTracker:
         for m, z in batch.items():
             self.embeddings[m] = torch.cat([self.embeddings.get(m, z[:0]), z])[kept]
             self.sums[m] = self.sums.get(m, 0.0) + unit[m].sum(dim=0)
-        for a, b in combinations_with_replacement(unit, 2):
+        for a, b in combinations_with_replacement(old, 2):  # a later batch may have another order
             if old[a] == old[b]:
                 product = (unit[a] * unit[b]).sum().item()
                 self.products[a, b] = self.products.get((a, b), 0.0) + product

@@ -279,13 +279,9 @@ class MultimodalClassifier(MultimodalModel):
     """
 
     def __init__(
-        self,
-        encoders: Mapping[str, nn.Module],
-        fusion: Fusion,
-        heads: bool = False,
-        unit_sphere: bool = False,
-        hidden: bool = False,
-    ) -> None:
+        self, encoders: Mapping[str, nn.Module], fusion: Fusion, heads: bool = False,
+        unit_sphere: bool = False, hidden: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(encoders)
         if self.modalities != fusion.modalities:
             raise ValueError(
@@ -325,16 +321,10 @@ class MultimodalClassifier(MultimodalModel):
 
 
 def build_model(
-    data: MultimodalDataset,
-    *,
-    fusion: str = "concat",
-    embedding_dim: int = 128,
-    heads: bool = False,
-    unit_sphere: bool = False,
-    encoder: str = "auto",
-    encoder_options: Mapping | None = None,
+    data: MultimodalDataset, *, fusion: str = "concat", embedding_dim: int = 128, heads: bool = False,
+    unit_sphere: bool = False, encoder: str = "auto", encoder_options: Mapping | None = None,
     hidden: bool = False,
-) -> MultimodalClassifier:
+) -> MultimodalClassifier:  # fmt: skip
     """Return a classifier for the ``modalities``, ``shapes`` and ``num_classes`` of ``data``.
 
     ``encoder="auto"`` takes an MLP for vectors, and a small convolutional encoder for images, spectrograms
@@ -374,15 +364,10 @@ class Encoded:
 
 @torch.no_grad()
 def encode(
-    model: MultimodalClassifier,
-    split: Split,
-    index: Tensor | None = None,
-    *,
-    modalities: Sequence[str] | None = None,
-    change: Callable[[Tensor, Tensor], Tensor] | None = None,
-    embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
-    batch_size: int = 256,
-) -> Encoded:
+    model: MultimodalClassifier, split: Split, index: Tensor | None = None, *,
+    modalities: Sequence[str] | None = None, change: Callable[[Tensor, Tensor], Tensor] | None = None,
+    embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None, batch_size: int = 256,
+) -> Encoded:  # fmt: skip
     """Return a split's embeddings in evaluation mode; the model's mode does not change.
 
     Args:

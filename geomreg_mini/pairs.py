@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
-from . import distributed
+from . import distributed, inputs
 from .inputs import SMALLEST_SCALE, Embeddings, Parameters, RegularizerOutput, full_precision, present_in_both
 
 SMALL = 128  # largest batch of `small_batch`, because threads share the sums of larger ones
@@ -50,7 +50,6 @@ class _PairMean(torch.autograd.Function):
         u, *ctx.how = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(u, output[1])
-        ctx.save_for_forward(u, output[1])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
@@ -60,26 +59,19 @@ class _PairMean(torch.autograd.Function):
                 gradient = mean_over_pairs(u, *ctx.how)[1]
         return grad * gradient, None, None
 
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor, None]:
-        return (ctx.saved_tensors[1] * tangent).sum(), None
 
-
-def differentiable_mean(u: Tensor, *how: Any) -> Tensor:
-    """Return the value of `mean_over_pairs`, differentiable any number of times."""
-    compiling = torch.compiler.is_compiling()  # a graph differentiates itself
-    return (mean_over_pairs if compiling else _PairMean.apply)(u, *how)[0]
-
-
-def mean_over_pairs(u: Tensor, scale: float | None, chunk_size: int | None) -> tuple[Tensor, Tensor]:
+def mean_over_pairs(
+    u: Tensor, scale: float | None, chunk_size: int | None, here: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return log mean exp(-d_ij^2 / scale), or mean max(0, 1 - d_ij^2)^2 if scale is None.
 
-    Here d_ij = ||u_i - u_j||, and the means are over i != j. The second result is the gradient at u (B, D).
-    Both are 0 if B < 2.
+    Here d_ij = ||u_i - u_j||, and the means are over i != j, of the samples ``here`` (B,), None for all. The
+    second result is the gradient at u (B, D). Both are 0 for fewer than two samples.
     """
-    if len(u) < 2:
+    if (size := u.shape[0]) < 2:
         return (0.0 * u).sum() + 0.0, torch.zeros_like(u)  # + 0.0 turns a negative zero into a positive one
-    return _means(*_pair_sum(u, 0, len(u), scale, chunk_size), len(u), scale)
+    sums = _pair_sum(u, 0, size, scale, chunk_size, here)
+    return _means(*sums, size if here is None else here.sum(), scale)
 
 
 def small_batch(reg: nn.Module, embeddings: Embeddings, mask: Embeddings) -> RegularizerOutput | None:
@@ -164,7 +156,9 @@ def _by_modality(ctx: Any, stack: Tensor, *grads: Tensor | None) -> list[Tensor 
         given = {i: x + (y - y.detach()) for i, (x, y) in enumerate(zip(stack, z, strict=True))}
         out = ctx.reg.by_modality(given, {}, given, {})
         terms = out.total, *out.dispersion.values(), *out.anchoring.values()
-        asked = [(x, grad) for x, grad in zip(terms, grads, strict=False) if grad is not None]
+        asked = [(x, g) for x, g in zip(terms, grads, strict=False) if g is not None and x.requires_grad]
+        if not asked:
+            return [None] * len(z)
         terms, grads = zip(*asked, strict=True)
         wanted = [x for x, need in zip(z, needed, strict=True) if need]
         found = iter(torch.autograd.grad(terms, wanted, grads, create_graph=again, allow_unused=True))
@@ -208,15 +202,14 @@ class _WithGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         half = len(ctx.saved_tensors) // 2
-        tensors, gradients = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
-        if torch.is_grad_enabled():
-            gradients = map(_Once.apply, gradients, tensors)
+        gradients = map(_Once.apply, ctx.saved_tensors[half:], ctx.saved_tensors[:half])
         return None, *(grad * gradient for gradient in gradients), *[None] * half
 
     @staticmethod
     def jvp(ctx: Any, _: Any, *tangents: Tensor | None) -> Tensor:
         half = len(tangents) // 2
-        both = zip(ctx.saved_tensors[half:], tangents[:half], strict=True)
+        gradients = map(_Once.apply, ctx.saved_tensors[half:], ctx.saved_tensors[:half])
+        both = zip(gradients, tangents, strict=False)
         return sum((gradient * tangent).sum() for gradient, tangent in both if tangent is not None)
 
 
@@ -230,12 +223,19 @@ def with_gradient(value: Tensor, tensors: list[Tensor], gradients: list[Tensor])
     return value + sum((z * g + z**1.5).sum() for z, g in zip(zeros, gradients, strict=True))
 
 
-def squared_covariances(u: Tensor) -> Tensor:
-    """Return the sum over feature dimensions m != n of Cov_mn^2 of unit vectors (B, D); 0 if B < 2."""
-    if len(u) < 2:
+def squared_covariances(u: Tensor, here: Tensor | None = None) -> Tensor:
+    """Return the sum over feature dimensions m != n of Cov_mn^2 of unit vectors (B, D); 0 if B < 2.
+
+    Rows that are not ``here`` (B,) must be zero.
+    """
+    if (size := u.shape[0]) < 2:
         return (0.0 * u).sum() + 0.0  # keeps the graph, so that backward() works on any batch
-    centered = u - u.mean(0)
-    covariance = centered.T @ centered / (len(u) - 1)
+    if here is None:
+        centered = u - u.mean(0)
+    else:
+        size = here.sum().clamp(min=2)  # one sample alone has a covariance of 0 anyway
+        centered = (u - u.sum(0) / here.sum().clamp(min=1)) * here[:, None]
+    covariance = centered.T @ centered / (size - 1)
     return covariance.square().sum() - covariance.diagonal().square().sum()
 
 
@@ -249,49 +249,60 @@ def mean(values: Tensor, present: Tensor | None, group: Any = None) -> Tensor:
     return total / count.clamp(min=1.0)
 
 
-def dispersion_of_units(u: Tensor, temperature: float, form: str, chunk_size: int | None) -> Tensor:
-    """Return `dispersion` of unit vectors (B, D)."""
+def dispersion_of_units(
+    u: Tensor, temperature: float, form: str, chunk_size: int | None, here: Tensor | None = None
+) -> Tensor:
+    """Return `dispersion` of unit vectors (B, D) of the samples ``here`` (B,), None for all."""
     if form == "covariance":
-        return squared_covariances(u)
-    return differentiable_mean(u, scale_of(temperature, form), chunk_size)
+        return squared_covariances(u, here)
+    scale = scale_of(temperature, form)
+    # A graph and forward mode differentiate it as it stands; the name of their level is not public.
+    if torch.compiler.is_compiling() or here is not None or forward_ad._current_level >= 0:
+        return mean_over_pairs(u, scale, chunk_size, here)[0]
+    return _PairMean.apply(u, scale, chunk_size)[0]
 
 
 def dispersions_and_gradients(
-    rows: Embeddings, temperature: float, form: str, chunk_size: int | None, group: Any = None
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return `dispersion` of each modality's unit vectors (B_m, D_m), and its gradient there."""
-    own, scale, count = {m: slice(0, len(u)) for m, u in rows.items()}, scale_of(temperature, form), 1
+    units: Embeddings, mask: Embeddings, temperature: float, form: str, chunk_size: int | None,
+    group: Any = None,
+) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
+    """Return `dispersion` of each modality's unit vectors (B, D_m), and its gradient there."""
+    rows, here = inputs.selected(units, mask)
+    own, scale, count = {m: slice(None) for m in rows}, scale_of(temperature, form), 1
     if group is not None:
         rows, own, count = distributed.gather_rows(rows, group)
     if form == "covariance":
-        found = {m: _squared_covariances_and_gradient(u) for m, u in rows.items()}
-        return {m: (value, count * gradient[own[m]]) for m, (value, gradient) in found.items()}
+        found = {m: _squared_covariances_and_gradient(u, here.get(m)) for m, u in rows.items()}
+        found = {m: (value, count * gradient[own[m]]) for m, (value, gradient) in found.items()}
+    elif group is None:
+        found = {m: mean_over_pairs(u, scale, chunk_size, here.get(m)) for m, u in rows.items()}
+    else:
+        found = {m: _pair_sum(u, own[m].start, own[m].stop, scale, chunk_size) for m, u in rows.items()}
+        sums = distributed.stacked(torch.stack([value for value, _ in found.values()]), group)
+        totals = sums.sum(0) if scale is None else sums.logsumexp(0)
+        for (m, (value, gradient)), total in zip(found.items(), totals.unbind(), strict=True):
+            share = count if scale is None else count * (value - total).exp()
+            if len(rows[m]) > 1:
+                found[m] = _means(total.to(value), gradient.mul_(share), len(rows[m]), scale)
+            else:
+                found[m] = torch.zeros_like(value), torch.zeros_like(gradient)
+    used = {} if here else mask
+    return {m: (x, inputs.among_all(gradient, units[m], m, used)) for m, (x, gradient) in found.items()}
+
+
+def dispersions_of_units(units: Embeddings, mask: Embeddings, *how: Any, group: Any = None) -> Embeddings:
+    """Return `dispersion` of each modality's unit vectors (B, D_m), differentiable once if in a group."""
     if group is None:
-        return {m: mean_over_pairs(u, scale, chunk_size) for m, u in rows.items()}
-    found = {m: _pair_sum(u, own[m].start, own[m].stop, scale, chunk_size) for m, u in rows.items()}
-    sums = distributed.stacked(torch.stack([value for value, _ in found.values()]), group)
-    totals = sums.sum(0) if scale is None else sums.logsumexp(0)
-    for (m, (value, gradient)), total in zip(found.items(), totals.unbind(), strict=True):
-        share = count if scale is None else count * (value - total).exp()
-        if len(rows[m]) > 1:
-            found[m] = _means(total.to(value), gradient.mul_(share), len(rows[m]), scale)
-        else:
-            found[m] = torch.zeros_like(value), torch.zeros_like(gradient)
-    return found
+        rows, here = inputs.selected(units, mask)
+        return {m: dispersion_of_units(u, *how, here.get(m)) for m, u in rows.items()}
+    found = dispersions_and_gradients({m: u.detach() for m, u in units.items()}, mask, *how, group)
+    return {m: with_gradient(value, [units[m]], [gradient]) for m, (value, gradient) in found.items()}
 
 
-def dispersions_of_units(rows: Embeddings, *how: Any, group: Any = None) -> Embeddings:
-    """Return `dispersion` of each modality's unit vectors (B_m, D_m), differentiable once if in a group."""
-    if group is None:
-        return {m: dispersion_of_units(u, *how) for m, u in rows.items()}
-    found = dispersions_and_gradients({m: u.detach() for m, u in rows.items()}, *how, group)
-    return {m: with_gradient(value, [rows[m]], [gradient]) for m, (value, gradient) in found.items()}
-
-
-def _squared_covariances_and_gradient(u: Tensor) -> tuple[Tensor, Tensor]:
+def _squared_covariances_and_gradient(u: Tensor, here: Tensor | None) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         leaf = u.detach().requires_grad_()
-        value = squared_covariances(leaf)
+        value = squared_covariances(leaf, here)
         gradient = torch.autograd.grad(value, leaf)[0]
     return value.detach(), gradient
 
@@ -330,7 +341,7 @@ def anchoring_gradients(
         slope = slopes(excess, power) / distance.clamp_min(LEAST)
         both = present_in_both(a, b, mask)
         if both is None and group is None:
-            slope = slope / max(len(slope), 1)
+            slope = slope / max(slope.shape[0], 1)
         else:
             here = torch.ones_like(distance) if both is None else both.to(distance)
             count = here.sum() if group is None else distributed.stacked(here.sum()[None], group).mean()
@@ -419,7 +430,7 @@ def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor, gr
 
 
 def _pair_sum(
-    u: Tensor, start: int, stop: int, scale: float | None, chunk_size: int | None
+    u: Tensor, start: int, stop: int, scale: float | None, chunk_size: int | None, here: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return log sum exp(-d_ij^2 / scale) or sum max(0, 1 - d_ij^2)^2, over i != j, start <= i < stop.
 
@@ -430,16 +441,17 @@ def _pair_sum(
         return u.new_full((), 0.0 if scale is None else -math.inf), u[:0].clone()
     squares = u.square().sum(1)  # differ from 1 for zero vectors only
     if chunk_size is None:
-        value, gradient = _block(u[None], squares[None], start, stop, scale)
+        value, gradient = _block(u[None], squares[None], start, stop, scale, here)
         return value[0], gradient[0]
     starts, gradient, values = range(start, stop, chunk_size), torch.empty_like(u[start:stop]), []
-    # Where autograd follows, in a compiled graph, it must not keep the blocks.
-    block = (
-        partial(checkpoint, _block, use_reentrant=False) if torch.compiler.is_dynamo_compiling() else _block
-    )
+    # Where autograd follows, in a compiled graph, it must not keep the blocks; an export has no checkpoints.
+    compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+    block = partial(checkpoint, _block, use_reentrant=False) if compiled else _block
     for first in starts:
         last = min(first + chunk_size, stop)
-        value, gradient[first - start : last - start] = block(u[None], squares[None], first, last, scale)
+        value, gradient[first - start : last - start] = block(
+            u[None], squares[None], first, last, scale, here
+        )
         values.append(value)
     values = torch.cat(values)
     if scale is None:
@@ -450,23 +462,30 @@ def _pair_sum(
     return log_sum, gradient
 
 
-def _means(sums: Tensor, gradient: Tensor, batch: int, scale: float | None) -> tuple[Tensor, Tensor]:
+def _means(sums: Tensor, gradient: Tensor, batch: int | Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
     """Return means over pairs i != j, or their logarithms if there is a scale, and gradients."""
     count = batch * (batch - 1)
+    if torch.compiler.is_compiling() or torch.is_tensor(count):  # math.log would make it a constant
+        count = (sums.new_zeros(()) + count).clamp(min=1)  # 1 stands for no pair, which a mask can leave
+        if scale is None:
+            return sums / count, gradient / count
+        return torch.where(count > 1, sums - count.log(), 0.0), gradient * (count > 1)
     if scale is None:
         return sums / count, gradient.mul_(1 / count)
-    if torch.compiler.is_compiling():  # math.log would make the batch size a constant
-        return sums - sums.new_full((), count).log(), gradient
     return sums - math.log(count), gradient
 
 
-def _block(u: Tensor, squares: Tensor, start: int, stop: int, scale: float | None) -> tuple[Tensor, Tensor]:
+def _block(
+    u: Tensor, squares: Tensor, start: int, stop: int, scale: float | None, here: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return sums (M,) over pairs of u (M, N, D) with start <= first index < stop, and gradients at these."""
     rows = u[:, start:stop]
     distance = squares[:, start:stop, None] + squares[:, None]
     for k in range(len(u)):  # one product of each, because a product of stacks rounds differently
         distance[k].addmm_(rows[k], u[k].T, alpha=-2)
     distance.clamp_(min=0.0).diagonal(start, 1, 2).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
+    if here is not None:  # far from all others, but finite, as there may be no pair
+        distance.masked_fill_(~(here[start:stop, None] & here), 8 + 1e4 * (scale or 0.0))
     if scale is None:
         weight = distance.neg_().add_(1.0).clamp_(min=0.0)
         value, slope = weight.square().sum((1, 2)), -8.0

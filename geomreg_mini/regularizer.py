@@ -82,9 +82,10 @@ def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) ->
 class GeometryRegularizer(nn.Module):
     """Both terms for any number of modalities, without parameters, state, or cost at inference.
 
-    ``torch.compile`` makes one graph of it for every batch size; a mask, gather and at="parameters" break it,
-    and chunk_size makes a new one per batch size. A graph cannot refuse NaN; then the total is NaN. You may
-    change the weights at each step, as in a warm-up: ``reg.dispersion_weight = 0.1 * min(1, step / 500)``.
+    ``torch.compile`` makes one graph of it for every batch size; gather, at="parameters" and the balance of
+    "covariance" break it, and chunk_size makes a new one per batch size. A graph cannot refuse NaN; then the
+    total is NaN. You may change the weights at each step, as in a warm-up:
+    ``reg.dispersion_weight = 0.1 * min(1, step / 500)``.
 
     Args:
         dispersion_weight, anchoring_weight: at least 0, for balance="sum"; 0 switches a term off.
@@ -137,22 +138,24 @@ class GeometryRegularizer(nn.Module):
         Raises:
             ValueError: if an argument does not fit, or a present sample has NaN or infinity; names it.
         """
-        embeddings, mask, parameters = inputs.named(embeddings, others, mask=mask, parameters=parameters)
-        given = mask or {}, embeddings, parameters or {}
+        options = {"mask": mask, "parameters": parameters}
         group = distributed.joined(self.process_group) if self.gather else None
         if group is not None:  # a graph cannot wait for other processes
-            return torch.compiler.disable(self._in_group)(group, *given)
-        inputs.check_given(self, *given)
+            return torch.compiler.disable(self._in_group)(group, embeddings, others, **options)
+        embeddings, mask, parameters = inputs.named(embeddings, others, **options)
+        inputs.check_given(self, mask, embeddings, parameters)
         with inputs.full_precision(next(iter(embeddings.values()))):
-            return pairs.small_batch(self, embeddings, given[0]) or self.by_modality(embeddings, *given)
+            small = pairs.small_batch(self, embeddings, mask)
+            return small or self.by_modality(embeddings, mask, embeddings, parameters)
 
     def by_modality(self, embeddings: Embeddings, *given: Any) -> RegularizerOutput:
         """Return the result for any embeddings and the other arguments of a call."""
         terms = self._balanced if self.balance == "pareto" else self._sum
         return terms(inputs.unit_vectors(embeddings, "modality", given[0]), *given)
 
-    def _in_group(self, group: Any, *given: Any) -> RegularizerOutput:
-        units, order = distributed.together(partial(inputs.units_and_kinds, self, *given), group)
+    def _in_group(self, group: Any, *arguments: Any, **options: Any) -> RegularizerOutput:
+        call = partial(inputs.units_and_kinds, self, *arguments, **options)
+        (units, *given), order = distributed.together(call, group)
         with inputs.full_precision(next(iter(units.values()))):
             terms = self._balanced if self.balance == "pareto" else self._sum
             return terms({m: units[m] for m in order if m in units}, *given, group=group)
@@ -160,8 +163,7 @@ class GeometryRegularizer(nn.Module):
     def _sum(self, units: Embeddings, mask: Embeddings, *_: Any, group: Any = None) -> RegularizerOutput:
         how, dispersions = (self.temperature, self.form, self.chunk_size), {}
         if self.dispersion_weight > 0:
-            rows = {m: inputs.present(u, m, mask) for m, u in units.items()}
-            dispersions = pairs.dispersions_of_units(rows, *how, group=group)
+            dispersions = pairs.dispersions_of_units(units, mask, *how, group=group)
         return self.summed(units, dispersions, mask, group)
 
     def summed(
@@ -188,13 +190,10 @@ class GeometryRegularizer(nn.Module):
     def _balanced(self, units: Embeddings, *given: Any, group: Any = None) -> RegularizerOutput:
         how, mask = (self.temperature, self.form, self.chunk_size, group), given[0]
         with torch.no_grad():
-            rows = {m: inputs.present(u.detach(), m, mask) for m, u in units.items()}
-            found = pairs.dispersions_and_gradients(rows, *how)
-            dispersions = {m: value for m, (value, _) in found.items()}
-            spread = [inputs.among_all(found[m][1], u, m, mask) for m, u in units.items()]
-            out, gradients = pairs.balanced(
-                self, units, dispersions, torch.stack(spread), *given, group=group
-            )
+            found = pairs.dispersions_and_gradients({m: u.detach() for m, u in units.items()}, mask, *how)
+            dispersions, spread = ({m: pair[k] for m, pair in found.items()} for k in (0, 1))
+            spread = torch.stack(list(spread.values()))
+            out, gradients = pairs.balanced(self, units, dispersions, spread, *given, group=group)
         return out._replace(total=pairs.with_gradient(out.total, list(units.values()), list(gradients)))
 
     def hyperparameters(self) -> dict[str, float | int | str | None]:

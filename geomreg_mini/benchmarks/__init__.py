@@ -6,10 +6,7 @@ from .retrieval import Retrieval
 from .subsets import Subsets
 
 TASKS: dict[str, type[Task]] = {
-    "classification": Classification,
-    "clustering": Clustering,
-    "retrieval": Retrieval,
-    "subsets": Subsets,
-}
+    "classification": Classification, "clustering": Clustering, "retrieval": Retrieval, "subsets": Subsets
+}  # fmt: skip
 
 __all__ = ["TASKS", "Classification", "Clustering", "Retrieval", "Subsets", "Task"]

@@ -147,13 +147,9 @@ class SubsetClassifier(MultimodalModel):
     """
 
     def __init__(
-        self,
-        encoders: Mapping[str, nn.Module],
-        fusion: TransformerFusion,
-        heads: Mapping[str, nn.Module],
-        hidden: bool = False,
-        pretrained: str | None = None,
-    ) -> None:
+        self, encoders: Mapping[str, nn.Module], fusion: TransformerFusion, heads: Mapping[str, nn.Module],
+        hidden: bool = False, pretrained: str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(encoders)
         self.hidden, self.pretrained = hidden, pretrained
         self.fusion, self.heads = fusion, nn.ModuleDict(heads)
@@ -178,18 +174,10 @@ class SubsetClassifier(MultimodalModel):
 
 
 def build_subset_classifier(
-    data: MultimodalDataset,
-    embedding_dim: int,
-    *,
-    heads: bool = False,
-    hidden: bool = False,
-    tokens: int = 32,
-    width: int = 64,
-    depth: int = 5,
-    attention_heads: int = 8,
-    pretrained: str | None = None,
-    weights: str | None = None,
-) -> SubsetClassifier:
+    data: MultimodalDataset, embedding_dim: int, *, heads: bool = False, hidden: bool = False,
+    tokens: int = 32, width: int = 64, depth: int = 5, attention_heads: int = 8,
+    pretrained: str | None = None, weights: str | None = None,
+) -> SubsetClassifier:  # fmt: skip
     """Return the classifier for ``data``, by default of X-Fi's sizes; ``heads`` adds one per modality.
 
     ``pretrained="x_fi"`` gives the encoders' ResNets X-Fi's published weights, from the folder ``weights`` or

@@ -163,14 +163,15 @@ class MultimodalDataset:
         if gaps := sum(int((~x).sum()) for split in splits.values() for x in split.factors.values()):
             facts = {"note": f"Zeros stand for {gaps} missing rows, for training takes no mask.", **facts}
             say_once(facts["note"])
-        data = cls(**{"name": "own", **splits, **facts, "class_names": tuple(facts.get("class_names", ()))})
+        data = {"name": "own", **splits, **facts, "class_names": tuple(facts.get("class_names", ()))}
         known, last = set(splits["train"].labels.tolist()), max(int(s.labels.max()) for s in splits.values())
-        if known != set(range(data.num_classes)) or last >= data.num_classes:
+        classes = facts.get("num_classes") or len(data["class_names"]) or last + 1  # may be billions
+        if len(known) != classes or last >= classes:
             raise ValueError(
-                f"train has {len(known)} of {data.num_classes} classes, and labels go up to {last}; number "
+                f"train has {len(known)} of {classes} classes, and labels go up to {last}; number "
                 "the classes of train from 0 without gaps, and name each of them or none."
             )
-        return data
+        return cls(**data)
 
     @classmethod
     def from_npz(cls, path: str | Path, **options: Any) -> MultimodalDataset:
@@ -182,7 +183,7 @@ class MultimodalDataset:
         arrays, splits = read_npz(path), {name: {} for name in SPLITS}
         options = {"name": Path(path).stem, "source": Path(path).name, **options}
         if "class_names" in arrays:
-            options = {"class_names": arrays.pop("class_names").tolist(), **options}
+            options = {"class_names": np.atleast_1d(arrays.pop("class_names")).tolist(), **options}
         for key, array in arrays.items():
             if not (parts := re.fullmatch(rf"({'|'.join(SPLITS)})[_/](.+)", key)):
                 raise ValueError(f"{path} has an array {key!r}; name each SPLIT_MODALITY, split of {SPLITS}.")
@@ -195,10 +196,10 @@ class MultimodalDataset:
 
         For example ``train/cat/0001.audio.npy`` and ``train/cat/0001.image.npy``. Classes are numbered in the
         order of their names, samples sorted by class and name. The file of a missing modality is absent; one
-        of bytes is read as [0, 1]. ``options`` are those of ``from_arrays``. Raises ``ValueError`` naming the
-        file and its fault; nothing is unpickled.
+        of bytes is read as [0, 1]; names that begin with a dot are left out. ``options`` are those of
+        ``from_arrays``. Raises ``ValueError`` naming the file and its fault; nothing is unpickled.
         """
-        found = sorted(Path(path).glob("*/*/*.npy"))
+        found = sorted(Path(path).glob("[!.]*/[!.]*/[!.]*.npy"))
         files = {(*file.parts[-3:-1], *file.stem.rpartition(".")[::2]): file for file in found}
         if not files or any(key[0] not in SPLITS or not key[2] for key in files):
             raise ValueError(f"{path} needs files SPLIT/CLASS/SAMPLE.MODALITY.npy, with splits {SPLITS}.")
@@ -223,7 +224,7 @@ def numbers(values: Any, name: str) -> Tensor:
     try:
         if isinstance(values, (list, tuple)) and any(map(torch.is_tensor, values)):
             values = torch.stack(list(values))
-        if torch.is_tensor(values):
+        if torch.is_tensor(values) and not values.is_meta:
             return values.detach().to_dense()
         array = np.asarray(values)
         if array.dtype.kind not in "biufc" or np.ma.is_masked(values):
@@ -252,7 +253,8 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 def _load(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Return the array of an npy file, bytes divided by 255; raise ``ValueError`` unless it has ``shape``."""
     try:
-        array = np.load(path, allow_pickle=False)
+        if (array := np.load(path, allow_pickle=False)).dtype.kind not in "biuf":
+            raise TypeError(f"{array.dtype} array")
         array = array / 255 if array.dtype == np.uint8 else array.astype(np.float32)
     except Exception as error:  # as in `read_npz`
         raise ValueError(f"{path} is not a readable array of numbers; write it by numpy.save.") from error
@@ -410,14 +412,9 @@ def batches(
 
 
 def open_source(
-    name: str,
-    source: str,
-    path: Path,
-    official: Callable[[Path], T | None],
-    *,
-    stand_ins: Callable[[], T] | None = None,
-    options: str = "",
-) -> T:
+    name: str, source: str, path: Path, official: Callable[[Path], T | None], *,
+    stand_ins: Callable[[], T] | None = None, options: str = "",
+) -> T:  # fmt: skip
     """Return the ``official`` files at ``path``, or the stand-ins of the data set, generated if missing.
 
     ``official`` returns None for files that are missing; ``options`` are those of the command that gets them.

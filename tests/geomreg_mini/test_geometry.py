@@ -982,6 +982,7 @@ def test_labels_of_any_sortable_type_are_classes(name, kind):
         [1, None] * 12,
         np.arange(23),
         np.ones((24, 1)),
+        np.ma.masked_equal(np.arange(24), 5),
         "text",
     ],
     ids=repr,

@@ -33,6 +33,7 @@ CASES += [(CASES[0][0], False), (CASES[len(SUMS)][0], False)]  # options, masked
 
 IN_A_GROUP, WRAPPERS = (7, 3), ("DDP", "FSDP")
 TWICE = ("rbf", "hinge", "covariance")
+ONE_PROCESS = {"balance": "pareto"}
 
 
 class Regularized(nn.Module):
@@ -77,7 +78,7 @@ def averaged(model):
 def failure(call):
     try:
         call()
-    except (ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 
@@ -92,8 +93,13 @@ def errors(rank):
         "width": ({m: x[:, : 5 - rank] for m, x in z.items()}, {}),
         "NaN": (z | {"a": torch.where(torch.arange(3)[:, None] < rank, torch.nan, z["a"])}, {}),
         "type": (z | {"a": z["a"].long() if rank == 1 else z["a"]}, {}),
+        "no dict": (z, torch.ones(3, dtype=torch.bool) if rank == 1 else {}),
+        "nothing": (z if rank == 0 else None,),
+        "device": ({m: x.to("cpu" if rank == 0 else "meta") for m, x in z.items()},),
     }
     found = {name: failure(partial(reg, *given)) for name, given in bad.items()}
+    for name, options in {"radius": {"radius": rank / 9}, "balance": {} if rank else ONE_PROCESS}.items():
+        found[name] = failure(partial(GeometryRegularizer(gather=True, **options), z))
     z = {m: torch.randn(3, 5).requires_grad_() for m in "ab"}
     for form in TWICE:
         total = GeometryRegularizer(gather=True, form=form)(z).total
@@ -210,15 +216,17 @@ def test_compiled_with_mask_and_chunks_it_is_the_same(processes):
 
 def test_a_mistake_of_one_process_is_an_error_in_all(processes):
     mistakes = [each["errors"] for each in processes]
-    for kind in ("mask", "names", "width"):
+    for kind in ("mask", "names", "width", "device", "radius", "balance"):
         assert all(found[kind] == mistakes[0][kind] for found in mistakes)
         assert mistakes[0][kind].startswith("ValueError: process 1 holds ")
         assert "but process 0" in mistakes[0][kind]
     for kind, words in (
         ("NaN", "modality 'a' holds NaN in 1 of 3 samples"),
         ("type", "modality 'a' must be a floating-point tensor, got torch.int64"),
+        ("no dict", "mask must be a dict, modality -> boolean (B,), got Tensor"),
+        ("nothing", "embeddings must be a dict or tensors, got NoneType"),
     ):
-        assert mistakes[1][kind].startswith(f"ValueError: {words}")
+        assert f"Error: {words}" in mistakes[1][kind]
         assert f"process 1 failed: {words}" in mistakes[0][kind]
     assert all("differentiable once" in found[f"twice {form}"] for found in mistakes for form in TWICE)
 

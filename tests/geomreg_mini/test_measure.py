@@ -220,6 +220,10 @@ def test_names_from_outside_are_text_on_the_page():
     assert page.scripts == 0 and page.words.count("alert") > 5
 
 
+def test_names_may_be_numbers():
+    assert "modality_gap" in measured({0: gaussian(20, 3), 1: gaussian(20, 3)}).html()
+
+
 def test_a_curve_lies_where_its_numbers_are():
     figure = chart(
         [("a", 0, False, [0, 1, 2], [0.0, 0.5, 1.0]), ("b", 1, True, [0, 2], [1, 1])], "x", "y", 0.5
@@ -252,6 +256,14 @@ def test_a_tracker_with_room_for_all_rows_gives_the_report_of_all(labels):
     tracker = tracked(z, labels=labels, radius=0.5)
     assert tracker.report() == approx(geometry_report(z, labels, 0.5), rel=1e-9, abs=1e-12)
     assert torch.equal(tracker.embeddings["audio"], z["audio"])
+
+
+def test_a_later_batch_may_have_its_modalities_in_another_order():
+    z = pairs_of()
+    tracker, (first, second) = GeometryTracker(radius=0.5), batches_of(z, 30)
+    tracker.update(first)
+    tracker.update(dict(reversed(second.items())))
+    assert tracker.report() == approx(geometry_report(z, radius=0.5), rel=1e-9, abs=1e-12)
 
 
 EXACT = ("mean_cosine", "paired_drift", "modality_gap", "drift_gap_part", "drift_sample_part", "num_samples")

@@ -178,11 +178,13 @@ def test_leaks_are_found_in_other_types_and_with_negative_zeros_and_not_within_a
         ({"test_labels": np.ones((12, 1), int)}, "labels of test are int64 .12, 1.; pass"),
         ({"test_labels": None}, "labels of test are object"),
         ({"test_labels": np.arange(12) % 3 + 1}, "train has 3 of 4 classes, and labels go up to 3; number"),
+        ({"test_labels": np.arange(12) + 2**60}, "train has 3 of 1152921504606846988 classes"),
         ({"train_labels": np.arange(24) % 2}, "train has 2 of 3 classes, and labels go up to 2; number"),
         ({"train_audio": np.zeros((23, 5))}, "'audio' of train is float64 .23, 5.; pass real"),
         ({"train_audio": np.zeros(24)}, "'audio' of train is float64 .24,.; pass real"),
         ({"train_audio": np.zeros((24, 0))}, "'audio' of train is float64 .24, 0.; pass real"),
         ({"train_audio": np.ones((24, 5)) + 1j}, "'audio' of train is complex128"),
+        ({"train_audio": torch.empty(24, 5, device="meta")}, "'audio' of train is a Tensor; pass real"),
         ({"train_audio": [["a"]] * 24}, "'audio' of train is a list; pass real numbers"),
         ({"train_audio": [[1.0], [2.0, 3.0]] * 12}, "'audio' of train is a list; pass real numbers"),
         ({"train_audio": np.full((24, 5), None)}, "'audio' of train is a ndarray; pass real numbers"),
@@ -259,6 +261,7 @@ def test_faults_of_a_file_are_one_sentence_and_nothing_is_unpickled(tmp_path):
         (tmp_path / "none.npz", "none.npz does not exist; give"),
         (tmp_path, "is not a readable npz file; write"),
         (other, "other.npz has an array 'depth'; name each SPLIT_MODALITY"),
+        (write(tmp_path / "one.npz", arrays(), class_names="cat"), "train has 3 of 1 classes"),
     ]:
         with pytest.raises(ValueError, match=message) as caught:
             MultimodalDataset.from_npz(path)
@@ -301,6 +304,19 @@ def test_files_of_bytes_are_read_as_numbers_from_0_to_1(tmp_path):
     assert data.train.inputs["image"][0].numpy() == pytest.approx(splits["train"]["image"][0] / 255)
 
 
+def test_hidden_files_and_folders_are_no_samples_and_no_classes(tmp_path):
+    root = make_folder(tmp_path / "mine", arrays())
+    for hidden in (
+        "train/class0/._000.audio.npy",
+        "train/.ipynb_checkpoints/0.audio.npy",
+        ".x/y/0.audio.npy",
+    ):
+        (root / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (root / hidden).write_bytes(b"not an array")
+    data = MultimodalDataset.from_folder(root)
+    assert len(data.train) == SIZES["train"] and data.class_names == ("class0", "class1", "class2")
+
+
 def test_faults_of_a_folder_name_the_file(tmp_path):
     root = make_folder(tmp_path / "mine", arrays())
 
@@ -312,6 +328,9 @@ def test_faults_of_a_folder_name_the_file(tmp_path):
     file = root / "train" / "class1" / "004.audio.npy"
     np.save(file, np.zeros(6))
     refused(r"004.audio.npy has shape \(6,\), but other samples have \(5,\); make them equal")
+    for values in (np.ones(5) * 1j, np.zeros(5, "M8[s]")):
+        np.save(file, values)
+        refused("004.audio.npy is not a readable array of numbers")
     np.save(file, np.array([Trap()], dtype=object))
     refused("004.audio.npy is not a readable array of numbers")
     file.write_bytes(b"not an array")

@@ -10,6 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 
 from geomreg_mini import GeometryRegularizer, anchoring, dispersion
 from geomreg_mini.inputs import FORMS
@@ -236,14 +238,46 @@ def test_second_derivatives_are_those_of_the_loops(form, chunk_size):
         disperse,
         torch.compile(disperse, backend="eager"),
         torch.export.export(disperse, (z,)).module(),
+        torch.export.export(disperse, (z,), strict=True).module(),
     ]
     for program in programs:
         torch.testing.assert_close(hessian_times(program, z, direction), expected)
+    jvp, grad, jacfwd = torch.func.jvp, torch.func.grad, torch.func.jacfwd
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(z.clone().requires_grad_(), direction)
+        without_graph = forward_ad.unpack_dual(torch.autograd.grad(disperse(dual), dual)[0]).tangent
     for found in (
-        torch.func.jvp(torch.func.grad(disperse), (z,), (direction,))[1],
+        jvp(grad(disperse), (z,), (direction,))[1],
+        grad(lambda z: jvp(disperse, (z,), (direction,))[1])(z),
         (torch.func.hessian(disperse)(z) * direction).sum((2, 3)),
+        (jacfwd(jacfwd(disperse))(z) * direction).sum((2, 3)),
+        without_graph,
     ):
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("batch", [5, 16])
+def test_every_second_derivative_of_the_balance_is_refused(batch):
+    a, b = randn(batch, 3), randn(batch, 3, seed=1)
+    jvp, grad, jacfwd = torch.func.jvp, torch.func.grad, torch.func.jacfwd
+
+    def total(z):
+        return GeometryRegularizer(balance="pareto", radius=0.2)(z, b).total
+
+    def without_graph(z):
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(z.clone().requires_grad_(), b)
+            return torch.autograd.grad(total(dual), dual)
+
+    for second in (
+        lambda z: hessian_times(total, z, b),
+        lambda z: jvp(grad(total), (z,), (b,)),
+        grad(lambda z: jvp(total, (z,), (b,))[1]),
+        jacfwd(jacfwd(total)),
+        without_graph,
+    ):
+        with pytest.raises(RuntimeError, match="differentiable once"):
+            second(a)
 
 
 @pytest.mark.parametrize(
@@ -554,6 +588,75 @@ def test_a_modality_with_fewer_than_two_present_samples_has_dispersion_zero(coun
     torch.testing.assert_close(out.dispersion["b"], dispersion(b))
 
 
+class Masked(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.reg = GeometryRegularizer(radius=0.05, **options)
+
+    def forward(self, a, b, here):
+        return self.reg({"a": a, "b": b}, {"a": here}).total
+
+
+MASKED = [{"form": form} for form in FORMS] + [
+    {"chunk_size": 2},
+    {"form": "hinge", "chunk_size": 2},
+    {"balance": "pareto"},
+    {"balance": "pareto", "form": "hinge"},
+]
+
+
+@pytest.mark.parametrize("options", MASKED, ids=str)
+def test_a_mask_needs_no_known_number_of_samples(options):
+    masked, (a, b) = Masked(**options), (close_points(6, 3), close_points(6, 3, seed=1))
+    for here in (torch.arange(6) % 3 > 0, torch.arange(6) < 1, torch.zeros(6, dtype=torch.bool)):
+        value, gradients = gradient(lambda a, b, here=here: masked(a, b, here), a, b)
+        transformed = torch.func.grad_and_value(masked, argnums=(0, 1))(a, b, here)
+        torch.testing.assert_close(transformed, (gradients, value))
+        if options.get("balance") != "pareto":
+            expected = hessian_times(lambda z, here=here: masked(z, b, here), a, b)
+            found = torch.func.jvp(lambda z, h=here: torch.func.grad(masked)(z, b, h), (a,), (b,))[1]
+            torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"form": "hinge"}, {"form": "covariance"}, {"balance": "pareto"}])
+def test_masks_and_batches_are_mapped_together(options):
+    a, b = (torch.stack([close_points(6, 3, seed=s), randn(6, 3, seed=s)]) for s in (0, 1))
+    here = torch.stack([torch.arange(6) % 3 > 0, torch.arange(6) < 4])
+    masked = Masked(**options)
+    if options != {"balance": "pareto"}:
+        expected = torch.stack([masked(*given) for given in zip(a, b, here, strict=True)])
+        torch.testing.assert_close(torch.func.vmap(masked)(a, b, here), expected)
+    graph = torch.export.export(masked, (a[0], b[0], here[0])).module()
+    torch.testing.assert_close(graph(a[1], b[1], here[1]), masked(a[1], b[1], here[1]))
+
+
+@pytest.mark.parametrize("options", MASKED, ids=str)
+@pytest.mark.parametrize("batch", [0, 1, 5, 16])
+def test_a_mask_of_tensors_without_data_gives_a_total_and_gradients_without_data(options, batch):
+    def total(device):
+        z = {m: torch.ones(batch, 3, device=device, requires_grad=True) for m in "abc"}
+        out = GeometryRegularizer(**options)(z, {"a": torch.ones(batch, dtype=torch.bool, device=device)})
+        out.total.backward()
+        assert out.total.shape == () and z["a"].grad.shape == (batch, 3)
+        return out.total
+
+    assert total("meta").is_meta
+    with FakeTensorMode() as mode:
+        assert mode.is_our_fake(total("cpu"))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("options", [{}, {"form": "covariance"}, {"balance": "pareto"}])
+def test_an_export_serves_every_batch_size(options, strict):
+    masked, batch = Masked(**options), torch.export.Dim("batch", min=3, max=4096)
+    given = close_points(8, 3), close_points(8, 3, seed=1), torch.arange(8) > 2
+    if options == {"balance": "pareto"}:
+        given = *given[:2], torch.ones(8, dtype=torch.bool)
+    graph = torch.export.export(masked, given, dynamic_shapes=({0: batch},) * 3, strict=strict).module()
+    other = close_points(21, 3, seed=2), close_points(21, 3, seed=3), torch.arange(21) % 2 > 0
+    torch.testing.assert_close(graph(*other), masked(*other))
+
+
 def test_a_pair_that_no_sample_has_both_of_has_anchoring_zero():
     a, b = randn(4, 3), -randn(4, 3)
     mask = {"a": torch.tensor([True, True, False, False]), "b": torch.tensor([False, False, True, True])}
@@ -618,6 +721,13 @@ def broken(value):
         ({"a": randn(4, 3), "b": randn(4, 3)}, {"b": torch.ones(4)}, ["mask", "'b'", "torch.float32"]),
         ({"a": randn(4, 3), "b": randn(4, 3)}, {"b": torch.ones(3) > 0}, ["mask", "'b'", "(4,)", "(3,)"]),
         ({"a": randn(4, 3), "b": randn(4, 3)}, {"c": torch.ones(4) > 0}, ["mask", "'c'", "'a'"]),
+        ({"a": randn(4, 3), "b": randn(4, 3)}, {"b": [True] * 4}, ["mask", "'b'", "(4,)", "list"]),
+        ({"a": randn(4, 3), "b": randn(4, 3)}, {"b": None}, ["mask", "'b'", "NoneType"]),
+        ({"a": randn(4, 3), "b": randn(4, 3)}, torch.ones(4) > 0, ["mask must be a dict", "Tensor"]),
+        ({"a": randn(4, 3), "b": randn(4, 3)}, [torch.ones(4) > 0] * 2, ["mask must be a dict", "list"]),
+        ({"a": randn(4, 3), "b": randn(4, 3)}, False, ["mask must be a dict", "bool"]),
+        ({"a": randn(4, 3), "b": randn(4, 3).to_sparse()}, None, ["'b'", "dense", "sparse"]),
+        ({"a": torch.nested.nested_tensor([randn(3)]), "b": randn(1, 3)}, None, ["'a'", "dense", "nested"]),
     ],
 )
 def test_a_bad_input_is_named(embeddings, mask, words):

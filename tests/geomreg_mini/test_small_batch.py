@@ -67,6 +67,18 @@ def test_single_terms_have_their_own_gradients():
         torch.testing.assert_close(*pair, rtol=1e-10, atol=1e-14)
 
 
+def test_terms_of_a_modality_without_gradients_leave_those_of_the_others_alone():
+    z = batch()
+    frozen = {"a": z["a"], "b": z["b"].detach()}
+    sum(GeometryRegularizer()(frozen).dispersion.values()).backward()
+    torch.testing.assert_close(z["a"].grad, torch.autograd.grad(dispersion(z["a"]), z["a"])[0])
+
+
+def test_gradients_that_are_not_asked_for_are_zeros():
+    z, reg = batch(2, 16, 3), GeometryRegularizer()
+    assert torch.autograd.gradcheck(lambda *given: reg(*given).total, tuple(z.values()))
+
+
 def test_second_derivatives_are_those_of_the_terms():
     z, products = batch(), []
     for total in (GeometryRegularizer()(z).total, of_terms(z)):
