@@ -109,7 +109,8 @@ def foretell(diagnostic: str, metric: str, paradigm: str = "joint", draws: int =
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.project")
+    more = "of every study: --jobs N, --summary, --csv FILE"
+    parser = argparse.ArgumentParser(prog="python -m experiments.project", epilog=more)
     parser.add_argument("idea", choices=IDEAS)
     parser.add_argument("--full", action="store_true", help="whole training and more seeds, for hours")
     parser.add_argument("--out", type=Path, help="folder of the records")

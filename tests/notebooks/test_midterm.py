@@ -18,6 +18,7 @@ import torch
 from checks import midterm
 from geomreg_course import books, grading
 from small_course import write_course
+from test_instructor import GUIDE, tables
 from torch.nn.functional import normalize
 
 from geomreg_mini import anchoring, geometry
@@ -198,6 +199,13 @@ def test_an_exam_has_100_points_and_90_minutes_and_fits_its_notebook(phrase):
     assert sum(task.points for task in tasks) == 100 and sum(task.minutes for task in tasks) == 90
     assert len(tasks) == 8 and set(midterm.FORMS) == set(exam(phrase))
     assert all(all(len(line) < 400 for line in task.text.splitlines()) for task in tasks)
+
+
+def test_the_guide_lists_the_tasks_and_says_what_guessing_earns():
+    (table,) = (table for table in tables(GUIDE) if table[0] == ["task", "points", "min", "what"])
+    tasks = [[str(n), str(t.points), str(t.minutes)] for n, t in enumerate(exam(CLASSES[0]).values(), 1)]
+    assert [row[:3] for row in table[1:]] == [*tasks, ["all", "100", "90"]]
+    assert "26 / 6 = 4.3" in GUIDE and (5 * 4 + 3 * 2) / 6 == pytest.approx(4.3, abs=0.05)
 
 
 def test_answers_differ_from_class_to_class():
