@@ -1,10 +1,11 @@
 """Automatic checks of the exercises: each says in one sentence what is wrong, or that the answer is right.
 
 A check tries an answer on cases with a known result and returns a bool. It never raises on a wrong answer, so
-that a notebook with open exercises still runs to its end. There is one file per notebook; `judging` has what
-they share.
+that a notebook with open exercises still runs to its end. There is one file per notebook, the folder
+`midterm` has the exam, and `judging` has what they share.
 """
 
+from . import midterm as midterm
 from .judging import predicted
 from .notebook_01 import four_corners, mean_cosine
 from .notebook_02 import effective_rank, fool, patients

@@ -2,8 +2,9 @@
 
 `books` finds and describes them, `running` executes them in `kernels`, `storing` keeps their outputs,
 `student` makes the edition without solutions, `badges` points a fork's notebooks at itself, `grading`
-checks handed-in work, `pages` makes static HTML, `slides` makes decks for a lecturer, and `printing` makes
-the report. The folder `reveal` holds reveal.js 5.2.1 as it is published, under its own licence.
+checks handed-in work, `midterm` writes an exam, `pages` makes static HTML, `slides` makes decks for a
+lecturer, and `printing` makes the report. The folder `reveal` holds reveal.js 5.2.1 as it is published, under
+its own licence.
 """
 
 from __future__ import annotations

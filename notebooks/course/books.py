@@ -141,13 +141,20 @@ def fingerprint(notebook: nbformat.NotebookNode) -> str:
 # ------------------------------------------------------------ the exercises
 
 
+EXAM = "midterm.form"  # the check of every task of the mid-term; the grader asks another function for points
+
+
 @dataclass(frozen=True)
 class Exercise:
-    """`checks.<check>(<arguments>)` under the heading `title`; an open exercise has a title alone."""
+    """`checks.<check>(<arguments>)` under the heading `title`; an open exercise has a title alone.
+
+    A task of the mid-term has `points`, those of a full answer.
+    """
 
     title: str
     check: str = ""
     arguments: str = ""
+    points: int = 0
 
 
 def as_python(source: str) -> str:

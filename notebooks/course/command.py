@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import secrets
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -13,6 +15,7 @@ from pathlib import Path
 from .badges import stamp_all
 from .books import CourseError, describe, select, writable
 from .grading import grade
+from .midterm import write_exam
 from .pages import write_site
 from .printing import write_report
 from .running import CELL_TIMEOUT, Outcome, Runner, run_course
@@ -83,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         "folder", type=Path, metavar="DIR", help="notebooks, in subfolders (of students) or not"
     )
     grade.add_argument("--timeout", type=_positive, default=600, help="seconds for a notebook (default: 600)")
+    grade.add_argument("--midterm", default="", metavar="PHRASE", help="they are mid-terms of this phrase")
+    exam = command(
+        "midterm", _midterm, "write a mid-term of notebooks 00 to 07 for one class", "build/midterm"
+    )
+    exam.add_argument("--phrase", help="draws the tasks, and is the only secret (default: a random one)")
     pages = command(
         "site", _site, "write the notebooks and their stored outputs as static HTML", "build/site"
     )
@@ -166,8 +174,16 @@ def _badges(options: argparse.Namespace) -> int:
 
 def _grade(options: argparse.Namespace) -> int:
     writable(options.out.parent)
-    rows = grade(options.folder, options.timeout, options.jobs, options.out)
+    rows = grade(options.folder, options.timeout, options.jobs, options.out, options.midterm)
     print(f"{len(rows)} rows are in {options.out}")
+    return 0
+
+
+def _midterm(options: argparse.Namespace) -> int:
+    phrase = options.phrase or secrets.token_hex(8)
+    path = write_exam(phrase, writable(options.out))
+    print(f"give students {path}")
+    print(f"keep the phrase secret: geomreg-course grade DIR --midterm {shlex.quote(phrase)}")
     return 0
 
 

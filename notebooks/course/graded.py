@@ -24,7 +24,7 @@ from typing import Any
 import nbformat
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
-from .books import check_calls, has_tag
+from .books import EXAM, check_calls, has_tag
 from .sandbox import INSTALLERS, SOLUTIONS, limit
 
 INSTALLER = re.compile(
@@ -94,8 +94,9 @@ def course_notebook(name: str, notebook: nbformat.NotebookNode, known: list[str]
         if candidate in name:
             return candidate
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and (title := re.match(r"# +(\d\d)\b", cell.source)):
-            return next((stem for stem in known if stem[:2] == title.group(1)), None)
+        if cell.cell_type == "markdown" and (title := re.match(r"# +(\d\d|Mid-term)\b", cell.source)):
+            start = title.group(1).lower().replace("-", "")
+            return next((stem for stem in known if stem.startswith(start)), None)
     return None
 
 
@@ -113,7 +114,7 @@ def plan(notebook: nbformat.NotebookNode, asked: list[list[str]]) -> list[tuple[
         due = [
             (index, check, given.get(check) or arguments)
             for index, (check, arguments) in enumerate(asked)
-            if check and f"checks.{check}(" in cell.source
+            if check and f"checks.{check}({arguments if check == EXAM else ''}" in cell.source
         ]
         called |= {index for index, *_ in due}
         cells.append((cell.source, due))
@@ -138,13 +139,20 @@ def course_checks(folder: str) -> Iterator[ModuleType]:
         sys.path = path
 
 
-def evaluate(folder: str, check: str, arguments: str, namespace: dict[str, Any]) -> tuple[str, bool, str]:
-    """Evaluate a check's arguments in the notebook's namespace; return (status, passed, the check's line)."""
+def evaluate(
+    job: dict[str, Any], check: str, arguments: str, namespace: dict[str, Any]
+) -> tuple[str, bool | int, str]:
+    """Evaluate a check's arguments in the notebook's namespace; return (status, result, the check's line).
+
+    The result is whether the check passed, or the points of a task of the mid-term.
+    """
     try:
         answers = eval(f"({arguments},)", namespace)
     except NameError as error:
         return "missing", False, str(error)
-    with course_checks(folder) as checks, contextlib.redirect_stdout(io.StringIO()) as said:
+    with course_checks(job["checks"]) as checks, contextlib.redirect_stdout(io.StringIO()) as said:
+        if check == EXAM:
+            return "checked", *checks.midterm.points(job["phrase"], namespace.get("CLASS"), *answers)
         passed = getattr(checks, check)(*answers) is True
     return "checked", passed, next(iter(said.getvalue().strip().splitlines()), "")
 
@@ -165,16 +173,16 @@ async def grade(job: dict[str, Any], content: bytes, say: Callable[..., None]) -
     shell = Shell.instance()
     shell.skipped = lambda name: say(skipped=name)
     for source, due in cells:
-        result = await run(shell, source)
-        error = result.error_before_exec or result.error_in_exec
+        ran = await run(shell, source)
+        error = ran.error_before_exec or ran.error_in_exec
         for index, check, arguments in due:
             try:
-                status, passed, message = evaluate(job["checks"], check, arguments, shell.user_ns)
+                status, result, message = evaluate(job, check, arguments, shell.user_ns)
             except Exception as problem:
-                status, passed, message = "checked", False, f"Not yet: {type(problem).__name__}"
+                status, result, message = "checked", False, f"Not yet: {type(problem).__name__}"
             if status == "missing" and error:
                 message += f"; the cell stopped with {type(error).__name__}"
-            say(exercise=index, status=status, passed=passed, message=message)
+            say(exercise=index, status=status, result=result, message=message)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ from data_scripts.digits import INFO as DIGITS
 from data_scripts.fetch import DataError, data_root, named_folder
 from geomreg_mini.records import write_atomically
 
-from . import books, sandbox
+from . import books, midterm, sandbox
 from .books import CourseError, Exercise, exercises, one_line, select
 
 LARGEST = 20 * 2**20  # bytes of a notebook; a larger file is not read
@@ -60,6 +60,8 @@ EMPTY = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 class Row:
     """One exercise of one file; `passed` is "True", "False", or empty if no check decided it.
 
+    A task of the mid-term has `points`, and a last row their total.
+
     `status`: "checked"; "missing": the answer is not defined; "open": read it, there is no check; "timeout"
     and "crashed": the notebook ended before this exercise; "broken": `message` says why the file was not
     graded and what to do; "waiting": the next call grades it. `confinement`: see `README.md`. `digest`
@@ -71,6 +73,7 @@ class Row:
     notebook: str = ""
     exercise: str = ""
     passed: str = ""
+    points: str = ""
     status: str = "broken"
     message: str = ""
     note: str = ""
@@ -188,18 +191,19 @@ def course_parts() -> dict[str, Path]:
 class Grader:
     """Grades the notebooks of one folder, within `timeout` seconds each.
 
-    Raises CourseError if GEOMREG_DATA or GEOMREG_MIRROR is a relative path.
+    With a `phrase`, they are the mid-terms of the class that it was drawn for. Raises CourseError if
+    GEOMREG_DATA or GEOMREG_MIRROR is a relative path.
     """
 
-    def __init__(self, folder: Path, timeout: float) -> None:
-        self.folder, self.timeout = folder, timeout
+    def __init__(self, folder: Path, timeout: float, phrase: str = "") -> None:
+        self.folder, self.timeout, self.phrase = folder, timeout, phrase
         self.parts = course_parts()
         try:
             self.data = {"GEOMREG_DATA": data_root(), "GEOMREG_MIRROR": named_folder("GEOMREG_MIRROR")}
         except DataError as error:
             raise CourseError(str(error)) from None
-        self.asked: dict[str, list[Exercise]] = {}
-        for path in select([]):
+        self.asked: dict[str, list[Exercise]] = {midterm.STEM: midterm.asked(phrase)} if phrase else {}
+        for path in [] if phrase else select([]):
             self.asked[path.stem] = exercises(nbformat.read(path, as_version=4))
         texts = [
             path.read_text(encoding="utf-8") for path in sorted(self.parts["notebooks/checks"].rglob("*.py"))
@@ -213,7 +217,7 @@ class Grader:
         if self.bubblewrap and self.run("", EMPTY, 120) == ([], "crashed"):
             self.bubblewrap = []
         self.confinement = "bubblewrap" if self.bubblewrap else "none"
-        self.context = json.dumps([self.confinement, timeout, texts, self.job])
+        self.context = json.dumps([self.confinement, timeout, texts, self.job, phrase])
 
     def digest(self, hand_in: HandIn) -> str:
         """Return a digest of the file, its place, the checks and the settings."""
@@ -238,6 +242,7 @@ class Grader:
                 "size": len(content),
                 "known": json.loads(self.job),
                 "checks": str(course / "notebooks"),
+                "phrase": self.phrase,
                 "seconds": int(4 * timeout) + 10,
                 "user": sandbox.unprivileged() if self.bubblewrap else None,
                 "confined": bool(self.bubblewrap),
@@ -317,6 +322,7 @@ class Grader:
         stem = first["notebook"]
         if not isinstance(stem, str) or stem not in self.asked:
             said = "neither file name nor title is that of a notebook of this course: rename the file"
+            said += "" if self.phrase else ", or name the phrase of a mid-term"
             return [self.row(hand_in, message=said)]
         results = {}
         for line in lines:
@@ -331,11 +337,14 @@ class Grader:
         }[ended]
         rows = []
         for index, exercise in enumerate(self.asked[stem]):
-            passed, status, said = "False", ended, why
+            passed, points, status, said = "False", 0, ended, why
             if not exercise.check:
                 passed, status, said = "", "open", "no automatic check: read it"
             elif result := results.get(index):
-                passed, status = str(result.get("passed") is True), result["status"]
+                if exercise.points and type(result.get("result")) is int:
+                    points = min(max(result["result"], 0), exercise.points)
+                full = points == exercise.points if exercise.points else result.get("result") is True
+                passed, status = str(full), result["status"]
                 said = known(str(result.get("message")), self.words)
             rows.append(
                 self.row(
@@ -343,8 +352,17 @@ class Grader:
                     notebook=stem,
                     exercise=exercise.title,
                     passed=passed,
+                    points=str(points) if exercise.points else "",
                     status=status,
                     message=f"{said} (not carried out: {left})" if left else said,
+                )
+            )
+        if total := sum(exercise.points for exercise in self.asked[stem]):
+            reached = str(sum(int(row.points) for row in rows))
+            said = f"of {total} points"
+            rows.append(
+                self.row(
+                    hand_in, notebook=stem, exercise="Total", points=reached, status="checked", message=said
                 )
             )
         none = "this notebook has no exercises"
@@ -395,11 +413,14 @@ def write_table(rows: Iterable[Row], path: Path) -> None:
     write_atomically(path, file.getvalue().encode("utf-8-sig"))
 
 
-def grade(folder: Path, timeout: float, jobs: int, out: Path) -> list[Row]:
-    """Grade a folder of hand-ins and keep the table `out` up to date; return all rows in order."""
+def grade(folder: Path, timeout: float, jobs: int, out: Path, phrase: str = "") -> list[Row]:
+    """Grade a folder of hand-ins and keep the table `out` up to date; return all rows in order.
+
+    With a `phrase`, they are mid-terms.
+    """
     earlier = read_table(out)
     found = hand_ins(folder, out)
-    grader = Grader(folder, timeout)
+    grader = Grader(folder, timeout, phrase)
     print(f"confinement: {grader.confinement}{'' if grader.bubblewrap else UNCONFINED}", file=sys.stderr)
     if not (grader.data["GEOMREG_DATA"] / DIGITS.prepared).is_file():
         print("the spoken digits are not prepared, so notebooks that train use others", file=sys.stderr)
@@ -422,6 +443,7 @@ def grade(folder: Path, timeout: float, jobs: int, out: Path) -> list[Row]:
                 write_table(itertools.chain.from_iterable(table.values()), out)
                 decided = [row.passed == "True" for row in rows if row.passed]
                 said = f"{sum(decided)} of {len(decided)} passed" if decided else rows[0].message
+                said = f"{rows[-1].points} {rows[-1].message}" if rows[-1].points else said
                 tqdm.write(f"{rows[0].file}: {said}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

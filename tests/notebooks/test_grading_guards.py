@@ -292,7 +292,7 @@ while "channel" not in frame.f_locals:
     frame = frame.f_back
 token, channel = frame.f_locals["job"]["token"], frame.f_locals["channel"]
 for said in ("", "{", "[" * 100000, "3", "{}", '{"exercise": []}', '{"exercise": 1, "status": "open"}',
-             '{"exercise": 99, "status": "checked", "passed": 1, "message": []}', '{"skipped": "=1"}',
+             '{"exercise": 99, "status": "checked", "result": 1, "message": []}', '{"skipped": "=1"}',
              '{"notebook": "=1"}', '{"unreadable": []}'):
     channel.write(f"{token} {said}\\n")
 channel.write("\\udc80".encode(errors="surrogatepass").decode(errors="replace") + "\\n")
