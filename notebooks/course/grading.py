@@ -390,10 +390,11 @@ def read_table(path: Path) -> dict[str, list[Row]]:
         return {}
     except (OSError, ValueError, csv.Error):
         header, lines = [], []
-    if header != columns or any(len(line) != len(columns) for line in lines):
+    earlier = [name for name in columns if name != "points"]  # of tables before the mid-term
+    if header not in (columns, earlier) or any(len(line) != len(header) for line in lines):
         raise CourseError(f"{path} is not a table that `grade` wrote: choose another file with --out")
     rows: dict[str, list[Row]] = {}
-    for row in (Row(*line) for line in lines):
+    for row in (Row(**dict(zip(header, line, strict=True))) for line in lines):
         if row.status != "waiting":
             rows.setdefault(row.digest, []).append(row)
     return rows

@@ -265,6 +265,17 @@ def test_a_name_is_never_a_formula(start):
     assert text[:1] not in "=+-@\uff1d\t\r " and text.isprintable()
 
 
+def test_a_table_from_before_the_mid_term_is_read(tmp_path):
+    rows = [grading.Row("ann", "01.ipynb", "01", "mean_cosine", "True", status="checked", digest="d1")]
+    grading.write_table(rows, tmp_path / "grades.csv")
+    with open(tmp_path / "grades.csv", newline="", encoding="utf-8-sig") as file:
+        lines = list(csv.reader(file))
+    points = lines[0].index("points")
+    with open(tmp_path / "earlier.csv", "w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file).writerows(line[:points] + line[points + 1 :] for line in lines)
+    assert grading.read_table(tmp_path / "earlier.csv") == {"d1": rows}
+
+
 def test_the_table_opens_in_excel_and_respects_the_umask(tmp_path):
     table = tmp_path / "grades.csv"
     before = os.umask(0o077)
