@@ -1,6 +1,7 @@
 """Challenges: a world that may be locked, conditions, and a score on seeds that the lab does not show.
 
-Thresholds and worlds were chosen on seeds 100 to 103.
+Worlds were chosen on seeds 100 to 103. Thresholds were then set so that each challenge can be solved on the hidden
+seeds, and so that neither the defaults nor a preset of the regularizer solves it.
 """
 
 from __future__ import annotations
@@ -47,11 +48,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Challenge:
-    """A task for the lab: values that are locked, and conditions that must hold on each hidden seed."""
+    """A task for the lab: conditions that must hold on each hidden seed, and values that are locked.
+
+    ``start`` has further values that the lab's controls begin with.
+    """
 
     words: str
     conditions: tuple[Condition, ...]
     locked: Mapping[str, object] = field(default_factory=dict)
+    start: Mapping[str, object] = field(default_factory=dict)
 
     def score(self, setting: Setting | Mapping, watch: Callable[[Run], None] | None = None) -> Score:
         """Train the setting, or a dict of its fields, on the hidden seeds and count what holds.
@@ -72,40 +77,37 @@ class Challenge:
 
 
 RANKS = _above("both effective ranks", 1.8, "effective_rank/a", "effective_rank/b")
+FEW = {"noise": 0.6, "train_size": 100, "paradigm": "joint", "dimensions": 2}
 CHALLENGES = {
     "1 · spread and agreed": Challenge(
-        "Spread both modalities and keep their pairs together, in any world and by any training.",
-        (RANKS, _below("paired drift", 0.7, "paired_drift"), _above("fused accuracy", 0.8, "accuracy/fused")),
+        "Spread both modalities and keep their pairs closer than unrelated ones (2), in any world and by any "
+        "training.",
+        (RANKS, _below("paired drift", 1.4, "paired_drift"), _above("fused accuracy", 0.8, "accuracy/fused")),
     ),
     "2 · rescue": Challenge(
-        "There are only 100 training samples, and joint training gets about half of the labels right. The world, "
-        "the paradigm and the dimension are locked.",
+        "There are only 100 training samples, and joint training gets little more than half of the labels right. "
+        "The world, the paradigm and the dimension are locked.",
         (
             _above("fused accuracy", 0.68, "accuracy/fused"),
             _above("effective rank of b", 1.5, "effective_rank/b"),
         ),
-        {"noise": 0.6, "imbalance": 0.6, "private_share": 0.0, "train_size": 100, "paradigm": "joint",
-         "dimensions": 2},
+        {**FEW, "imbalance": 0.6, "private_share": 0.0},
     ),
-    "3 · each on its own": Challenge(
-        "Half of the class is private to each sensor, and both are equally strong. Together they must be right, "
-        "and each alone as well. The world, the step size and the dimension are locked.",
-        (
-            _above("fused accuracy", 0.92, "accuracy/fused"),
-            _above("accuracy of a", 0.7, "accuracy/a"),
-            _above("accuracy of b", 0.86, "accuracy/b"),
-        ),
-        {"noise": 0.6, "imbalance": 0.0, "private_share": 0.5, "train_size": 300, "learning_rate": 0.02,
-         "dimensions": 2},
+    "3 · less is more": Challenge(
+        "Again 100 samples, but now all of the class is private: each sensor knows a half that the other lacks. "
+        "You start with both terms on. The world, the paradigm, the step size and the dimension are locked.",
+        (_above("fused accuracy", 0.9, "accuracy/fused"), _above("fused accuracy", 0.92, "accuracy/fused")),
+        {**FEW, "imbalance": 0.0, "private_share": 1.0, "learning_rate": 0.1},
+        {"dispersion_weight": 0.3, "anchoring_weight": 0.3, "radius": 0.3},
     ),
     "4 · all at once": Challenge(
         "The strong sensor is very noisy. Be right, sort b by class, spread both and keep the drift below that of "
         "unrelated pairs. The world and the dimension are locked.",
         (
-            _above("fused accuracy", 0.78, "accuracy/fused"),
+            _above("fused accuracy", 0.8, "accuracy/fused"),
             _above("b by its nearest neighbors", 0.85, "knn/b"),
             RANKS,
-            _below("paired drift", 1.5, "paired_drift"),
+            _below("paired drift", 1.6, "paired_drift"),
         ),
         {"noise": 1.0, "imbalance": 0.6, "private_share": 0.0, "train_size": 300, "dimensions": 2},
     ),

@@ -123,14 +123,15 @@ class Lab:
             words = widgets.HTML("The live lab needs anywidget: run `pip install anywidget`, then restart.")
             self.view = widgets.VBox([words, image(png(figure(run)), width="900px")])
             return
-        self.stage = wrapped()
+        self._canvases: dict[int, Sphere] = {}
+        self.now = _box("Now")
+        self.stage = wrapped(self.now)
         self.stage.layout.flex = "1 1 640px"
-        self._canvases = {}
         self._draw([run])
         buttons = wrapped(*self.buttons.values(), *self.presets.values())
         challenge = wrapped(self.menu, self.hand_in_button, self.task)
         main = wrapped(self.knobs, self.stage)
-        self.view = widgets.VBox([buttons, challenge, main, self.message, self.table])
+        self.view = widgets.VBox([buttons, challenge, self.message, main, self.table])
 
     # ------------------------------------------------------------ controls
 
@@ -264,7 +265,8 @@ class Lab:
         entry = Entry(self._count, done)
         self.memory = [*self.memory, entry][-REMEMBERED:]
         self.table.value = table(self.memory, self.pins)
-        self._say(f"{opening}{entry.name.capitalize()}. {done[0].words()}", job.setting)
+        words = curves(done, self.epochs)["caption"] if len(done) > 1 else done[0].words()
+        self._say(f"{opening}{entry.name.capitalize()}. {words}", job.setting)
 
     def _score(self, job: _Job) -> None:
         def watch(run: Run) -> None:
@@ -311,8 +313,8 @@ class Lab:
         canvas = self._canvases[dimensions]
         canvas.radius = first.setting.radius
         canvas.show(first.embeddings, first.labels, told)
-        if not self.stage.children or canvas is not self.stage.children[0]:
-            self.stage.children = (canvas, *self.stage.children[1:])
+        if canvas is not self.now.children[-1]:
+            self.now.children = (self.now.children[0], canvas)
 
     def _pin_a(self) -> None:
         self.pin("A")
@@ -326,12 +328,13 @@ class Lab:
             self._say("There is no finished run to pin: press Train first.")
             return
         self.pins[name] = self.memory[-1]
-        boxes = []
-        for pin, entry in sorted(self.pins.items()):
-            words = widgets.HTML(f"<b>Pin {pin}: {html.escape(entry.name)}</b>")
-            picture = _canvas(entry.runs[0], curves(entry.runs, self.epochs))
-            boxes.append(widgets.VBox([words, picture], layout=widgets.Layout(flex="1 1 300px")))
-        self.stage.children = (self.stage.children[0], *boxes)
+        boxes = [
+            _box(f"Pin {pin}: {entry.name}", _canvas(entry.runs[0], curves(entry.runs, self.epochs)))
+            for pin, entry in sorted(self.pins.items())
+        ]
+        self.stage.children = (self.now, *boxes)
+        for box in self.stage.children:  # three fit next to each other on a wide page
+            box.layout.flex = "1 1 260px"
         self.table.value = table(self.memory, self.pins)
 
     def choose(self, name: str) -> None:
@@ -345,8 +348,13 @@ class Lab:
         wanted = "; ".join(condition.text for condition in self.challenge.conditions)
         words = f"{self.challenge.words} Wanted on each of {len(HIDDEN)} hidden seeds: {wanted}."
         self.task.value = html.escape(words)
-        self.set(**{**asdict(Setting()), **self.challenge.locked})
+        self.set(**{**asdict(Setting()), **self.challenge.locked, **self.challenge.start})
         self.knobs.why = reasons(self.knobs.values, self.challenge.locked)
+
+
+def _box(title: str, *content: widgets.Widget) -> widgets.VBox:
+    words = widgets.HTML(f"<b>{html.escape(title)}</b>")
+    return widgets.VBox([words, *content], layout=widgets.Layout(flex="1 1 600px", min_width="0"))
 
 
 def _canvas(run: Run, told: dict[str, Any]) -> Sphere:

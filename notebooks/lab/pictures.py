@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from geomreg_mini import plots
@@ -17,6 +18,7 @@ from geomreg_mini.geometry import effective_rank, paired_distances, spectrum
 
 from .runs import CURVES, EPOCHS, Run
 
+CLASSES = [color for color in plots.COLORS if color != plots.VERMILION]  # which is for pairs outside
 DRAWN = 150  # samples in a picture of the embeddings
 INK = "#333333"
 LINES = {
@@ -34,6 +36,9 @@ def draw_embeddings(ax: Axes, run: Run) -> None:
     where = "a outside, b inside" if flat else "a dots, b squares"
     draw(some, labels, radius=run.setting.radius, links=60, title=f"Embeddings: {where}", ax=ax)
     ax.get_legend().remove()
+    for dots in ax.collections:
+        if isinstance(dots, PathCollection):
+            dots.set_facecolor([CLASSES[label] for label in labels])
     if not flat:
         ax.set_box_aspect((1, 1, 1), zoom=1.5)
 
@@ -58,6 +63,7 @@ def draw_drift(ax: Axes, run: Run) -> None:
     ):
         ax.hist(distance[part], bins, color=color, label=f"{100 * part.mean():.0f} % {words}")
     ax.set(xlabel="distance (0 to 2)", ylabel="pairs", xlim=(0, 2))
+    ax.set_ylim(0, 1.45 * ax.get_ylim()[1])  # space for the legend
     ax.set_title("Distances of pairs")
     ax.legend(fontsize=9, handlelength=1.2, loc="upper right")
 

@@ -432,7 +432,7 @@ export function mount(element, model) {
 
   /** Draw accuracies over epochs, as tall as three strips; each name has a dash, and a modality its mark. */
   function drawAccuracies(context, w) {
-    const { names: drawn, rows, length, low, high, earlier = [] } = curves(), top = 2 * ROW + 17, tall = 2 * ROW + 48;
+    const { names: drawn, rows, length, low, high, earlier = [] } = curves(), top = 2 * ROW + 25, tall = 2 * ROW + 40;
     const x = (n) => 30 + ((w - 42) * n) / Math.max(1, length - 1), y = (value) => top + tall * (1 - value);
     for (let share = 0; share <= 4; share++) {
       context.fillText((share / 4).toFixed(2), 0, y(share / 4) + 4);
