@@ -101,7 +101,9 @@ def searched(answer: object) -> bool:
             true, run, seen = _landscape(seed)
             chosen = search(run, sorted(true), BUDGET)
             if not isinstance(chosen, str) or chosen not in true:
-                raise Unsuitable(f"it returned {type(chosen).__name__} {str(chosen)[:30]!r}: return one of the names.")
+                raise Unsuitable(
+                    f"it returned {type(chosen).__name__} {str(chosen)[:30]!r}: return one of the names."
+                )
             if len(seen) > BUDGET:
                 yield f"it asked for {len(seen)} trainings, and the budget is {BUDGET}."
             if len(set(seen)) < len(seen):
@@ -150,7 +152,9 @@ def effects(answer: object) -> bool:
     def cases(found: Callable) -> Iterator[str]:
         if not callable(found):
             raise Unsuitable(f"your answer is of type {type(found).__name__}: give a function.")
-        for seed, (sizes, steps) in enumerate((((128, 320), (20, 80)), ((100, 300), (60, 240)), ((64, 500), (14, 42)))):
+        for seed, (sizes, steps) in enumerate(
+            (((128, 320), (20, 80)), ((100, 300), (60, 240)), ((64, 500), (14, 42)))
+        ):
             true, run, seen = _factors(seed, sizes, steps)
             given = of_kind(found(run, sizes, steps, [3, 5, 8]), dict, "a dict with data, steps and both")
             if set(given) != set(true):

@@ -299,7 +299,11 @@ class Lab:
 
     def _say(self, words: str, setting: Setting | None = None) -> None:
         """Show a sentence, and the line that trains the setting again."""
-        code = f"<br><code style='user-select: all'>{html.escape(setting.code(self.seed))}</code>" if setting else ""
+        code = (
+            f"<br><code style='user-select: all'>{html.escape(setting.code(self.seed))}</code>"
+            if setting
+            else ""
+        )
         self.message.value = f'<div role="status">{html.escape(words)}{code}</div>'
 
     def _draw(self, runs: list[Run], job: _Job | None = None) -> None:

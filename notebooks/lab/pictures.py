@@ -19,7 +19,7 @@ from geomreg_mini.geometry import effective_rank, paired_distances, spectrum
 from .runs import CURVES, EPOCHS, Run
 
 CLASSES = [color for color in plots.COLORS if color != plots.VERMILION]  # which is for pairs outside
-DRAWN = 150  # samples in a picture of the embeddings
+DRAWN = 100  # samples in a picture of the embeddings
 INK = "#333333"
 LINES = {
     "fused": {"ls": "-", "lw": 2.4},
@@ -34,7 +34,7 @@ def draw_embeddings(ax: Axes, run: Run) -> None:
     flat = run.setting.dimensions == 2
     draw = plots.embeddings_on_circle if flat else plots.embeddings_on_sphere
     where = "a outside, b inside" if flat else "a dots, b squares"
-    draw(some, labels, radius=run.setting.radius, links=60, title=f"Embeddings: {where}", ax=ax)
+    draw(some, labels, radius=run.setting.radius, links=40, title=f"Embeddings: {where}", ax=ax)
     ax.get_legend().remove()
     for dots in ax.collections:
         if isinstance(dots, PathCollection):
@@ -109,7 +109,7 @@ def png(fig: Figure) -> bytes:
 
 def figure(run: Run, title: str = "") -> Figure:
     """Return the four panels next to each other, for use without a front end."""
-    fig = Figure(figsize=(13, 3.4), layout="constrained")
+    fig = Figure(figsize=(12, 3.1), layout="constrained")
     for k, (panel, draw) in enumerate(PANELS.items()):
         draw(_axes(fig, run, panel, (1, 4, k + 1)), run)
     fig.suptitle(title, x=0.01, ha="left")
@@ -118,7 +118,7 @@ def figure(run: Run, title: str = "") -> Figure:
 
 def multiples(runs: Mapping[str, Run]) -> Figure:
     """Return embeddings above the distances within pairs, one column per run."""
-    fig = Figure(figsize=(3.2 * len(runs), 5.8), layout="constrained")
+    fig = Figure(figsize=(2.8 * len(runs), 5.0), layout="constrained")
     for k, (name, run) in enumerate(runs.items()):
         top, bottom = (
             _axes(fig, run, panel, (2, len(runs), k + 1 + row * len(runs)))

@@ -101,7 +101,8 @@ def digits_map(
     """
     down, across = grid(frame, group)
     both = {
-        s: {(y, x): gain(frame, group, y, x, f"{s}/accuracy/fused") for y in down for x in across} for s in SPLITS
+        s: {(y, x): gain(frame, group, y, x, f"{s}/accuracy/fused") for y in down for x in across}
+        for s in SPLITS
     }
     means = [g.mean for gains in both.values() for g in gains.values() if g]
     limit = max(1.0, *map(abs, means))
@@ -197,5 +198,8 @@ class DigitsLab:
             g = gain(self.frame, *self.chosen, key)
             against = f" ({g.mean:+.1f} points, 95 % interval {g.low:+.1f} to {g.high:+.1f})" if g else ""
             parts.append(f"{m} {100 * rows[key].mean():.1f} %{against}")
-        seen = f" You have looked at the test numbers of {len(self.looked)} cells." if self.looked else ""
+        many = "s" * (len(self.looked) > 1)
+        seen = (
+            f" You have looked at the test numbers of {len(self.looked)} cell{many}." if self.looked else ""
+        )
         return f"{self.split} accuracy {', '.join(parts)}.{seen}"

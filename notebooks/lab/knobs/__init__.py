@@ -43,7 +43,9 @@ class Knobs(Base):
                 "name": name,
                 "label": name.replace("_", " ").capitalize(),
                 "options": given,
-                "texts": list(texts.get(name) or [f"{o:g}" if isinstance(o, float) else str(o) for o in given]),
+                "texts": list(
+                    texts.get(name) or [f"{o:g}" if isinstance(o, float) else str(o) for o in given]
+                ),
                 "menu": name in menus,
             }
             for name, given in self.options.items()
@@ -55,5 +57,7 @@ class Knobs(Base):
         for name, value in proposal["value"].items():
             if value not in self.options.get(name, ()):
                 given = ", ".join(map(str, self.options.get(name, [])))
-                raise ValueError(f"`{name}` cannot be {value!r} in the lab: choose one of {given or 'its names'}.")
+                raise ValueError(
+                    f"`{name}` cannot be {value!r} in the lab: choose one of {given or 'its names'}."
+                )
         return proposal["value"]
