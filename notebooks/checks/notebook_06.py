@@ -107,14 +107,14 @@ def searched(answer: object) -> bool:
             if len(seen) > BUDGET:
                 yield f"it asked for {len(seen)} trainings, and the budget is {BUDGET}."
             if len(set(seen)) < len(seen):
-                yield "it trained the same setting on the same seed twice: the result is the same, and the cost too."
+                yield "it trained a setting on the same seed twice: the result is the same, and the cost too."
             if {name for name, _ in seen} != set(true):
                 yield "it left a setting untried: every one needs a chance."
             lost.append(max(true.values()) - true[chosen])
         if (mean := 100 * sum(lost) / len(lost)) > 0.4:
             yield (
-                f"over {LANDSCAPES} hidden tables the choice is {mean:.1f} points below the best on average, and 0.4 "
-                "are possible: compare settings on the same seeds, and spend more seeds on the better ones."
+                f"over {LANDSCAPES} hidden tables the choice is {mean:.1f} points below the best on average, "
+                "and 0.4 are possible: compare on the same seeds, and spend more seeds on better settings."
             )
 
     return verdict(first_problem(answer, cases), "close to the best, within the budget.")
@@ -164,8 +164,8 @@ def effects(answer: object) -> bool:
             if set(seen) != wanted:
                 size, epochs, _ = next(iter(set(seen) ^ wanted))
                 yield (
-                    f"it should train every size with both numbers of steps on every seed; look at size {size} with "
-                    f"{epochs} epochs: an epoch has size // {BATCH} steps, since an incomplete batch is dropped."
+                    f"it should train each size with both numbers of steps on each seed; look at size {size} "
+                    f"with {epochs} epochs: an epoch has size // {BATCH} steps (full batches alone count)."
                 )
             for name, value in values.items():
                 if abs(value - true[name]) > 1e-4:

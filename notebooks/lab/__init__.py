@@ -1,9 +1,9 @@
 """The tuning lab of notebook 06, and the simulator of luck of notebook 08.
 
 ``train`` does one run on the toy data, for a notebook's cell and for the lab. ``Lab`` adds controls, and a
-canvas that moves while a thread trains. ``CHALLENGES`` score a setting on hidden seeds. ``DigitsLab`` looks up
-recorded runs on digits. ``LuckLab`` draws what studies would report. Controls call plain methods, so that a
-test can call them too: a failing callback is easily missed. ``lab.sphere`` moves embeddings in the browser.
+canvas that moves while a thread trains. ``CHALLENGES`` score a setting on hidden seeds. ``DigitsLab`` looks
+up recorded runs on digits. ``LuckLab`` draws what studies would report. Controls call plain methods, so that
+a test can call them too: a failing callback is easily missed. ``lab.sphere`` moves embeddings in the browser.
 """
 
 from ipywidgets import Tab

@@ -100,14 +100,20 @@ class Lab:
                            menus=("balance", "paradigm", "dimensions"))  # fmt: skip
         self.knobs.why = reasons(values, {})
         self.knobs.observe(self._moved, names="values")
+        actions = {
+            "Train": ("play", self.start),
+            "Five seeds": ("", self.five),
+            "Stop": ("stop", self.stop),
+            "Undo": ("undo", self.undo),
+            "Redo": ("repeat", self.redo),
+            "Pin A": ("", lambda: self.pin("A")),
+            "Pin B": ("", lambda: self.pin("B")),
+        }
         self.buttons = {
-            name: button(name, icon=icon, disabled=icon == "stop")
-            for name, icon in {"Train": "play", "Five seeds": "", "Stop": "stop", "Undo": "undo", "Redo": "repeat",
-                               "Pin A": "", "Pin B": ""}.items()
-        }  # fmt: skip
-        actions = [self.start, self.five, self.stop, self.undo, self.redo, self._pin_a, self._pin_b]
-        for pressed, action in zip(self.buttons.values(), actions, strict=True):
-            pressed.on_click(lambda _, action=action: action())
+            name: button(name, icon=icon, disabled=icon == "stop") for name, (icon, _) in actions.items()
+        }
+        for name, (_, action) in actions.items():
+            self.buttons[name].on_click(lambda _, action=action: action())
         self.presets = {name: button(f"Preset {name}") for name in PRESETS}
         for name, pressed in self.presets.items():
             pressed.on_click(lambda _, name=name: self.use(name))
@@ -319,12 +325,6 @@ class Lab:
         canvas.show(first.embeddings, first.labels, told)
         if canvas is not self.now.children[-1]:
             self.now.children = (self.now.children[0], canvas)
-
-    def _pin_a(self) -> None:
-        self.pin("A")
-
-    def _pin_b(self) -> None:
-        self.pin("B")
 
     def pin(self, name: str) -> None:
         """Keep the newest finished run, with its picture, next to the current one: as "A" or "B"."""

@@ -52,11 +52,12 @@ def curves(runs: Sequence[Run], epochs: int, earlier: Iterable[Entry] = ()) -> d
     values = np.array([row[: min(map(len, rows))] for row in rows])  # (runs, epochs, curves)
     last = ", ".join(f"{m} {_spread(values[:, -1, k])}" for k, m in enumerate(CURVES))
     several = f"{len(runs)} seeds, mean (lowest–highest); the picture is of seed {runs[0].seed}. "
+    opening = f"Epoch {values.shape[1] - 1} of {epochs}. {several if len(runs) > 1 else ''}"
     told = {
         "names": list(CURVES),
         "rows": values.mean(axis=0).round(3).tolist(),
         "length": epochs + 1,
-        "caption": f"Epoch {values.shape[1] - 1} of {epochs}. {several if len(runs) > 1 else ''}Accuracy: {last}.",
+        "caption": f"{opening}Accuracy: {last}.",
         "earlier": [np.mean(np.array(row), axis=0).tolist() for row in map(_fused, earlier)],
     }
     if len(runs) > 1:

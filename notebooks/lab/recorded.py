@@ -16,7 +16,6 @@ from matplotlib.patches import Rectangle
 
 from experiments.ablations import MAPS
 from experiments.study import MODERATE
-from geomreg_mini import plots
 from geomreg_mini.evaluation import Interval, paired_interval
 
 from .pictures import INK, png
@@ -47,7 +46,7 @@ def cell(frame: pd.DataFrame, group: str, first: float, second: float) -> pd.Dat
 
 
 def gain(frame: pd.DataFrame, group: str, first: float, second: float, key: str) -> Interval | None:
-    """Return the gain of a cell over no regularizer in points, with its 95 % interval; None if not recorded."""
+    """Return the gain of a cell over no regularizer (points, 95 % interval); None if not recorded."""
     rows, without = cell(frame, group, first, second), cell(frame, "weights", 0.0, 0.0)
     if (seeds := rows.index.intersection(without.index)).empty:
         return None
@@ -95,7 +94,7 @@ def digits_values(
 def digits_map(
     frame: pd.DataFrame, group: str, first: float, second: float, split: str = "validation"
 ) -> Figure:
-    """Return a map of the gain in fused accuracy over no regularizer (points), with intervals; one cell framed.
+    """Return a map of gains in fused accuracy over no regularizer (points, intervals); one cell is framed.
 
     Colors have the same scale on both splits.
     """

@@ -19,8 +19,8 @@ from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.regularizer import GeometryRegularizer
 from geomreg_mini.training import TrainConfig, fit
 
-# The world of notebook 01, section 5: a strong and noisy, b faint and almost clean. It was chosen on other seeds
-# than the lab's.
+# The world of notebook 01, section 5: a strong and noisy, b faint and almost clean. It was chosen on other
+# seeds than the lab's.
 WORLD = {"num_classes": 4, "validation_size": 300, "nuisance": 1.5}
 NOISE_OF_B = 0.05
 EPOCHS = 60
@@ -34,8 +34,8 @@ _ONE_RUN = threading.Lock()  # torch's random numbers are global, so parallel ru
 class Setting:
     """The values of the controls; see ``GeometryRegularizer`` and the toy data for units and ranges.
 
-    ``noise`` is the standard deviation of the noise on ``a``; that on ``b`` is always 0.05. ``train_size`` counts
-    training samples, at least 64 (one batch). ``learning_rate`` is the step size.
+    ``noise`` is the standard deviation of the noise on ``a``; that on ``b`` is always 0.05. ``train_size``
+    counts training samples, at least 64 (one batch). ``learning_rate`` is the step size.
 
     ``dimensions`` of the embeddings is 2 (drawn on the circle) or 3 (on the sphere). Both weights are for
     ``balance="sum"``; ``strength``, the paper's beta, is for ``balance="pareto"``.

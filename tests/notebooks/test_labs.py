@@ -42,7 +42,7 @@ def workers():
 
 
 def drawn(lab):
-    """(radius of the band, newest epoch) of what the canvas shows from now on; polling could miss an epoch."""
+    """(radius of the band, newest epoch) of what is drawn from now on; polling could miss an epoch."""
     seen, canvas = [], lab.now.children[-1]
     note = lambda change: seen.append((canvas.radius, len(change["new"]["rows"]) - 1))  # noqa: E731
     canvas.observe(note, names="curves")
