@@ -310,7 +310,7 @@ class Lab:
             if setting
             else ""
         )
-        self.message.value = f'<div role="status">{html.escape(words)}{code}</div>'
+        self.message.value = f'<div class="lab-message" role="status">{html.escape(words)}{code}</div>'
 
     def _draw(self, runs: list[Run], job: _Job | None = None) -> None:
         """Show runs on the canvas of their dimension, unless another setting is wanted by now."""

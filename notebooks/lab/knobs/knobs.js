@@ -17,7 +17,7 @@ function render({ model, el }) {
     input.setAttribute("aria-describedby", reason.id);
     if (menu) texts.forEach((text) => add(input, "option", { textContent: text }));
     else Object.assign(input, { type: "range", min: 0, max: options.length - 1, step: 1 });
-    rows[name] = { input, options, texts, reason, output: menu ? null : add(row, "output") };
+    rows[name] = { input, options, texts, reason, output: menu ? null : add(row, "span") };
     input.addEventListener("input", () => {
       const at = menu ? input.selectedIndex : Number(input.value);
       model.set("values", { ...model.get("values"), [name]: options[at] });
