@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .judging import Unsuitable, first_problem, number, of_kind, verdict
+from .judging import Unsuitable, filled, first_problem, number, of_kind, verdict
 
 if TYPE_CHECKING:
     from lab import Run
@@ -99,7 +99,7 @@ def searched(answer: object) -> bool:
         lost = []
         for seed in range(LANDSCAPES):
             true, run, seen = _landscape(seed)
-            chosen = search(run, sorted(true), BUDGET)
+            chosen = filled(search(run, sorted(true), BUDGET))
             if not isinstance(chosen, str) or chosen not in true:
                 raise Unsuitable(
                     f"it returned {type(chosen).__name__} {str(chosen)[:30]!r}: return one of the names."

@@ -46,7 +46,7 @@ TEXTS = {
 FREE = "free play"
 REMEMBERED = 6
 SEVERAL = 5  # seeds of the cloud
-GLANCE = 5  # while a slider moves, each value is drawn from this epoch on
+GLANCE = 3  # while a slider moves, each value is drawn from this epoch on
 DRAG = 0.5  # seconds; a second move of one control within it belongs to the same drag
 PAUSE = 0.3  # seconds that a move waits for its picture at most, so that moves come no faster than pictures
 

@@ -134,8 +134,8 @@ def answered(page, name):
         """() => {
             const view = document.querySelector(".geometry-sphere").sphere, old = view.values.radius;
             window.answered = new Promise((done) => addEventListener("keydown", () => {
-                const began = performance.now(), look = () =>
-                    view.values.radius === old ? requestAnimationFrame(look) : done(performance.now() - began);
+                const began = performance.now(), moved = () => view.values.radius !== old;
+                const look = () => moved() ? done(performance.now() - began) : requestAnimationFrame(look);
                 look();
             }, {once: true, capture: true}));
         }"""
@@ -184,7 +184,7 @@ def use_the_lab(page):
     expect(message).to_contain_text("Epoch 60.")
     page.get_by_role("button", name="Pin B").click()
     expect(page.get_by_role("application")).to_have_count(3)
-    expect(page.get_by_text("pin B: run")).to_be_visible()
+    expect(page.get_by_role("cell", name="pin B: run")).to_be_visible()
     page.get_by_role("button", name="Undo").dblclick()
     page.get_by_role("button", name="Redo").dblclick()
     expect(radius).to_be_disabled()  # as in preset drift
