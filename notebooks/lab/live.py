@@ -132,7 +132,7 @@ class Lab:
         self._canvases: dict[int, Sphere] = {}
         self.now = _box("Now")
         self.stage = wrapped(self.now)
-        self.stage.layout.flex = "1 1 640px"
+        self.stage.layout.flex = "1 1 290px"
         self._draw([run])
         buttons = wrapped(*self.buttons.values(), *self.presets.values())
         challenge = wrapped(self.menu, self.hand_in_button, self.task)
@@ -337,8 +337,6 @@ class Lab:
             for pin, entry in sorted(self.pins.items())
         ]
         self.stage.children = (self.now, *boxes)
-        for box in self.stage.children:  # three fit next to each other on a wide page
-            box.layout.flex = "1 1 260px"
         self.table.value = table(self.memory, self.pins)
 
     def choose(self, name: str) -> None:
@@ -358,7 +356,7 @@ class Lab:
 
 def _box(title: str, *content: widgets.Widget) -> widgets.VBox:
     words = widgets.HTML(f"<b>{html.escape(title)}</b>")
-    return widgets.VBox([words, *content], layout=widgets.Layout(flex="1 1 600px", min_width="0"))
+    return widgets.VBox([words, *content], layout=widgets.Layout(flex="1 1 260px", min_width="0"))
 
 
 def _canvas(run: Run, told: dict[str, Any]) -> Sphere:
