@@ -7,6 +7,7 @@ Screenshots (light, dark, three widths) are left in build/screenshots/ to be loo
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -167,6 +168,9 @@ def use_the_lab(page):
     print(f"\nkey to picture {sorted(times)[1]:.0f} ms; drag: {len(gaps)} pictures of {len(values)} values,")
     print(f"between pictures {middle:.0f} ms (median), {late:.0f} ms (95 %)")
     assert len(values) >= 4 and len(gaps) > 10
+    # Moves are sent no faster than they are answered, so the last one may still be under way.
+    rest = radius.get_attribute("aria-valuetext")
+    expect(message).to_contain_text(re.compile(rf"Epoch 60\..*'radius': {rest}\}}"))
 
     page.get_by_role("button", name="Five seeds").click()
     expect(stop).to_be_enabled()
