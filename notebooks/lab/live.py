@@ -132,7 +132,7 @@ class Lab:
         self._canvases: dict[int, Sphere] = {}
         self.now = _box("Now")
         self.stage = wrapped(self.now)
-        self.stage.layout.flex = "1 1 290px"
+        self.stage.layout.flex = "1 1 265px"
         self._draw([run])
         buttons = wrapped(*self.buttons.values(), *self.presets.values())
         challenge = wrapped(self.menu, self.hand_in_button, self.task)
@@ -356,7 +356,7 @@ class Lab:
 
 def _box(title: str, *content: widgets.Widget) -> widgets.VBox:
     words = widgets.HTML(f"<b>{html.escape(title)}</b>")
-    return widgets.VBox([words, *content], layout=widgets.Layout(flex="1 1 260px", min_width="0"))
+    return widgets.VBox([words, *content], layout=widgets.Layout(flex="1 1 255px", min_width="0"))
 
 
 def _canvas(run: Run, told: dict[str, Any]) -> Sphere:
