@@ -352,6 +352,7 @@ class Lab:
         self.task.value = html.escape(words)
         self.set(**{**asdict(Setting()), **self.challenge.locked, **self.challenge.start})
         self.knobs.why = reasons(self.knobs.values, self.challenge.locked)
+        self._past, self._at = [dict(self.knobs.values)], 0  # an undo must not change what is locked
 
 
 def _box(title: str, *content: widgets.Widget) -> widgets.VBox:

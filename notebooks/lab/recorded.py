@@ -6,6 +6,8 @@ Validation numbers come first. Test numbers stand behind a button that says what
 from __future__ import annotations
 
 import html
+import math
+from collections.abc import Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -92,11 +94,16 @@ def digits_values(
 
 
 def digits_map(
-    frame: pd.DataFrame, group: str, first: float, second: float, split: str = "validation"
+    frame: pd.DataFrame,
+    group: str,
+    first: float,
+    second: float,
+    split: str = "validation",
+    seen: Collection[tuple[float, float]] | None = None,
 ) -> Figure:
     """Return a map of gains in fused accuracy over no regularizer (points, intervals); one cell is framed.
 
-    Colors have the same scale on both splits.
+    Colors have the same scale on both splits. ``seen``, if given, has the cells that are shown.
     """
     down, across = grid(frame, group)
     both = {
@@ -107,13 +114,21 @@ def digits_map(
     limit = max(1.0, *map(abs, means))
     fig = Figure(figsize=(5.6, 3.6), layout="constrained")
     ax = fig.subplots()
-    shown = [[g.mean if (g := both[split][y, x]) else float("nan") for x in across] for y in down]
-    ax.imshow(shown, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
+    shown = {at: g for at, g in both[split].items() if g and (seen is None or at in seen)}
+    means = [[shown[y, x].mean if (y, x) in shown else math.nan for x in across] for y in down]
+    colors = ax.imshow(means, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
     for y, row in enumerate(down):
         for x, column in enumerate(across):
-            g = both[split][row, column]
-            text = f"{g.mean:+.1f}\n[{g.low:+.1f}, {g.high:+.1f}]" if g else "-"
-            color = "white" if g and abs(g.mean) > 0.6 * limit else "black"
+            g = shown.get((row, column))
+            text = (
+                f"{g.mean:+.1f}\n[{g.low:+.1f}, {g.high:+.1f}]"
+                if g
+                else "?"
+                if both[split][row, column]
+                else "-"
+            )
+            red, green, blue, _ = colors.cmap(colors.norm(g.mean)) if g else (1, 1, 1, 1)
+            color = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
             ax.text(x, y, text, ha="center", va="center", color=color, fontsize=9)
     if first in down and second in across:
         x, y = across.index(second) - 0.5, down.index(first) - 0.5
@@ -188,7 +203,8 @@ class DigitsLab:
                 fig = Figure(figsize=(2.9, 2.9), layout="constrained")
                 draw_quantity(fig.subplots(), title, without, rows, split, span)
                 self.images[title].value = png(fig)
-        self.images["map"].value = self._map(*self.chosen, split)
+        seen = frozenset((y, x) for group, y, x in self.looked if group == self.map.value)
+        self.images["map"].value = self._map(*self.chosen, split, None if split == "validation" else seen)
 
     def _words(self, rows: pd.DataFrame) -> str:
         parts = []

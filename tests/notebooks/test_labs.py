@@ -459,6 +459,8 @@ def test_a_challenge_locks_its_controls_and_scores_in_the_thread(monkeypatch):
     locked = {name for name, why in lab.knobs.why.items() if why == "locked by the challenge"}
     assert locked == set(CHALLENGES["2 · rescue"].locked)
     assert "fused accuracy above 0.68" in lab.task.value
+    lab.buttons["Undo"].click()
+    assert lab.setting.train_size == 100  # it cannot be undone
     short = train({}, epochs=1)
     monkeypatch.setattr("lab.challenges.train", lambda setting, seed, watch: short)
     memory = list(lab.memory)
@@ -520,6 +522,20 @@ def test_test_numbers_stand_behind_a_click_that_is_counted_and_a_move_hides_them
     assert "validation accuracy" in lab.message.value and not lab.test_button.disabled
     lab.test_button.click()
     assert "test numbers of 2 cells." in lab.message.value and len(lab.looked) == 2
+
+
+def test_a_map_of_the_test_split_shows_the_cells_that_were_looked_at_alone():
+    ax = tuning_lab.digits_map(recorded(), "weights", 0.05, 0.0, "test", {(0.05, 0.0)}).axes[0]
+    assert [text.get_text()[:5] for text in ax.texts] == ["?", "?", "+20.0", "?"]
+    lab = DigitsLab(recorded())
+    lab.test_button.click()
+    shown = bytes(lab.images["map"].value)
+    lab.controls["anchoring_weight"].value = 0.0
+    lab.test_button.click()
+    assert bytes(lab.images["map"].value) != shown and lab.looked == {
+        ("weights", 0.05, 2.0),
+        ("weights", 0.05, 0.0),
+    }
 
 
 def test_axes_are_the_same_for_every_cell_and_split():
