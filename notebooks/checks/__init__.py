@@ -12,7 +12,7 @@ from .notebook_02 import effective_rank, fool, patients
 from .notebook_03 import clump_value, stable_dispersion
 from .notebook_04 import drift_parts, radius_for, unshiftable
 from .notebook_05 import masked_dispersion, mixing, squared_band
-from .notebook_06 import collapse_with_dispersion, sampling_error, spread_and_agreed
+from .notebook_06 import collapse_with_dispersion, effects, sampling_error, searched, spread_and_agreed
 from .notebook_07 import dgl_loss, min_norm_weight, ogm_coefficient
 from .notebook_08 import false_frames, paired_gain
 from .notebook_09 import any_by_chance, hinge_floor, same_length
@@ -41,6 +41,7 @@ __all__ = [
     "drift_parts",
     "each_once",
     "effective_rank",
+    "effects",
     "false_alarms",
     "false_frames",
     "fool",
@@ -65,6 +66,7 @@ __all__ = [
     "redundancy_and_synergy",
     "same_length",
     "sampling_error",
+    "searched",
     "seeds_for",
     "shared_clips",
     "spread_and_agreed",

@@ -30,6 +30,7 @@ COPIED = {
     "notebooks/course": (".py", ".md", ".html", ".css", ".js", ".txt"),
     "notebooks/figures": (".py", ".gif"),
     "notebooks/lab/sphere": (".py", ".js", ".css"),
+    "notebooks/lab/knobs": (".py", ".js", ".css"),
     "results": (".json", ".csv", ".png", ".md"),
 }
 

@@ -74,9 +74,9 @@ class LuckLab:
 
     def __init__(self, luck: Recorded, seed: int = 0) -> None:
         self.luck, self.generator = luck, np.random.default_rng(seed)
-        slider, integer = widgets.SelectionSlider, widgets.IntSlider
+        menu, integer = widgets.Dropdown, widgets.IntSlider
         self.controls = {
-            "seeds": control(slider, "seeds", 6, options=[3, 4, 5, 6, 8, 10, 15, 20, 50, 100, 200, 300]),
+            "seeds": control(menu, "seeds", 6, options=[3, 4, 5, 6, 8, 10, 15, 20, 50, 100, 200, 300]),
             "arms": control(integer, "arms", 1, min=1, max=12),
             "settings": control(integer, "settings of an arm", 4, min=1, max=32),
             "of_baseline": control(integer, "of the baseline", 4, min=1, max=32),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,11 +19,12 @@ from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.regularizer import GeometryRegularizer
 from geomreg_mini.training import TrainConfig, fit
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-WORLD = {"num_classes": 3, "train_size": 300, "validation_size": 300}  # the picture of notebook 01
+# The world of notebook 01, section 5: a strong and noisy, b faint and almost clean. It was chosen on other
+# seeds than the lab's.
+WORLD = {"num_classes": 4, "validation_size": 300, "nuisance": 1.5}
+NOISE_OF_B = 0.05
 EPOCHS = 60
+CURVES = ("fused", "a", "b")
 # Fields of a setting that a balance does not use: their sliders are disabled.
 UNUSED = {"sum": ("strength",), "pareto": ("dispersion_weight", "anchoring_weight")}
 _ONE_RUN = threading.Lock()  # torch's random numbers are global, so parallel runs would not be reproducible
@@ -34,6 +34,9 @@ _ONE_RUN = threading.Lock()  # torch's random numbers are global, so parallel ru
 class Setting:
     """The values of the controls; see ``GeometryRegularizer`` and the toy data for units and ranges.
 
+    ``noise`` is the standard deviation of the noise on ``a``; that on ``b`` is always 0.05. ``train_size``
+    counts training samples, at least 64 (one batch). ``learning_rate`` is the step size.
+
     ``dimensions`` of the embeddings is 2 (drawn on the circle) or 3 (on the sphere). Both weights are for
     ``balance="sum"``; ``strength``, the paper's beta, is for ``balance="pareto"``.
     """
@@ -42,8 +45,11 @@ class Setting:
     anchoring_weight: float = 0.0
     temperature: float = 0.5
     radius: float = 0.6
-    noise: float = 0.1
-    imbalance: float = 0.8
+    noise: float = 0.6
+    imbalance: float = 0.6
+    private_share: float = 0.0
+    train_size: int = 300
+    learning_rate: float = 0.02
     paradigm: str = "joint"
     dimensions: int = 2
     balance: str = "sum"
@@ -64,7 +70,7 @@ class Setting:
         """Return the configuration of a training with this setting."""
         return TrainConfig(
             dataset="toy",
-            dataset_options={**WORLD, "noise": self.noise, "imbalance": self.imbalance},
+            dataset_options=self.world(),
             paradigm=self.paradigm,
             regularizer=self.regularizer(),
             fusion=PARADIGMS[self.paradigm].usual_fusion,
@@ -72,8 +78,23 @@ class Setting:
             encoder_options={"hidden": 64},
             epochs=epochs,
             evaluate_every=epochs,
+            learning_rate=self.learning_rate,
             seed=seed,
         )
+
+    def world(self) -> dict[str, object]:
+        """Return the options of the toy data set."""
+        chosen = {name: getattr(self, name) for name in ("imbalance", "private_share", "train_size")}
+        return {**WORLD, **chosen, "noise": {"a": self.noise, "b": NOISE_OF_B}}
+
+    def changed(self) -> dict[str, object]:
+        """Return the values that differ from the defaults."""
+        default = Setting()
+        return {name: value for name, value in asdict(self).items() if value != getattr(default, name)}
+
+    def code(self, seed: int) -> str:
+        """Return the line that trains this setting again."""
+        return f"lab.train({self.changed()}, seed={seed})"
 
 
 PRESETS = {
@@ -93,6 +114,7 @@ class Run:
     """
 
     setting: Setting
+    seed: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
     embeddings: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
@@ -116,13 +138,9 @@ class Run:
         alpha = self.setting.regularizer()(self.embeddings).alpha
         return row | {f"alpha/{m}": value.item() for m, value in alpha.items()}
 
-    def history(self) -> pd.DataFrame:
-        """Return the accuracies as a tidy frame for ``plots.training_curves``."""
-        import pandas as pd
-
-        rows = [(r["epoch"], m, r[f"accuracy/{m}"]) for r in self.rows for m in ("fused", "a", "b")]
-        frame = pd.DataFrame(rows, columns=["epoch", "modality", "value"])
-        return frame.assign(split="validation", quantity="accuracy")
+    def accuracies(self) -> list[list[float]]:
+        """Return the accuracies of ``CURVES``, one row per epoch."""
+        return [[row[f"accuracy/{m}"] for m in CURVES] for row in self.rows]
 
     def words(self) -> str:
         """Return the newest row in words, for readers who do not see the pictures."""
@@ -141,8 +159,8 @@ class Run:
 
 
 @lru_cache(maxsize=8)
-def _world(seed: int, noise: float, imbalance: float) -> MultimodalDataset:
-    return load("toy", seed=seed, noise=noise, imbalance=imbalance, **WORLD)
+def _load(seed: int, setting: Setting) -> MultimodalDataset:
+    return load("toy", seed=seed, **setting.world())
 
 
 class _Trained(Exception):
@@ -162,7 +180,7 @@ def train(
     Runs in several threads wait for each other.
     """
     setting = setting if isinstance(setting, Setting) else Setting(**setting)
-    run, config = Run(setting), setting.config(seed, epochs)
+    run, config = Run(setting, seed), setting.config(seed, epochs)
 
     def look(epoch: int, model: nn.Module) -> None:
         seen = encode(model, data.validation)
@@ -174,7 +192,7 @@ def train(
             raise _Trained
 
     with _ONE_RUN:
-        data = _world(seed, setting.noise, setting.imbalance)
+        data = _load(seed, setting)
         with suppress(_Trained):
             fit(config, data=data, device="cpu", progress=False, on_epoch=look)
     return run

@@ -273,6 +273,50 @@ def settings(check):
     yield "a list of values", list(right.values())
 
 
+def searches_by_luck():
+    """Ways to choose a setting that luck can fool, or that cost too much."""
+
+    def chosen(score, seeds=lambda k: range(6), best=max):
+        return lambda run, names, budget: best(
+            names, key=lambda name: score([run(name, seed) for seed in seeds(names.index(name))])
+        )
+
+    def first(run, names, budget):
+        return [run(name, 0) for name in names] and names[0]
+
+    yield "the first", first
+    yield "one seed", chosen(sum, lambda k: [0])
+    yield "the luckiest run", chosen(max)
+    yield "the worst", chosen(sum, best=min)
+    yield "seeds of its own for each", chosen(sum, lambda k: range(10 * k, 10 * k + 6))
+    yield "beyond the budget", chosen(sum, lambda k: range(7))
+    yield "one seed again and again", chosen(sum, lambda k: [0] * 6)
+    yield "the name in a list", lambda *given: [OFFICIAL["searched"](*given)]
+
+
+def effects_mixed_up():
+    """The right effects with a name, a sign or a factor wrong, or from other trainings."""
+    right = OFFICIAL["effects"]
+
+    def changed(change):
+        return lambda *given: (lambda found: found | change(found))(right(*given))
+
+    yield "data and steps exchanged", changed(lambda e: {"data": e["steps"], "steps": e["data"]})
+    for name in ("data", "steps", "both"):
+        yield f"{name}: other sign", changed(lambda e, name=name: {name: -e[name]})
+        yield f"{name}: doubled", changed(lambda e, name=name: {name: 2 * e[name]})
+        yield f"{name}: NaN", changed(lambda e, name=name: {name: math.nan})
+    yield "one seed", lambda run, sizes, steps, seeds: right(run, sizes, steps, seeds[:1])
+    yield "sizes exchanged", lambda run, sizes, steps, seeds: right(run, sizes[::-1], steps, seeds)
+    yield "steps exchanged", lambda run, sizes, steps, seeds: right(run, sizes, steps[::-1], seeds)
+    yield (
+        "equal epochs",
+        lambda run, sizes, steps, seeds: right(
+            lambda size, epochs, seed: run(size, steps[0], seed), sizes, steps, seeds
+        ),
+    )
+
+
 def gradients_in_parts():
     right = OFFICIAL["gradient_in_parts"]
 
@@ -665,6 +709,8 @@ WRONG = {
     "spread_and_agreed": lambda: settings("spread_and_agreed"),
     "collapse_with_dispersion": lambda: settings("collapse_with_dispersion"),
     "gradient_in_parts": gradients_in_parts,
+    "searched": searches_by_luck,
+    "effects": effects_mixed_up,
     "same_length": lengths,
     "three_rules": distributions,
     "unused_children": children,

@@ -1,11 +1,13 @@
 """The tuning lab in a real browser: JupyterLab and Voila, moved by keyboard and stopped.
 
 Debian's Chromium is driven by playwright; where either is missing the tests are skipped and say so.
-Screenshots (light, dark, wide, narrow) are left in build/screenshots/ to be looked at.
+Screenshots (light, dark, three widths) are left in build/screenshots/ to be looked at; times are printed.
 """
 
+import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -28,7 +30,8 @@ ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE = 120  # seconds, for a busy machine; a lab that works needs a few
-WIDE, NARROW = {"width": 1400, "height": 1000}, {"width": 420, "height": 900}
+WIDE = {"width": 1400, "height": 1000}
+SIZES = {"wide": WIDE, "middle": {"width": 800, "height": 1000}, "narrow": {"width": 420, "height": 900}}
 
 pytestmark = [
     pytest.mark.slow,
@@ -87,72 +90,174 @@ def page():
         browser.close()
 
 
-def moved_by_keyboard(page, name):
-    """Press the right arrow on a slider, and wait until the first picture has a new source."""
-    slider = page.locator(".widget-slider", has_text=name).locator(".noUi-handle, .ui-slider-handle").first
-    slider.focus()
+SEEN = """() => {
+    const {geometry, values, frames} = document.querySelector(".geometry-sphere").sphere;
+    return {u: Array.from(geometry.u), values: {...values}, frames};
+}"""
+# Notes when the canvas draws, and the radius that it draws, until it is asked for what it noted.
+WATCH = """() => {
+    const view = document.querySelector(".geometry-sphere").sphere, noted = window.noted = [];
+    let last = view.frames;
+    const look = (now) => {
+        if (window.noted !== noted) return;
+        if (view.frames !== last) noted.push([performance.now(), view.values.radius]);
+        last = view.frames;
+        requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+}"""
+
+
+def slider(page, name):
+    return page.get_by_role("slider", name=name, exact=True)
+
+
+def drag(page, name):
+    """Drag a slider with the mouse; return the times between pictures and the values that were drawn."""
+    box = slider(page, name).bounding_box()
+    y, at = box["y"] + box["height"] / 2, lambda share: box["x"] + box["width"] * share
+    page.mouse.move(at(0.15), y)
+    page.mouse.down()
+    page.evaluate(WATCH)
+    for k in range(50):
+        page.mouse.move(at(0.15 + 0.012 * k), y)
+        page.wait_for_timeout(25)
+    noted = page.evaluate("() => { const noted = window.noted; window.noted = null; return noted; }")
+    page.mouse.up()
+    times = [time for time, _ in noted]
+    return sorted(b - a for a, b in itertools.pairwise(times)), {radius for _, radius in noted}
+
+
+def answered(page, name):
+    """Milliseconds from a key on a slider until the canvas draws the new radius."""
+    slider(page, name).focus()
     page.evaluate(
         """() => {
-            const image = document.querySelector("img.widget-image");
-            window.waited = new Promise(resolve => {
-                new MutationObserver((_, observer) => {
-                    observer.disconnect(); resolve();
-                }).observe(image, {attributes: true, attributeFilter: ["src"]});
-            });
+            const view = document.querySelector(".geometry-sphere").sphere, old = view.values.radius;
+            window.answered = new Promise((done) => addEventListener("keydown", () => {
+                const began = performance.now(), moved = () => view.values.radius !== old;
+                const look = () => moved() ? done(performance.now() - began) : requestAnimationFrame(look);
+                look();
+            }, {once: true, capture: true}));
         }"""
     )
-    slider.press("ArrowRight")
-    page.evaluate("window.waited")
-
-
-def sources(page):
-    return page.locator("img.widget-image").evaluate_all("images => images.slice(0, 4).map(i => i.src)")
+    page.keyboard.press("ArrowRight")
+    return page.evaluate("window.answered")
 
 
 def use_the_lab(page):
-    """What a reader does: train, move a slider by keyboard, stop, look at the memory and the other tab."""
+    """What a reader does: drag, move by keyboard, stop, pin, undo, look at the memory and at a challenge."""
     expect = sync_api.expect
-    message = page.get_by_text("Accuracy: fused").last
-    expect(message).to_contain_text("Epoch 0.")
-    expect(page.get_by_role("button", name="Stop")).to_be_disabled()
-    before = sources(page)
-    moved_by_keyboard(page, "radius")
-    readout = page.locator(".widget-slider", has_text="radius").first.locator(".widget-readout")
-    expect(readout).to_have_text("0.7")
-    expect(message).not_to_contain_text("Epoch 0.")
-    page.get_by_role("button", name="Stop").click()
-    expect(message).to_contain_text("Stopped. Epoch")
-    expect(page.get_by_role("button", name="Stop")).to_be_disabled()
-    stopped = sources(page)
-    assert stopped[0] != before[0]
-    page.wait_for_timeout(1500)
-    assert sources(page) == stopped  # nothing trains on behind the message
-    expect(page.get_by_text("Earlier runs, newest first")).to_be_visible()
+    message = page.locator(".lab-message")
+    stop = page.get_by_role("button", name="Stop")
+    expect(page.get_by_role("application").first).to_be_visible()
+    expect(stop).to_be_disabled()
+    before = page.evaluate(SEEN)
+    radius = slider(page, "Radius")
+    expect(radius).to_be_disabled()
+    assert radius.get_attribute("aria-valuetext") == "0.6, rests: the anchoring weight is 0"
+    expect(page.get_by_text("rests: the anchoring weight is 0")).to_be_visible()
+
     page.get_by_role("button", name="Preset bounded").click()
+    expect(message).to_contain_text("Run 1. Epoch 60.")
+    assert page.evaluate(SEEN)["u"] != before["u"]
+    times = [answered(page, "Radius") for _ in range(3)]
+    assert radius.get_attribute("aria-valuetext") == "0.6"
+    gaps, values = drag(page, "Radius")
+    middle, late = gaps[len(gaps) // 2], gaps[int(0.95 * len(gaps))]
+    print(f"\nkey to picture {sorted(times)[1]:.0f} ms; drag: {len(gaps)} pictures of {len(values)} values,")
+    print(f"between pictures {middle:.0f} ms (median), {late:.0f} ms (95 %)")
+    assert len(values) >= 4 and len(gaps) > 10
+    # Moves are sent no faster than they are answered, so the last one may still be under way.
+    rest = radius.get_attribute("aria-valuetext")
+    expect(message).to_contain_text(re.compile(rf"Epoch 60\..*'radius': {rest}\}}"))
+
+    page.get_by_role("button", name="Five seeds").click()
+    expect(stop).to_be_enabled()
+    stop.focus()
+    page.keyboard.press("Enter")
+    expect(message).to_contain_text("Stopped. Run")
+    expect(stop).to_be_disabled()
+    stopped = page.evaluate(SEEN)
+    page.wait_for_timeout(1500)
+    assert page.evaluate(SEEN) == stopped  # nothing trains on behind the message
+    expect(page.get_by_text("Runs, newest first")).to_be_visible()
+
+    page.get_by_role("button", name="Pin A").click()
+    page.get_by_role("button", name="Preset drift").click()
     expect(message).to_contain_text("Epoch 60.")
-    assert all(old != new for old, new in zip(before, sources(page), strict=True))
+    page.get_by_role("button", name="Pin B").click()
+    expect(page.get_by_role("application")).to_have_count(3)
+    expect(page.get_by_role("cell", name="pin B: run")).to_be_visible()
+    page.get_by_role("button", name="Undo").dblclick()
+    page.get_by_role("button", name="Redo").dblclick()
+    expect(radius).to_be_disabled()  # as in preset drift
+    expect(message).to_contain_text("Epoch 60.")
+    assert "lab.train({" in page.locator("code", has_text="lab.train").last.inner_text()
+
+    page.get_by_label("challenge").select_option("2 · rescue")
+    expect(slider(page, "Train size")).to_be_disabled()
+    assert slider(page, "Train size").get_attribute("aria-valuetext") == "100, locked by the challenge"
+    expect(message).to_contain_text("Epoch 60.")
+    page.get_by_role("button", name="Hand in").click()
+    expect(message).to_contain_text("Score 4 of 6.")
+    page.get_by_label("challenge").select_option("free play")
 
 
-def pictures(page, name, where):
-    """Wide and narrow screenshots, from the top of the lab."""
-    for size, viewport in {"wide": WIDE, "narrow": NARROW}.items():
+CONTRAST = """() => {
+    const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+    const light = (color) => {
+        const linear = (x) => x <= .04 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4;
+        const [r, g, b] = numbers(color).map((x) => linear(x / 255));
+        return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const behind = (element) => {
+        for (; element; element = element.parentElement) {
+            const color = getComputedStyle(element).backgroundColor;
+            if ((numbers(color)[3] ?? 1) > 0) return color;
+        }
+        return "rgb(255, 255, 255)";
+    };
+    const texts = document.querySelectorAll(".lab-knobs :is(p, label, span), .geometry-sphere p");
+    return Array.from(texts, (element) => {
+        const ink = light(getComputedStyle(element).color), ground = light(behind(element));
+        return (Math.max(ink, ground) + .05) / (Math.min(ink, ground) + .05);
+    });
+}"""
+
+
+def pictures(page, name, where, seen="canvas.scene:visible, img.widget-image:visible"):
+    """Screenshots of three widths, from the top of the lab; text is readable and nothing is cut off."""
+    for size, viewport in SIZES.items():
         page.set_viewport_size(viewport)
         page.wait_for_timeout(700)
         page.locator(where).first.evaluate("element => element.scrollIntoView({block: 'start'})")
         page.wait_for_timeout(300)
         page.screenshot(path=SCREENSHOTS / f"{name}_{size}.png")
-        inside = page.locator("img.widget-image:visible").first.bounding_box()
+        inside = page.locator(seen).first.bounding_box()
         assert 0 <= inside["x"] and inside["x"] + inside["width"] <= viewport["width"]
+    assert min(page.evaluate(CONTRAST)) >= 4.5
     page.set_viewport_size(WIDE)
 
 
 def digits_tab(page):
     page.get_by_role("tab", name="Digits, recorded").click()
-    chosen = page.get_by_text("mean of 3 seeds, test accuracy")
+    chosen = page.get_by_text("mean of 3 seeds, validation accuracy")
     sync_api.expect(chosen).to_contain_text("anchoring weight 2,")
-    slider = page.locator(".widget-slider:visible", has_text="anchoring weight")
-    slider.locator(".noUi-handle, .ui-slider-handle").first.press("ArrowRight")
+    page.get_by_label("anchoring weight").last.select_option("8.0")
     sync_api.expect(chosen).to_contain_text("anchoring weight 8,")
+    page.get_by_role("button", name="Show the test numbers of this cell").click()
+    sync_api.expect(page.get_by_text("mean of 3 seeds, test accuracy")).to_be_visible()
+
+
+def restarted(page):
+    """Restart the kernel of JupyterLab: the lab on the page says that nobody answers any more."""
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_text("Restart Kernel…", exact=True).click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    alert = page.get_by_role("alert").filter(has_text="This lab has lost its kernel. Run its cell again.")
+    sync_api.expect(alert).to_be_visible()
+    sync_api.expect(slider(page, "Dispersion weight")).to_be_disabled()
 
 
 def lab_settings(folder):
@@ -187,6 +292,9 @@ def test_the_lab_in_jupyterlab(page, tmp_path):
             pictures(page, f"jupyterlab_{scheme}", ".jupyter-widgets.widget-tab, .jupyter-widget-tab")
         digits_tab(page)
         pictures(page, "jupyterlab_digits", ".jupyter-widgets.widget-tab, .jupyter-widget-tab")
+        page.get_by_role("tab", name="Toy, live").click()
+        restarted(page)
+        page.screenshot(path=SCREENSHOTS / "jupyterlab_restarted.png")
         page.goto("about:blank")
 
 
@@ -200,6 +308,6 @@ def test_the_lab_as_a_page_of_voila(page, tmp_path):
         digits_tab(page)
         pictures(page, "voila_digits", "body")
         page.goto(f"{address}/?theme=dark")
-        sync_api.expect(page.get_by_text("Accuracy: fused").last).to_contain_text("Epoch 0.")
+        sync_api.expect(page.locator(".geometry-sphere p").last).to_contain_text("Epoch 0 of 60.")
         pictures(page, "voila_dark", "body")
         page.goto("about:blank")

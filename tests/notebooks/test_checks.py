@@ -437,7 +437,7 @@ SPREAD_MISTAKES = {
     "put your own code": ...,
     "give a dict such as": 0.3,
     "the lab has no 'weight'": {"weight": 1.0},
-    "leave noise at 0.1": {"noise": 0.0},
+    "leave noise at 0.6": {"noise": 0.0},
     "radius": {"radius": -1.0},
     "neither term does its work": {},
     "the pairs agree, but crowded": {"anchoring_weight": 0.3, "radius": 0.0},
@@ -449,6 +449,57 @@ COLLAPSE_MISTAKES = {
     "put your own code": None,
     "keep it at 0.3 or more": {"anchoring_weight": 1.0, "radius": 0.0},
     "which term likes a crowd?": {"dispersion_weight": 0.3, "anchoring_weight": 0.1, "radius": 0.0},
+}
+
+
+def by_table(combine):
+    """The effects from {(0 or 1, 0 or 1): mean}, larger size and more steps second, in another way."""
+
+    def answer(run, sizes, steps, seeds):
+        mean = {
+            (i, j): sum(run(size, count // (size // 64), s) for s in seeds) / len(seeds)
+            for i, size in enumerate(sizes) for j, count in enumerate(steps)
+        }  # fmt: skip
+        return combine(mean)
+
+    return answer
+
+
+def four_signs(mean, scale=0.5):
+    total = lambda signs: sum(sign * mean[at] for sign, at in zip(signs, sorted(mean), strict=True))  # noqa: E731
+    return {
+        "data": scale * total((-1, -1, 1, 1)),
+        "steps": scale * total((-1, 1, -1, 1)),
+        "both": total((1, -1, -1, 1)),
+    }
+
+
+EFFECT_MISTAKES = {
+    "put your own code": lambda run, sizes, steps, seeds: ...,
+    "give a function": {"data": 0.1, "steps": 0.2, "both": 0.0},
+    "give data, steps and both": lambda run, sizes, steps, seeds: {"data": 0.1},
+    "full batches alone count": lambda run, sizes, steps, seeds: {
+        "data": sum(run(sizes[1], 60, s) - run(sizes[0], 60, s) for s in seeds), "steps": 0, "both": 0,
+    },
+    "averaged over both numbers of steps": by_table(lambda mean: four_signs(mean, scale=1)),
+    "with the larger size, minus": by_table(lambda mean: four_signs(mean) | {"both": 0.0}),
+}  # fmt: skip
+
+
+def by_mean(run, names, seeds):
+    return max(names, key=lambda name: sum(run(name, seed) for seed in seeds(names.index(name))))
+
+
+SEARCH_MISTAKES = {
+    "put your own code": lambda run, names, budget: ...,
+    "give a function": "setting 0",
+    "return one of the names": lambda run, names, budget: 0,
+    "the budget is 48": lambda run, names, budget: by_mean(run, names, lambda k: range(10)),
+    "on the same seed twice": lambda run, names, budget: by_mean(run, names, lambda k: [0, 0]),
+    "left a setting untried": lambda run, names, budget: by_mean(run, names[1:], lambda k: range(6)),
+    "compare on the same seeds": lambda run, names, budget: by_mean(
+        run, names, lambda k: range(6 * k, 6 * k + 6)
+    ),
 }
 
 
@@ -1215,6 +1266,8 @@ MISTAKES = {
     "same_length": LENGTH_MISTAKES,
     "spread_and_agreed": SPREAD_MISTAKES,
     "collapse_with_dispersion": COLLAPSE_MISTAKES,
+    "effects": EFFECT_MISTAKES,
+    "searched": SEARCH_MISTAKES,
     "judge": RULE_MISTAKES,
     "seeds_for": SEEDS_MISTAKES,
     "shared_clips": SHARED_MISTAKES,
@@ -1271,6 +1324,8 @@ RIGHT = [
     ("best_naming", named_at_best),
     ("three_rules", lambda: (IMAGE_SAYS, CAPTION_SAYS)),
     ("collapse_with_dispersion", {"dispersion_weight": 0.3, "anchoring_weight": 1.0, "radius": 0.0}),
+    ("effects", by_table(four_signs)),
+    ("searched", lambda run, names, budget: by_mean(run, names, lambda k: range(budget // len(names)))),
 ]
 
 

@@ -743,6 +743,81 @@ def test_three_hundred_samples_move_frame_by_frame(front, page):  # noqa: F811
     page.goto("about:blank")
 
 
+# ------------------------------------------------------------ points from a training
+
+FED = """([u, modalities, count, dimensions, curves]) => {
+    const points = new DataView(new Float32Array(u).buffer), first = points;
+    const labels = Array.from({length: count}, (_, k) => k % 4), values = {radius: 0.6, temperature: 0.5};
+    window.fed = store({modalities, labels, dimensions, controls: [], playing: false, points, first, curves,
+        dispersion_weight: 0, anchoring_weight: 0, ...values});
+    mount(document.body.appendChild(document.createElement("div")), window.fed);
+}"""
+ROWS = [[0.25, 0.25, 0.3], [0.5, 0.4, 0.3], [0.9, 0.7, 0.4]]
+CURVES = {"names": ["fused", "a", "b"], "rows": ROWS, "length": 61, "caption": "Epoch 2 of 60."}
+
+
+def fed(module, **more):
+    module.add_style_tag(path=SOURCE.with_suffix(".css"))
+    z = embeddings(count=40, dimensions=2)
+    rows = torch.stack([*z.values()]).flatten().tolist()
+    module.evaluate(FED, [rows, list(z), 40, 2, {**CURVES, **more}])
+    module.evaluate(FRAME)
+
+
+def test_a_training_sends_points_classes_and_accuracies():
+    view = Sphere(embeddings(count=8), controls=[])
+    new = embeddings(count=8, seed=1)
+    view.show(new, [3, 1, 3, 1, 2, 2, 1, 3], CURVES)
+    assert view.labels == [2, 0, 2, 0, 1, 1, 0, 2] and view.curves["rows"] == ROWS
+    for m, x in new.items():
+        torch.testing.assert_close(view.embeddings[m], (x / x.norm(dim=1, keepdim=True)).float())
+
+
+@in_browser
+def test_nothing_moves_the_points_of_a_training_but_new_ones(module):
+    fed(module)
+    before = settled(module)
+    canvas = module.get_by_role("application")
+    assert "Shift" not in canvas.get_attribute("aria-label")
+    canvas.press("Shift+ArrowRight")
+    box, turn, u = canvas.bounding_box(), before["turn"], before["u"]
+    R, x0, y0 = box["width"] / 2 - 14, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = (turn[3 * k] * u[0] + turn[3 * k + 1] * u[1] for k in range(2))
+    module.mouse.move(x0 + R * x, y0 - R * y)
+    module.mouse.down()
+    module.mouse.move(x0, y0, steps=3)
+    module.mouse.up()
+    assert settled(module)["u"] == u
+    assert not module.get_by_role("button", name="Shuffle").is_visible()
+    moved = torch.stack([*embeddings(count=40, dimensions=2, seed=2).values()])
+    module.evaluate(
+        "u => fed.set('points', new DataView(new Float32Array(u).buffer))", moved.flatten().tolist()
+    )
+    expected = torch.nn.functional.normalize(moved, dim=2).flatten().tolist()
+    assert settled(module)["u"] == pytest.approx(expected, abs=1e-6)
+
+
+@in_browser
+def test_accuracies_are_drawn_and_said_and_a_range_is_a_cloud(module):
+    strips = module.get_by_role("img")
+    inked = """(canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+        .reduce((sum, value, at) => sum + (at % 4 === 3 && value > 0), 0)"""
+    painted = []
+    for more in (
+        {},
+        {"rows": ROWS * 20},
+        {"rows": ROWS * 20, "low": [[0.2] * 3] * 60, "high": [[0.95] * 3] * 60},
+    ):
+        module.evaluate("document.body.replaceChildren()")
+        fed(module, **more)
+        painted.append(strips.evaluate(inked))
+        words = module.locator(".geometry-sphere p").last
+        assert words.inner_text().startswith("Epoch 2 of 60. Effective rank (1 to 2): ")
+        assert words.get_attribute("aria-live") == "off"  # sixty a second would drown a screen reader
+        assert "accuracies over epochs" in strips.get_attribute("aria-label")
+    assert painted == sorted(set(painted))
+
+
 # ------------------------------------------------------------ notebooks
 
 CELL = """\

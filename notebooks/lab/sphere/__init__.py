@@ -54,6 +54,7 @@ class Sphere(Base):
     dimensions = traitlets.Int().tag(sync=True)
     points = traitlets.Bytes().tag(sync=True, from_json=lambda value, _: bytes(value))
     first = traitlets.Bytes().tag(**points.metadata)  # where *Reset* puts the points
+    curves = traitlets.Dict().tag(sync=True)  # of a training that moves the points; see sphere.js
     controls = traitlets.List(CONTROLS).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     dispersion_weight = traitlets.Float(GeometryRegularizer.dispersion_weight).tag(sync=True)
@@ -82,17 +83,20 @@ class Sphere(Base):
         classes = np.zeros(shape[0]) if labels is None else np.asarray(labels)
         if classes.shape != shape[:1]:
             raise ValueError(f"labels has the shape {classes.shape}: give one per sample, {shape[0]} in all.")
-        units = torch.stack([F.normalize(z.detach(), dim=1).cpu().float() for z in embeddings.values()])
-        points = units.numpy().astype("<f4").tobytes()
+        points = _unit_bytes(embeddings)
         super().__init__(
             modalities=list(map(str, embeddings)),
-            labels=np.unique(classes, return_inverse=True)[1].tolist(),
+            labels=_numbered(classes),
             dimensions=shape[1],
             points=points,
             first=points,
             controls=list(controls),
             **values,
         )
+
+    def show(self, embeddings: Mapping[str, torch.Tensor], labels: Array, curves: Mapping[str, Any]) -> None:
+        """Draw embeddings of the same shapes, their classes, and the accuracies of the training so far."""
+        self.labels, self.curves, self.points = _numbered(labels), dict(curves), _unit_bytes(embeddings)
 
     @traitlets.validate(*CONTROLS)
     def _in_range(self, proposal: traitlets.Bunch) -> float:
@@ -143,3 +147,12 @@ class Sphere(Base):
         model["points"] = base64.b64encode(self.points).decode()
         data = {**live, STATE: model, "text/plain": alt, "image/png": png.getvalue()}
         return data, {"image/png": {"alt": alt}}
+
+
+def _unit_bytes(embeddings: Mapping[str, torch.Tensor]) -> bytes:
+    units = torch.stack([F.normalize(z.detach(), dim=1).cpu().float() for z in embeddings.values()])
+    return units.numpy().astype("<f4").tobytes()
+
+
+def _numbered(labels: Array) -> list[int]:
+    return np.unique(np.asarray(labels), return_inverse=True)[1].tolist()

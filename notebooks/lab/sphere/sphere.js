@@ -3,6 +3,8 @@
 // A model holds modalities (names), labels, dimensions, points and first (float32, modality by modality: where they
 // are, and where *Reset* puts them), playing, controls (names of the sliders) and the regularizer's four values.
 // What the reader chooses is written back into it.
+// With `curves` the points come from a training: {names, rows: one number per name and epoch, length, caption, low and
+// high like rows, earlier: rows of other runs' first curve}. Then nothing moves them here, and accuracies are drawn.
 
 export const AT_EDGE = 2e-3; // a pair's excess decays and never reaches 0; counts and colors take this much for rest
 
@@ -167,7 +169,8 @@ const SLIDERS = {
   radius: { label: "Radius of the band", min: 0, max: 2, says: (r) => `${says(r)} (${angle(r)}°)`, needs: "anchoring_weight" },
   temperature: { label: "Temperature", min: 0.02, max: 20, log: true, says, needs: "dispersion_weight" },
 };
-const KEYS = "Arrow keys turn the picture; N and M mark another sample or modality; Shift with an arrow moves it.";
+const KEYS = "Arrow keys turn the picture; N and M mark another sample or modality";
+const MOVES = "; Shift with an arrow moves it.";
 /** A model for pages without a kernel: the part of a widget's model that is used here. */
 export function store(values) {
   const heard = {}, on = (name, f) => (heard[name] ??= []).push(f);
@@ -183,7 +186,9 @@ function add(parent, kind, properties = {}) {
 
 /** Build the figure in `element`; return a function that ends it. `element.firstChild.sphere` has its numbers. */
 export function mount(element, model) {
-  const names = model.get("modalities"), labels = model.get("labels"), D = model.get("dimensions");
+  const names = model.get("modalities"), D = model.get("dimensions"), curves = () => model.get("curves") ?? {};
+  const fed = Boolean(curves().names);
+  let labels = model.get("labels");
   const M = names.length, N = labels.length, g = geometry(M, N, D), width = 1 + 2 * M, classes = new Set(labels).size;
   const values = {}, start = new Float32Array(g.u.length), sent = new Float32Array(g.u.length);
   const turned = new Float64Array(3 * M * N), tips = new Float64Array(2 * M * N), past = new Float64Array(PAST * width);
@@ -196,8 +201,8 @@ export function mount(element, model) {
   const root = add(element, "div", { className: "geometry-sphere", sphere });
   const left = add(root, "div"), right = add(root, "div"), inputs = {};
   const scene = add(left, "canvas", { className: "scene", tabIndex: 0, role: "application", ariaLabel:
-    `${N} samples in ${M} modalities (${names.join(", ")}) on a ${D === 2 ? "ring" : "sphere"}. ${KEYS}` });
-  const buttons = add(left, "div");
+    `${N} samples in ${M} modalities (${names.join(", ")}) on a ${D === 2 ? "ring" : "sphere"}. ${KEYS}${fed ? "." : MOVES}` });
+  const buttons = add(left, "div", { hidden: fed });
   const button = (name, onclick) => add(buttons, "button", { type: "button", textContent: name, onclick });
   const play = button("Play", () => write("playing", !model.get("playing")));
   const one = button("Step", () => { advance(); report(); });
@@ -207,7 +212,8 @@ export function mount(element, model) {
   button("Shuffle", () => { crowds(start, M, labels, D, (seed += 7919)); write("first", copy(start)); reset.click(); });
   add(left, "p", { textContent: `${names.map((name, m) => `${SIGNS[m % 4]} ${name}`).join("  ")}`
     + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. "
-    + `Green: the band around the marked sample. Darts: the forces. Drag a point, or turn the picture. ${KEYS}` });
+    + `Green: the band around the marked sample. ${fed ? "" : "Darts: the forces. Drag a point, or turn the picture. "}`
+    + `${KEYS}${fed ? "." : MOVES}` });
   for (const name of controls) {
     const { label, min, max, log } = SLIDERS[name], row = add(right, "label", { textContent: label });
     const ends = log ? { min: Math.log10(min), max: Math.log10(max) } : { min, max };
@@ -216,9 +222,9 @@ export function mount(element, model) {
     add(row, "output");
   }
   const readings = add(right, "p", { ariaAtomic: "true" });
-  const strips = add(right, "canvas", { role: "img", ariaLabel:
-    "Distances of pairs, the spectrum that effective rank sums up, and effective rank, mean cosine and total over time; "
-    + "the text above has the latest numbers." });
+  const strips = add(right, "canvas", { role: "img", ariaLabel: `Distances of pairs, the spectrum that effective rank `
+    + `sums up, and ${fed ? "accuracies over epochs" : "effective rank, mean cosine and total over time"}; the text `
+    + "above has the latest numbers." });
 
   const copy = (x) => new DataView(x.slice().buffer);
   function write(name, value) { model.set(name, value); model.save_changes(); }
@@ -241,7 +247,7 @@ export function mount(element, model) {
       input.nextSibling.textContent = disabled ? "rests" : text;
     }
     play.textContent = model.get("playing") ? "Pause" : "Play";
-    readings.ariaLive = model.get("playing") ? "off" : "polite";
+    readings.ariaLive = fed || model.get("playing") ? "off" : "polite";
     rate = Math.max(rate, 0.005); // at rest it may have shrunk to nothing
     ask(true);
   }
@@ -253,6 +259,7 @@ export function mount(element, model) {
 
   function readPoints() {
     const first = floats("first"), fresh = floats("points");
+    labels = model.get("labels");
     if (first) start.set(first); else crowds(start, M, labels, D, seed);
     if (fresh?.every((x, k) => x === sent[k])) return; // an echo of what was reported
     load(g, fresh ?? start);
@@ -294,8 +301,9 @@ export function mount(element, model) {
       ink = getComputedStyle(root).color;
       const list = (x) => names.map((name, m) => `${name} ${says(x[m])}`).join(", ");
       const mean = g.gaps.reduce((sum, gap) => sum + gap, 0) / g.gaps.length;
-      readings.textContent = `Total ${g.total.toFixed(3)}. Dispersion (uniformity): ${list(g.dispersion)}. Effective `
-        + `rank (1 to ${D}): ${list(g.rank)}. Mean cosine: ${list(g.cosine)}. Modality gap: `
+      const opening = fed ? curves().caption
+        : `Total ${g.total.toFixed(3)}. Dispersion (uniformity): ${list(g.dispersion)}.`;
+      readings.textContent = `${opening} Effective rank (1 to ${D}): ${list(g.rank)}. Mean cosine: ${list(g.cosine)}. Modality gap: `
         + `${Array.from(g.apart, says).join(", ")}. Distance of pairs: mean ${says(mean)}, largest `
         + `${says(Math.max(...g.gaps))}; ${Math.round(100 * g.outside)}\u00a0% outside the band.`;
     }
@@ -392,7 +400,7 @@ export function mount(element, model) {
         paint(context, alpha, alpha, 0.6);
       }
     }
-    for (let n = 0; n < M * N; n++) if (N <= 60 || n % N === marked) { // a dart towards where a force pushes
+    for (let n = 0; n < M * N && !fed; n++) if (N <= 60 || n % N === marked) { // a dart towards where a force pushes
       const x = turned[3 * n], y = turned[3 * n + 1], dx = tips[2 * n], dy = tips[2 * n + 1], long = Math.hypot(dx, dy);
       const thick = long > r ? 2.5 / long : 0; // a short one would be hidden by its sample
       context.moveTo(x - thick * dy, y + thick * dx);
@@ -407,7 +415,7 @@ export function mount(element, model) {
   }
 
   /** Draw `count` columns of `past` as curves in strip `k`; several are one per modality, dashed and marked. */
-  function curves(context, k, w, column, count, low, high) {
+  function histories(context, k, w, column, count, low, high) {
     const shown = Math.min(evaluations, PAST);
     for (let s = 0, x = 0, y = 0; s < count; s++) {
       for (let n = 0; n < shown; n++) {
@@ -424,8 +432,39 @@ export function mount(element, model) {
     }
   }
 
-  const TITLES = ["Distances of pairs, 0 to 2; the band is green", "Spectrum: share of each direction",
-    `Effective rank, 1 to ${D}`, "Mean cosine within a modality, −1 to 1", "Total"];
+  /** Draw accuracies over epochs, as tall as three strips; each name has a dash, and a modality its mark. */
+  function drawAccuracies(context, w) {
+    const { names: drawn, rows, length, low, high, earlier = [] } = curves(), top = 2 * ROW + 25, tall = 2 * ROW + 40;
+    const x = (n) => 30 + ((w - 42) * n) / Math.max(1, length - 1), y = (value) => top + tall * (1 - value);
+    for (let share = 0; share <= 4; share++) {
+      context.fillText((share / 4).toFixed(2), 0, y(share / 4) + 4);
+      context.moveTo(x(0), y(share / 4));
+      context.lineTo(x(length - 1), y(share / 4));
+    }
+    paint(context, 0, 0.3, 0.6);
+    context.strokeStyle = INSIDE;
+    for (const row of earlier) row.forEach((value, n) => (n ? context.lineTo(x(n), y(value)) : context.moveTo(x(n), y(value))));
+    paint(context, 0, 1, 1);
+    context.strokeStyle = ink;
+    for (let s = 0; s < drawn.length; s++) {
+      if (low) {
+        low.forEach((row, n) => context.lineTo(x(n), y(row[s])));
+        for (let n = high.length - 1; n >= 0; n--) context.lineTo(x(n), y(high[n][s]));
+        paint(context, 0.14);
+      }
+      rows.forEach((row, n) => context.lineTo(x(n), y(row[s])));
+      context.setLineDash(DASHES[s % 4]);
+      paint(context, 0, 1, s ? 1.4 : 2.6);
+      context.setLineDash(DASHES[0]);
+      const m = names.indexOf(drawn[s]), last = rows.length - 1;
+      for (let n = last; n >= 0 && m >= 0; n -= 15) mark(context, m, x(n), y(rows[n][s]), 4);
+      paint(context, 1);
+    }
+  }
+
+  const TITLES = ["Distances of pairs, 0 to 2; the band is green", "Spectrum: share of each direction", ...(fed
+    ? ["Accuracy over epochs: " + curves().names.map((name, s) => `${s ? SIGNS[names.indexOf(name)] : "━"} ${name}`).join("  ")]
+    : [`Effective rank, 1 to ${D}`, "Mean cosine within a modality, −1 to 1", "Total"])];
 
   function drawStrips() {
     const context = cleared(strips), w = strips.clientWidth, part = (w - 28) / M, bar = part / (D + 1);
@@ -433,7 +472,7 @@ export function mount(element, model) {
     const wide = (w - 12) / 41, edge = wide * (1 + 20 * values.radius); // the first of 41 bars is for distance 0
     for (let k = 0; k < TITLES.length; k++) {
       context.fillText(TITLES[k], 0, k * ROW + 11);
-      context.rect(4, k * ROW + 17, w - 12, 48);
+      if (k < 2 || !fed) context.rect(4, k * ROW + 17, w - 12, 48);
     }
     paint(context, 0, 0.35);
     for (let m = 0; m < M; m++) {
@@ -452,11 +491,12 @@ export function mount(element, model) {
       context.fillRect(4 + wide * n, 65, wide - 1, (-45 * bins[n]) / most);
     }
     context.fillStyle = ink;
+    if (fed) return drawAccuracies(context, w);
     for (let at = 0, end = Math.min(evaluations, PAST) * width; at < end; at += width)
       { low = Math.min(low, past[at]); high = Math.max(high, past[at]); }
-    curves(context, 2, w, 1, M, 1, D);
-    curves(context, 3, w, 1 + M, M, -1, 1);
-    curves(context, 4, w, 0, 1, low, high);
+    histories(context, 2, w, 1, M, 1, D);
+    histories(context, 3, w, 1 + M, M, -1, 1);
+    histories(context, 4, w, 0, 1, low, high);
   }
 
   // -------------------------------------------------------------- pointer and keyboard
@@ -490,6 +530,7 @@ export function mount(element, model) {
       if (away < nearest) { nearest = away; held = n * D; }
     }
     if (held >= 0) { marked = (held / D) % N; side = Math.floor(held / D / N); }
+    if (fed) held = -1;
     scene.setPointerCapture(event.pointerId);
     grip = [x, y];
     ask(false);
@@ -506,7 +547,7 @@ export function mount(element, model) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     const key = event.key.toLowerCase(), n = side * N + marked, unit = size() * ring(side);
-    if (way && event.shiftKey) {
+    if (way && event.shiftKey && !fed) {
       const x = turned[3 * n] / unit, y = turned[3 * n + 1] / unit, along = 0.05 * (way[0] + way[1]);
       if (D === 2) move(n, x - along * y, y + along * x); else move(n, x + 0.05 * way[0], y + 0.05 * way[1]);
       report();
@@ -522,7 +563,7 @@ export function mount(element, model) {
   // -------------------------------------------------------------- life
 
   const played = () => { read(); if (!model.get("playing")) report(); };
-  const listened = { "change:points": readPoints, "change:playing": played };
+  const listened = { "change:points": readPoints, "change:playing": played, "change:curves": () => ask(false) };
   for (const name in SLIDERS) listened[`change:${name}`] = read;
   for (const name in listened) model.on(name, listened[name]);
   const look = () => { ink = getComputedStyle(root).color; ask(false); };
