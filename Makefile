@@ -66,11 +66,11 @@ report: $(INSTALLED)
 	$(BIN)/python -m geomreg_course report --out build/report
 
 app: $(INSTALLED)
-	cd notebooks && ../$(BIN)/python -m lab ../build/app/tuning_lab.ipynb
+	PYTHONPATH=notebooks $(BIN)/python -m lab build/app/tuning_lab.ipynb
 	$(BIN)/python -m voila build/app/tuning_lab.ipynb
 
 gif: $(INSTALLED)
-	cd notebooks && ../$(BIN)/python -m figures.film figures/collapse.gif
+	PYTHONPATH=notebooks $(BIN)/python -m figures.film notebooks/figures/collapse.gif
 
 # Into build/bench/: speed.json and speed.png. Peers are compared where they are installed:
 #   .venv/bin/pip install lightly pytorch-metric-learning

@@ -1,4 +1,7 @@
-"""Write a notebook with only the lab, which `make app` serves: ``python -m lab FILE`` in ``notebooks/``."""
+"""Write a notebook with only the lab, which `make app` serves.
+
+    PYTHONPATH=notebooks python -m lab FILE      # in the checkout
+"""
 
 import argparse
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -577,3 +578,17 @@ def test_the_map_has_the_paired_gain_in_every_cell_and_frames_the_chosen_one():
 def test_both_labs_stand_in_tabs(lab):
     tab = tuning_lab.tabs(lab, DigitsLab(recorded()))
     assert len(tab.children) == 2 and tab.get_title(1) == "Digits, recorded"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_app_writes_the_page_that_it_serves(tmp_path):
+    """With the paths of the command alone: the tests' own reach farther."""
+    told = subprocess.run(["make", "-n", "app"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (first,) = [line for line in told.splitlines() if " -m lab " in line]
+    page = tmp_path / "lab.ipynb"
+    command = first.replace(".venv/bin/python", sys.executable).replace(
+        "build/app/tuning_lab.ipynb", str(page)
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(["sh", "-c", command], cwd=ROOT, env=environment, check=True, timeout=120)
+    assert "lab.tabs" in page.read_text()
