@@ -17,6 +17,7 @@ at a tenth of the rate.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from geomreg_mini import GeometryRegularizer
@@ -73,27 +74,62 @@ STUDY = Study(
 )
 
 
-def by_seed(frame: pd.DataFrame, metric: str, arm: str, **changed: float) -> dict[int, float]:
-    """Return seed -> metric of an arm at ``OWN`` with the changes."""
-    wanted = OWN | changed | {"arm": arm}
-    rows = frame[(frame[list(wanted)] == list(wanted.values())).all(axis=1)]
-    return dict(zip(rows["seed"], rows[metric], strict=True))
+def by_seed(frame: pd.DataFrame, metric: str, arm: str, **changed: float | None) -> dict[int, float]:
+    """Return seed -> metric of an arm at ``OWN`` with the changes; over a column that is None, the mean."""
+    wanted = {name: value for name, value in (OWN | changed | {"arm": arm}).items() if value is not None}
+    return frame[_at(frame, wanted)].groupby("seed")[metric].mean().to_dict()
 
 
 def figure(frame: pd.DataFrame) -> Figure:
     """Draw the gain in fused accuracy over no regularizer by world; a star marks that of notebook 01."""
-    from geomreg_mini import plots
-
     usual = frame[(frame["rate"] == OWN["rate"]) & (frame["epochs"] == OWN["epochs"])]
     gains = STUDY.gains(usual, "test/accuracy/fused").sort_values(["share", "imbalance", "size"])
-    worlds = zip(gains["imbalance"], gains["share"], strict=True)
-    gains["world"] = [f"imbalance {imbalance:g}, private {share:g}" for imbalance, share in worlds]
     panels = {f"{arm}: gain in fused accuracy": gains[gains["arm"] == arm] for arm in list(ARMS)[1:]}
-    fig = plots.gain_map(panels, rows=["world"], columns=["size"])
+    fig = gain_figure(panels, columns="size", star=OWN)
     for ax in fig.axes[: len(panels)]:
-        ax.plot(1.9, 1.14, "*", color=plots.VERMILION, ms=9, clip_on=False)
         ax.set_xlabel("training samples")
     return fig
+
+
+def gain_figure(
+    panels: Mapping[str, pd.DataFrame],
+    *,
+    columns: str,
+    star: Mapping[str, float],
+    hidden: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw gains with a row per imbalance and private share and a column per value of ``columns``.
+
+    Args:
+        panels: title -> rows of ``Study.gains`` of one arm, in the order in which they are drawn.
+        columns: a column of the panels.
+        star: column -> value of the cell that gets a star, as far as the panels have these columns.
+        hidden: the same of the cells that get a question mark in place of their gain.
+    """
+    from geomreg_mini import plots
+
+    shown, marked = {}, []
+    for title, table in panels.items():
+        worlds = zip(table["imbalance"], table["share"], strict=True)
+        names = [f"imbalance {imbalance:g}, private {share:g}" for imbalance, share in worlds]
+        down, across = list(dict.fromkeys(names)), list(dict.fromkeys(table[columns]))
+        places = [(across.index(x), down.index(y)) for x, y in zip(table[columns], names, strict=True)]
+        masks = [_at(table, cell) if cell else [False] * len(table) for cell in (star, hidden)]
+        marked.append([[place for place, hit in zip(places, mask, strict=True) if hit] for mask in masks])
+        shown[title] = table.assign(world=names)
+        shown[title].loc[masks[1], ["mean", "low", "high"]] = float("nan")
+    fig = plots.gain_map(shown, rows=["world"], columns=[columns])
+    for ax, (stars, questions) in zip(fig.axes, marked, strict=False):
+        for x, y in stars:
+            ax.plot(x + 0.9, y + 0.14, "*", color=plots.VERMILION, ms=9, clip_on=False)
+        for x, y in questions:
+            ax.text(x + 0.5, y + 0.5, "?", ha="center", va="center", fontsize=13)
+    return fig
+
+
+def _at(table: pd.DataFrame, cell: Mapping[str, float]) -> pd.Series:
+    known = [name for name in cell if name in table]
+    return (table[known] == [cell[name] for name in known]).all(axis=1)
 
 
 if __name__ == "__main__":
