@@ -200,8 +200,8 @@ def figure(frame: pd.DataFrame, *, radius: float = 0.9, hidden: dict[str, float]
 
     ``hidden``: columns of cells that are left out, for a reader who is to predict them.
     """
-    names = {0.2: "400, step 4 x", 0.0125: "400, step 1/4"}
-    order = [*(f"{size:,}" for size in SIZES), *names.values(), "400, dispersion"]
+    names = {0.2: "400\nstep 4 x", 0.0125: "400\nstep 1/4"}
+    order = [*(f"{size:,}" for size in SIZES), *names.values(), "400\ndispersion"]
     panels = {}
     for quantity in ("shared", "private"):
         rows = gains(table(frame), radius, quantity)
@@ -213,6 +213,7 @@ def figure(frame: pd.DataFrame, *, radius: float = 0.9, hidden: dict[str, float]
                                 key=lambda c: c.map(order.index) if c.name == "training" else c)  # fmt: skip
         panels[f"radius {radius:g}: {quantity} factor, band minus rigid at equal drift"] = rows
     fig = toy.gain_figure(panels, columns="training", star=OWN, hidden=hidden)
+    fig.axes[len(panels) - 1].set_xlabel("training samples, and what else is not as at the star")
     fig.axes[-1].set_ylabel("difference (hundredths of $R^2$)")
     return fig
 

@@ -50,6 +50,7 @@ from geomreg_mini import GeometryRegularizer
 
 from . import toy
 from .study import Arm, Cell, Study
+from .toy import OWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 SEEDS = range(30, 36)
 SIZES, STEPS, BATCH = (100, 300, 1000), 240, 64
-KINDS = ({"imbalance": 0.0}, {}, {"imbalance": 0.8}, {"share": 0.5}, {"share": 1.0})  # changes of toy.OWN
+KINDS = ({"imbalance": 0.0}, {}, {"imbalance": 0.8}, {"share": 0.5}, {"share": 1.0})  # changes of OWN
 PACES = {0.1: "5 x", 0.005: "1/4", 0.002: "1/10"}  # step size -> how often that of the star
 CORNER = {"size": 100, "share": 1.0}
 ARMS = {
@@ -69,16 +70,12 @@ ARMS = {
 
 def training(size: int, rate: float) -> dict[str, float]:
     """Return size, rate and epochs of 240 steps at the usual rate, or of as much rate x steps."""
-    steps = STEPS * toy.OWN["rate"] / rate
+    steps = STEPS * OWN["rate"] / rate
     return {"size": size, "rate": rate, "epochs": round(steps / (size // BATCH))}
 
 
 def _cell(**changed: float) -> Cell:
-    at = (
-        toy.OWN
-        | changed
-        | training(changed.get("size", toy.OWN["size"]), changed.get("rate", toy.OWN["rate"]))
-    )
+    at = OWN | changed | training(changed.get("size", OWN["size"]), changed.get("rate", OWN["rate"]))
     config = {
         "dataset": "toy", "dataset_options": toy.world(at["size"], at["imbalance"], at["share"]),
         "embedding_dim": 16, "encoder_options": {"hidden": 64}, "learning_rate": at["rate"],
@@ -105,7 +102,7 @@ def gains_and_diverged(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the gains in fused accuracy, with NaN and a ``note`` for an arm that diverged in a cell."""
     import pandas as pd
 
-    metric, cell = "test/accuracy/fused", [*toy.OWN, "arm"]
+    metric, cell = "test/accuracy/fused", [*OWN, "arm"]
     lost = frame[frame[metric].isna()].groupby(cell).size().reset_index(name="lost")
     known = frame.merge(lost, on=cell, how="left")
     gains = STUDY.gains(known[known["lost"].isna()].drop(columns="lost"), metric).assign(note="")
@@ -120,15 +117,17 @@ def figure(frame: pd.DataFrame, *, hidden: dict[str, float] | None = None) -> Fi
     """
     gains = gains_and_diverged(frame)
     gains["training"] = [
-        f"{size:,}" if rate == toy.OWN["rate"] else f"{size}, step {PACES[rate]}"
+        f"{size:,}" if rate == OWN["rate"] else f"{size}\nstep {PACES[rate]}"
         for size, rate in zip(gains["size"], gains["rate"], strict=True)
     ]
-    order = [*(f"{size:,}" for size in SIZES), *(f"300, step {pace}" for pace in PACES.values())]
+    order = [*(f"{size:,}" for size in SIZES), *(f"300\nstep {pace}" for pace in PACES.values())]
     gains = gains.sort_values(
         ["share", "imbalance", "training"], key=lambda c: c.map(order.index) if c.name == "training" else c
     )
     panels = {f"{arm}: gain in fused accuracy": gains[gains["arm"] == arm] for arm in list(ARMS)[1:]}
-    return toy.gain_figure(panels, hidden=hidden, columns="training", star=toy.OWN)
+    fig = toy.gain_figure(panels, hidden=hidden, columns="training", star=OWN)
+    fig.axes[len(panels) - 1].set_xlabel("training samples, and the step size if it is not the usual one")
+    return fig
 
 
 if __name__ == "__main__":
