@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULTS = Path(__file__).parents[1] / "results"
-MAPS = (toy, toy_dispersion, toy_anchoring)
+MAPS = {"01": toy, "03": toy_dispersion, "04": toy_anchoring}  # by the notebook that shows it
 
 
 Compare = Callable[[Any, str], Comparisons]
@@ -32,7 +32,7 @@ At = Mapping[str, float | None]  # column -> value
 
 
 class Records(NamedTuple):
-    """One row per run: of the three maps of toy worlds, and of the full mode of notebook 05."""
+    """One row per run: of three maps of toy worlds, and of the full mode of notebook 05; None if unread."""
 
     toy: pd.DataFrame
     toy_dispersion: pd.DataFrame
@@ -40,12 +40,16 @@ class Records(NamedTuple):
     loop: pd.DataFrame
 
 
-def load(results: Path = RESULTS) -> Records:
-    """Return the stored runs below ``results``."""
+def load(results: Path = RESULTS, start: str = "") -> Records:
+    """Return the stored runs below ``results``; those of one notebook if ``start`` is its number."""
     import pandas as pd
 
-    maps = (study.load(results / study.name) for study in (module.STUDY for module in MAPS))
-    return Records(*maps, pd.read_csv(results / "toy" / "notebook_05.csv"))
+    maps = [
+        module.STUDY.load(results / module.STUDY.name) if number.startswith(start) else None
+        for number, module in MAPS.items()
+    ]
+    loop = results / "toy" / "notebook_05.csv"
+    return Records(*maps, pd.read_csv(loop) if "05".startswith(start) else None)
 
 
 def _arm(
@@ -199,18 +203,24 @@ CLAIMS = {
 # The claims that the notebooks report as open, and those that they report as refuted.
 EXPECTED = dict.fromkeys(
     ["01.own.a", "01.own.anchoring", "01.own.control", "01.map.large", "01.map.shrinks",
-     "01.map.large_control", "01.map.fast", "03.shared.1", "03.patient.shared", "03.rank", "03.patient.rank",
-     "04.alone.private.0.4", "04.alone.fused.0.4", "04.alone.fused.0.9", "04.both.shared.0.9",
-     "04.both.private.0.4", "05.default.accuracy"],
+     "01.map.large_control", "01.map.fast",
+     "04.star.shared.0.9", "04.star.private.0.4", "04.star.private.0.9", "04.map.private.0.9",
+     "04.map.fused.0.4", "04.both.private.0.4", "04.step.shared.0.4", "04.step.shared.0.9",
+     "04.step.private.0.9", "05.default.accuracy"],
     UNDECIDED,
 ) | dict.fromkeys(
-    ["04.alone.shared.0.4", "04.alone.shared.0.9", "04.both.shared.0.4", "04.both.private.0.9"], EXCLUDED
+    ["04.star.shared.0.4", "04.map.shared.0.4", "04.map.shared.0.9", "04.map.private.0.4",
+     "04.both.shared.0.4", "04.both.shared.0.9", "04.both.private.0.9", "04.step.private.0.4"], EXCLUDED
 )  # fmt: skip
 
 
-def tested(records: Records | None = None) -> pd.DataFrame:
-    """Return ``claims.evidence`` of all claims, and ``expected``: the verdict that a notebook reports."""
-    rows = evidence(load() if records is None else records, CLAIMS, least=0.0)
+def tested(records: Records | None = None, start: str = "") -> pd.DataFrame:
+    """Return ``claims.evidence`` and ``expected``, the verdict that a notebook reports.
+
+    ``start`` is the number of the notebook whose claims are tested, by default of all.
+    """
+    claims = {key: claim for key, claim in CLAIMS.items() if key.startswith(start)}
+    rows = evidence(load(start=start) if records is None else records, claims, least=0.0)
     words = [CLAIMS[key].words for key in rows["claim"]]
     return rows.assign(words=words, expected=[EXPECTED.get(key, SUPPORTED) for key in rows["claim"]])
 

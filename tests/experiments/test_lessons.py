@@ -64,6 +64,14 @@ def test_a_sentence_has_numbers_seeds_and_verdict(rows):
         )
 
 
+@pytest.mark.parametrize("number", ["04", "05"])
+def test_the_claims_of_one_notebook_need_its_records_alone(number, rows):
+    read = lessons.load(start=number)
+    assert [frame is not None for frame in read] == [key == number for key in ("01", "03", "04", "05")]
+    own = rows[rows["claim"].str.startswith(number)].reset_index(drop=True)
+    assert lessons.tested(start=number).equals(own)
+
+
 def test_the_command_lists_the_claims_and_fails_if_one_has_changed(monkeypatch, capsys):
     assert command.main(["claims"]) == 0
     listed = capsys.readouterr().out
