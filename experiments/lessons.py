@@ -117,10 +117,10 @@ def _loop(setting: str, against: str = "none") -> Compare:
 
 FUSED, BOTH, WEIGHT_1, UNIMODAL = "accuracy/fused", "both terms", "dispersion alone", "unimodal losses"
 PRIVATE, LARGE, FAINT, FAST = {"share": 1.0}, {"size": 3000}, {"imbalance": 0.8}, {"rate": 0.1}
-# Means over worlds: over kind and size; over kind with the star's size. Step sizes of the map of notebook 03.
+# Means over worlds: over kind and size; over kind with the star's size. And a step size of notebook 03.
 KINDS = {"imbalance": None, "share": None}
 WORLDS = KINDS | {"size": None}
-QUARTER, TENTH = {"rate": 0.005}, {"rate": 0.002}
+QUARTER = {"rate": 0.005}
 FACTORS = ("shared factor", "private factor")
 CLAIMS = {
     "01.own.b": Claim("both terms raise the accuracy of `b` alone", "accuracy/b", +1, _arm(BOTH)),
@@ -172,10 +172,6 @@ CLAIMS = {
                              _weight("weight 10", **PRIVATE | QUARTER)),
     "03.step.1": Claim("a quarter of the step: weight 10 is worse than weight 1, mean of five worlds", FUSED,
                        -1, _weight("weight 10", "weight 1", **KINDS | QUARTER)),
-    "03.tenth.shared": Claim("class shared, a tenth of the step: weight 10 raises fused accuracy", FUSED, +1,
-                             _weight("weight 10", **TENTH)),
-    "03.tenth.private": Claim("class private, a tenth of the step: weight 10 lowers it", FUSED, -1,
-                              _weight("weight 10", **PRIVATE | TENTH)),
     **_bands("star", "at the star", FACTORS),
     **_bands("map", "mean of 15 worlds", (*FACTORS, "fused accuracy"), **WORLDS),
     **_bands("both", "dispersion 0.1, mean of five", (*FACTORS, "fused accuracy"),

@@ -206,7 +206,7 @@ def figure(frame: pd.DataFrame, *, radius: float = 0.9, hidden: dict[str, float]
     for quantity in ("shared", "private"):
         rows = gains(table(frame), radius, quantity)
         rows["training"] = [
-            order[-1] if dispersion else names.get(rate, f"{size:,}")
+            order[-1] if dispersion else names.get(rate, f"{size:,.0f}")
             for size, rate, dispersion in rows[["size", "rate", "dispersion"]].to_numpy()
         ]
         rows = rows.sort_values(["imbalance", "share", "training"],
