@@ -140,7 +140,8 @@ LIBRARY = [{"distributed", "records"}, {"inputs"}, {"data", "pairs"}, {"geometry
 EXPERIMENTS = [{"paper", "sweeps", "manifest", "judging"}, {"recipes", "together"}, {"study"},
                {"regimes", "benchmarks", "paradigm_table", "ablations", "search", "selection", "unlabeled",
                 "paper_settings", "fair", "toy"},
-               {"report", "cost", "cousins", "project"}, {"claims", "verdict"},
+               {"report", "cost", "cousins", "project", "toy_anchoring", "toy_dispersion"},
+               {"claims", "verdict"},
                {"decided", "hindsight", "lessons", "limits"}]  # fmt: skip
 SOURCES = sorted(
     path for house in ("data_scripts", "geomreg_mini", "experiments", "notebooks")

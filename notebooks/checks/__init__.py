@@ -9,8 +9,8 @@ from . import midterm as midterm
 from .judging import predicted
 from .notebook_01 import four_corners, mean_cosine
 from .notebook_02 import effective_rank, fool, patients
-from .notebook_03 import clump_value, stable_dispersion
-from .notebook_04 import drift_parts, radius_for, unshiftable
+from .notebook_03 import clump_value, corner_gain, stable_dispersion
+from .notebook_04 import drift_parts, lead_at_equal_drift, radius_for, unshiftable
 from .notebook_05 import masked_dispersion, mixing, squared_band
 from .notebook_06 import collapse_with_dispersion, effects, sampling_error, searched, spread_and_agreed
 from .notebook_07 import dgl_loss, min_norm_weight, ogm_coefficient
@@ -36,6 +36,7 @@ __all__ = [
     "chance_recall",
     "clump_value",
     "collapse_with_dispersion",
+    "corner_gain",
     "dgl_loss",
     "difference_error",
     "drift_parts",
@@ -50,6 +51,7 @@ __all__ = [
     "hinge_floor",
     "judge",
     "late_fusion_loses",
+    "lead_at_equal_drift",
     "masked_dispersion",
     "masked_info_nce",
     "mean_cosine",

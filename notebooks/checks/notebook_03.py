@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .judging import first_problem, number, scalar, verdict
+from .judging import Unsuitable, filled, first_problem, number, of_kind, scalar, verdict
 
 
 def stable_dispersion(answer: object) -> bool:
@@ -83,3 +83,73 @@ def clump_value(answer: object) -> bool:
             yield "ask which share of the pairs i != j has closeness 1; all others have almost 0."
 
     return verdict(first_problem(answer, cases), "log(15/63), close to -log 4: the value counts the clumps.")
+
+
+# Gains of weight 1 as shares, one per seed; a stored (mean, low, high); whether the two means are apart.
+HIDDEN_CORNERS = (
+    ((0.02, -0.01, 0.04, 0.05), (6.0, 3.0, 9.0), False),  # 2.5 +- 4.2: apart by less than both allow
+    ((0.01, 0.02, 0.03, 0.02, 0.01, 0.03), (4.5, 2.5, 6.5), True),  # 2 +- 0.9: the intervals overlap
+    ((-0.04, -0.06, -0.05), (-9.0, -10.0, -8.0), True),  # -5 +- 2.5
+    ((0.01, 0.02, 0.03, 0.02, 0.01, 0.03), (5.0, 1.5, 8.5), False),  # 2 +- 0.9: the stored one is wide
+)
+APART = {
+    True: "in one case your intervals overlap, and the means are apart all the same: compare their "
+    "difference with the root of the sum of both squared half-widths.",
+    False: "in one case one mean lies outside the interval of the other, and they are not apart: both are "
+    "uncertain, so both half-widths count, as the root of the sum of their squares.",
+}
+
+
+def corner_gain(answer: object) -> bool:
+    """Exercise 3: a paired gain in points with Student's interval, and whether a stored one is another."""
+    t = {3: 4.3027, 4: 3.1824, 6: 2.5706}  # the 97.5 % quantile for this many seeds
+
+    def cases(f: Any) -> Iterator[str]:
+        for shares, stored, apart in HIDDEN_CORNERS:
+            seeds, asked = list(range(70, 70 + len(shares))), []
+
+            def accuracy(weight: float, seed: int, shares: tuple = shares, asked: list = asked) -> float:
+                weight, seed = number(weight), number(seed)
+                if weight not in (0, 1) or seed not in range(70, 70 + len(shares)):
+                    raise Unsuitable(
+                        f"you asked for weight {weight:g} and seed {seed:g}: 0 and 1, given seeds."
+                    )
+                asked.append((weight, seed))
+                k = int(seed) - 70
+                return 0.6 + 0.07 * (k % 3) + weight * shares[k]  # worlds differ more than weights do
+
+            found = f(accuracy, seeds, stored)
+            if not isinstance(filled(found), tuple | list) or len(found) != 4:
+                yield "give four values: the mean gain, both ends of its interval, and whether it is apart."
+            mean, low, high = map(number, found[:3])
+            n, gains = len(shares), [100 * share for share in shares]
+            wanted = sum(gains) / n
+            spread = math.sqrt(sum((gain - wanted) ** 2 for gain in gains) / (n - 1))
+            half = t[n] * spread / math.sqrt(n)
+            if set(asked) != {(weight, seed) for weight in (0, 1) for seed in seeds}:
+                yield "every seed is trained with weight 0 and with weight 1, and yours are not."
+            if abs(mean - wanted / 100) < 1e-6:
+                yield "the gain is a share: multiply it by 100 to have points."
+            if abs(mean + wanted) < 1e-6:
+                yield "the sign is reversed: weight 1 minus weight 0."
+            if abs(mean - wanted) > 1e-3:
+                yield f"the mean gain is {wanted:.2f} points in one case, and yours is {mean:.2f}."
+            own = (high - low) / 2
+            for factor, sentence in {
+                math.sqrt(n): "it is that of a single seed: divide by the root of the number of seeds.",
+                math.sqrt((n - 1) / n): "the deviation of a sample divides by n - 1.",
+                1.95996 / t[n]: f"1.96 is for many seeds; Student's t for {n} is {t[n]:.2f}.",
+                1 / t[n]: "that is one standard error: multiply it by Student's t.",
+            }.items():
+                if abs(own - half * factor) < 2e-3 * half:
+                    yield f"your interval has the wrong width, for {sentence}"
+            if abs(own - half) > 0.01 * half or abs((high + low) / 2 - mean) > 0.01 * half:
+                yield (
+                    f"the interval must be [{wanted - half:.2f}, {wanted + half:.2f}] in one case, and yours "
+                    f"is [{low:.2f}, {high:.2f}]: take the differences seed by seed first."
+                )
+            said = found[3].item() if hasattr(filled(found[3]), "item") else found[3]
+            if of_kind(said, bool, "True or False as the fourth value") is not apart:
+                yield APART[apart]
+
+    return verdict(first_problem(answer, cases), "paired, in points, and compared with both uncertainties.")

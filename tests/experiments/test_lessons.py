@@ -4,12 +4,10 @@ import re
 from pathlib import Path
 
 import nbformat
-import numpy as np
-import pandas as pd
 import pytest
 from geomreg_course import command
 
-from experiments import lessons, toy
+from experiments import lessons, toy, toy_anchoring
 from experiments.judging import EXCLUDED, SUPPORTED, UNDECIDED
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -33,11 +31,10 @@ def test_every_claim_has_the_verdict_that_its_notebook_reports(rows):
 
 def test_with_the_sign_of_every_run_turned_round_no_claim_is_supported(records, rows):
     """A claim of the other side is excluded then, and an interval around zero stays undecided."""
-    kept = {*toy.OWN, "seed", "dispersion"}
+    kept = {*toy.OWN, *toy_anchoring.OWN, "seed", toy_anchoring.DRIFT}  # compared at the drift's logarithm
     turned = lessons.Records(*(frame.copy() for frame in records))
     for frame in turned:
-        also = {"drift"} if frame is turned.anchored else set()  # the comparison is made at its logarithm
-        frame[[name for name in frame.select_dtypes("number") if name not in kept | also]] *= -1
+        frame[[name for name in frame.select_dtypes("number") if name not in kept]] *= -1
     found = lessons.tested(turned)
     assert not set(found[rows["verdict"] == SUPPORTED]["verdict"]) - {EXCLUDED}
     assert set(found[rows["verdict"] == UNDECIDED]["verdict"]) <= {UNDECIDED}
@@ -67,21 +64,12 @@ def test_a_sentence_has_numbers_seeds_and_verdict(rows):
         )
 
 
-def test_two_families_are_compared_at_the_drift_of_the_band():
-    """Rigid read-outs grow with the logarithm of the drift, and the band lies above them by a known step."""
-    runs = []
-    for seed, step in enumerate((0.09, 0.10, 0.11)):
-        for family, setting, drift in [
-            ("none", "none", 2.0),
-            ("rigid", "weight 1", 0.02),
-            ("rigid", "x", 0.4),
-        ]:
-            line = {"family": family, "setting": setting, "drift": drift, "shared": np.log(drift)}
-            runs.append({"seed": seed, **line})
-        band = {"family": "band", "setting": "radius 0.6", "drift": 0.3, "shared": np.log(0.3) + step}
-        runs.append({"seed": seed, **band})
-    found = lessons.at_equal_drift(pd.DataFrame(runs), 0.6, "shared")
-    assert found["mean"] == pytest.approx(0.1) and 0 < found["low"] < 0.1 < found["high"]
+@pytest.mark.parametrize("number", ["04", "05"])
+def test_the_claims_of_one_notebook_need_its_records_alone(number, rows):
+    read = lessons.load(start=number)
+    assert [frame is not None for frame in read] == [key == number for key in ("01", "03", "04", "05")]
+    own = rows[rows["claim"].str.startswith(number)].reset_index(drop=True)
+    assert lessons.tested(start=number).equals(own)
 
 
 def test_the_command_lists_the_claims_and_fails_if_one_has_changed(monkeypatch, capsys):

@@ -472,6 +472,48 @@ def parts_of_drift():
         yield f"sample part {name}", lambda a, b, change=change: (right(a, b)[0], change(right(a, b)[1]))
 
 
+def corner_gains():
+    right = OFFICIAL["corner_gain"]
+    for place, part in enumerate(("mean", "low end", "high end")):
+        for name, change in RESULTS.items():
+            yield (
+                f"{part} {name}",
+                lambda *given, place=place, change=change: [
+                    change(x) if k == place else x for k, x in enumerate(right(*given))
+                ],
+            )
+    yield "never apart", lambda *given: (*right(*given)[:3], False)
+    yield "always apart", lambda *given: (*right(*given)[:3], True)
+    yield "apart the wrong way round", lambda *given: (*right(*given)[:3], not right(*given)[3])
+    yield "weights swapped", lambda accuracy, *rest: right(lambda w, s: accuracy(1 - w, s), *rest)
+    yield "without the first seed", lambda accuracy, seeds, stored: right(accuracy, seeds[1:], stored)
+    yield "the stored interval", lambda accuracy, seeds, stored: (*stored, right(accuracy, seeds, stored)[3])
+    yield "the stored one without a width", lambda a, s, stored: right(a, s, (stored[0],) * 3)
+    yield "the stored one shifted", lambda a, s, stored: right(a, s, tuple(x + 100 for x in stored))
+
+
+def equal_drift():
+    right = OFFICIAL["lead_at_equal_drift"]
+    for name, change in RESULTS.items():
+        yield f"each lead {name}", after(right, lambda x, change=change: [change(lead) for lead in x])
+    for quantity in ("drift", "private"):
+        for name, change in {"doubled": lambda x: 2 * x, "squared": lambda x: x * x}.items():
+            yield (
+                f"the {quantity} of the band {name}",
+                lambda run, seeds, quantity=quantity, change=change: right(
+                    lambda w, r, s: run(w, r, s) | ({quantity: change(run(w, r, s)[quantity])} if r else {}),
+                    seeds,
+                ),
+            )
+    yield "the mean for each", after(right, lambda x: [sum(x) / len(x)] * len(x))
+    yield "reversed", after(right, lambda x: list(x)[::-1])
+    yield (
+        "the band of the first seed",
+        lambda run, seeds: right(lambda w, r, s: run(w, r, seeds[0] if r else s), seeds),
+    )
+    yield "radius 0 for both", lambda run, seeds: right(lambda w, r, s: run(w, 0, s), seeds)
+
+
 def rows_kept():
     right = OFFICIAL["each_once"]
     one = {
@@ -703,6 +745,8 @@ WRONG = {
     "each_once": rows_kept,
     "active_band": searches,
     "false_alarms": alarms,
+    "corner_gain": corner_gains,
+    "lead_at_equal_drift": equal_drift,
     "four_corners": corners,
     "fool": tricks,
     "patients": diagnoses,

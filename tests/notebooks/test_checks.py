@@ -4,9 +4,11 @@ import itertools
 import math
 
 import checks
+import numpy as np
 import pytest
 import torch
 from checks import judging
+from scipy.stats import t
 from torch.nn import functional as F
 from torch.nn.functional import normalize
 
@@ -217,6 +219,87 @@ def test_clump_value_is_what_dispersion_gives():
     clumps = torch.eye(4).repeat(16, 1)
     assert checks.clump_value(dispersion(clumps, temperature=0.1).item())
     assert checks.clump_value(-1.43)
+
+
+def corner(accuracy, seeds, stored, *, points=100, ddof=1, quantile=None, root=0.5, shifted=0.0, apart=None):
+    """The gain of weight 1 in a corner, with what can be wrong about it as options."""
+    gains = [points * (accuracy(1, seed) - accuracy(0, seed)) for seed in seeds]
+    n, mean = len(gains), sum(gains) / len(gains)
+    spread = (sum((gain - mean) ** 2 for gain in gains) / (n - ddof)) ** 0.5
+    half = (t.ppf(0.975, n - 1) if quantile is None else quantile) * spread / n**root
+    other, low, high = stored
+    far = (
+        abs(mean - other) > math.hypot(half, (high - low) / 2) if apart is None else apart(mean, half, stored)
+    )
+    return mean, mean - half + shifted, mean + half + shifted, far
+
+
+def with_corner(**options):
+    return lambda *given: corner(*given, **options)
+
+
+def unpaired(accuracy, seeds, stored):
+    return corner(lambda weight, seed: accuracy(weight, seeds[seeds.index(seed) - weight]), seeds, stored)
+
+
+CORNER_GAIN_MISTAKES = {
+    "put your own code": lambda *given: ...,
+    "give four values": lambda *given: corner(*given)[:3],
+    "multiply it by 100": with_corner(points=1),
+    "the sign is reversed": with_corner(points=-100),
+    "weight 0 and with weight 1, and yours are not": lambda a, seeds, stored: corner(a, seeds[:-1], stored),
+    "you asked for weight 10": lambda a, *rest: corner(lambda w, s: a(10 * w, s), *rest),
+    "divide by the root": with_corner(root=0),
+    "divides by n - 1": with_corner(ddof=0),
+    "1.96 is for many seeds": with_corner(quantile=1.95996),
+    "one standard error": with_corner(quantile=1),
+    "seed by seed first": unpaired,
+    "in one case, and yours is": with_corner(shifted=9),
+    "your intervals overlap": with_corner(
+        apart=lambda mean, half, stored: mean - half > stored[2] or mean + half < stored[1]
+    ),
+    "one mean lies outside": with_corner(apart=lambda mean, half, stored: not stored[1] <= mean <= stored[2]),
+    "True or False": lambda *given: (*corner(*given)[:3], "no"),
+    "and yours is nan": lambda *given: (math.nan, *corner(*given)[1:]),
+}
+
+
+def leads(run, seeds, *, weights=(0, 0.01, 0.03, 0.1, 0.3, 1), scale=math.log, sort=True, rigid=None, sign=1):
+    """Band minus rigid alignment at equal drift, with what can be wrong about it as options."""
+    found = []
+    for seed in seeds:
+        band = run(1, 0.9, seed)
+        family = [run(weight, 0, seed if rigid is None else rigid) for weight in weights]
+        family = sorted(family, key=lambda row: row["drift"]) if sort else family
+        there = np.interp(
+            scale(band["drift"]), [scale(row["drift"]) for row in family], [row["private"] for row in family]
+        )
+        found.append(sign * (band["private"] - there))
+    return found
+
+
+def at_equal_weight(run, seeds):
+    leads(run, seeds)
+    return [run(1, 0.9, seed)["private"] - run(1, 0, seed)["private"] for seed in seeds]
+
+
+LEAD_MISTAKES = {
+    "put your own code": lambda run, seeds: None,
+    "you returned 1 numbers": lambda run, seeds: [sum(leads(run, seeds)) / len(seeds)],
+    "give 1 dimension": lambda run, seeds: sum(leads(run, seeds)) / len(seeds),
+    "with all six weights, for every seed": lambda run, seeds: leads(run, seeds, weights=(0, 1)),
+    "the sign is reversed": lambda run, seeds: leads(run, seeds, sign=-1),
+    "the rigid run of weight 1": at_equal_weight,
+    "you interpolated on the drift itself": lambda run, seeds: leads(run, seeds, scale=float),
+    "pair them seed by seed": lambda run, seeds: [
+        leads(run, [seed])[0] and leads(run, [seed], rigid=seeds[1])[0] for seed in seeds
+    ],
+    "sorted by drift": lambda run, seeds: leads(run, seeds, sort=False),
+    "the first lead must be": lambda run, seeds: leads(run, seeds, sign=2),
+    "each seed counts alone": lambda run, seeds: leads(run, seeds) if len(seeds) > 1 else [0.0],
+    "you trained weight 5": lambda run, seeds: leads(run, seeds, weights=(5,)),
+    "holds a value that is not finite": lambda run, seeds: [math.nan] * len(leads(run, seeds)),
+}
 
 
 def drift_parts(a, b):
@@ -1258,6 +1341,8 @@ MISTAKES = {
     "effective_rank": RANK_MISTAKES,
     "stable_dispersion": STABLE_MISTAKES,
     "drift_parts": DRIFT_MISTAKES,
+    "corner_gain": CORNER_GAIN_MISTAKES,
+    "lead_at_equal_drift": LEAD_MISTAKES,
     "radius_for": RADIUS_MISTAKES,
     "ogm_coefficient": OGM_MISTAKES,
     "dgl_loss": DGL_MISTAKES,
@@ -1309,6 +1394,8 @@ RIGHT = [
     ("stable_dispersion", lambda z, t: dispersion(z, temperature=t)),
     ("fool", TRICKS.get),
     ("drift_parts", drift_parts),
+    ("corner_gain", corner),
+    ("lead_at_equal_drift", leads),
     ("radius_for", lambda a, b, share: pair_distances(a, b).quantile(1 - share)),
     ("ogm_coefficient", ogm_k),
     ("dgl_loss", dgl_answer()),
