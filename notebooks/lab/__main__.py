@@ -1,6 +1,6 @@
 """Write a notebook with only the lab, which `make app` serves.
 
-    PYTHONPATH=notebooks python -m lab FILE      # in the checkout
+PYTHONPATH=notebooks python -m lab FILE      # in the checkout
 """
 
 import argparse

@@ -78,3 +78,15 @@ def test_the_command_lists_the_claims_and_fails_if_one_has_changed(monkeypatch, 
     assert all(key in listed for key in lessons.CLAIMS)
     monkeypatch.setitem(lessons.EXPECTED, "01.own.b", EXCLUDED)
     assert command.main(["claims"]) == 1
+
+
+def test_own_runs_fail_on_a_contradiction_alone(monkeypatch, tmp_path, capsys):
+    (own := tmp_path / "own").symlink_to(lessons.RESULTS, target_is_directory=True)
+    assert command.main(["claims", "--results", str(own)]) == 0
+    monkeypatch.setitem(lessons.EXPECTED, "01.own.b", UNDECIDED)
+    assert command.main(["claims"]) == 1 and command.main(["claims", "--results", str(own)]) == 0
+    monkeypatch.setitem(lessons.EXPECTED, "01.own.b", EXCLUDED)
+    assert command.main(["claims", "--results", str(own)]) == 1
+    assert command.main(["claims", "--results", str(tmp_path / "absent")]) == 2
+    said = capsys.readouterr().err
+    assert "absent" in said and len(said.splitlines()) == 1
