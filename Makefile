@@ -1,7 +1,7 @@
 # Everything runs in .venv, which these targets create; no activated environment is needed.
 #   make run     the whole course in quick mode, into build/course/
 #   make test    lint, tests, and every notebook executed and held to its stored outputs
-#   make test-all   make test, then hundreds of kills and thousands of damaged files (ten minutes more)
+#   make test-all   make test, then hundreds of kills, thousands of damaged files and nine other seeds (half an hour more)
 #   make lab     JupyterLab in notebooks/
 #   make site    the notebooks as static HTML, in build/site/
 #   make slides  notebooks 00 to 09 as slides for a lecturer, in build/slides/
