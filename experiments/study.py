@@ -224,13 +224,12 @@ class Study:
         if self.together > 1:
             self._train_together(cell, seed, data, folder)
 
-        def get(file: str, config: TrainConfig) -> Record:
-            return load_or_train(
-                folder / file, config, data, keep_diverged=self.keep_diverged, kept=self.kept
-            )
-
-        self.walk(cell, seed, get)
+        self.walk(cell, seed, lambda file, config: self.run(folder / file, config, data))
         return len(self._files(cell, seed))
+
+    def run(self, path: Path, config: TrainConfig, data: MultimodalDataset) -> Record:
+        """Return the record at ``path``; train it if it is missing. A study may record more than this."""
+        return load_or_train(path, config, data, keep_diverged=self.keep_diverged, kept=self.kept)
 
     def _train_together(self, cell: Cell, seed: int, data: MultimodalDataset, folder: Path) -> None:
         runs = [

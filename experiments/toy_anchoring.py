@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from geomreg_mini.data import MultimodalDataset
+
 SEEDS = range(30, 36)
 SIZES, STEPS, BATCH = (100, 400, 1600), 144, 100
 OWN = {"size": 400, "imbalance": 0.0, "share": 0.5, "rate": 0.05, "dispersion": 0.0}
@@ -117,30 +119,22 @@ def explained(z: Tensor, factor: Tensor) -> float:
 class ReadOut(Study):
     """A study whose records also say how well both factors can be read from each modality."""
 
-    def train_cell(self, cell: Cell, seed: int, folder: Path) -> int:
-        """Train the missing runs of a cell and seed; return the number of all its runs."""
-        from geomreg_mini.data import load
-
-        data = load(cell.config["dataset"], seed=seed, **cell.config["dataset_options"])
-
-        def get(file: str, config: TrainConfig) -> Record:
-            if (folder / file).exists():
-                return load_record(folder / file, config)
-            last: dict = {}
-            record = fit(config, data=data, device="cpu", progress=False,
-                         on_epoch=lambda epoch, model: last.update(model=model))  # fmt: skip
-            with torch.no_grad():
-                z = last["model"](data.test.inputs).embeddings
-            found = {name: x for name, x in record.metrics.items() if name.split("/")[1] in self.kept}
-            for m, own in z.items():
-                found[f"test/explained_shared/{m}"] = explained(own, data.test.factors["shared"])
-                found[f"test/explained_private/{m}"] = explained(own, data.test.factors[f"private_{m}"])
-            record = replace(record, metrics=rounded(found), series={"epoch": record.series["epoch"]})
-            record.save(folder / file)
-            return record
-
-        self.walk(cell, seed, get)
-        return len(self._files(cell, seed))
+    def run(self, path: Path, config: TrainConfig, data: MultimodalDataset) -> Record:
+        """Return the record at ``path``; train it if it is missing."""
+        if path.exists():
+            return load_record(path, config)
+        last: dict = {}
+        record = fit(config, data=data, device="cpu", progress=False,
+                     on_epoch=lambda epoch, model: last.update(model=model))  # fmt: skip
+        with torch.no_grad():
+            z = last["model"](data.test.inputs).embeddings
+        found = {name: x for name, x in record.metrics.items() if name.split("/")[1] in self.kept}
+        for m, own in z.items():
+            found[f"test/explained_shared/{m}"] = explained(own, data.test.factors["shared"])
+            found[f"test/explained_private/{m}"] = explained(own, data.test.factors[f"private_{m}"])
+        record = replace(record, metrics=rounded(found), series={"epoch": record.series["epoch"]})
+        record.save(path)
+        return record
 
 
 STUDY = ReadOut(

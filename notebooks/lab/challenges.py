@@ -1,7 +1,7 @@
 """Challenges: a world that may be locked, conditions, and a score on seeds that the lab does not show.
 
 Worlds were chosen on seeds 100 to 103. Thresholds were then set so that each challenge can be solved on the
-hidden seeds, and so that no preset solves any. The defaults solve the third: its answer is no regularizer.
+hidden seeds, and so that no preset solves any. The third is solved by the defaults, without a regularizer.
 """
 
 from __future__ import annotations

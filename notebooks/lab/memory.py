@@ -35,6 +35,11 @@ class Entry:
         """`Run.now` of each run."""
         return [run.now for run in self.runs]
 
+    @cached_property
+    def fused(self) -> list[float]:
+        """The mean fused accuracy per epoch."""
+        return _accuracies(self.runs).mean(axis=0)[:, CURVES.index("fused")].tolist()
+
     @property
     def name(self) -> str:
         """The number, and the seeds if there are several."""
@@ -48,8 +53,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def curves(runs: Sequence[Run], epochs: int, earlier: Iterable[Entry] = ()) -> dict[str, object]:
     """Return accuracies for `Sphere.curves`: of one run, or the mean and range of several."""
-    rows = [run.accuracies() for run in runs]
-    values = np.array([row[: min(map(len, rows))] for row in rows])  # (runs, epochs, curves)
+    values = _accuracies(runs)
     last = ", ".join(f"{m} {_spread(values[:, -1, k])}" for k, m in enumerate(CURVES))
     several = f"{len(runs)} seeds, mean (lowest–highest); the picture is of seed {runs[0].seed}. "
     opening = f"Epoch {values.shape[1] - 1} of {epochs}. {several if len(runs) > 1 else ''}"
@@ -58,16 +62,17 @@ def curves(runs: Sequence[Run], epochs: int, earlier: Iterable[Entry] = ()) -> d
         "rows": values.mean(axis=0).round(3).tolist(),
         "length": epochs + 1,
         "caption": f"{opening}Accuracy: {last}.",
-        "earlier": [np.mean(np.array(row), axis=0).tolist() for row in map(_fused, earlier)],
+        "earlier": [entry.fused for entry in earlier],
     }
     if len(runs) > 1:
         told |= {"low": values.min(axis=0).tolist(), "high": values.max(axis=0).tolist()}
     return told
 
 
-def _fused(entry: Entry) -> list[list[float]]:
-    shortest = min(len(run.rows) for run in entry.runs)
-    return [[row["accuracy/fused"] for row in run.rows[:shortest]] for run in entry.runs]
+def _accuracies(runs: Sequence[Run]) -> np.ndarray:
+    """Return (runs, epochs, curves), as many epochs as the shortest run has."""
+    rows = [run.accuracies() for run in runs]
+    return np.array([row[: min(map(len, rows))] for row in rows])
 
 
 def table(entries: Sequence[Entry], pins: Mapping[str, Entry]) -> str:

@@ -32,14 +32,15 @@ def mark_of(phrase: str) -> str:
     return hashlib.sha256(f"mid-term of {phrase}".encode()).hexdigest()[:8]
 
 
+def drawn(phrase: str, task: Callable[[np.random.RandomState], Task]) -> Task:
+    """Return one of ``TASKS`` as a phrase draws it."""
+    digest = hashlib.sha256(f"{task.__name__} of {phrase}".encode()).digest()
+    return task(np.random.RandomState(np.frombuffer(digest, np.uint32)))  # equal in every version of NumPy
+
+
 def exam(phrase: str) -> list[Task]:
     """Return the tasks that a phrase draws, in their order."""
-
-    def draw(task: Callable) -> np.random.RandomState:  # its stream is the same in every version of NumPy
-        digest = hashlib.sha256(f"{task.__name__} of {phrase}".encode()).digest()
-        return np.random.RandomState(np.frombuffer(digest, np.uint32))
-
-    return [task(draw(task)) for task in TASKS]
+    return [drawn(phrase, task) for task in TASKS]
 
 
 def points(phrase: str, mark: object, name: str, answer: object) -> tuple[int, str]:
@@ -47,7 +48,7 @@ def points(phrase: str, mark: object, name: str, answer: object) -> tuple[int, s
 
     ``mark`` is the notebook's CLASS; a notebook of another class gets nothing.
     """
-    (task,) = (task for task in exam(phrase) if task.name == name)
+    (task,) = (drawn(phrase, task) for task in TASKS if task.__name__ == name)
     if mark != mark_of(phrase):
         return 0, "this notebook is of another class: compare its CLASS with that of the phrase."
     problems = [(worth, first_problem(answer, cases)) for worth, cases in task.parts]
