@@ -55,6 +55,9 @@ class Outcome:
     note: str = ""  # what else happened, for example a second run
 
 
+SUMMARY = [*(field.name for field in fields(Outcome)), "mode", "sources"]  # columns; the last is a digest
+
+
 class EndedItself(Exception):
     """A cell called exit() or sys.exit(), so the cells below it did not run."""
 
@@ -245,28 +248,35 @@ def run_all(
 
 
 def run_course(sources: list[Path], runner: Runner, jobs: int) -> list[Outcome]:
-    """Execute notebooks and keep the summary in `runner.out` up to date; return its rows.
+    """Execute notebooks and keep the summary in `runner.out` up to date; return the rows of these notebooks.
 
-    If the last run of the same notebooks into that folder was stopped, this one continues it: a notebook that
-    ended well there is not run again, unless it, a module or a record changed since.
+    Rows of other notebooks stay in the summary while their files are there. If the last run of these
+    notebooks into that folder was stopped, this one continues it: a notebook that ended well there is not run
+    again, unless it, a module or a record changed since.
 
     Raises:
         OSError: if the summary cannot be written in the end.
     """
     digests = source_digests(sources, runner.parameters)
+    old = read_summary(runner.out)
     rows = {source: Outcome(source.stem, UNFINISHED) for source in sources}
-    rows |= finished_before(sources, runner.out, digests)
+    rows |= finished_before(old, sources, runner.out, digests)
     if finished := sum(row.status == "ok" for row in rows.values()):
         tqdm.write(f"continuing a run that was stopped: {finished} of {len(sources)} notebooks are done")
 
     def report(source: Path, outcome: Outcome) -> None:
         rows[source] = outcome
         with suppress(OSError):  # a full disk may have room again for the next row
-            write_summary(rows, digests, runner.out)
+            write()
 
-    write_summary(rows, digests, runner.out)
+    def write() -> None:
+        extra = {source: {"mode": runner.parameters["MODE"], "sources": digests[source]} for source in rows}
+        new = {outcome.notebook: asdict(outcome) | extra[source] for source, outcome in rows.items()}
+        write_summary(old | new, runner.out)
+
+    write()
     run_all([s for s in sources if rows[s].status == UNFINISHED], runner, jobs, report)
-    write_summary(rows, digests, runner.out)
+    write()
     return list(rows.values())
 
 
@@ -286,14 +296,30 @@ def source_digests(sources: list[Path], parameters: dict[str, object]) -> dict[P
     return digests
 
 
-def finished_before(sources: list[Path], out: Path, digests: dict[Path, str]) -> dict[Path, Outcome]:
-    """Return the rows of a stopped run of these notebooks that need not be run again; {} if none was."""
+def read_summary(out: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of `summary.csv` by notebook, without those whose file is gone; {} if unreadable."""
     try:
         with open(out / "summary.csv", newline="", encoding="utf-8") as file:
-            old = {row["notebook"]: row for row in csv.DictReader(file)}
-        names = {source.stem: source for source in sources}
-        if list(old) != list(names) or all(row["status"] != UNFINISHED for row in old.values()):
-            return {}
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return {}
+    if any(set(row) != set(SUMMARY) or None in row.values() for row in rows):
+        return {}  # damaged, or of another version
+    return {
+        row["notebook"]: row
+        for row in rows
+        if row["status"] == UNFINISHED or (out / f"{row['notebook']}.ipynb").is_file()
+    }
+
+
+def finished_before(
+    old: dict[str, dict[str, str]], sources: list[Path], out: Path, digests: dict[Path, str]
+) -> dict[Path, Outcome]:
+    """Return the rows of a stopped run of these notebooks that need not be run again; {} if none was."""
+    names = {source.stem: source for source in sources}
+    if not names.keys() <= old.keys() or all(old[name]["status"] != UNFINISHED for name in names):
+        return {}
+    try:
         return {
             source: Outcome(
                 name, "ok", float(row["seconds"]), int(row["cells"]), note=row["note"] or "kept from before"
@@ -301,24 +327,23 @@ def finished_before(sources: list[Path], out: Path, digests: dict[Path, str]) ->
             for name, source in names.items()
             if (row := old[name])["status"] == "ok"
             and row["sources"] == digests[source]
-            and (out / source.name).is_file()
             and (out / f"{name}.html").is_file()
         }
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        return {}  # there is none, or it is damaged
+    except ValueError:
+        return {}  # damaged
 
 
-def write_summary(rows: dict[Path, Outcome], digests: dict[Path, str], out: Path) -> None:
+def write_summary(rows: dict[str, dict[str, object]], out: Path) -> None:
     """Write `summary.csv` and `summary.md` (with links to the pages) into `out`, each whole or not at all."""
-    columns = [field.name for field in fields(Outcome)]
+    columns = SUMMARY[:-1]
     table = io.StringIO()
-    writer = csv.DictWriter(table, [*columns, "sources"])
+    writer = csv.DictWriter(table, SUMMARY)
     writer.writeheader()
-    writer.writerows(asdict(outcome) | {"sources": digests[source]} for source, outcome in rows.items())
+    writer.writerows(rows[name] for name in sorted(rows))
     write_atomically(out / "summary.csv", table.getvalue().encode())
     lines = [f"| {' | '.join(c.replace('_', ' ') for c in columns)} |", "|---" * len(columns) + "|"]
-    for o in rows.values():
-        name = o.notebook if o.status == UNFINISHED else f"[{o.notebook}]({o.notebook}.html)"
-        cells = [name, *(str(value).replace("|", r"\|") for value in list(asdict(o).values())[1:])]
+    for name in sorted(rows):
+        link = name if rows[name]["status"] == UNFINISHED else f"[{name}]({name}.html)"
+        cells = [link, *(str(rows[name][column]).replace("|", r"\|") for column in columns[1:])]
         lines.append(f"| {' | '.join(cells)} |")
     write_atomically(out / "summary.md", ("\n".join(lines) + "\n").encode())

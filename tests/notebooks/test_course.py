@@ -420,6 +420,23 @@ def test_an_interrupted_run_says_what_is_done_and_the_next_one_continues(two, fo
     assert (two / "00_first.ipynb").read_bytes() != first
 
 
+def test_the_summary_keeps_the_rows_of_earlier_calls_with_other_notebooks(two, folder, monkeypatch):
+    assert course.main(["run", "01", "--out", str(two)]) == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(0, patch)
+        assert course.main(["run", "--mode", "full", "00", "--out", str(two)]) == 130
+    assert statuses(two) == {"00_first": "not finished", "01_second": "ok"}
+    assert course.main(["run", "--mode", "full", "00", "--out", str(two)]) == 0
+    assert statuses(two) == {"00_first": "ok", "01_second": "ok"}
+    assert {name: row["mode"] for name, row in summary(two).items()} == {
+        "00_first": "full",
+        "01_second": "quick",
+    }
+    (two / "01_second.ipynb").unlink()
+    assert course.main(["run", "00", "--out", str(two)]) == 0
+    assert statuses(two) == {"00_first": "ok"}
+
+
 @pytest.mark.parametrize("change", ["notebook", "mode", "output", "summary"])
 def test_what_changed_since_the_stopped_run_is_run_again(two, folder, monkeypatch, change):
     with monkeypatch.context() as patch:
