@@ -9,6 +9,9 @@ the learning rate changes too, with as many epochs, and the largest size is 3,00
 notebook 01 chose for ``OWN``; no arm has its hyperparameters chosen anew elsewhere. Every arm has one run per
 seed, with the same data, initialization and epochs; validation picks the epoch. Neither the choice of weights
 nor a notebook in quick mode draws these seeds. A gain is the difference to no regularizer.
+
+The first four seeds left many intervals wide. Six more were added after their map was seen, as many and no
+others; claims and their tests stayed as they were.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-SEEDS = range(10, 14)
+SEEDS = range(10, 20)
 SIZES, IMBALANCES, SHARES, RATES = (100, 300, 1000), (0.0, 0.6, 0.8), (0.0, 0.5, 1.0), (0.005, 0.02, 0.1)
 OWN = {"size": 300, "imbalance": 0.6, "share": 0.0, "rate": 0.02, "epochs": 60}
 ARMS = {
