@@ -12,14 +12,17 @@ from experiments import benchmarks, paper, report
 from experiments.recipes import RECIPES, deviations, recipe
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
-from geomreg_mini.benchmarks.clustering import Swav, balanced_codes, mutual_information, swapped_prediction
-from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy
-from geomreg_mini.benchmarks.clustering_models import (
+from geomreg_mini.benchmarks.clustering import (
     ClusteringModel,
     Prototypes,
+    Swav,
+    balanced_codes,
     captioned_autoencoders,
+    mutual_information,
     reconstruction_errors,
+    swapped_prediction,
 )
+from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy
 from geomreg_mini.data import load
 from geomreg_mini.models import Encoded, encode
 from geomreg_mini.records import Record
