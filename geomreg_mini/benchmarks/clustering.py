@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from .. import distributed
 from ..data import MultimodalDataset, Split
 from ..evaluation import knn_probe
-from ..inputs import Embeddings, float64, full_precision
+from ..inputs import float64, full_precision
 from ..models import Embedded, Encoded, Fusion, MultimodalModel, build_model
 from ..paradigms import Paradigm
 from ..paradigms.base import Losses
