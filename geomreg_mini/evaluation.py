@@ -89,11 +89,14 @@ def noised(strength: float, x: Tensor, index: Tensor) -> Tensor:
 
 @torch.no_grad()
 def disturbed(
-    paradigm: Paradigm, data: MultimodalDataset, split: Split,
-    kinds: Iterable[str] | Mapping[str, Sequence[float]] | None = None, *,
+    paradigm: Paradigm,
+    data: MultimodalDataset,
+    split: Split,
+    kinds: Iterable[str] | Mapping[str, Sequence[float]] | None = None,
+    *,
     embed: Callable[[Embeddings], Embeddings] | None = None,
     logits_of: Callable[[Embeddings], Tensor] | None = None,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Return ``accuracy_<kind>_<level>/<modality>``: fused accuracy with that one modality disturbed.
 
     These are the axes of the paper's Figures 9 to 12; ``accuracy_snr_20/audio``, for example, is at 20 dB.
@@ -223,14 +226,12 @@ def paired_interval(
         raise ValueError("treated and baseline differ in type: give both as sequences or as dicts by seed.")
     if isinstance(treated, Mapping):
         if set(treated) != set(baseline):
-            raise ValueError(
-                f"seeds differ: treated has {sorted(treated)}, baseline has {sorted(baseline)}; pair them."
-            )
+            raise ValueError(f"treated has seeds {sorted(treated)}, baseline {sorted(baseline)}; pair them.")
         seeds = sorted(treated)
         treated, baseline = [treated[s] for s in seeds], [baseline[s] for s in seeds]
     if len(treated) != len(baseline) or len(treated) < 2:
         raise ValueError(
-            f"treated has {len(treated)} values and baseline {len(baseline)}: give two or more pairs."
+            f"treated has {len(treated)} values, baseline {len(baseline)}: give 2 or more pairs."
         )
     difference = np.asarray(treated, dtype=float) - np.asarray(baseline, dtype=float)
     if not np.isfinite(difference).all():

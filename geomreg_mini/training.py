@@ -204,8 +204,7 @@ class _Run:
         self.monitor = Monitor()
         if config.regularizer and config.depth == "hidden" and not getattr(model, "hidden", False):
             raise ValueError(
-                "depth='hidden' needs encoders that return hidden features, but this model's do not: use "
-                "depth='embedding'."
+                "depth='hidden': this model's encoders give no hidden features; use 'embedding'."
             )
 
     def _precision(self) -> torch.dtype:
@@ -429,8 +428,7 @@ class _Run:
         except Exception as error:
             text = re.sub(r"\x1b\[[0-9;]*m", "", f"{type(error).__name__}: {error}")  # torch's bold type
             reason = text.split("\n")[0].rstrip(". ")
-            raise ValueError(
-                f"the checkpoint {path} cannot be read ({reason}): move it away to start again."
-            ) from error
+            said = f"the checkpoint {path} cannot be read ({reason}): move it away to start again."
+            raise ValueError(said) from error
         if not ours:
             raise ValueError(f"the checkpoint {path} belongs to another config or data: name another file.")

@@ -182,7 +182,7 @@ def open_prepared(script: ModuleType, prepared: str, source: str, options: str =
         fits = here and here == replace(script.PREPROCESSING, frame_size=here.frame_size)
         return cache if fits else None
 
-    return open_source(script.INFO.name, source, data_root() / prepared, official, options=options)
+    return open_source(script.INFO.name, source, data_root() / prepared, official, options)
 
 
 def reading(cache: Prepared, frames: int, image_size: int | None, times: int | None = None) -> Reading:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from .. import distributed
 from ..data import MultimodalDataset, Split
 from ..evaluation import knn_probe
-from ..inputs import float64, full_precision
+from ..inputs import Embeddings, float64, full_precision
 from ..models import Embedded, Encoded, Fusion, MultimodalModel, build_model
 from ..paradigms import Paradigm
 from ..paradigms.base import Losses
@@ -48,12 +48,8 @@ class Residual(nn.Module):
 
     def __init__(self, source: int, target: int) -> None:
         super().__init__()
-        self.steps = nn.Sequential(
-            *_activated(source),
-            nn.Conv2d(source, target, 3, padding=1),
-            *_activated(target),
-            nn.Conv2d(target, target, 3, padding=1),
-        )
+        first = *_activated(source), nn.Conv2d(source, target, 3, padding=1)
+        self.steps = nn.Sequential(*first, *_activated(target), nn.Conv2d(target, target, 3, padding=1))
         self.shortcut = nn.Identity() if source == target else nn.Conv2d(source, target, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,9 +103,8 @@ class CaptionEncoder(nn.Module):
         self.words = nn.Embedding(vocabulary, word_dim)
         widths = [word_dim, *_widths(length, width)[1:]]
         stages = _stages(lambda s, t: (nn.Conv1d(s, t, 4, 2, padding=1), *_activated(t)), widths)
-        self.convolutions = nn.Sequential(
-            *stages, nn.Flatten(), nn.Linear(widths[-1] * SMALLEST, embedding_dim)
-        )
+        last = nn.Linear(widths[-1] * SMALLEST, embedding_dim)
+        self.convolutions = nn.Sequential(*stages, nn.Flatten(), last)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.convolutions(self.words(tokens).transpose(1, 2))
@@ -157,10 +152,8 @@ class Prototypes(Fusion):
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         directions = F.normalize(self.directions, dim=1)
-        return {
-            m: F.normalize(self.norms[m](z), dim=1) @ directions.T / self.temperature
-            for m, z in embeddings.items()
-        }
+        units = {m: F.normalize(self.norms[m](z), dim=1) for m, z in embeddings.items()}
+        return {m: u @ directions.T / self.temperature for m, u in units.items()}
 
 
 @dataclass(frozen=True)
@@ -220,9 +213,7 @@ def captioned_autoencoders(
     return encoders, decoders
 
 
-def reconstruction_errors(
-    reconstructions: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def reconstruction_errors(reconstructions: Embeddings, inputs: Embeddings) -> Losses:
     """Return images' mean absolute difference and captions' mean cross-entropy per word, in nats."""
     pixels, words = (reconstructions[m].float() for m in ("image", "caption"))
     return {
@@ -298,8 +289,8 @@ class Clustering(Task):
     def build(self, config: TrainConfig, data: MultimodalDataset) -> nn.Module:
         if config.encoder != "auto" or config.fusion not in HEADS or len(data.modalities) != 2:
             raise ValueError(
-                f"encoder={config.encoder!r}, fusion={config.fusion!r}, modalities {data.modalities}: for "
-                "clustering use 'auto', two modalities, and fusion 'prototypes' or 'plain_prototypes'."
+                f"encoder={config.encoder!r}, fusion={config.fusion!r}, modalities {data.modalities}: "
+                f"clustering needs encoder 'auto', a fusion of {', '.join(HEADS)}, and two modalities."
             )
         width, options = config.embedding_dim, dict(config.encoder_options)
         clusters = options.pop("clusters", data.num_classes)

@@ -148,14 +148,10 @@ class MultimodalDataset:
         given = {"train": train, "validation": validation, "test": test}
         for name, arrays in given.items():
             if not isinstance(arrays, Mapping):
-                raise ValueError(
-                    f"{name} is a {type(arrays).__name__}; pass a dict of modalities and labels."
-                )
+                raise ValueError(f"{name} is a {type(arrays).__name__}; pass a dict, modality -> array.")
             given[name] = {m: arrays[m] for m in (*train, *arrays) if m in arrays}  # in the order of train
         splits = {name: _own_split(name, arrays) for name, arrays in given.items()}
-        kinds = {
-            s: {m: (str(x.dtype)[6:], *x.shape[1:]) for m, x in splits[s].inputs.items()} for s in splits
-        }
+        kinds = {s: {m: (x.dtype, *x.shape[1:]) for m, x in splits[s].inputs.items()} for s in splits}
         if any(own != kinds["train"] for own in kinds.values()):
             raise ValueError(f"the splits differ in modalities, types or shapes: {kinds}; make them equal.")
         if not allow_equal:
@@ -233,9 +229,7 @@ def numbers(values: Any, name: str) -> Tensor:
         return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=") if kept else float))
     except (TypeError, ValueError, RuntimeError) as error:
         kind = type(values).__name__
-        raise ValueError(
-            f"{name} is a {kind}; pass real numbers in rows of equal size, without gaps."
-        ) from error
+        raise ValueError(f"{name} is a {kind}; pass real numbers in rows of equal size, no gaps.") from error
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -267,9 +261,7 @@ def _own_split(name: str, arrays: Own) -> Split:
     """Return the split of a caller's arrays, with ``present/MODALITY`` for each modality that has gaps."""
     labels, inputs, present, some = np.asarray(arrays.get("labels")), {}, {}, False
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels) or labels.min() < 0:
-        raise ValueError(
-            f"labels of {name} are {labels.dtype} {labels.shape}; pass an integer >= 0 per sample."
-        )
+        raise ValueError(f"labels of {name} are {labels.dtype} {labels.shape}; pass integers >= 0, (N,).")
     for m in (m for m in arrays if m != "labels"):
         x = numbers(arrays[m], of := f"{m!r} of {name}").cpu().contiguous()
         if x.ndim < 2 or len(x) != len(labels) or x.is_complex() or not x[0].numel():
@@ -412,17 +404,17 @@ def batches(
 
 
 def open_source(
-    name: str, source: str, path: Path, official: Callable[[Path], T | None], *,
-    stand_ins: Callable[[], T] | None = None, options: str = "",
-) -> T:  # fmt: skip
+    name: str, source: str, path: Path, official: Callable[[Path], T | None], options: str = "", **sizes: int
+) -> T:
     """Return the ``official`` files at ``path``, or the stand-ins of the data set, generated if missing.
 
-    ``official`` returns None for files that are missing; ``options`` are those of the command that gets them.
+    ``official`` returns None for files that are missing; ``options`` are those of the command that gets them,
+    and ``sizes`` are those of stand-ins.
     Raises ``ValueError`` unless ``source`` is "official" or "stand_in", and ``DataError`` without the files.
     """
     check_choice(("official", "stand_in"), source=source)
     if source == "stand_in":
-        return stand_ins() if stand_ins else prepare(name)
+        return prepare(name, **sizes)
     if (found := official(path)) is None:
         raise DataError(
             f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{options}`, or load "

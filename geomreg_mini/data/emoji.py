@@ -167,9 +167,8 @@ def _chosen(name: str, given: Sequence[str] | None, known: Sequence[str], least:
     """Return the artists or languages ``given``, or the first ``least`` of those that are ``known``."""
     chosen = tuple(known[:least]) if given is None else tuple(given)
     if isinstance(given, str) or len(set(chosen)) < max(least, len(chosen)) or not set(chosen) <= set(known):
-        raise ValueError(
-            f"{name}={given!r}: name at least {least} of {', '.join(dict.fromkeys(known))}, each once."
-        )
+        known = ", ".join(dict.fromkeys(known))
+        raise ValueError(f"{name}={given!r}: name at least {least} of {known}, each once.")
     return chosen
 
 

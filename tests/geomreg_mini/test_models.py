@@ -234,5 +234,5 @@ def test_an_unknown_name_is_answered_with_the_known_ones(option):
 
 
 def test_encoders_and_fusion_must_be_of_the_same_modalities():
-    with pytest.raises(ValueError, match="give both the same ones"):
+    with pytest.raises(ValueError, match="make them equal"):
         MultimodalClassifier({"a": nn.Linear(6, D)}, fusion("concat"))

@@ -190,7 +190,7 @@ def test_leaks_are_found_in_other_types_and_with_negative_zeros_and_not_within_a
         ({"train_audio": np.full((24, 5), None)}, "'audio' of train is a ndarray; pass real numbers"),
         ({"train_audio": np.where(np.eye(24, 5), np.nan, 1)}, "'audio' of train has NaN or .* row 0 and 4"),
         ({"train_audio": np.full((24, 5), np.inf)}, "'audio' of train has NaN or .* row 0 and 23"),
-        ({"test_audio": np.random.rand(12, 6)}, "the splits differ .*'test': .'audio': .'float32', 6"),
+        ({"test_audio": np.random.rand(12, 6)}, "the splits differ .*'test': .'audio': .torch.float32, 6"),
         ({"test_depth": np.random.rand(12, 6)}, "the splits differ .*'depth'"),
     ],
 )  # fmt: skip

@@ -304,7 +304,7 @@ def test_pairs_without_captions_are_sorted_by_the_encoders_of_a_classifier():
 
 def test_a_model_that_the_task_does_not_have_is_named():
     for changes, said in [
-        ({"fusion": "concat"}, "fusion='concat', modalities .*for clustering use"),
+        ({"fusion": "concat"}, "fusion='concat', modalities .*clustering needs encoder 'auto'"),
         ({"encoder": "resnet18"}, "encoder='resnet18', "),
         ({"depth": "hidden", "regularizer": GeometryRegularizer()}, "depth='hidden' needs encoders that"),
     ]:
