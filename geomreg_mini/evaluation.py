@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from data_scripts.extras import extra
 
 from .data import MultimodalDataset, Split
-from .data.corruptions import KINDS, corrupted, fitting_modalities, levels_by_kind, missing
+from .data.corruptions import KINDS, corrupted, levels_by_kind, missing
 from .geometry import knn_accuracy
 from .inputs import Embeddings, RegularizerOutput, float64
 from .models import Encoded, encode
@@ -131,7 +131,7 @@ def disturbed(
         std = z.std().item()
         rest = predict({other: x for other, x in features.items() if other != m})
         for kind, levels in kinds.items():
-            if m not in fitting_modalities(kind, data.forms, model.modalities):
+            if not KINDS[kind].fits(data.forms.get(m)):
                 continue
             for level in levels:
                 if KINDS[kind].change is None:

@@ -64,11 +64,10 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
     parts = {name: np.isin(repetition, repetitions) for name, repetitions in PARTS.items()}
     for name, repetitions in PARTS.items():
         if not parts[name].any():
-            verb = name.replace("validation", "validate")
             raise DataError(
-                f"xrf55 has no recording of the repetitions {repetitions[0]} to {repetitions[-1]}, which are "
-                f"to {verb}; complete the folder and run `python -m data_scripts xrf55` again.",
-                f"there are no recordings to {verb}",
+                f"xrf55 has no recording of the repetitions {repetitions[0]} to {repetitions[-1]}, the "
+                f"{name} split; complete the folder and run `python -m data_scripts xrf55` again.",
+                f"there are no {name} recordings",
             )
     chosen = [recordings.fingerprint, {name: list(part) for name, part in PARTS.items()}]
     return MultimodalDataset(
