@@ -52,10 +52,8 @@ def accuracies_alone(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
     For a concatenation this gives the modality the head's whole bias, but ``accuracy/<modality>`` gives it a
     share of the bias. DGL's code reports the former.
     """
-    return {
-        f"accuracy_alone/{m}": accuracy(paradigm.fused_logits({m: z}), encoded.labels)
-        for m, z in encoded.embeddings.items()
-    }
+    logits = {m: paradigm.fused_logits({m: z}) for m, z in encoded.embeddings.items()}
+    return {f"accuracy_alone/{m}": accuracy(of, encoded.labels) for m, of in logits.items()}
 
 
 @torch.no_grad()
@@ -164,11 +162,8 @@ def linear_probe(
     metrics = {}
     for m in train.embeddings:
         z = [part.embeddings[m].cpu().double().numpy() for part in (train, validation, test)]
-        probes = [
-            make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(z[0], labels[0])
-            for c in penalties
-        ]
-        best = max(probes, key=lambda probe: probe.score(z[1], labels[1]))
+        probes = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)) for c in penalties]
+        best = max(probes, key=lambda probe: probe.fit(z[0], labels[0]).score(z[1], labels[1]))
         metrics[f"linear_probe/{m}"] = float(best.score(z[2], labels[2]))
     return metrics
 
@@ -180,10 +175,8 @@ def knn_probe(train: Encoded, test: Encoded) -> dict[str, float]:
     frequencies.
     """
     k, bank = max(1, min(200, len(train.labels) // 10)), train.embeddings
-    return {
-        f"knn_probe/{m}": knn_accuracy(z, test.labels, bank[m], train.labels, k=k)
-        for m, z in test.embeddings.items()
-    }
+    found = {m: knn_accuracy(z, test.labels, bank[m], train.labels, k=k) for m, z in test.embeddings.items()}
+    return {f"knn_probe/{m}": share for m, share in found.items()}
 
 
 @dataclass(frozen=True)
@@ -230,9 +223,7 @@ def paired_interval(
         seeds = sorted(treated)
         treated, baseline = [treated[s] for s in seeds], [baseline[s] for s in seeds]
     if len(treated) != len(baseline) or len(treated) < 2:
-        raise ValueError(
-            f"treated has {len(treated)} values, baseline {len(baseline)}: give 2 or more pairs."
-        )
+        raise ValueError(f"treated has {len(treated)} values, baseline {len(baseline)}: give two or more.")
     difference = np.asarray(treated, dtype=float) - np.asarray(baseline, dtype=float)
     if not np.isfinite(difference).all():
         raise ValueError(f"the differences are {difference.tolist()}: give finite values in both arms.")

@@ -71,9 +71,7 @@ class ConvEncoder(Encoder):
     def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 8) -> None:
         super().__init__()
         if len(shape) not in (3, 4):
-            raise ValueError(
-                f"shape={tuple(shape)}: the convolutional encoder takes (C, H, W) or (C, T, H, W)."
-            )
+            raise ValueError(f"shape={tuple(shape)}: convolutional encoders take (C, H, W) or (C, T, H, W).")
         first = 4 if min(shape[-2:]) >= 64 else 2
         widths = shape[0], width, 2 * width, 4 * width, embedding_dim
         self.blocks, self.last = _convolutions(2, widths, (first + 1, 3, 3, 3), (first, 2, 2, 2))
@@ -285,9 +283,7 @@ class MultimodalClassifier(MultimodalModel):
     ) -> None:
         super().__init__(encoders)
         if self.modalities != fusion.modalities:
-            raise ValueError(
-                f"encoders have {self.modalities}, fusion has {fusion.modalities}: make them equal."
-            )
+            raise ValueError(f"encoders have {self.modalities}, fusion {fusion.modalities}: make them equal.")
         self.fusion, self.unit_sphere, self.hidden = fusion, unit_sphere, hidden
         linear = {m: nn.Linear(fusion.embedding_dim, fusion.num_classes) for m in encoders} if heads else {}
         self.heads = nn.ModuleDict(linear)

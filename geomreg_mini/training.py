@@ -203,9 +203,7 @@ class _Run:
         self.test_selected: dict[str, float] = {}
         self.monitor = Monitor()
         if config.regularizer and config.depth == "hidden" and not getattr(model, "hidden", False):
-            raise ValueError(
-                "depth='hidden': this model's encoders give no hidden features; use 'embedding'."
-            )
+            raise ValueError("depth='hidden': the model's encoders give no hidden features; use 'embedding'.")
 
     def _precision(self) -> torch.dtype:
         name, on_gpu = self.config.precision, self.device.type == "cuda"

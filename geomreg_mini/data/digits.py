@@ -77,9 +77,7 @@ def load(
     return data
 
 
-def _spoken(
-    arrays: dict, seed: int, protocol: str, labels: int | None, image_noise: float
-) -> MultimodalDataset:
+def _spoken(arrays: dict, seed: int, protocol: str, labels: int | None, noise: float) -> MultimodalDataset:
     if protocol == "official":
         role = arrays["recordings"] // 5  # 0-4 test, 5-9 validate
     else:
@@ -91,7 +89,7 @@ def _spoken(
     mean, std = _mean_and_std(spectrograms[parts["train"]])
     unit_noise = np.random.default_rng([seed, 1]).standard_normal(arrays["images"].shape, dtype=np.float32)
     images = arrays["images"][image_index].astype(np.float32) / np.float32(255)
-    images += np.float32(image_noise) * unit_noise[image_index]
+    images += np.float32(noise) * unit_noise[image_index]
     inputs = {
         "audio": ((spectrograms.astype(np.float32) - mean) / std)[:, None],
         "image": ((images - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD))[:, None],

@@ -183,11 +183,8 @@ def _parts(
     share[sizes > LARGEST] = 1
     share = np.where(np.isin(groups, classes), share[family], np.nan)
     parts = {"train": share >= 0.3, "validation": (share >= 0.2) & (share < 0.3), "test": share < 0.2}
-    return (
-        classes,
-        np.searchsorted(classes, groups),
-        {part: np.flatnonzero(own) for part, own in parts.items()},
-    )
+    rows = {part: np.flatnonzero(own) for part, own in parts.items()}
+    return classes, np.searchsorted(classes, groups), rows
 
 
 def _hashed(texts: Mapping[str, Sequence[str]], keywords: bool) -> np.ndarray:

@@ -58,10 +58,7 @@ class OGM(Joint):
         weakest = torch.stack(list(scores.values())).min()
         weakest = weakest.clamp_min(torch.finfo(weakest.dtype).tiny)
         ratios = {m: score / weakest for m, score in scores.items()}
-        return {
-            m: torch.where(ratio > 1, 1 - torch.tanh(self.alpha * ratio), torch.ones_like(ratio))
-            for m, ratio in ratios.items()
-        }
+        return {m: torch.where(r > 1, 1 - torch.tanh(self.alpha * r), 1.0) for m, r in ratios.items()}
 
     @torch.no_grad()
     def modulate(self, coefficients: Mapping[str, Tensor]) -> None:
@@ -172,10 +169,8 @@ class AGM(Paradigm):
 
     def losses(self, output: ModelOutput, label: Tensor) -> Losses:
         mono = self.mono_modal_logits(output.embeddings, self.silent)
-        scores = {
-            m: F.cross_entropy(o.detach(), label, reduction="none").clamp_max(-math.log(1e-8)).mean().item()
-            for m, o in mono.items()
-        }
+        each = {m: F.cross_entropy(o.detach(), label, reduction="none") for m, o in mono.items()}
+        scores = {m: s.clamp_max(-math.log(1e-8)).mean().item() for m, s in each.items()}
         k = self.coefficients(scores)
         # the values of o, with k times its gradient
         fused = sum(o.detach() + k[m] * (o - o.detach()) for m, o in mono.items())

@@ -104,19 +104,15 @@ class ParetoGeometry:
 
     def __init__(self, encoders: nn.ModuleDict, geometry: Geometry, scale: Tensor | float = 1.0) -> None:
         self.geometry, self.scale = geometry, scale
-        self.parameters = {
-            m: [p for p in encoder.parameters() if p.requires_grad] for m, encoder in encoders.items()
-        }
+        self.parameters = {m: [p for p in net.parameters() if p.requires_grad] for m, net in encoders.items()}
         self.gradients: dict[str, Gradients] = {}
 
     def __call__(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         loss = self.geometry(embeddings)
         if loss.requires_grad:
             flat = [p for parameters in self.parameters.values() for p in parameters]
-            gradients = iter(
-                torch.autograd.grad(self.scale * loss, flat, retain_graph=True, allow_unused=True)
-            )
-            self.gradients = {m: [next(gradients) for _ in own] for m, own in self.parameters.items()}
+            found = iter(torch.autograd.grad(self.scale * loss, flat, retain_graph=True, allow_unused=True))
+            self.gradients = {m: [next(found) for _ in own] for m, own in self.parameters.items()}
         return loss.detach()
 
     def combine(self) -> None:

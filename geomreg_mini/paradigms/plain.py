@@ -31,10 +31,8 @@ class UniformSum(Paradigm):
         self.unimodal_weight = unimodal_weight
 
     def losses(self, output: ModelOutput, label: Tensor) -> Losses:
-        unimodal = {
-            m: self.unimodal_weight * F.cross_entropy(o, label) for m, o in output.unimodal_logits.items()
-        }
-        return {"fused": F.cross_entropy(output.logits, label), **unimodal}
+        own = {m: self.unimodal_weight * F.cross_entropy(o, label) for m, o in output.unimodal_logits.items()}
+        return {"fused": F.cross_entropy(output.logits, label), **own}
 
 
 class Unimodal(Paradigm):
@@ -69,9 +67,7 @@ class DGL(Paradigm):
     def losses(self, output: ModelOutput, label: Tensor) -> Losses:
         fusion = self.model.fusion
         frozen = {name: parameter.detach() for name, parameter in fusion.named_parameters()}
-        losses = {
-            m: self.alpha * F.cross_entropy(functional_call(fusion, frozen, ({m: z},)), label)
-            for m, z in output.embeddings.items()
-        }
+        alone = {m: functional_call(fusion, frozen, ({m: z},)) for m, z in output.embeddings.items()}
+        losses = {m: self.alpha * F.cross_entropy(logits, label) for m, logits in alone.items()}
         detached = {m: z.detach() for m, z in output.embeddings.items()}
         return {"fused": F.cross_entropy(fusion(detached), label), **losses}

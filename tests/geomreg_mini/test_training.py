@@ -634,5 +634,5 @@ def test_depth_hidden_regularizes_the_hidden_features_of_the_batch(paradigm):
 
 def test_depth_hidden_asks_for_a_model_that_returns_hidden_features():
     data = clouds()
-    with pytest.raises(ValueError, match="depth='hidden': this model's encoders give no hidden features"):
+    with pytest.raises(ValueError, match="depth='hidden': the model's encoders give no hidden features"):
         run(replace(REGULARIZED, depth="hidden"), data, model=build_model(data, embedding_dim=6, heads=True))
