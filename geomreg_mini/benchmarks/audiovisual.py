@@ -8,7 +8,7 @@ draws come from the split's generator, which the training loop seeds by epoch an
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -20,13 +20,13 @@ from data_scripts import clip_cache, crema_d, kinetics_sounds
 from data_scripts.clip_cache import Prepared
 from data_scripts.clips import FLOOR
 from data_scripts.fetch import DatasetInfo, data_root
+from data_scripts.prepared import open_source
 
 from ..data.corruptions import FIGURE_9, Clip, Spectrogram
 from ..data.dataset import (
     SPLITS,
     MultimodalDataset,
     Split,
-    open_source,
     parts_of,
     provenance,
     stratified_order,
@@ -163,12 +163,7 @@ def open_prepared(script: ModuleType, prepared: str, source: str, options: str =
         options: options of the command that prepares the official cache.
     """
 
-    def official(path: Path) -> Prepared | None:
-        cache = clip_cache.open_cache(path)
-        here = None if cache is None else cache.preprocessing
-        fits = here and here == replace(script.PREPROCESSING, frame_size=here.frame_size)
-        return cache if fits else None
-
+    official = partial(clip_cache.open_cache, preprocessing=script.PREPROCESSING)
     return open_source(script.INFO.name, source, data_root() / prepared, official, options)
 
 

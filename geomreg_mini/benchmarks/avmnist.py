@@ -5,8 +5,9 @@ import torch
 
 from data_scripts import avmnist
 from data_scripts.fetch import data_root
+from data_scripts.prepared import open_source
 
-from ..data.dataset import MultimodalDataset, Split, open_source, provenance
+from ..data.dataset import MultimodalDataset, Split, provenance
 
 SHAPES = {"image": (1, 28, 28), "audio": (1, 112, 112)}
 

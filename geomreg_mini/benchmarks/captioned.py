@@ -16,9 +16,10 @@ from data_scripts import coco, flickr30k, karpathy
 from data_scripts.extras import extra
 from data_scripts.fetch import DatasetInfo
 from data_scripts.karpathy import Captioned
+from data_scripts.prepared import open_source
 from data_scripts.stand_ins import IMAGE_SIZE
 
-from ..data.dataset import MultimodalDataset, Split, open_source, parts_of, provenance
+from ..data.dataset import MultimodalDataset, Split, parts_of, provenance
 from ..inputs import check_whole
 
 CONTEXT = 77  # tokens of a caption in CLIP

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from data_scripts import cubicc
 from data_scripts.fetch import data_root, load_arrays
+from data_scripts.prepared import open_source
 
-from ..data.dataset import MultimodalDataset, Split, open_source, parts_of, provenance
+from ..data.dataset import MultimodalDataset, Split, parts_of, provenance
 
 SHIFT = 4  # pixels, the largest shift of an image in training
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,17 +15,15 @@ import torch
 from torch import Tensor
 
 from data_scripts.clip_cache import in_order
-from data_scripts.fetch import DataError, DatasetInfo, data_root, load_arrays, named_folder
-from data_scripts.stand_ins import NOTE, prepare
+from data_scripts.fetch import DatasetInfo
+from data_scripts.stand_ins import NOTE
 
-from ..inputs import check_choice
 from .corruptions import Form
 
 T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 Own = Mapping[str, Any]  # modality -> array-like (N, ...), and "labels" -> (N,)
 READERS = 2  # threads that make batches ahead of time; each has up to four waiting
-_unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
 
 
 @dataclass(frozen=True)
@@ -348,30 +345,6 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return np.lexsort((rng.random(len(labels)), position))
 
 
-def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[str, np.ndarray] | None, str]:
-    """Return the arrays that a data script prepares, and "". Fetch and prepare them first if necessary.
-
-    If that fails, raise ``data_scripts.fetch.DataError``, or without ``required`` return None and the reason,
-    which is remembered: later calls without ``required`` do not try again.
-    """
-    path, mirror = data_root() / script.INFO.prepared, named_folder("GEOMREG_MIRROR")
-    if (arrays := load_arrays(path)) is not None:
-        return arrays, ""
-    if not required and (path, mirror) in _unavailable:
-        return None, _unavailable[path, mirror]
-    try:
-        return load_arrays(script.prepare(progress=False)), ""
-    except DataError as error:
-        if required:
-            name = script.INFO.name
-            raise DataError(
-                f"The data set {name} is not prepared in {path.parent} and {error.brief}; run `python -m "
-                f"data_scripts {name}`, which says more and gets it.",
-                error.brief,
-            ) from error
-        return None, _unavailable.setdefault((path, mirror), error.brief)
-
-
 def batches(
     parts: Sequence[tuple[Split, Tensor]], device: torch.device, modalities: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -398,30 +371,6 @@ def batches(
     for (split, _), batch in zip(parts, in_order(read, parts, threads), strict=True):
         inputs = {m: x.to(device, non_blocking=True) for m, x in batch["inputs"].items()}
         yield {**batch, "inputs": split.prepare(inputs), "label": batch["label"].to(device)}
-
-
-# of a benchmark's files: the official ones that a script prepared, or generated stand-ins
-
-
-def open_source(
-    name: str, source: str, path: Path, official: Callable[[Path], T | None], options: str = "", **sizes: int
-) -> T:
-    """Return the ``official`` files at ``path``, or the stand-ins of the data set, generated if missing.
-
-    ``official`` returns None for files that are missing; ``options`` are those of the command that gets them,
-    and ``sizes`` are those of stand-ins.
-    Raises ``ValueError`` unless ``source`` is "official" or "stand_in", and ``DataError`` without the files.
-    """
-    check_choice(("official", "stand_in"), source=source)
-    if source == "stand_in":
-        return prepare(name, **sizes)
-    if (found := official(path)) is None:
-        raise DataError(
-            f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{options}`, or load "
-            "it with source='stand_in' to try the code.",
-            f"{name} is not prepared",
-        )
-    return found
 
 
 def provenance(info: DatasetInfo, source: str = "official", used: int = 0, lost: int = 0) -> dict[str, str]:

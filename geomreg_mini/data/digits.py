@@ -13,12 +13,12 @@ import torch
 
 from data_scripts import digits
 from data_scripts.extras import extra
+from data_scripts.prepared import prepared_arrays
 
 from ..inputs import check_choice, check_number, check_whole
 from .corruptions import Picture, Spectrogram
 from .dataset import (
     MultimodalDataset,
-    prepared_arrays,
     say_once,
     split_arrays,
     stratified_order,

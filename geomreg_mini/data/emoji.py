@@ -9,10 +9,11 @@ from data_scripts import emoji
 from data_scripts.emoji_features import FILE
 from data_scripts.extras import extra
 from data_scripts.fetch import DataError, data_root, load_arrays
+from data_scripts.prepared import prepared_arrays
 
 from ..inputs import check_choice
 from .corruptions import Picture
-from .dataset import MultimodalDataset, prepared_arrays, say_once, split_arrays, stratified_order
+from .dataset import MultimodalDataset, say_once, split_arrays, stratified_order
 
 SUBSET = Path(__file__).parent / "emoji_subset" / "emoji.npz"
 FEWEST = 10  # families of relatives, for a class to be split

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_scripts import multiview_digits
+from data_scripts.prepared import prepared_arrays
 
 from ..inputs import check_whole
-from .dataset import MultimodalDataset, prepared_arrays, provenance, split_arrays, stratified_parts
+from .dataset import MultimodalDataset, provenance, split_arrays, stratified_parts
 
 TRAIN, VALIDATION = 1400, 300  # of 2,000; the remaining 300 test
 

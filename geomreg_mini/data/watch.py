@@ -3,9 +3,10 @@
 import numpy as np
 
 from data_scripts import watch
+from data_scripts.prepared import prepared_arrays
 
 from ..inputs import check_choice
-from .dataset import MultimodalDataset, prepared_arrays, provenance, split_arrays, stratified_order
+from .dataset import MultimodalDataset, provenance, split_arrays, stratified_order
 
 FOLDS = 5  # disjoint pairs of people
 
