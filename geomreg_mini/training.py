@@ -35,6 +35,7 @@ from .records import Record, rounded, versions, write_atomically
 
 STATES = ("model", "optimizer", "scaler", "paradigm")  # attributes of a run that a checkpoint holds
 MOST_NAMED = 5  # samples in an error message
+WAY_OUT = "lower the learning rate or set clip_norm; a checkpoint still holds the last good epoch."
 
 
 @contextmanager
@@ -302,10 +303,8 @@ class _Run:
     def _check(losses: Losses, epoch: int, step: int) -> None:
         for name, loss in losses.items():
             if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss {name!r} is {loss.item()} in epoch {epoch}, step {step + 1}: lower the "
-                    "learning rate or set clip_norm; a checkpoint still holds the last good epoch."
-                )
+                said = f"the loss {name!r} is {loss.item()} in epoch {epoch}, step {step + 1}"
+                raise FloatingPointError(f"{said}: {WAY_OUT}")
 
     def _diagnostics(self, encoded: Encoded) -> dict[str, float]:
         radius = getattr(self.config.regularizer, "radius", None)
@@ -321,10 +320,8 @@ class _Run:
             if not z.isfinite().all():
                 index = (~z.isfinite().flatten(1).all(dim=1)).nonzero().flatten().cpu()[:MOST_NAMED]
                 _check_inputs(name, index, split.prepare(split.batch(index)["inputs"]))
-                raise FloatingPointError(
-                    f"the {name} embeddings of {m!r} are not finite after epoch {self.epoch}: lower the "
-                    "learning rate or set clip_norm; a checkpoint still holds the last good epoch."
-                )
+                said = f"the {name} embeddings of {m!r} are not finite after epoch {self.epoch}"
+                raise FloatingPointError(f"{said}: {WAY_OUT}")
         return encoded
 
     def evaluate(self, epoch: int) -> None:
