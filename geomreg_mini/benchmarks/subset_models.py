@@ -17,7 +17,7 @@ from data_scripts import x_fi
 
 from ..data import MultimodalDataset
 from ..inputs import check_choice, check_whole
-from ..models import LAYERS, Embedded, Encoder, Fusion, MultimodalClassifier, encoded
+from ..models import LAYERS, Embedded, Encoder, MultimodalClassifier, encoded
 
 
 def subsets(modalities: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -93,7 +93,7 @@ class TokenEncoder(Encoder):
         return self.projection(self.backbone[-1](features).flatten(2)).transpose(1, 2)
 
 
-class TransformerFusion(Fusion):
+class TransformerFusion(nn.Module):
     """A map from the tokens {modality: (B, T, D)} of the present modalities to logits (B, C).
 
     A learned vector marks each modality's tokens, ``depth`` layers attend to all of them, and their mean is
@@ -109,7 +109,8 @@ class TransformerFusion(Fusion):
     def __init__(
         self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int, depth: int, heads: int
     ) -> None:
-        super().__init__(modalities, embedding_dim, num_classes)
+        super().__init__()
+        self.modalities, self.embedding_dim, self.num_classes = modalities, embedding_dim, num_classes
         marks = {m: nn.Parameter(0.02 * torch.randn(embedding_dim)) for m in modalities}
         self.marks = nn.ParameterDict(marks)
         layer = nn.TransformerEncoderLayer(
@@ -146,6 +147,10 @@ class SubsetClassifier(MultimodalClassifier):
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return embeddings {modality: (B, D)} of the modalities in ``inputs``: their mean tokens."""
         return {m: z.mean(dim=1) for m, z in self.tokens(inputs).items()}
+
+    def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return logits (B, C) of each modality's own head; an empty dict if there are no heads."""
+        return super().unimodal_logits(embeddings) if self.heads else {}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tokens:
         tokens, hidden = encoded(self.encoders, self.given(inputs), self.hidden)
