@@ -188,11 +188,17 @@ def stored(path: Path, version: int) -> tuple[dict, dict[str, np.memmap]]:
     return plan, arrays
 
 
-def open_cache(path: Path) -> Prepared | None:
-    """Return the cache that ``path`` (a ``prepared.json``) describes, or None if it is missing or damaged."""
+def open_cache(path: Path, preprocessing: Preprocessing | None = None) -> Prepared | None:
+    """Return the cache that ``path`` (a ``prepared.json``) describes, or None if it is missing or damaged.
+
+    It is also None if it was made by another ``preprocessing`` than this; only the size of frames may differ.
+    """
     try:
         plan, arrays = stored(path, VERSION)
         clips = plan["clips"]
+        stored_by = Preprocessing(**plan["preprocessing"])
+        if preprocessing and stored_by != dataclasses.replace(preprocessing, frame_size=stored_by.frame_size):
+            return None
         return Prepared(
             **arrays,
             first=np.cumsum([0, *clips["frames"]], dtype=np.int64),
@@ -203,7 +209,7 @@ def open_cache(path: Path) -> Prepared | None:
             fingerprint=plan["fingerprint"],
             unusable=plan["unusable"],
             class_names=tuple(plan["class_names"]),
-            preprocessing=Preprocessing(**plan["preprocessing"]),
+            preprocessing=stored_by,
             source=plan["source"],
         )
     except Exception:  # a damaged description can fail at any of this

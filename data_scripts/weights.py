@@ -14,7 +14,9 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from warnings import warn
 
 from .fetch import AnyPath, DataError, expanded, no_content, start_of
 
@@ -33,6 +35,7 @@ KNOWN = {
     ("__builtin__", "set"): set,
 }
 REBUILDERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
+NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI's files also hold
 
 
 class Weights(NamedTuple):
@@ -147,6 +150,36 @@ def put_into(network: Module, tensors: Mapping[str, Tensor], path: AnyPath, name
             "the weights are of another network",
         )
     network.load_state_dict(tensors)
+
+
+def load_clip(towers: Module, name: str, tag: str, quick: bool, path: AnyPath) -> Module:
+    """Return the CLIP ``name`` with the weights of a file.
+
+    Args:
+        towers: open_clip's network, whose weights are replaced.
+        name, tag: of the network and of its weights in open_clip.
+        quick: whether ``towers`` has QuickGELU, as ``tag`` needs it, or the exact GELU.
+        path: the file. If it shows its GELU, that has to be this one; if not, a warning says so.
+
+    Raises:
+        ValueError: if the file has the other GELU.
+        DataError: if it is missing, damaged, or of another network.
+    """
+    import open_clip
+
+    tensors, classes = read_weights(path)
+    gelu = ("the exact GELU", "QuickGELU")
+    known = [t for t in open_clip.list_pretrained_tags_by_model(name) if t in Path(path).name]
+    if classes or NO_WEIGHTS[0] in tensors:  # a file with modules, or OpenAI's, shows which GELU it has
+        known = [gelu["QuickGELU" in classes or not classes]]
+    if known and tag not in known and gelu[quick] not in known:
+        raise ValueError(f"{path} has {known[0]}, and {tag!r} has {gelu[quick]}; give the file's own tag.")
+    if not known:
+        said = f"{path} shows no GELU and gets {gelu[quick]}, which is wrong if it is not of {tag!r}."
+        warn(said, stacklevel=4)  # of the caller of `geomreg_mini.benchmarks.retrieval.build_clip`
+    own = {k: v for k, v in tensors.items() if k not in NO_WEIGHTS and not k.endswith("attn_mask")}
+    put_into(towers, open_clip.model.convert_to_custom_text_state_dict(own), path, name)
+    return towers
 
 
 def _tensors(value: object, name: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -56,6 +56,18 @@ def open_cache(path: Path) -> Recordings | None:
     return HalfRecordings(**own | {"fingerprint": plan["fingerprint"]}, arrays=arrays)
 
 
+def open_in_place(path: Path) -> Recordings | None:
+    """Return what ``open_cache`` does; raise ``DataError`` if the recordings are no longer in place."""
+    recordings = open_cache(path)
+    if recordings is not None and not Path(recordings.source).is_dir():
+        raise DataError(
+            f"The recordings of xrf55 are no longer in {recordings.source}; run `python -m data_scripts "
+            "xrf55` again, with their folder after --from.",
+            "the recordings were moved",
+        )
+    return recordings
+
+
 def _fingerprint(recordings: Recordings) -> str:
     return hashlib.sha256(f"{recordings.fingerprint} in float16".encode()).hexdigest()
 

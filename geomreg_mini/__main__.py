@@ -29,9 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         arrays = read_npz(options.file)
         if options.labels is not None and options.labels not in arrays:
-            raise ValueError(
-                f"{options.file} has no array {options.labels!r}; name one of {', '.join(arrays)}."
-            )
+            raise ValueError(f"{options.file} has no array {options.labels!r}; it has {', '.join(arrays)}.")
         labels = arrays.pop(options.labels or "labels", None)
         if not arrays:
             raise ValueError(f"{options.file} has no embeddings; write an array (N, D) for each modality.")

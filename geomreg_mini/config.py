@@ -142,9 +142,7 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
         if unknown := set(values) - {f.name for f in dataclasses.fields(cls)}:
-            raise ValueError(
-                f"a config has no {', '.join(map(repr, sorted(unknown)))}: use the version that wrote it."
-            )
+            raise ValueError(f"a config has no {', '.join(sorted(unknown))}: use the version that wrote it.")
         values = dict(values)
         if values.get("combination") == "pareto":
             values["combination"] = "task_pareto"

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from data_scripts.extras import extra
 
 from .data import MultimodalDataset, Split
-from .data.corruptions import KINDS, corrupted, fitting_modalities, levels_by_kind, missing
+from .data.corruptions import KINDS, corrupted, levels_by_kind, missing
 from .geometry import knn_accuracy
 from .inputs import Embeddings, RegularizerOutput, float64
 from .models import Encoded, encode
@@ -52,10 +52,8 @@ def accuracies_alone(paradigm: Paradigm, encoded: Encoded) -> dict[str, float]:
     For a concatenation this gives the modality the head's whole bias, but ``accuracy/<modality>`` gives it a
     share of the bias. DGL's code reports the former.
     """
-    return {
-        f"accuracy_alone/{m}": accuracy(paradigm.fused_logits({m: z}), encoded.labels)
-        for m, z in encoded.embeddings.items()
-    }
+    logits = {m: paradigm.fused_logits({m: z}) for m, z in encoded.embeddings.items()}
+    return {f"accuracy_alone/{m}": accuracy(of, encoded.labels) for m, of in logits.items()}
 
 
 @torch.no_grad()
@@ -89,11 +87,14 @@ def noised(strength: float, x: Tensor, index: Tensor) -> Tensor:
 
 @torch.no_grad()
 def disturbed(
-    paradigm: Paradigm, data: MultimodalDataset, split: Split,
-    kinds: Iterable[str] | Mapping[str, Sequence[float]] | None = None, *,
+    paradigm: Paradigm,
+    data: MultimodalDataset,
+    split: Split,
+    kinds: Iterable[str] | Mapping[str, Sequence[float]] | None = None,
+    *,
     embed: Callable[[Embeddings], Embeddings] | None = None,
     logits_of: Callable[[Embeddings], Tensor] | None = None,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Return ``accuracy_<kind>_<level>/<modality>``: fused accuracy with that one modality disturbed.
 
     These are the axes of the paper's Figures 9 to 12; ``accuracy_snr_20/audio``, for example, is at 20 dB.
@@ -128,7 +129,7 @@ def disturbed(
         std = z.std().item()
         rest = predict({other: x for other, x in features.items() if other != m})
         for kind, levels in kinds.items():
-            if m not in fitting_modalities(kind, data.forms, model.modalities):
+            if not KINDS[kind].fits(data.forms.get(m)):
                 continue
             for level in levels:
                 if KINDS[kind].change is None:
@@ -161,11 +162,8 @@ def linear_probe(
     metrics = {}
     for m in train.embeddings:
         z = [part.embeddings[m].cpu().double().numpy() for part in (train, validation, test)]
-        probes = [
-            make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(z[0], labels[0])
-            for c in penalties
-        ]
-        best = max(probes, key=lambda probe: probe.score(z[1], labels[1]))
+        probes = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)) for c in penalties]
+        best = max(probes, key=lambda probe: probe.fit(z[0], labels[0]).score(z[1], labels[1]))
         metrics[f"linear_probe/{m}"] = float(best.score(z[2], labels[2]))
     return metrics
 
@@ -177,10 +175,8 @@ def knn_probe(train: Encoded, test: Encoded) -> dict[str, float]:
     frequencies.
     """
     k, bank = max(1, min(200, len(train.labels) // 10)), train.embeddings
-    return {
-        f"knn_probe/{m}": knn_accuracy(z, test.labels, bank[m], train.labels, k=k)
-        for m, z in test.embeddings.items()
-    }
+    found = {m: knn_accuracy(z, test.labels, bank[m], train.labels, k=k) for m, z in test.embeddings.items()}
+    return {f"knn_probe/{m}": share for m, share in found.items()}
 
 
 @dataclass(frozen=True)
@@ -223,15 +219,11 @@ def paired_interval(
         raise ValueError("treated and baseline differ in type: give both as sequences or as dicts by seed.")
     if isinstance(treated, Mapping):
         if set(treated) != set(baseline):
-            raise ValueError(
-                f"seeds differ: treated has {sorted(treated)}, baseline has {sorted(baseline)}; pair them."
-            )
+            raise ValueError(f"treated has seeds {sorted(treated)}, baseline {sorted(baseline)}; pair them.")
         seeds = sorted(treated)
         treated, baseline = [treated[s] for s in seeds], [baseline[s] for s in seeds]
     if len(treated) != len(baseline) or len(treated) < 2:
-        raise ValueError(
-            f"treated has {len(treated)} values and baseline {len(baseline)}: give two or more pairs."
-        )
+        raise ValueError(f"treated has {len(treated)} values, baseline {len(baseline)}: give two or more.")
     difference = np.asarray(treated, dtype=float) - np.asarray(baseline, dtype=float)
     if not np.isfinite(difference).all():
         raise ValueError(f"the differences are {difference.tolist()}: give finite values in both arms.")

@@ -255,9 +255,14 @@ def silhouette(
 
 
 def knn_accuracy(
-    z: Array, labels: Array, bank: Given = None, bank_labels: Given = None, *, k: int = 200,
+    z: Array,
+    labels: Array,
+    bank: Given = None,
+    bank_labels: Given = None,
+    *,
+    k: int = 200,
     temperature: float = 0.1,
-) -> float:  # fmt: skip
+) -> float:
     """Return the share (0 .. 1) of z whose label wins the vote of its k nearest rows of bank.
 
     Weights: exp(cosine / temperature). Normalized, uncentered. By default bank is z without the row itself. k

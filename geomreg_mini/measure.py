@@ -29,13 +29,15 @@ SECTIONS = {
     "Spectrum": ("effective_rank participation_ratio top1_share", "number of eigenvalue", "log10 of share"),
     "Sphere": ("uniformity mean_cosine paired_drift cosine_contrast linear_cka", "", ""),
     "Distances": (
-        "paired_distance paired_distance_q05 paired_distance_q95 band_violation", "distance", "share of pairs"
+        "paired_distance paired_distance_q05 paired_distance_q95 band_violation",
+        "distance",
+        "share of pairs",
     ),
     "Gap": ("modality_gap gap_p_value", "distance of the mean directions", "share of permutations"),
     "Hubness": ("hubness", f"times among the {NEIGHBORS} nearest", "share of rows"),
     "Classes": ("knn_accuracy class_mean_margin silhouette", "", ""),
     "Retrieval": ("recall@1 recall@10 median_rank", "K", "recall@K"),
-}  # fmt: skip
+}
 MISSING = '<p class="none">Not measured: it needs labels, or two modalities of equal width.</p>'
 
 
@@ -259,9 +261,7 @@ class GeometryTracker:
         batch = {m: z.cpu() for m, z in matrices(embeddings, min_samples=1).items()}
         old, new = ({m: z.shape[1] for m, z in own.items()} for own in (self.embeddings or batch, batch))
         if old != new or (self.count and (labels is None) != (self.labels is None)):
-            raise ValueError(
-                f"the batch has widths {new}, earlier ones {old}; keep them, and labels in all or none."
-            )
+            raise ValueError(f"the batch has widths {new}, not {old}; keep them, and labels in all or none.")
         n, unit = len(next(iter(batch.values()))), {m: matrix(z, normalize=True) for m, z in batch.items()}
         if labels is not None:
             class_index(labels, n)

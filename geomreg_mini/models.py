@@ -71,15 +71,10 @@ class ConvEncoder(Encoder):
     def __init__(self, shape: tuple[int, ...], embedding_dim: int = 128, width: int = 8) -> None:
         super().__init__()
         if len(shape) not in (3, 4):
-            raise ValueError(
-                f"shape={tuple(shape)}: the convolutional encoder takes (channels, height, width), or with "
-                "frames (channels, frames, height, width)."
-            )
-        first_stride = 4 if min(shape[-2:]) >= 64 else 2
+            raise ValueError(f"shape={tuple(shape)}: convolutional encoders take (C, H, W) or (C, T, H, W).")
+        first = 4 if min(shape[-2:]) >= 64 else 2
         widths = shape[0], width, 2 * width, 4 * width, embedding_dim
-        self.blocks, self.last = _convolutions(
-            2, widths, (first_stride + 1, 3, 3, 3), (first_stride, 2, 2, 2)
-        )
+        self.blocks, self.last = _convolutions(2, widths, (first + 1, 3, 3, 3), (first, 2, 2, 2))
         # On a CPU this memory order makes a step about a third cheaper; the values are the same.
         self.to(memory_format=torch.channels_last)
 
@@ -279,28 +274,28 @@ class MultimodalClassifier(MultimodalModel):
     """
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module], fusion: Fusion, heads: bool = False,
-        unit_sphere: bool = False, hidden: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: Fusion,
+        heads: bool = False,
+        unit_sphere: bool = False,
+        hidden: bool = False,
+    ) -> None:
         super().__init__(encoders)
         if self.modalities != fusion.modalities:
-            raise ValueError(
-                f"the encoders have the modalities {self.modalities} and the fusion {fusion.modalities}: "
-                "give both the same ones."
-            )
+            raise ValueError(f"encoders have {self.modalities}, fusion {fusion.modalities}: make them equal.")
         self.fusion, self.unit_sphere, self.hidden = fusion, unit_sphere, hidden
         linear = {m: nn.Linear(fusion.embedding_dim, fusion.num_classes) for m in encoders} if heads else {}
         self.heads = nn.ModuleDict(linear)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return embeddings {modality: (B, D)} of the modalities in ``inputs``, in the model's order."""
-        return self._on_sphere(super().encode(self._given(inputs)))
+        return self._on_sphere(super().encode(self.given(inputs)))
 
-    def _given(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def given(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the inputs in the model's order; raise ValueError unless all are of its modalities."""
         if not inputs or not set(inputs) <= set(self.modalities):
-            raise ValueError(
-                f"`inputs` has the modalities {sorted(inputs)}: give one or more of {list(self.modalities)}."
-            )
+            raise ValueError(f"`inputs` has {sorted(inputs)}: give one or more of {list(self.modalities)}.")
         return {m: inputs[m] for m in self.modalities if m in inputs}
 
     def _on_sphere(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -314,17 +309,23 @@ class MultimodalClassifier(MultimodalModel):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> ModelOutput:
         """Return embeddings and logits of ``inputs``; a modality may be left out."""
-        embeddings, hidden = encoded(self.encoders, self._given(inputs), self.hidden)
+        embeddings, hidden = encoded(self.encoders, self.given(inputs), self.hidden)
         embeddings = self._on_sphere(embeddings)
         logits = self.fusion(embeddings)
         return ModelOutput(embeddings, logits, self.unimodal_logits(embeddings), hidden=hidden)
 
 
 def build_model(
-    data: MultimodalDataset, *, fusion: str = "concat", embedding_dim: int = 128, heads: bool = False,
-    unit_sphere: bool = False, encoder: str = "auto", encoder_options: Mapping | None = None,
+    data: MultimodalDataset,
+    *,
+    fusion: str = "concat",
+    embedding_dim: int = 128,
+    heads: bool = False,
+    unit_sphere: bool = False,
+    encoder: str = "auto",
+    encoder_options: Mapping | None = None,
     hidden: bool = False,
-) -> MultimodalClassifier:  # fmt: skip
+) -> MultimodalClassifier:
     """Return a classifier for the ``modalities``, ``shapes`` and ``num_classes`` of ``data``.
 
     ``encoder="auto"`` takes an MLP for vectors, and a small convolutional encoder for images, spectrograms
@@ -364,10 +365,15 @@ class Encoded:
 
 @torch.no_grad()
 def encode(
-    model: MultimodalClassifier, split: Split, index: Tensor | None = None, *,
-    modalities: Sequence[str] | None = None, change: Callable[[Tensor, Tensor], Tensor] | None = None,
-    embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None, batch_size: int = 256,
-) -> Encoded:  # fmt: skip
+    model: MultimodalClassifier,
+    split: Split,
+    index: Tensor | None = None,
+    *,
+    modalities: Sequence[str] | None = None,
+    change: Callable[[Tensor, Tensor], Tensor] | None = None,
+    embed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
+    batch_size: int = 256,
+) -> Encoded:
     """Return a split's embeddings in evaluation mode; the model's mode does not change.
 
     Args:

@@ -113,8 +113,7 @@ def embeddings_on_circle(
     fig, ax = _figure(ax, figsize=(4.6, 4.4))
     _rings(ax, points)
     _link(ax, points, _ring_sizes(points), radius, links)
-    _scatter(ax, points, _ring_sizes(points), labels, s=22)
-    _legend(ax, points, labels, radius)
+    _samples(ax, points, _ring_sizes(points), labels, radius, s=22)
     ax.set(title=title or "")
     bare(ax)
     return fig
@@ -169,8 +168,7 @@ def embeddings_on_sphere(
     u, v = np.mgrid[0 : 2 * np.pi : 25j, 0 : np.pi : 13j]
     ax.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#DDDDDD", lw=0.5)
     _link(ax, points, dict.fromkeys(points, 1.0), radius, links)
-    _scatter(ax, points, dict.fromkeys(points, 1.0), labels, s=20, depthshade=False)
-    _legend(ax, points, labels, radius)
+    _samples(ax, points, dict.fromkeys(points, 1.0), labels, radius, s=20, depthshade=False)
     ax.set(title=title or "", box_aspect=(1, 1, 1))
     ax.set_axis_off()
     return fig
@@ -378,11 +376,19 @@ def _link(
                 ax.plot(*ends[pairs].reshape(-1, a.shape[1]).T, color=color, lw=0.7, alpha=0.7, zorder=1)
 
 
-def _scatter(ax: plt.Axes, points: Points, rings: Mapping[str, float], labels: Given, **look: Any) -> None:
-    """Draw a marker per sample, in the color of its class or else of its modality."""
+def _samples(
+    ax: plt.Axes, points: Points, rings: Mapping[str, float], labels: Given, radius: Radius, **look: Any
+) -> None:
+    """Draw a marker per sample, in the color of its class or else of its modality, with a legend."""
     for name, style in modality_style(points).items():
-        look |= {"c": style["color"] if labels is None else _class_colors(labels), "marker": style["marker"]}
-        ax.scatter(*(rings[name] * points[name].T), lw=0.3, edgecolor="white", **look)
+        marker, color = style["marker"], style["color"] if labels is None else "#555555"
+        look["c"] = color if labels is None else _class_colors(labels)
+        ax.scatter(*(rings[name] * points[name].T), marker=marker, lw=0.3, edgecolor="white", **look)
+        ax.plot([], [], linestyle="", marker=marker, color=color, label=name)
+    if radius is not None:
+        ax.plot([], [], color=INSIDE, lw=1, label="pair in the band")
+        ax.plot([], [], color=VERMILION, lw=1, label="pair outside")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _class_colors(labels: Array) -> list:
@@ -390,14 +396,3 @@ def _class_colors(labels: Array) -> list:
     many = len(classes) > len(COLORS)
     colors = plt.cm.viridis(np.linspace(0, 1, len(classes))) if many else COLORS
     return [colors[i] for i in index]
-
-
-def _legend(ax: plt.Axes, points: Points, labels: Given, radius: Radius) -> None:
-    """Add a legend: markers for modalities, in gray if colors stand for classes, and lines for pairs."""
-    for name, style in modality_style(points).items():
-        color = style["color"] if labels is None else "#555555"
-        ax.plot([], [], linestyle="", marker=style["marker"], color=color, label=name)
-    if radius is not None:
-        ax.plot([], [], color=INSIDE, lw=1, label="pair in the band")
-        ax.plot([], [], color=VERMILION, lw=1, label="pair outside")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

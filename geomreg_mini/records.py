@@ -140,9 +140,7 @@ class Record:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Record:
         if missing := set(cls.__dataclass_fields__) - set(values):
-            raise ValueError(
-                f"a record lacks {', '.join(sorted(missing))}; it is incomplete or from another version"
-            )
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}; it is incomplete or of another version")
         if wrong := [name for name, fits in KINDS.items() if not fits(values[name])]:
             raise ValueError(f"record fields have the wrong type: {', '.join(wrong)}")
         renamed = {name: current_names(values[name]) for name in ("series", "metrics")}
@@ -161,9 +159,8 @@ class Record:
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is not a readable record ({error}): move it away and run its config again."
-            ) from error
+            said = f"{path} is not a readable record ({error}): move it away and run its config again."
+            raise ValueError(said) from error
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:

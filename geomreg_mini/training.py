@@ -35,6 +35,7 @@ from .records import Record, rounded, versions, write_atomically
 
 STATES = ("model", "optimizer", "scaler", "paradigm")  # attributes of a run that a checkpoint holds
 MOST_NAMED = 5  # samples in an error message
+WAY_OUT = "lower the learning rate or set clip_norm; a checkpoint still holds the last good epoch."
 
 
 @contextmanager
@@ -203,10 +204,7 @@ class _Run:
         self.test_selected: dict[str, float] = {}
         self.monitor = Monitor()
         if config.regularizer and config.depth == "hidden" and not getattr(model, "hidden", False):
-            raise ValueError(
-                "depth='hidden' needs encoders that return hidden features, but this model's do not: use "
-                "depth='embedding'."
-            )
+            raise ValueError("depth='hidden': the model's encoders give no hidden features; use 'embedding'.")
 
     def _precision(self) -> torch.dtype:
         name, on_gpu = self.config.precision, self.device.type == "cuda"
@@ -305,10 +303,8 @@ class _Run:
     def _check(losses: Losses, epoch: int, step: int) -> None:
         for name, loss in losses.items():
             if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss {name!r} is {loss.item()} in epoch {epoch}, step {step + 1}: lower the "
-                    "learning rate or set clip_norm; a checkpoint still holds the last good epoch."
-                )
+                said = f"the loss {name!r} is {loss.item()} in epoch {epoch}, step {step + 1}"
+                raise FloatingPointError(f"{said}: {WAY_OUT}")
 
     def _diagnostics(self, encoded: Encoded) -> dict[str, float]:
         radius = getattr(self.config.regularizer, "radius", None)
@@ -324,10 +320,8 @@ class _Run:
             if not z.isfinite().all():
                 index = (~z.isfinite().flatten(1).all(dim=1)).nonzero().flatten().cpu()[:MOST_NAMED]
                 _check_inputs(name, index, split.prepare(split.batch(index)["inputs"]))
-                raise FloatingPointError(
-                    f"the {name} embeddings of {m!r} are not finite after epoch {self.epoch}: lower the "
-                    "learning rate or set clip_norm; a checkpoint still holds the last good epoch."
-                )
+                said = f"the {name} embeddings of {m!r} are not finite after epoch {self.epoch}"
+                raise FloatingPointError(f"{said}: {WAY_OUT}")
         return encoded
 
     def evaluate(self, epoch: int) -> None:
@@ -429,8 +423,7 @@ class _Run:
         except Exception as error:
             text = re.sub(r"\x1b\[[0-9;]*m", "", f"{type(error).__name__}: {error}")  # torch's bold type
             reason = text.split("\n")[0].rstrip(". ")
-            raise ValueError(
-                f"the checkpoint {path} cannot be read ({reason}): move it away to start again."
-            ) from error
+            said = f"the checkpoint {path} cannot be read ({reason}): move it away to start again."
+            raise ValueError(said) from error
         if not ours:
             raise ValueError(f"the checkpoint {path} belongs to another config or data: name another file.")

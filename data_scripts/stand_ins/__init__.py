@@ -19,7 +19,7 @@ from ..avmnist import prepare as prepare_avmnist
 from ..coco import prepare as prepare_coco
 from ..crema_d import prepare as prepare_crema_d
 from ..cubicc import prepare as prepare_cubicc
-from ..fetch import AnyPath, data_root
+from ..fetch import AnyPath, data_root, load_arrays
 from ..flickr30k import prepare as prepare_flickr30k
 from ..kinetics_sounds import prepare as prepare_kinetics_sounds
 from ..xrf55 import prepare as prepare_xrf55
@@ -39,7 +39,7 @@ CLASSES, TRAIN_CLIPS, TEST_CLIPS = 31, 4, 1  # of Kinetics-Sounds; clips per cla
 
 
 def prepare(name: str, root: AnyPath | None = None, *, progress: bool = False, **options: Any) -> Any:
-    """Write a data set's stand-ins below the data folder if they are missing, and return its open cache.
+    """Write a data set's stand-ins below the data folder if they are missing; return its cache or arrays.
 
     The same script prepares them as the official files, in ``stand_ins/``. ``options`` of that
     script replace the small sizes in ``OPTIONS``.
@@ -53,7 +53,8 @@ def prepare(name: str, root: AnyPath | None = None, *, progress: bool = False, *
             with suppress(OSError):  # another process was faster and wrote the same files
                 (Path(scratch) / name).rename(mirror / name)
     options = OPTIONS.get(name, {}) | options
-    return PREPARE[name](home, mirror, published=False, progress=progress, **options)
+    prepared = PREPARE[name](home, mirror, published=False, progress=progress, **options)
+    return load_arrays(prepared) if isinstance(prepared, Path) else prepared
 
 
 def write_crema_d(folder: Path, seed: int = 0) -> None:

@@ -6,7 +6,10 @@ from .retrieval import Retrieval
 from .subsets import Subsets
 
 TASKS: dict[str, type[Task]] = {
-    "classification": Classification, "clustering": Clustering, "retrieval": Retrieval, "subsets": Subsets
-}  # fmt: skip
+    "classification": Classification,
+    "clustering": Clustering,
+    "retrieval": Retrieval,
+    "subsets": Subsets,
+}
 
 __all__ = ["TASKS", "Classification", "Clustering", "Retrieval", "Subsets", "Task"]

@@ -8,7 +8,7 @@ draws come from the split's generator, which the training loop seeds by epoch an
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -20,13 +20,13 @@ from data_scripts import clip_cache, crema_d, kinetics_sounds
 from data_scripts.clip_cache import Prepared
 from data_scripts.clips import FLOOR
 from data_scripts.fetch import DatasetInfo, data_root
+from data_scripts.prepared import open_source
 
 from ..data.corruptions import FIGURE_9, Clip, Spectrogram
 from ..data.dataset import (
     SPLITS,
     MultimodalDataset,
     Split,
-    open_source,
     parts_of,
     provenance,
     stratified_order,
@@ -43,21 +43,6 @@ CROP_TRIES = 10
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The parts of a clip that become an input.
-
-    Attributes:
-        frames: T, the number of frames per clip.
-        times: the number of columns of its spectrogram; None for all.
-        image_size: height and width of an input image.
-    """
-
-    frames: int
-    times: int | None
-    image_size: int
-
-
-@dataclass(frozen=True)
 class ClipSplit(Split):
     """Clips of a cache as a split with the modalities ``audio`` and ``visual``.
 
@@ -66,11 +51,14 @@ class ClipSplit(Split):
     over height. ``prepare`` makes float32 (B, 1, frequencies, times) and (B, 3, T, H, W), or (B, 3, H, W) for
     one frame.
 
-    ``factors``: ``clip`` (N,), positions in the cache, and the data set's own.
+    ``factors``: ``clip`` (N,), positions in the cache, and the data set's own. ``frames`` is T,
+    ``image_size`` S, and ``times`` the number of columns of a spectrogram (None: all).
     """
 
     cache: Prepared | None = None
-    reading: Reading | None = None
+    frames: int = 1
+    image_size: int = IMAGE_SIZE
+    times: int | None = None
 
     def read(self, index: Tensor) -> dict[str, Tensor]:
         rows = self.factors["clip"][index].numpy()
@@ -79,7 +67,7 @@ class ClipSplit(Split):
 
     def _audio(self, rows: np.ndarray) -> Tensor:
         stored = self.cache.spectrograms
-        times = self.reading.times or stored.shape[2]
+        times = self.times or stored.shape[2]
         spare = stored.shape[2] - times
         starts = [spare // 2] * len(rows)
         if spare and self.generator is not None:
@@ -89,7 +77,7 @@ class ClipSplit(Split):
 
     def _frames(self, rows: np.ndarray) -> Tensor:
         first, count = self.cache.first[rows], np.diff(self.cache.first)[rows]
-        chosen = frame_choice(torch.from_numpy(count), self.reading.frames, self.generator).numpy()
+        chosen = frame_choice(torch.from_numpy(count), self.frames, self.generator).numpy()
         return torch.from_numpy(self.cache.frames[first[:, None] + chosen])
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -99,7 +87,7 @@ class ClipSplit(Split):
             given["audio"] = inputs["audio"].float()
         if "visual" in inputs:
             frames = inputs["visual"]
-            size, (batch, number) = self.reading.image_size, frames.shape[:2]
+            size, (batch, number) = self.image_size, frames.shape[:2]
             pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
             if self.generator is not None:
                 aspects = inputs["aspect"].cpu().repeat_interleave(number)
@@ -156,9 +144,8 @@ def crop(pixels: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
     left, right = torch.where(flip, right, left), torch.where(flip, left, right)
     zero = torch.zeros_like(left)
     # maps [-1, 1] x [-1, 1] onto the box, in the same coordinates of the whole picture
-    affine = torch.stack(
-        [right - left, zero, left + right - 1, zero, bottom - top, top + bottom - 1], dim=1
-    ).view(-1, 2, 3)
+    entries = [right - left, zero, left + right - 1, zero, bottom - top, top + bottom - 1]
+    affine = torch.stack(entries, dim=1).view(-1, 2, 3)
     grid = F.affine_grid(affine.to(pixels), [len(pixels), pixels.shape[1], size, size], align_corners=False)
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -176,22 +163,18 @@ def open_prepared(script: ModuleType, prepared: str, source: str, options: str =
         options: options of the command that prepares the official cache.
     """
 
-    def official(path: Path) -> Prepared | None:
-        cache = clip_cache.open_cache(path)
-        here = None if cache is None else cache.preprocessing
-        fits = here and here == replace(script.PREPROCESSING, frame_size=here.frame_size)
-        return cache if fits else None
-
-    return open_source(script.INFO.name, source, data_root() / prepared, official, options=options)
+    official = partial(clip_cache.open_cache, preprocessing=script.PREPROCESSING)
+    return open_source(script.INFO.name, source, data_root() / prepared, official, options)
 
 
-def reading(cache: Prepared, frames: int, image_size: int | None, times: int | None = None) -> Reading:
-    """Return checked options; ``image_size=None`` means 224, or the size of smaller stored frames."""
+def all_clips(cache: Prepared, frames: int, image_size: int | None, **factors: Tensor) -> ClipSplit:
+    """Return the clips of a cache; ``image_size=None`` means 224, or the size of smaller stored frames."""
     stored = cache.preprocessing
     check_whole(1, stored.frames, frames=frames)
     image_size = min(IMAGE_SIZE, stored.frame_size) if image_size is None else image_size
     check_whole(8, 1024, image_size=image_size)
-    return Reading(frames, times, image_size)
+    factors = {"clip": torch.arange(len(cache.labels)), **factors}
+    return ClipSplit({}, torch.from_numpy(cache.labels), factors, cache, frames, image_size)
 
 
 def published_parts(cache: Prepared) -> dict[str, np.ndarray]:
@@ -207,30 +190,23 @@ def published_parts(cache: Prepared) -> dict[str, np.ndarray]:
 
 
 def dataset(
-    info: DatasetInfo,
-    cache: Prepared,
-    how: Reading,
-    parts: dict[str, np.ndarray],
-    source: str,
-    factors: dict[str, Tensor],
+    info: DatasetInfo, whole: ClipSplit, parts: dict[str, np.ndarray], source: str
 ) -> MultimodalDataset:
-    """Return the data set of the clips at ``parts`` of a cache; ``factors`` are those of all its clips."""
-    factors = {"clip": torch.arange(len(cache.labels)), **factors}
-    whole = ClipSplit({}, torch.from_numpy(cache.labels), factors, cache=cache, reading=how)
+    """Return the data set of the clips at ``parts`` of ``whole``."""
+    cache, size = whole.cache, whole.image_size
     rows, times = cache.spectrograms.shape[1:]
-    frames = () if how.frames == 1 else (how.frames,)
-    picture = (3, *frames, how.image_size, how.image_size)
+    frames = () if whole.frames == 1 else (whole.frames,)
     # the arrays are gigabytes, so the fingerprint is that of their sources
-    chosen = [cache.fingerprint, how.frames, how.times, how.image_size]
+    chosen = [cache.fingerprint, whole.frames, whole.times, size]
     chosen += [hashlib.sha256(parts[name].tobytes()).hexdigest() for name in SPLITS]
     return MultimodalDataset(
         name=info.name,
-        shapes={"audio": (1, rows, how.times or times), "visual": picture},
+        shapes={"audio": (1, rows, whole.times or times), "visual": (3, *frames, size, size)},
         **parts_of(whole, parts),
         **provenance(info, source, len(cache.names), len(cache.unusable)),
         fingerprint=hashlib.sha256(repr(chosen).encode()).hexdigest(),
         class_names=cache.class_names,
-        forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(how.frames)},
+        forms={"audio": Spectrogram(floor=FLOOR), "visual": Clip(whole.frames)},
         corruptions=FIGURE_9,
     )
 
@@ -268,8 +244,8 @@ def load_kinetics_sounds(
         raise ValueError(f"variant={variant!r} has no stand-ins: choose 'lists'.")
     options = "" if variant == "lists" else f" --variant {variant}"
     cache = open_prepared(kinetics_sounds, kinetics_sounds.VARIANTS[variant], source, options)
-    how = reading(cache, frames, image_size, times=kinetics_sounds.TIMES)
-    return dataset(kinetics_sounds.INFO, cache, how, published_parts(cache), source, {})
+    whole = replace(all_clips(cache, frames, image_size), times=kinetics_sounds.TIMES)
+    return dataset(kinetics_sounds.INFO, whole, published_parts(cache), source)
 
 
 def load_crema_d(
@@ -303,12 +279,11 @@ def load_crema_d(
     """
     check_choice(("community", "speaker_disjoint"), split=split)
     cache = open_prepared(crema_d, crema_d.INFO.prepared, source)
-    how = reading(cache, frames, image_size)
     speakers, speaker = np.unique(cache.groups, return_inverse=True)
     _, sentence = np.unique([name.split("_")[1] for name in cache.names], return_inverse=True)
     parts = published_parts(cache) if split == "community" else _speaker_parts(len(speakers), speaker, seed)
     factors = {"speaker": torch.from_numpy(speaker), "sentence": torch.from_numpy(sentence)}
-    return dataset(crema_d.INFO, cache, how, parts, source, factors)
+    return dataset(crema_d.INFO, all_clips(cache, frames, image_size, **factors), parts, source)
 
 
 def _speaker_parts(speakers: int, speaker: np.ndarray, seed: int) -> dict[str, np.ndarray]:

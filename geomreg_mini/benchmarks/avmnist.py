@@ -5,8 +5,9 @@ import torch
 
 from data_scripts import avmnist
 from data_scripts.fetch import data_root
+from data_scripts.prepared import open_source
 
-from ..data.dataset import MultimodalDataset, Split, open_source, provenance
+from ..data.dataset import MultimodalDataset, Split, provenance
 
 SHAPES = {"image": (1, 28, 28), "audio": (1, 112, 112)}
 
@@ -29,9 +30,8 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
     held = plan["train"] // 12
     ends = {"train": plan["train"] - held, "validation": plan["train"], "test": len(arrays["label"])}
     # torch wants writable memory; mode "c" never writes to the file
-    values = {
-        k: torch.from_numpy(np.memmap(a.filename, a.dtype, "c", shape=a.shape)) for k, a in arrays.items()
-    }
+    mapped = {k: np.memmap(a.filename, a.dtype, "c", shape=a.shape) for k, a in arrays.items()}
+    values = {k: torch.from_numpy(a) for k, a in mapped.items()}
     splits, start = {}, 0
     for name, end in ends.items():
         rows, start = slice(start, end), end

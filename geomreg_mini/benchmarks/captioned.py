@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -17,9 +16,10 @@ from data_scripts import coco, flickr30k, karpathy
 from data_scripts.extras import extra
 from data_scripts.fetch import DatasetInfo
 from data_scripts.karpathy import Captioned
-from data_scripts.stand_ins import IMAGE_SIZE, prepare
+from data_scripts.prepared import open_source
+from data_scripts.stand_ins import IMAGE_SIZE
 
-from ..data.dataset import MultimodalDataset, Split, open_source, parts_of, provenance
+from ..data.dataset import MultimodalDataset, Split, parts_of, provenance
 from ..inputs import check_whole
 
 CONTEXT = 77  # tokens of a caption in CLIP
@@ -123,10 +123,9 @@ def _load(info: DatasetInfo, image_size: int | None, source: str, folds: int = 0
     if image_size is not None:
         check_whole(1, image_size=image_size)
     image_size = image_size or (IMAGE_SIZE if source == "stand_in" else karpathy.IMAGE_SIZE)
-    stand_ins = partial(prepare, info.name, image_size=image_size)
     size = "" if image_size == karpathy.IMAGE_SIZE else f" --image-size {image_size}"
     path = karpathy.cache_path(info, None, image_size)
-    cache = open_source(info.name, source, path, karpathy.open_cache, stand_ins=stand_ins, options=size)
+    cache = open_source(info.name, source, path, karpathy.open_cache, size, image_size=image_size)
     parts, every = np.array(cache.parts), torch.arange(len(cache.parts))
     whole = CaptionedSplit({}, torch.zeros_like(every), {"image": every}, cache=cache)
     splits = parts_of(whole, {split: parts == part for split, part in PARTS.items()})

@@ -4,11 +4,19 @@ The paper adds its terms to DCMEM, whose code and recipe are not public. This ba
 parts. SwAV's swapped prediction of balanced cluster codes (Caron et al., NeurIPS 2020, arXiv 2006.09882)
 takes two modalities instead of two crops of an image. Image and caption get autoencoders like CMVAE's
 (Palumbo et al., ICLR 2024). On this baseline, the effect of the regularizer can be replicated.
+
+CMVAE's are a ResNet on 64 x 64 pixels and a CNN on 32 tokens. Here they are deterministic, and halve the
+image once more before the first block. They normalize in groups of channels, not over the batch. So a
+sample's result depends on no other sample, and two processes give exactly the result of one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,19 +26,200 @@ from torch.nn import functional as F
 from .. import distributed
 from ..data import MultimodalDataset, Split
 from ..evaluation import knn_probe
-from ..inputs import float64, full_precision
-from ..models import Encoded, build_model
+from ..inputs import Embeddings, float64, full_precision
+from ..models import Embedded, Encoded, Fusion, MultimodalModel, build_model
 from ..paradigms import Paradigm
 from ..paradigms.base import Losses
 from ..tasks import Metrics, Splits, Task
 from .clustering_metrics import k_means, scores
-from .clustering_models import Clustered, ClusteringModel, captioned_autoencoders, reconstruction_errors
 
 if TYPE_CHECKING:
     from ..config import TrainConfig
 
+Modules = Mapping[str, nn.Module]  # modality -> module
 HEADS = {"prototypes": True, "plain_prototypes": False}  # fusion -> whether the head standardizes
 PICTURE_SCALE = 20.0  # of images' L1 distance relative to a word's cross-entropy, as in CMVAE's likelihoods
+SMALLEST = 4  # pixels of a side, or tokens, after the last convolution
+WIDEST = 4  # most channels, relative to the first layer's
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut, activations first; (B, C, H, W) to (B, C', H, W)."""
+
+    def __init__(self, source: int, target: int) -> None:
+        super().__init__()
+        first = *_activated(source), nn.Conv2d(source, target, 3, padding=1)
+        self.steps = nn.Sequential(*first, *_activated(target), nn.Conv2d(target, target, 3, padding=1))
+        self.shortcut = nn.Identity() if source == target else nn.Conv2d(source, target, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.steps(x)
+
+
+def _activated(channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.GroupNorm(math.gcd(8, channels), channels), nn.ReLU()
+
+
+def _widths(size: int, width: int) -> list[int]:
+    """Return the channels before and after each halving of ``size`` down to ``SMALLEST``."""
+    halvings = int(math.log2(size / SMALLEST))
+    if SMALLEST * 2**halvings != size:
+        raise ValueError(f"size={size}: the networks halve it down to {SMALLEST}; give {SMALLEST} times 2^n.")
+    return [width * min(2**i, WIDEST) for i in range(halvings + 1)]
+
+
+def _stages(layers: Callable[[int, int], tuple[nn.Module, ...]], widths: list[int]) -> list[nn.Module]:
+    """Return ``layers`` from each width to the next, in one list."""
+    return [layer for pair in pairwise(widths) for layer in layers(*pair)]
+
+
+class ImageEncoder(nn.Sequential):
+    """A map from images (B, 3, S, S) in [0, 1] to (B, D)."""
+
+    def __init__(self, side: int, embedding_dim: int, width: int) -> None:
+        widths = _widths(side // 2, width)
+        stages = _stages(lambda s, t: (Residual(s, t), nn.AvgPool2d(2)), widths)
+        last = [*_activated(widths[-1]), nn.Flatten(), nn.Linear(widths[-1] * SMALLEST**2, embedding_dim)]
+        super().__init__(nn.Conv2d(3, width, 4, stride=2, padding=1), *stages, *last)
+
+
+class ImageDecoder(nn.Sequential):
+    """A map from (B, D) to images (B, 3, S, S) in [0, 1]."""
+
+    def __init__(self, side: int, embedding_dim: int, width: int) -> None:
+        widths = _widths(side // 2, width)[::-1]
+        first = [nn.Linear(embedding_dim, widths[0] * SMALLEST**2)]
+        first.append(nn.Unflatten(1, (widths[0], SMALLEST, SMALLEST)))
+        stages = _stages(lambda s, t: (Residual(s, t), nn.Upsample(scale_factor=2)), widths)
+        last = [*_activated(width), nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1), nn.Sigmoid()]
+        super().__init__(*first, *stages, *last)
+
+
+class CaptionEncoder(nn.Module):
+    """A map from word numbers (B, L) to (B, D)."""
+
+    def __init__(self, length: int, vocabulary: int, embedding_dim: int, width: int, word_dim: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, word_dim)
+        widths = [word_dim, *_widths(length, width)[1:]]
+        stages = _stages(lambda s, t: (nn.Conv1d(s, t, 4, 2, padding=1), *_activated(t)), widths)
+        last = nn.Linear(widths[-1] * SMALLEST, embedding_dim)
+        self.convolutions = nn.Sequential(*stages, nn.Flatten(), last)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.convolutions(self.words(tokens).transpose(1, 2))
+
+
+class CaptionDecoder(nn.Module):
+    """A map from (B, D) to logits (B, L, words)."""
+
+    def __init__(self, length: int, vocabulary: int, embedding_dim: int, width: int, word_dim: int) -> None:
+        super().__init__()
+        widths = [word_dim, *_widths(length, width)[1:]][::-1]
+        stages = _stages(lambda s, t: (*_activated(s), nn.ConvTranspose1d(s, t, 4, 2, padding=1)), widths)
+        first = [nn.Linear(embedding_dim, widths[0] * SMALLEST), nn.Unflatten(1, (widths[0], SMALLEST))]
+        self.convolutions = nn.Sequential(*first, *stages)
+        self.words = nn.Linear(word_dim, vocabulary)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.words(self.convolutions(z).transpose(1, 2))
+
+
+class Prototypes(Fusion):
+    """logits = cosines of an embedding and one learned direction for each cluster, divided by a temperature.
+
+    The directions are shared, so that cluster k means the same in both modalities. The joint logits are those
+    of the mean of the normalized embeddings. As logits are linear in it, they are the mean of both
+    modalities' logits, and the product of the two distributions has its maximum at the same cluster.
+
+    ``standardized``: whether every feature of a modality is first centered and scaled over the batch.
+    """
+
+    kind = "prototypes"
+    temperature = 0.1
+
+    def __init__(
+        self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int, standardized: bool = True
+    ) -> None:
+        super().__init__(modalities, embedding_dim, num_classes)
+        norm = partial(nn.BatchNorm1d, embedding_dim, affine=False) if standardized else nn.Identity
+        self.norms = nn.ModuleDict({m: norm() for m in self.modalities})
+        self.directions = nn.Parameter(torch.randn(num_classes, embedding_dim))
+
+    def forward(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        logits = self.unimodal_logits(embeddings).values()
+        return sum(logits) / len(logits)
+
+    def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        directions = F.normalize(self.directions, dim=1)
+        units = {m: F.normalize(self.norms[m](z), dim=1) for m, z in embeddings.items()}
+        return {m: u @ directions.T / self.temperature for m, u in units.items()}
+
+
+@dataclass(frozen=True)
+class Clustered(Embedded):
+    """Embeddings with cluster logits {modality: (B, K)}, this process's inputs {modality: (b, ...)}, and the
+    decoders' reconstructions, if any, by modality."""
+
+    logits: dict[str, Tensor]
+    reconstructions: dict[str, Tensor]
+    inputs: Mapping[str, Tensor]
+
+
+class ClusteringModel(MultimodalModel):
+    """Two encoders whose embeddings ``Prototypes`` assigns to clusters, with or without decoders.
+
+    Args:
+        encoders: modality -> module that maps its input to (B, D).
+        decoders: modality -> module that maps (B, D) to its input, for ``reconstruction_errors``.
+        embedding_dim: D.
+        clusters: K.
+        standardized: see ``Prototypes``.
+    """
+
+    def __init__(
+        self, encoders: Modules, decoders: Modules, embedding_dim: int, clusters: int, standardized: bool
+    ) -> None:
+        super().__init__(encoders)
+        self.decoders = nn.ModuleDict(decoders)
+        self.fusion = Prototypes(tuple(encoders), embedding_dim, clusters, standardized=standardized)
+
+    def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return cluster logits {modality: (B, K)}."""
+        return self.fusion.unimodal_logits(embeddings)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Clustered:
+        z = self.encode(inputs)
+        decoded = {m: decoder(z[m]) for m, decoder in self.decoders.items()}
+        return Clustered(z, self.unimodal_logits(z), decoded, inputs)
+
+
+def captioned_autoencoders(
+    side: int, length: int, vocabulary: int, embedding_dim: int, width: int = 64, word_dim: int = 128
+) -> tuple[Modules, Modules]:
+    """Return the encoders of "image" and "caption", and the decoders.
+
+    Args:
+        side: S, of the images, which have three channels.
+        length: L, of the captions.
+        vocabulary: the number of words.
+        embedding_dim: D.
+        width: channels of the first layers.
+        word_dim: of a word's embedding.
+    """
+    sentence = (length, vocabulary, embedding_dim, width, word_dim)
+    encoders = {"image": ImageEncoder(side, embedding_dim, width), "caption": CaptionEncoder(*sentence)}
+    decoders = {"image": ImageDecoder(side, embedding_dim, width), "caption": CaptionDecoder(*sentence)}
+    return encoders, decoders
+
+
+def reconstruction_errors(reconstructions: Embeddings, inputs: Embeddings) -> Losses:
+    """Return images' mean absolute difference and captions' mean cross-entropy per word, in nats."""
+    pixels, words = (reconstructions[m].float() for m in ("image", "caption"))
+    return {
+        "image": F.l1_loss(pixels, inputs["image"].float()),
+        "caption": F.cross_entropy(words.flatten(0, 1), inputs["caption"].flatten()),
+    }
 
 
 @torch.no_grad()
@@ -100,8 +289,8 @@ class Clustering(Task):
     def build(self, config: TrainConfig, data: MultimodalDataset) -> nn.Module:
         if config.encoder != "auto" or config.fusion not in HEADS or len(data.modalities) != 2:
             raise ValueError(
-                f"encoder={config.encoder!r}, fusion={config.fusion!r}, modalities {data.modalities}: for "
-                "clustering use 'auto', two modalities, and fusion 'prototypes' or 'plain_prototypes'."
+                f"encoder={config.encoder!r}, fusion={config.fusion!r}, modalities {data.modalities}: "
+                f"clustering needs encoder 'auto', a fusion of {', '.join(HEADS)}, and two modalities."
             )
         width, options = config.embedding_dim, dict(config.encoder_options)
         clusters = options.pop("clusters", data.num_classes)

@@ -67,9 +67,7 @@ def scores(labels: Tensor, clusters: Tensor) -> dict[str, float]:
 def _checked(labels: Tensor, clusters: Tensor) -> tuple[np.ndarray, np.ndarray]:
     labels, clusters = labels.cpu().numpy(), clusters.cpu().numpy()
     if labels.ndim != 1 or labels.shape != clusters.shape or not len(labels):
-        raise ValueError(
-            f"labels has shape {labels.shape} and clusters {clusters.shape}: pass equal ones (N,), N >= 1."
-        )
+        raise ValueError(f"labels is {labels.shape}, clusters {clusters.shape}: pass equal (N,), N >= 1.")
     return labels, clusters
 
 

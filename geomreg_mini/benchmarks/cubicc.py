@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from data_scripts import cubicc
 from data_scripts.fetch import data_root, load_arrays
-from data_scripts.stand_ins import prepare
+from data_scripts.prepared import open_source
 
-from ..data.dataset import MultimodalDataset, Split, open_source, parts_of, provenance
+from ..data.dataset import MultimodalDataset, Split, parts_of, provenance
 
 SHIFT = 4  # pixels, the largest shift of an image in training
 
@@ -66,8 +66,7 @@ def load(seed: int = 0, *, source: str = "official") -> BirdDataset:
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
-    path, stand_ins = data_root() / cubicc.INFO.prepared, lambda: load_arrays(prepare("cubicc"))
-    arrays = open_source("cubicc", source, path, load_arrays, stand_ins=stand_ins)
+    arrays = open_source("cubicc", source, data_root() / cubicc.INFO.prepared, load_arrays)
     images, captions, labels, subspecies, photo = (
         torch.from_numpy(arrays[name]) for name in ("images", "captions", "labels", "subspecies", "photo")
     )

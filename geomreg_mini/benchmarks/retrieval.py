@@ -9,9 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
-from warnings import warn
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from data_scripts.extras import extra
-from data_scripts.weights import put_into, read_weights
+from data_scripts.weights import load_clip
 
 from ..controls import symmetric_cross_entropy
 from ..data import MultimodalDataset, Split
@@ -36,10 +34,11 @@ if TYPE_CHECKING:
 
 # name in open_clip -> width of its embeddings, pixels of its images
 MODELS = {"ViT-B-16": (512, 224), "ViT-L-14": (768, 224), "ViT-L-14-336": (768, 336)}
-# patches per side; the tokenizer's 49,408 numbers share the words, so that few weights are trained and stored
-TINY = {"width": 64, "layers": 2, "heads": 4, "patches": 4, "words": 557}
 CONTEXT = 77  # of CLIP's tokenizer
-NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI's files also hold
+PATCHES = 4  # of the tiny one's images, per side
+TINY_VISION = {"width": 64, "layers": 2, "head_width": 16}
+# the tokenizer's 49,408 numbers share 557 words, so that few weights are trained and stored
+TINY_TEXT = {"width": 64, "layers": 2, "heads": 4, "context_length": CONTEXT, "vocab_size": 557}
 LARGEST_SCALE = 100.0  # of the logits, as in CLIP
 FIRST_SCALE = 1 / 0.07  # before training, as in CLIP
 LARGEST_SPLIT = 5000  # pairs; a larger split, that for training, is measured on so many
@@ -139,14 +138,9 @@ def build_clip(
 
     if name == "tiny":
         if pretrained is not None or weights is not None:
-            raise ValueError(
-                f"pretrained={pretrained!r}, weights={weights!r}: 'tiny' has none; leave both out."
-            )
-        shape = {"width": TINY["width"], "layers": TINY["layers"]}
-        sizes = {"image_size": image_size, "patch_size": image_size // TINY["patches"]}
-        vision = {**shape, **sizes, "head_width": TINY["width"] // TINY["heads"]}
-        text = {**shape, "heads": TINY["heads"], "context_length": CONTEXT, "vocab_size": TINY["words"]}
-        towers = open_clip.CustomTextCLIP(embedding_dim, vision, text)
+            raise ValueError(f"pretrained={pretrained!r}, weights={weights!r}: 'tiny' has none; omit both.")
+        vision = {**TINY_VISION, "image_size": image_size, "patch_size": image_size // PATCHES}
+        towers = open_clip.CustomTextCLIP(embedding_dim, vision, TINY_TEXT)
     else:
         towers = _published(name, image_size, embedding_dim, pretrained, weights)
     towers.set_grad_checkpointing(checkpointing)
@@ -164,10 +158,7 @@ def _published(
     check_choice(("tiny", *MODELS), encoder=name)
     width, side = MODELS[name]
     if image_size != side:
-        raise ValueError(
-            f"{name} takes images of {side} pixels, but these have {image_size}: load the data set with "
-            f"image_size={side}."
-        )
+        raise ValueError(f"{name} takes images of {side} pixels, not {image_size}: set image_size={side}.")
     if embedding_dim != width:
         raise ValueError(f"embedding_dim={embedding_dim}: {name} gives {width}; set embedding_dim={width}.")
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -179,7 +170,7 @@ def _published(
     quick = open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False) if pretrained else False
     options = {"force_custom_text": True, "force_quick_gelu": quick}
     if weights is not None:
-        return _loaded(open_clip.create_model(name, **options), name, pretrained, quick, weights)
+        return load_clip(open_clip.create_model(name, **options), name, pretrained, quick, weights)
     try:
         return open_clip.create_model(name, pretrained, **options)
     except (RuntimeError, OSError) as error:
@@ -187,25 +178,6 @@ def _published(
             f"pretrained={pretrained!r}: the weights of {name} cannot be loaded ({type(error).__name__}); "
             "check the connection, or give a file of them with `weights` (--weights)."
         ) from error
-
-
-def _loaded(towers: nn.Module, name: str, tag: str, quick: bool, weights: str) -> nn.Module:
-    """Return ``towers`` with the weights of a file; raise an error if it is of another network."""
-    import open_clip
-
-    tensors, classes = read_weights(weights)
-    gelu = ("the exact GELU", "QuickGELU")
-    known = [t for t in open_clip.list_pretrained_tags_by_model(name) if t in Path(weights).name]
-    if classes or NO_WEIGHTS[0] in tensors:  # a file with modules, or OpenAI's, shows which GELU it has
-        known = [gelu["QuickGELU" in classes or not classes]]
-    if known and tag not in known and gelu[quick] not in known:
-        raise ValueError(f"{weights} has {known[0]}, and {tag!r} has {gelu[quick]}; give the file's own tag.")
-    if not known:
-        said = f"{weights} shows no GELU and gets {gelu[quick]}, which is wrong if it is not of {tag!r}."
-        warn(said, stacklevel=4)  # of the caller of `build_clip`
-    own = {k: v for k, v in tensors.items() if k not in NO_WEIGHTS and not k.endswith("attn_mask")}
-    put_into(towers, open_clip.model.convert_to_custom_text_state_dict(own), weights, name)
-    return towers
 
 
 class Contrastive(Paradigm):
@@ -246,9 +218,7 @@ class Retrieval(Task):
             side = data.shapes["image"][-1]
             return build_clip(config.encoder, side, config.embedding_dim, **config.encoder_options)
         if len(data.modalities) != 2:
-            raise ValueError(
-                f"{data.name} has the modalities {', '.join(data.modalities)}: retrieval takes two; load two."
-            )
+            raise ValueError(f"{data.name} has the modalities {data.modalities}: retrieval takes two.")
         options = {"encoder": config.encoder, "encoder_options": config.encoder_options}
         plain = build_model(data, embedding_dim=config.embedding_dim, **options)
         return PairModel(plain.encoders, nn.Parameter(torch.tensor(math.log(FIRST_SCALE))))

@@ -17,7 +17,7 @@ from data_scripts import x_fi
 
 from ..data import MultimodalDataset
 from ..inputs import check_choice, check_whole
-from ..models import LAYERS, Embedded, Encoder, MultimodalModel, encoded
+from ..models import LAYERS, Embedded, Encoder, MultimodalClassifier, encoded
 
 
 def subsets(modalities: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -110,9 +110,9 @@ class TransformerFusion(nn.Module):
         self, modalities: tuple[str, ...], embedding_dim: int, num_classes: int, depth: int, heads: int
     ) -> None:
         super().__init__()
-        self.marks = nn.ParameterDict(
-            {m: nn.Parameter(0.02 * torch.randn(embedding_dim)) for m in modalities}
-        )
+        self.modalities, self.embedding_dim, self.num_classes = modalities, embedding_dim, num_classes
+        marks = {m: nn.Parameter(0.02 * torch.randn(embedding_dim)) for m in modalities}
+        self.marks = nn.ParameterDict(marks)
         layer = nn.TransformerEncoderLayer(
             embedding_dim, heads, 2 * embedding_dim, 0.0, "gelu", batch_first=True, norm_first=True
         )
@@ -135,24 +135,10 @@ class Tokens(Embedded):
     unimodal_logits: dict[str, Tensor]
 
 
-class SubsetClassifier(MultimodalModel):
-    """Encoders to tokens, the fusion of any of them, and optionally a linear head for each modality's mean.
+class SubsetClassifier(MultimodalClassifier):
+    """One ``TokenEncoder`` per modality, a ``TransformerFusion``, and optionally a head for each modality."""
 
-    Args:
-        encoders: modality -> module that gives (B, T, D).
-        fusion: ``TransformerFusion`` of the same modalities.
-        heads: modality -> module from (B, D) to logits (B, C); may be empty.
-        hidden: see ``MultimodalClassifier``.
-        pretrained: the source of the encoders' weights, or None if they are random.
-    """
-
-    def __init__(
-        self, encoders: Mapping[str, nn.Module], fusion: TransformerFusion, heads: Mapping[str, nn.Module],
-        hidden: bool = False, pretrained: str | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(encoders)
-        self.hidden, self.pretrained = hidden, pretrained
-        self.fusion, self.heads = fusion, nn.ModuleDict(heads)
+    pretrained: str | None = None  # the source of the encoders' weights; None if they are random
 
     def tokens(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tokens {modality: (B, T, D)} of the modalities in ``inputs``."""
@@ -164,20 +150,27 @@ class SubsetClassifier(MultimodalModel):
 
     def unimodal_logits(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return logits (B, C) of each modality's own head; an empty dict if there are no heads."""
-        return {m: self.heads[m](z) for m, z in embeddings.items() if m in self.heads}
+        return super().unimodal_logits(embeddings) if self.heads else {}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tokens:
-        given = {m: inputs[m] for m in self.modalities if m in inputs}
-        tokens, hidden = encoded(self.encoders, given, self.hidden)
+        tokens, hidden = encoded(self.encoders, self.given(inputs), self.hidden)
         embeddings = {m: z.mean(dim=1) for m, z in tokens.items()}
         return Tokens(embeddings, tokens, self.unimodal_logits(embeddings), hidden=hidden)
 
 
 def build_subset_classifier(
-    data: MultimodalDataset, embedding_dim: int, *, heads: bool = False, hidden: bool = False,
-    tokens: int = 32, width: int = 64, depth: int = 5, attention_heads: int = 8,
-    pretrained: str | None = None, weights: str | None = None,
-) -> SubsetClassifier:  # fmt: skip
+    data: MultimodalDataset,
+    embedding_dim: int,
+    *,
+    heads: bool = False,
+    hidden: bool = False,
+    tokens: int = 32,
+    width: int = 64,
+    depth: int = 5,
+    attention_heads: int = 8,
+    pretrained: str | None = None,
+    weights: str | None = None,
+) -> SubsetClassifier:
     """Return the classifier for ``data``, by default of X-Fi's sizes; ``heads`` adds one per modality.
 
     ``pretrained="x_fi"`` gives the encoders' ResNets X-Fi's published weights, from the folder ``weights`` or
@@ -187,14 +180,12 @@ def build_subset_classifier(
     """
     check_whole(1, tokens=tokens, width=width, depth=depth)
     if embedding_dim % attention_heads:
-        raise ValueError(
-            f"embedding_dim={embedding_dim} is not a multiple of attention_heads={attention_heads}: change "
-            "one of the two."
-        )
+        raise ValueError(f"{embedding_dim=} is not a multiple of {attention_heads=}: change one of the two.")
     encoders = {m: TokenEncoder(data.shapes[m], embedding_dim, tokens, width) for m in data.modalities}
     check_choice((None, "x_fi"), pretrained=pretrained)
     for m, encoder in encoders.items() if pretrained else ():
         x_fi.load_into(encoder.backbone, m, weights)
     fusion = TransformerFusion(data.modalities, embedding_dim, data.num_classes, depth, attention_heads)
-    own = {m: nn.Linear(embedding_dim, data.num_classes) for m in data.modalities} if heads else {}
-    return SubsetClassifier(encoders, fusion, own, hidden, pretrained)
+    model = SubsetClassifier(encoders, fusion, heads, hidden=hidden)
+    model.pretrained = pretrained
+    return model

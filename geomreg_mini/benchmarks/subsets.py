@@ -54,9 +54,7 @@ class ModalityDropout(Paradigm):
         super().__init__(model)
         keep = dict.fromkeys(model.modalities, 0.5) if keep is None else dict(keep)
         if set(keep) != set(model.modalities) or not all(0 < p <= 1 for p in keep.values()):
-            raise ValueError(
-                f"keep={keep}: give each of {', '.join(model.modalities)} a probability above 0, up to 1."
-            )
+            raise ValueError(f"keep={keep}: give each of {model.modalities} a probability above 0, up to 1.")
         if not 0 <= pretrain < 1:
             raise ValueError(f"pretrain={pretrain!r}: give a share of the epochs from 0 to below 1.")
         if freeze and not pretrain and model.pretrained is None:

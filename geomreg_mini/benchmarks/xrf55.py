@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,11 +9,12 @@ from torch import Tensor
 
 from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError, data_root
+from data_scripts.prepared import open_source
 from data_scripts.xrf55 import ACTIONS, INFO, SHAPES, Recordings
-from data_scripts.xrf55_half import open_cache
+from data_scripts.xrf55_half import open_in_place
 
 from ..data.corruptions import FIGURES_10_TO_12
-from ..data.dataset import MultimodalDataset, Split, open_source, parts_of, provenance
+from ..data.dataset import MultimodalDataset, Split, parts_of, provenance
 
 # Of the twenty repetitions, 1 to 14 are published for training. The last two of these validate, because they
 # were recorded after the others, as were the test repetitions.
@@ -56,7 +56,7 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
 
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if it is not prepared.
     """
-    recordings = open_source("xrf55", source, data_root() / INFO.prepared, _official)
+    recordings = open_source("xrf55", source, data_root() / INFO.prepared, open_in_place)
     scene, volunteer, action, repetition = torch.from_numpy(recordings.keys.T.copy())
     actions, labels = action.unique(return_inverse=True)
     factors = {"recording": torch.arange(len(labels)), "scene": scene, "volunteer": volunteer}
@@ -64,11 +64,10 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
     parts = {name: np.isin(repetition, repetitions) for name, repetitions in PARTS.items()}
     for name, repetitions in PARTS.items():
         if not parts[name].any():
-            verb = name.replace("validation", "validate")
             raise DataError(
-                f"xrf55 has no recording of the repetitions {repetitions[0]} to {repetitions[-1]}, which are "
-                f"to {verb}; complete the folder and run `python -m data_scripts xrf55` again.",
-                f"there are no recordings to {verb}",
+                f"xrf55 has no recording of the repetitions {repetitions[0]} to {repetitions[-1]}, the "
+                f"{name} split; complete the folder and run `python -m data_scripts xrf55` again.",
+                f"there are no {name} recordings",
             )
     chosen = [recordings.fingerprint, {name: list(part) for name, part in PARTS.items()}]
     return MultimodalDataset(
@@ -80,14 +79,3 @@ def load(seed: int = 0, *, source: str = "official") -> MultimodalDataset:
         class_names=tuple(ACTIONS[a - 1] for a in actions.tolist()),
         corruptions=FIGURES_10_TO_12,
     )
-
-
-def _official(path: Path) -> Recordings | None:
-    recordings = open_cache(path)
-    if recordings is not None and not Path(recordings.source).is_dir():
-        raise DataError(
-            f"The recordings of xrf55 are no longer in {recordings.source}; run `python -m data_scripts "
-            "xrf55` again, with their folder after --from.",
-            "the recordings were moved",
-        )
-    return recordings

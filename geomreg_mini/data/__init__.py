@@ -42,7 +42,5 @@ def load(name: str, *, seed: int = 0, **options: Any) -> MultimodalDataset:
     loader = pkgutil.resolve_name(DATASETS[name])
     known = loader.__kwdefaults__ or {}  # every option is keyword-only and has a default
     if unknown := options.keys() - known:
-        raise ValueError(
-            f"The data set {name!r} has no option {min(unknown)!r}; its options are {', '.join(known)}."
-        )
+        raise ValueError(f"The data set {name!r} has no option {min(unknown)!r}; it has {', '.join(known)}.")
     return loader(seed, **options)

@@ -137,6 +137,10 @@ class Kind:
     least: float = 0.0
     most: float = 1.0
 
+    def fits(self, form: Form | None) -> bool:
+        """Return whether it can change a modality with inputs of this form."""
+        return self.form is None or isinstance(form, self.form)
+
 
 KINDS = {
     "features_missing": Kind((0.5, 0.8, 1.0)),
@@ -152,12 +156,6 @@ FIGURE_9 = ("features_missing", "snr", "spec_augment", "frame_drop", "cutout")
 FIGURES_10_TO_12 = ("feature_dropout", "feature_noise", "segments_missing")
 
 
-def fitting_modalities(kind: str, forms: Mapping[str, Form], modalities: Sequence[str]) -> tuple[str, ...]:
-    """Return the modalities that a kind can change."""
-    form = KINDS[kind].form
-    return tuple(m for m in modalities if form is None or isinstance(forms.get(m), form))
-
-
 def levels_by_kind(
     kinds: Iterable[str] | Mapping[str, Sequence[float]] | None,
     forms: Mapping[str, Form],
@@ -168,21 +166,17 @@ def levels_by_kind(
     Raises:
         ValueError: if a kind is unknown or fits no modality, or a level is out of its bounds.
     """
-    known = [kind for kind in KINDS if fitting_modalities(kind, forms, modalities)]
-    if not isinstance(kinds, Mapping):
-        kinds = {
-            kind: KINDS[kind].levels if kind in KINDS else () for kind in (known if kinds is None else kinds)
-        }
-    for kind, levels in kinds.items():
+    known = [kind for kind, of in KINDS.items() if any(of.fits(forms.get(m)) for m in modalities)]
+    chosen = {}
+    for kind in known if kinds is None else kinds:
         if kind not in known:
-            raise ValueError(
-                f"corruption {kind!r} does not exist for {', '.join(modalities)}: choose among "
-                f"{', '.join(known)}."
-            )
-        least, most = KINDS[kind].least, KINDS[kind].most
-        if bad := [level for level in levels if not least <= level <= most]:
-            raise ValueError(f"{kind} takes levels from {least:g} to {most:g}, got {bad[0]!r}.")
-    return {kind: tuple(levels) for kind, levels in kinds.items()}
+            options = f"for {', '.join(modalities)}: choose among {', '.join(known)}"
+            raise ValueError(f"corruption {kind!r} does not exist {options}.")
+        of = KINDS[kind]
+        chosen[kind] = tuple(kinds[kind]) if isinstance(kinds, Mapping) else of.levels
+        if bad := [level for level in chosen[kind] if not of.least <= level <= of.most]:
+            raise ValueError(f"{kind} takes levels from {of.least:g} to {of.most:g}, got {bad[0]!r}.")
+    return chosen
 
 
 def corrupted(kind: str, level: float, x: Tensor, positions: Tensor, about: Form | float) -> Tensor:
@@ -190,10 +184,8 @@ def corrupted(kind: str, level: float, x: Tensor, positions: Tensor, about: Form
 
     about: the form of an input, or the standard deviation of the modality's features.
     """
-    change = KINDS[kind].change
-    return torch.stack(
-        [change(sample, level, _generator(i), about) for sample, i in zip(x, positions.tolist(), strict=True)]
-    )
+    change, pairs = KINDS[kind].change, zip(x, positions.tolist(), strict=True)
+    return torch.stack([change(sample, level, _generator(i), about) for sample, i in pairs])
 
 
 def _generator(position: int) -> torch.Generator:

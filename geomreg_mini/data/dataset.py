@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,17 +15,15 @@ import torch
 from torch import Tensor
 
 from data_scripts.clip_cache import in_order
-from data_scripts.fetch import DataError, DatasetInfo, data_root, load_arrays, named_folder
-from data_scripts.stand_ins import NOTE, prepare
+from data_scripts.fetch import DatasetInfo
+from data_scripts.stand_ins import NOTE
 
-from ..inputs import check_choice
 from .corruptions import Form
 
 T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 Own = Mapping[str, Any]  # modality -> array-like (N, ...), and "labels" -> (N,)
 READERS = 2  # threads that make batches ahead of time; each has up to four waiting
-_unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
 
 
 @dataclass(frozen=True)
@@ -148,14 +145,10 @@ class MultimodalDataset:
         given = {"train": train, "validation": validation, "test": test}
         for name, arrays in given.items():
             if not isinstance(arrays, Mapping):
-                raise ValueError(
-                    f"{name} is a {type(arrays).__name__}; pass a dict of modalities and labels."
-                )
+                raise ValueError(f"{name} is a {type(arrays).__name__}; pass a dict, modality -> array.")
             given[name] = {m: arrays[m] for m in (*train, *arrays) if m in arrays}  # in the order of train
         splits = {name: _own_split(name, arrays) for name, arrays in given.items()}
-        kinds = {
-            s: {m: (str(x.dtype)[6:], *x.shape[1:]) for m, x in splits[s].inputs.items()} for s in splits
-        }
+        kinds = {s: {m: (x.dtype, *x.shape[1:]) for m, x in splits[s].inputs.items()} for s in splits}
         if any(own != kinds["train"] for own in kinds.values()):
             raise ValueError(f"the splits differ in modalities, types or shapes: {kinds}; make them equal.")
         if not allow_equal:
@@ -233,9 +226,7 @@ def numbers(values: Any, name: str) -> Tensor:
         return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=") if kept else float))
     except (TypeError, ValueError, RuntimeError) as error:
         kind = type(values).__name__
-        raise ValueError(
-            f"{name} is a {kind}; pass real numbers in rows of equal size, without gaps."
-        ) from error
+        raise ValueError(f"{name} is a {kind}; pass real numbers in rows of equal size, no gaps.") from error
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -267,9 +258,7 @@ def _own_split(name: str, arrays: Own) -> Split:
     """Return the split of a caller's arrays, with ``present/MODALITY`` for each modality that has gaps."""
     labels, inputs, present, some = np.asarray(arrays.get("labels")), {}, {}, False
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels) or labels.min() < 0:
-        raise ValueError(
-            f"labels of {name} are {labels.dtype} {labels.shape}; pass an integer >= 0 per sample."
-        )
+        raise ValueError(f"labels of {name} are {labels.dtype} {labels.shape}; pass integers >= 0, (N,).")
     for m in (m for m in arrays if m != "labels"):
         x = numbers(arrays[m], of := f"{m!r} of {name}").cpu().contiguous()
         if x.ndim < 2 or len(x) != len(labels) or x.is_complex() or not x[0].numel():
@@ -356,30 +345,6 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return np.lexsort((rng.random(len(labels)), position))
 
 
-def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[str, np.ndarray] | None, str]:
-    """Return the arrays that a data script prepares, and "". Fetch and prepare them first if necessary.
-
-    If that fails, raise ``data_scripts.fetch.DataError``, or without ``required`` return None and the reason,
-    which is remembered: later calls without ``required`` do not try again.
-    """
-    path, mirror = data_root() / script.INFO.prepared, named_folder("GEOMREG_MIRROR")
-    if (arrays := load_arrays(path)) is not None:
-        return arrays, ""
-    if not required and (path, mirror) in _unavailable:
-        return None, _unavailable[path, mirror]
-    try:
-        return load_arrays(script.prepare(progress=False)), ""
-    except DataError as error:
-        if required:
-            name = script.INFO.name
-            raise DataError(
-                f"The data set {name} is not prepared in {path.parent} and {error.brief}; run `python -m "
-                f"data_scripts {name}`, which says more and gets it.",
-                error.brief,
-            ) from error
-        return None, _unavailable.setdefault((path, mirror), error.brief)
-
-
 def batches(
     parts: Sequence[tuple[Split, Tensor]], device: torch.device, modalities: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -406,30 +371,6 @@ def batches(
     for (split, _), batch in zip(parts, in_order(read, parts, threads), strict=True):
         inputs = {m: x.to(device, non_blocking=True) for m, x in batch["inputs"].items()}
         yield {**batch, "inputs": split.prepare(inputs), "label": batch["label"].to(device)}
-
-
-# of a benchmark's files: the official ones that a script prepared, or generated stand-ins
-
-
-def open_source(
-    name: str, source: str, path: Path, official: Callable[[Path], T | None], *,
-    stand_ins: Callable[[], T] | None = None, options: str = "",
-) -> T:  # fmt: skip
-    """Return the ``official`` files at ``path``, or the stand-ins of the data set, generated if missing.
-
-    ``official`` returns None for files that are missing; ``options`` are those of the command that gets them.
-    Raises ``ValueError`` unless ``source`` is "official" or "stand_in", and ``DataError`` without the files.
-    """
-    check_choice(("official", "stand_in"), source=source)
-    if source == "stand_in":
-        return stand_ins() if stand_ins else prepare(name)
-    if (found := official(path)) is None:
-        raise DataError(
-            f"{name} is not prepared in {path.parent}; run `python -m data_scripts {name}{options}`, or load "
-            "it with source='stand_in' to try the code.",
-            f"{name} is not prepared",
-        )
-    return found
 
 
 def provenance(info: DatasetInfo, source: str = "official", used: int = 0, lost: int = 0) -> dict[str, str]:

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from data_scripts import emoji
+from data_scripts.emoji_features import FILE
 from data_scripts.extras import extra
+from data_scripts.fetch import DataError, data_root, load_arrays
+from data_scripts.prepared import prepared_arrays
 
 from ..inputs import check_choice
 from .corruptions import Picture
-from .dataset import MultimodalDataset, prepared_arrays, say_once, split_arrays, stratified_order
+from .dataset import MultimodalDataset, say_once, split_arrays, stratified_order
 
 SUBSET = Path(__file__).parent / "emoji_subset" / "emoji.npz"
 FEWEST = 10  # families of relatives, for a class to be split
@@ -24,8 +28,6 @@ def load(
     view: str = "picture_name",
     artists: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
-    label: str = "group",
-    split: str = "concepts",
     keywords: bool = False,
     side: int = 32,
     features: bool = False,
@@ -42,20 +44,18 @@ def load(
         view: the modalities. ``"picture_name"``: ``picture`` and ``name``, each artist's picture a sample.
             ``"artists"``: one picture per artist, named like the artist. ``"languages"``: one name per
             language, named like the language.
-        artists: whose pictures (default: the first, for ``"artists"`` the first two, for
-            ``"unseen_artist"`` the first four, or all if there are fewer). Concepts that one of them has not
-            drawn are left out of the view ``"artists"``.
+        artists: whose pictures (default: the first, for ``"artists"`` the first two). Concepts that one of
+            them has not drawn are left out of the view ``"artists"``.
         languages: of the names; one for ``"picture_name"`` (default: en; for ``"languages"``: en and de).
-        label: ``"group"`` or ``"subgroup"``, as Unicode sorts emoji. Classes with fewer than ten families of
-            relatives cannot be split and are left out. Flags are one family, so they are not in this set.
-        split: ``"concepts"``; or ``"unseen_artist"``, for ``"picture_name"``: the last of ``artists`` has
-            drawn the test pictures and no others, and the test concepts are unseen as well.
         keywords: whether a name is followed by the concept's keywords.
         side: pixels of a picture, (3, side, side): a divisor of 64, or of 32 if embedded.
         features: whether inputs are those of frozen encoders, not pixels and letters: a picture a vector
             (1280,) by EfficientNet-Lite0, a name one (384,) by MiniLM, which knows English alone. The samples
             and their splits are the same, and ``side`` has no effect. They need ``"full"`` emoji and the
             command `python -m data_scripts emoji --features`.
+
+    Classes are the groups into which Unicode sorts emoji. Those with fewer than ten families of relatives
+    cannot be split and are left out. Flags are one family, so they are not in this set.
 
     Without ``features``, a name becomes a vector of 2,048 values: its character n-grams (one to four
     characters, within words) are hashed, each to a place and a sign. Its mean square is 1. Pictures are
@@ -69,28 +69,21 @@ def load(
     """
     check_choice(("auto", "full", "embedded"), source=source)
     check_choice(("picture_name", "artists", "languages"), view=view)
-    check_choice(("group", "subgroup"), label=label)
-    check_choice(("concepts", "unseen_artist"), split=split)
-    if split == "unseen_artist" and view != "picture_name":
-        raise ValueError(f"split='unseen_artist' needs view='picture_name', got {view!r}.")
     if features and (source == "embedded" or view == "languages" or list(languages or ["en"]) != ["en"]):
         raise ValueError(
             f"features=True with source={source!r}, view={view!r}, languages={languages!r}: there are those "
             "of pictures and English names in the full set alone; leave out what asks for others."
         )
-    from data_scripts import emoji
-
     arrays, note, frozen = _read_features() if features else (*read(source), {})
     texts, drawers = emoji.texts_of(arrays), arrays["artist_names"].tolist()
-    named, unseen = view == "picture_name", split == "unseen_artist"
-    artists = drawers[:4] if unseen and artists is None else artists
-    artists = _chosen("artists", artists, drawers, 2 - (named and not unseen))
+    named = view == "picture_name"
+    artists = _chosen("artists", artists, drawers, 2 - named)
     languages = _chosen("languages", languages, ["en", "de", *texts], 2 - named)
     if named and len(languages) > 1:
         raise ValueError(f"languages={languages!r}: the view 'picture_name' takes one.")
     full = arrays["pictures"].shape[1]
     check_choice([size for size in range(8, full + 1) if full % size == 0], side=side)
-    classes, labels, parts = _parts(arrays, label, seed)
+    classes, labels, parts = _parts(arrays["groups"], arrays["relatives"], seed)
 
     picture_of = np.full((len(drawers), len(labels)), -1)
     picture_of[arrays["artists"], arrays["concepts"]] = np.arange(len(arrays["concepts"]))
@@ -116,9 +109,6 @@ def load(
     if named:
         factors["artist"] = arrays["artists"][rows["picture"]]
     inside = {part: np.isin(concepts, own) for part, own in parts.items()}
-    if unseen:
-        last = which == len(artists) - 1
-        inside = {part: own & (last if part == "test" else ~last) for part, own in inside.items()}
     splits = split_arrays(inside, inputs, labels[concepts], **factors)
     for modality, values in splits["train"].inputs.items():
         if frozen:
@@ -138,7 +128,7 @@ def load(
         licence=" ".join(used),
         source=emoji.INFO.source,
         note=note,
-        class_names=tuple(arrays[f"{label}_names"][classes].tolist()),
+        class_names=tuple(arrays["group_names"][classes].tolist()),
         forms={modality: Picture() for modality, x in splits["train"].inputs.items() if x.ndim == 4},
     )
 
@@ -148,9 +138,6 @@ def read(source: str = "auto") -> tuple[dict[str, np.ndarray], str]:
 
     ``source`` and errors as in :func:`load`. :func:`data_scripts.emoji.texts_of` gives the names.
     """
-    from data_scripts import emoji
-    from data_scripts.fetch import load_arrays
-
     arrays, why = None, "they were asked for"
     if source != "embedded":
         arrays, why = prepared_arrays(emoji, required=source == "full")
@@ -167,9 +154,6 @@ def read(source: str = "auto") -> tuple[dict[str, np.ndarray], str]:
 
 def _read_features() -> tuple[dict[str, np.ndarray], str, dict[str, np.ndarray]]:
     """Return what ``read("full")`` does, and the arrays of the features, which must be prepared before."""
-    from data_scripts.emoji_features import FILE
-    from data_scripts.fetch import DataError, data_root, load_arrays
-
     frozen = load_arrays(data_root() / FILE)
     arrays, note = read("full") if frozen else ({}, "")
     if not frozen or frozen["of"] != arrays["fingerprint"]:
@@ -184,27 +168,24 @@ def _chosen(name: str, given: Sequence[str] | None, known: Sequence[str], least:
     """Return the artists or languages ``given``, or the first ``least`` of those that are ``known``."""
     chosen = tuple(known[:least]) if given is None else tuple(given)
     if isinstance(given, str) or len(set(chosen)) < max(least, len(chosen)) or not set(chosen) <= set(known):
-        raise ValueError(
-            f"{name}={given!r}: name at least {least} of {', '.join(dict.fromkeys(known))}, each once."
-        )
+        known = ", ".join(dict.fromkeys(known))
+        raise ValueError(f"{name}={given!r}: name at least {least} of {known}, each once.")
     return chosen
 
 
 def _parts(
-    arrays: Mapping[str, np.ndarray], label: str, seed: int
+    groups: np.ndarray, relatives: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return the classes that can be split, each concept's label (N,), and the concepts of each split."""
-    of = arrays[f"{label}s"]
-    _, first, family, sizes = np.unique(
-        arrays["relatives"], return_index=True, return_inverse=True, return_counts=True
-    )
-    classes = np.flatnonzero(np.bincount(of[first]) >= FEWEST)
+    _, first, family, sizes = np.unique(relatives, return_index=True, return_inverse=True, return_counts=True)
+    classes = np.flatnonzero(np.bincount(groups[first]) >= FEWEST)
     share = np.empty(len(first))
-    share[stratified_order(of[first], np.random.default_rng(seed))] = np.arange(len(first)) / len(first)
+    share[stratified_order(groups[first], np.random.default_rng(seed))] = np.arange(len(first)) / len(first)
     share[sizes > LARGEST] = 1
-    share = np.where(np.isin(of, classes), share[family], np.nan)
+    share = np.where(np.isin(groups, classes), share[family], np.nan)
     parts = {"train": share >= 0.3, "validation": (share >= 0.2) & (share < 0.3), "test": share < 0.2}
-    return classes, np.searchsorted(classes, of), {part: np.flatnonzero(own) for part, own in parts.items()}
+    rows = {part: np.flatnonzero(own) for part, own in parts.items()}
+    return classes, np.searchsorted(classes, groups), rows
 
 
 def _hashed(texts: Mapping[str, Sequence[str]], keywords: bool) -> np.ndarray:
@@ -221,6 +202,4 @@ def _hashed(texts: Mapping[str, Sequence[str]], keywords: bool) -> np.ndarray:
 
 def _pictures(pixels: np.ndarray, side: int) -> np.ndarray:
     """Return pictures (N, 3, side, side) float32 in [0, 1]."""
-    from data_scripts.emoji import shrunk
-
-    return shrunk(pixels, side).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    return emoji.shrunk(pixels, side).transpose(0, 3, 1, 2).astype(np.float32) / 255

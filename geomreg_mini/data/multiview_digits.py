@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_scripts import multiview_digits
+from data_scripts.prepared import prepared_arrays
+
 from ..inputs import check_whole
-from .dataset import MultimodalDataset, prepared_arrays, provenance, split_arrays, stratified_parts
+from .dataset import MultimodalDataset, provenance, split_arrays, stratified_parts
 
 TRAIN, VALIDATION = 1400, 300  # of 2,000; the remaining 300 test
 
@@ -26,12 +29,9 @@ def load(
     Raises ``ValueError`` for a bad argument and ``data_scripts.fetch.DataError`` if the files cannot be
     obtained.
     """
-    from data_scripts import multiview_digits
-
     names = multiview_digits.VIEWS if views is None else tuple(views)
     if len(set(names)) != len(names) or len(names) < 2 or not set(names) <= set(multiview_digits.VIEWS):
-        known = ", ".join(multiview_digits.VIEWS)
-        raise ValueError(f"views={views!r}: name two or more of {known}, each once.")
+        raise ValueError(f"views={views!r}: name two or more of {multiview_digits.VIEWS}, each once.")
     if labels is not None:
         check_whole(10, TRAIN, labels=labels)
     arrays, _ = prepared_arrays(multiview_digits)

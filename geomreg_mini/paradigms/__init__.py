@@ -1,13 +1,11 @@
-"""Training paradigms: how one step forms its gradients. One file per method; ``PARADIGMS`` names them all."""
+"""Training paradigms: how one step forms its gradients. ``PARADIGMS`` names them all."""
 
-from .agm import AGM
 from .base import Paradigm
-from .dgl import DGL
 from .g_blending import GBlending
 from .mla import MLA
-from .mmpareto import MMPareto
-from .ogm import OGM, OGMGE
-from .plain import Joint, UniformSum, Unimodal
+from .modulation import AGM, OGM, OGMGE
+from .pareto import MMPareto
+from .plain import DGL, Joint, UniformSum, Unimodal
 from .pmr import PMR
 from .relearn import DiagnoseRelearn
 

@@ -5,6 +5,7 @@ import warnings
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from data_scripts.extras import extra
 
@@ -103,8 +104,6 @@ def purity(z: Tensor, labels: Tensor) -> float:
     low, high = z.amin(dim=0), z.amax(dim=0)
     z = (z - low) / (high - low).clamp_min(torch.finfo(z.dtype).tiny)
     labels = labels.cpu()
-    clusters, classes = clusters_of(z, z, len(labels.unique())), int(labels.max()) + 1
-    counts = torch.zeros(len(labels), classes).index_put_(
-        (clusters, labels), torch.ones(len(labels)), accumulate=True
-    )
+    clusters = clusters_of(z, z, len(labels.unique()))
+    counts = F.one_hot(clusters).T @ F.one_hot(labels)  # (clusters, classes)
     return counts.amax(dim=1).sum().item() / len(labels)

@@ -10,7 +10,7 @@ import torch
 
 from data_scripts import clip_cache, crema_d
 from data_scripts.clips import read_wav, spectrogram
-from geomreg_mini.benchmarks.audiovisual import ClipSplit, Reading
+from geomreg_mini.benchmarks.audiovisual import ClipSplit
 
 BATCH = 64
 
@@ -56,7 +56,7 @@ def split(sources, tmp_path_factory):
         progress=False,
     )
     factors = {"clip": torch.arange(BATCH)}
-    return ClipSplit({}, torch.from_numpy(cache.labels), factors, cache, Reading(1, None, 224)).augmented()
+    return ClipSplit({}, torch.from_numpy(cache.labels), factors, cache).augmented()
 
 
 @pytest.fixture

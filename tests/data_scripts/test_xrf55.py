@@ -695,7 +695,7 @@ def test_missing_preparation_splits_and_sources_are_one_sentence(tmp_path, monke
     with pytest.raises(ValueError, match="source='real' is unknown: choose one of official, stand_in"):
         load("xrf55", source="real")
     script.prepare(folder=write(tmp_path / "files", FEW[:1]), published=False, progress=False)
-    with pytest.raises(DataError, match="no recording of the repetitions 13 to 14, which are to validate"):
+    with pytest.raises(DataError, match="no recording of the repetitions 13 to 14, the validation split"):
         load("xrf55")
 
 

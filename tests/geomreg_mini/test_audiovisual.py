@@ -14,7 +14,6 @@ from geomreg_mini.benchmarks.audiovisual import (
     SPLITS,
     STD,
     ClipSplit,
-    Reading,
     crop,
     dataset,
     frame_choice,
@@ -33,7 +32,7 @@ def split(frames: int = 1, size: int = 8, stored: int = 8, clips: int = 6) -> Cl
         aspects=np.full(clips, 4 / 3, np.float32),
     )
     factors = {"clip": torch.arange(clips)}
-    return ClipSplit({}, torch.arange(clips), factors, cache, Reading(frames, None, size))
+    return ClipSplit({}, torch.arange(clips), factors, cache, frames, size)
 
 
 def test_evaluation_takes_the_middle_frame_and_training_every_one_of_them():
@@ -154,6 +153,7 @@ def test_the_note_of_official_clips_says_how_many_are_missing():
     ):
         names = {"names": tuple("012345"), "class_names": ("x",), "labels": np.zeros(6, np.int64)}
         cache = SimpleNamespace(**vars(whole), **names, unusable=unusable, fingerprint="f")
-        data = dataset(crema_d.INFO, cache, Reading(1, None, 8), parts, "official", {})
+        clips = ClipSplit({}, torch.zeros(6, dtype=torch.int64), {}, cache, image_size=8)
+        data = dataset(crema_d.INFO, clips, parts, "official")
         assert data.note == note
-    assert dataset(crema_d.INFO, cache, Reading(1, None, 8), parts, "stand_in", {}).note == NOTE
+    assert dataset(crema_d.INFO, clips, parts, "stand_in").note == NOTE

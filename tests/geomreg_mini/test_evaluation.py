@@ -424,9 +424,9 @@ def test_a_higher_level_gives_a_wider_interval():
 @pytest.mark.parametrize(
     ("treated", "baseline", "message"),
     [
-        ([1.0], [2.0], "treated has 1 values and baseline 1: give two or more pairs"),
-        ([1.0, 2.0], [1.0, 2.0, 3.0], "treated has 2 values and baseline 3"),
-        ({0: 1.0, 1: 2.0}, {0: 1.0, 2: 2.0}, r"seeds differ: treated has \[0, 1\], baseline has \[0, 2\]"),
+        ([1.0], [2.0], "treated has 1 values, baseline 1: give two or more"),
+        ([1.0, 2.0], [1.0, 2.0, 3.0], "treated has 2 values, baseline 3"),
+        ({0: 1.0, 1: 2.0}, {0: 1.0, 2: 2.0}, r"treated has seeds \[0, 1\], baseline \[0, 2\]; pair them"),
         ({0: 1.0, 1: 2.0}, [1.0, 2.0], "give both as sequences or as dicts"),
         ([1.0, float("nan")], [0.0, 0.0], "finite values in both arms"),
     ],

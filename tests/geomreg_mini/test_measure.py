@@ -365,7 +365,7 @@ def save(path, **arrays):
         ({"labels": np.arange(5)}, [], "has no embeddings"),
         ({"a": np.eye(5), "b": np.eye(4)}, [], "its modalities must be paired row by row"),
         ({"a": np.eye(5), "y": np.arange(5)}, [], r"embeddings\['y'\] has shape \(5,\)"),
-        ({"a": np.eye(5)}, ["--labels", "y"], "has no array 'y'; name one of a"),
+        ({"a": np.eye(5)}, ["--labels", "y"], "has no array 'y'; it has a"),
         ({"a": np.array([None, "x"])}, [], "holds Python objects"),
         ({"a": np.where(np.eye(5), np.nan, 1)}, [], "has NaN or infinity in 5 of 5 rows"),
         ({"a": np.eye(5), "labels": np.arange(4)}, [], "labels has shape"),

@@ -172,7 +172,7 @@ def test_leaks_are_found_in_other_types_and_with_negative_zeros_and_not_within_a
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"test_labels": np.arange(12) / 2}, "labels of test are float64 .12,.; pass an integer"),
+        ({"test_labels": np.arange(12) / 2}, "labels of test are float64 .12,.; pass integers"),
         ({"test_labels": ["a"] * 12}, "labels of test are <U1"),
         ({"test_labels": np.arange(12) - 1}, "labels of test are int64"),
         ({"test_labels": np.ones((12, 1), int)}, "labels of test are int64 .12, 1.; pass"),
@@ -190,7 +190,7 @@ def test_leaks_are_found_in_other_types_and_with_negative_zeros_and_not_within_a
         ({"train_audio": np.full((24, 5), None)}, "'audio' of train is a ndarray; pass real numbers"),
         ({"train_audio": np.where(np.eye(24, 5), np.nan, 1)}, "'audio' of train has NaN or .* row 0 and 4"),
         ({"train_audio": np.full((24, 5), np.inf)}, "'audio' of train has NaN or .* row 0 and 23"),
-        ({"test_audio": np.random.rand(12, 6)}, "the splits differ .*'test': .'audio': .'float32', 6"),
+        ({"test_audio": np.random.rand(12, 6)}, "the splits differ .*'test': .'audio': .torch.float32, 6"),
         ({"test_depth": np.random.rand(12, 6)}, "the splits differ .*'depth'"),
     ],
 )  # fmt: skip

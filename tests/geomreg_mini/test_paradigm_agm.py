@@ -10,7 +10,7 @@ from paradigm_steps import geometry_loss, setup, stepped
 from torch.nn import functional as F
 
 from geomreg_mini.models import FUSIONS, build_model
-from geomreg_mini.paradigms.agm import AGM
+from geomreg_mini.paradigms.modulation import AGM
 
 
 def padded(model, batch, *kept):

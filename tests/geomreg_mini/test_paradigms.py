@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from geomreg_mini.models import FUSIONS, build_model
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.paradigms.dgl import DGL
+from geomreg_mini.paradigms.plain import DGL
 
 NEEDS_HEADS = {"uniform_sum", "unimodal", "g_blending", "mmpareto"}
 

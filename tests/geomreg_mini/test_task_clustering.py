@@ -12,14 +12,17 @@ from experiments import benchmarks, paper, report
 from experiments.recipes import RECIPES, deviations, recipe
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
-from geomreg_mini.benchmarks.clustering import Swav, balanced_codes, mutual_information, swapped_prediction
-from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy
-from geomreg_mini.benchmarks.clustering_models import (
+from geomreg_mini.benchmarks.clustering import (
     ClusteringModel,
     Prototypes,
+    Swav,
+    balanced_codes,
     captioned_autoencoders,
+    mutual_information,
     reconstruction_errors,
+    swapped_prediction,
 )
+from geomreg_mini.benchmarks.clustering_metrics import cluster_accuracy
 from geomreg_mini.data import load
 from geomreg_mini.models import Encoded, encode
 from geomreg_mini.records import Record
@@ -301,9 +304,9 @@ def test_pairs_without_captions_are_sorted_by_the_encoders_of_a_classifier():
 
 def test_a_model_that_the_task_does_not_have_is_named():
     for changes, said in [
-        ({"fusion": "concat"}, "fusion='concat', modalities .*for clustering use"),
+        ({"fusion": "concat"}, "fusion='concat', modalities .*clustering needs encoder 'auto'"),
         ({"encoder": "resnet18"}, "encoder='resnet18', "),
-        ({"depth": "hidden", "regularizer": GeometryRegularizer()}, "depth='hidden' needs encoders that"),
+        ({"depth": "hidden", "regularizer": GeometryRegularizer()}, "depth='hidden': the model's"),
     ]:
         with pytest.raises(ValueError, match=said):
             fit(replace(CONFIG, **changes), data=birds(), progress=False)

@@ -286,11 +286,11 @@ def test_weights_that_cannot_be_had_and_a_model_that_does_not_fit_are_named(publ
             {"pretrained": "none.pt"},
             "'none.pt' is not a tag of .*: choose one of open",
         ),
-        (("ViT-L-14-336", 224, 768), {}, "takes images of 336 pixels, but these have 224"),
+        (("ViT-L-14-336", 224, 768), {}, "takes images of 336 pixels, not 224: set image_size=336"),
         (("ViT-B-16", 224, 128), {}, "embedding_dim=128: ViT-B-16 gives 512"),
         (("auto", 224, 512), {}, "encoder='auto' is unknown: choose one of tiny, ViT-B-16"),
-        (("tiny", 16, 8), {"pretrained": "openai"}, "'tiny' has none; leave both out"),
-        (("tiny", 16, 8), {"weights": "w.pt"}, "weights='w.pt': 'tiny' has none; leave both out"),
+        (("tiny", 16, 8), {"pretrained": "openai"}, "'tiny' has none; omit both"),
+        (("tiny", 16, 8), {"weights": "w.pt"}, "weights='w.pt': 'tiny' has none; omit both"),
     ]:
         with pytest.raises(ValueError, match=said):
             build_clip(*arguments, **options)
@@ -311,7 +311,7 @@ def test_the_model_before_training_can_be_had_again():
 def test_no_two_words_of_the_stand_ins_share_a_row_of_the_tiny_clip():
     texts = [" ".join([*COLORS, *FORMS, *GROUNDS]), *SENTENCES, "Nothing else."]
     numbers = captioned.tokens([text.replace("{}", "") for text in texts]).unique()
-    assert len(numbers) > 40 and len((numbers % retrieval.TINY["words"]).unique()) == len(numbers)
+    assert len(numbers) > 40 and len((numbers % retrieval.TINY_TEXT["vocab_size"]).unique()) == len(numbers)
 
 
 # the loss ---------------------------------------------------------------------------------------------------
