@@ -28,6 +28,8 @@ def load(
     view: str = "picture_name",
     artists: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
+    label: str = "group",
+    split: str = "concepts",
     keywords: bool = False,
     side: int = 32,
     features: bool = False,
@@ -44,18 +46,20 @@ def load(
         view: the modalities. ``"picture_name"``: ``picture`` and ``name``, each artist's picture a sample.
             ``"artists"``: one picture per artist, named like the artist. ``"languages"``: one name per
             language, named like the language.
-        artists: whose pictures (default: the first, for ``"artists"`` the first two). Concepts that one of
-            them has not drawn are left out of the view ``"artists"``.
+        artists: whose pictures (default: the first, for ``"artists"`` the first two, for
+            ``"unseen_artist"`` the first four, or all if there are fewer). Concepts that one of them has not
+            drawn are left out of the view ``"artists"``.
         languages: of the names; one for ``"picture_name"`` (default: en; for ``"languages"``: en and de).
+        label: ``"group"`` or ``"subgroup"``, as Unicode sorts emoji. Classes with fewer than ten families of
+            relatives cannot be split and are left out. Flags are one family, so they are not in this set.
+        split: ``"concepts"``; or ``"unseen_artist"``, for ``"picture_name"``: the last of ``artists`` has
+            drawn the test pictures and no others, and the test concepts are unseen as well.
         keywords: whether a name is followed by the concept's keywords.
         side: pixels of a picture, (3, side, side): a divisor of 64, or of 32 if embedded.
         features: whether inputs are those of frozen encoders, not pixels and letters: a picture a vector
             (1280,) by EfficientNet-Lite0, a name one (384,) by MiniLM, which knows English alone. The samples
             and their splits are the same, and ``side`` has no effect. They need ``"full"`` emoji and the
             command `python -m data_scripts emoji --features`.
-
-    Classes are the groups into which Unicode sorts emoji. Those with fewer than ten families of relatives
-    cannot be split and are left out. Flags are one family, so they are not in this set.
 
     Without ``features``, a name becomes a vector of 2,048 values: its character n-grams (one to four
     characters, within words) are hashed, each to a place and a sign. Its mean square is 1. Pictures are
@@ -69,6 +73,10 @@ def load(
     """
     check_choice(("auto", "full", "embedded"), source=source)
     check_choice(("picture_name", "artists", "languages"), view=view)
+    check_choice(("group", "subgroup"), label=label)
+    check_choice(("concepts", "unseen_artist"), split=split)
+    if split == "unseen_artist" and view != "picture_name":
+        raise ValueError(f"split='unseen_artist' needs view='picture_name', got {view!r}.")
     if features and (source == "embedded" or view == "languages" or list(languages or ["en"]) != ["en"]):
         raise ValueError(
             f"features=True with source={source!r}, view={view!r}, languages={languages!r}: there are those "
@@ -76,14 +84,15 @@ def load(
         )
     arrays, note, frozen = _read_features() if features else (*read(source), {})
     texts, drawers = emoji.texts_of(arrays), arrays["artist_names"].tolist()
-    named = view == "picture_name"
-    artists = _chosen("artists", artists, drawers, 2 - named)
+    named, unseen = view == "picture_name", split == "unseen_artist"
+    artists = drawers[:4] if unseen and artists is None else artists
+    artists = _chosen("artists", artists, drawers, 2 - (named and not unseen))
     languages = _chosen("languages", languages, ["en", "de", *texts], 2 - named)
     if named and len(languages) > 1:
         raise ValueError(f"languages={languages!r}: the view 'picture_name' takes one.")
     full = arrays["pictures"].shape[1]
     check_choice([size for size in range(8, full + 1) if full % size == 0], side=side)
-    classes, labels, parts = _parts(arrays["groups"], arrays["relatives"], seed)
+    classes, labels, parts = _parts(arrays, label, seed)
 
     picture_of = np.full((len(drawers), len(labels)), -1)
     picture_of[arrays["artists"], arrays["concepts"]] = np.arange(len(arrays["concepts"]))
@@ -109,6 +118,9 @@ def load(
     if named:
         factors["artist"] = arrays["artists"][rows["picture"]]
     inside = {part: np.isin(concepts, own) for part, own in parts.items()}
+    if unseen:
+        last = which == len(artists) - 1
+        inside = {part: own & (last if part == "test" else ~last) for part, own in inside.items()}
     splits = split_arrays(inside, inputs, labels[concepts], **factors)
     for modality, values in splits["train"].inputs.items():
         if frozen:
@@ -128,7 +140,7 @@ def load(
         licence=" ".join(used),
         source=emoji.INFO.source,
         note=note,
-        class_names=tuple(arrays["group_names"][classes].tolist()),
+        class_names=tuple(arrays[f"{label}_names"][classes].tolist()),
         forms={modality: Picture() for modality, x in splits["train"].inputs.items() if x.ndim == 4},
     )
 
@@ -174,18 +186,20 @@ def _chosen(name: str, given: Sequence[str] | None, known: Sequence[str], least:
 
 
 def _parts(
-    groups: np.ndarray, relatives: np.ndarray, seed: int
+    arrays: Mapping[str, np.ndarray], label: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return the classes that can be split, each concept's label (N,), and the concepts of each split."""
-    _, first, family, sizes = np.unique(relatives, return_index=True, return_inverse=True, return_counts=True)
-    classes = np.flatnonzero(np.bincount(groups[first]) >= FEWEST)
+    of = arrays[f"{label}s"]
+    _, first, family, sizes = np.unique(
+        arrays["relatives"], return_index=True, return_inverse=True, return_counts=True
+    )
+    classes = np.flatnonzero(np.bincount(of[first]) >= FEWEST)
     share = np.empty(len(first))
-    share[stratified_order(groups[first], np.random.default_rng(seed))] = np.arange(len(first)) / len(first)
+    share[stratified_order(of[first], np.random.default_rng(seed))] = np.arange(len(first)) / len(first)
     share[sizes > LARGEST] = 1
-    share = np.where(np.isin(groups, classes), share[family], np.nan)
+    share = np.where(np.isin(of, classes), share[family], np.nan)
     parts = {"train": share >= 0.3, "validation": (share >= 0.2) & (share < 0.3), "test": share < 0.2}
-    rows = {part: np.flatnonzero(own) for part, own in parts.items()}
-    return classes, np.searchsorted(classes, groups), rows
+    return classes, np.searchsorted(classes, of), {part: np.flatnonzero(own) for part, own in parts.items()}
 
 
 def _hashed(texts: Mapping[str, Sequence[str]], keywords: bool) -> np.ndarray:

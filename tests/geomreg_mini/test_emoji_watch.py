@@ -144,6 +144,12 @@ def test_a_picture_stands_with_the_name_and_class_of_its_concept(full):
     assert torch.allclose(train.inputs["name"].square().mean(dim=1), torch.ones(len(train)), atol=1e-5)
 
 
+def test_an_unseen_artist_draws_the_test_pictures_and_no_others(full):
+    data = load("emoji", split="unseen_artist", artists=("x", "z", "y"))
+    assert factor(data, "artist") == {"train": {0, 2}, "validation": {0, 2}, "test": {1}}
+    assert_disjoint(data, "concept", "family")
+
+
 def test_concepts_that_an_artist_has_not_drawn_are_left_out_of_pairs(full):
     data = load("emoji", view="artists", artists=("x", "z"))
     assert all(concept % 3 for concepts in factor(data, "concept").values() for concept in concepts)
@@ -164,7 +170,7 @@ def test_the_licence_names_the_artists_in_use_and_no_others(full):
     [
         {},
         {"artists": ("y", "z"), "seed": 3},
-        {"keywords": True},
+        {"split": "unseen_artist", "keywords": True},
         {"view": "artists", "artists": ("x", "z")},
     ],
 )
@@ -228,13 +234,15 @@ def test_features_that_are_not_there_or_of_other_emoji_name_their_command(full, 
     "options, message",
     [
         ({"view": "sounds"}, "view='sounds' is unknown"),
-        ({"view": "artists", "artists": ("x",)}, "at least 2 of x, y, z"),
+        ({"split": "unseen_artist", "view": "languages"}, "needs view='picture_name'"),
+        ({"split": "unseen_artist", "artists": ("x",)}, "at least 2 of x, y, z"),
         ({"view": "artists", "artists": ("x", "x")}, "each once"),
         ({"artists": "x"}, "artists='x'"),
         ({"languages": ("en", "de")}, "takes one"),
         ({"view": "languages", "languages": ("en",)}, "at least 2"),
         ({"languages": ("tlh",)}, "at least 1 of en, de, ja"),
         ({"side": 12}, "side=12 is unknown: choose one of 8, 16, 32"),
+        ({"label": "color"}, "label='color' is unknown"),
         ({"source": "web"}, "source='web' is unknown"),
     ],
 )
@@ -274,13 +282,13 @@ def test_the_embedded_emoji_have_three_artists_and_three_languages_for_every_con
 
 def test_no_person_and_no_recording_is_in_two_splits_and_everyone_tests_once(recordings):
     tested = []
-    for seed in range(5):
-        data = load("watch", seed=seed)
+    for fold in range(5):
+        data = load("watch", fold=fold)
         assert_disjoint(data, "person", "recording", "window")
         assert sum(len(getattr(data, split)) for split in SPLITS) == 3605
         tested += factor(data, "person")["test"]
     assert sorted(tested) == list(range(10))
-    assert equal(load("watch", seed=7), load("watch", seed=2)) and not equal(data, load("watch", seed=2))
+    assert equal(load("watch", seed=7), load("watch", fold=2)) and not equal(data, load("watch", fold=2))
 
 
 def test_random_windows_leak_people_and_recordings_as_they_say(recordings):
@@ -293,20 +301,24 @@ def test_random_windows_leak_people_and_recordings_as_they_say(recordings):
     assert equal(data, load("watch", split="random_windows", seed=3))
 
 
-def test_the_watch_has_three_signals_standardized_by_axis(recordings):
-    data = load("watch")
-    check_shape_of(data)
-    assert data.modalities == watch.SIGNALS
-    for values in data.train.inputs.values():
-        assert values.shape[1:] == (3, 128)
-        assert torch.allclose(values.mean(dim=(0, 2)), torch.zeros(3), atol=1e-4)
-        assert torch.allclose(values.std(dim=(0, 2)), torch.ones(3), atol=1e-3)
-    assert data.licence == "BSD-3-Clause" and "1802.01489" in data.source and len(data.class_names) == 7
+def test_two_sensors_are_three_signals_of_which_two_add_up(recordings):
+    two, three = load("watch", sensors=2), load("watch")
+    check_shape_of(two)
+    check_shape_of(three)
+    assert two.modalities == ("accelerometer", "gyroscope") and three.modalities == watch.SIGNALS
+    assert torch.equal(two.test.inputs["gyroscope"], three.test.inputs["rotation"])
+    for data in (two, three):
+        for values in data.train.inputs.values():
+            assert values.shape[1:] == (3, 128)
+            assert torch.allclose(values.mean(dim=(0, 2)), torch.zeros(3), atol=1e-4)
+            assert torch.allclose(values.std(dim=(0, 2)), torch.ones(3), atol=1e-3)
+    assert two.licence == "BSD-3-Clause" and "1802.01489" in two.source and len(two.class_names) == 7
 
 
-def test_an_unknown_split_of_the_watch_is_named():
-    with pytest.raises(ValueError, match="split='rooms' is unknown"):
-        load("watch", split="rooms")
+@pytest.mark.parametrize("options", [{"sensors": 1}, {"split": "rooms"}, {"fold": 5}])
+def test_an_argument_of_the_watch_that_cannot_be_is_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        load("watch", **options)
 
 
 def test_without_files_the_watch_names_its_command(monkeypatch, tmp_path):

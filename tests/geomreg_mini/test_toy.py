@@ -28,12 +28,12 @@ def input_accuracy(data, *modalities) -> float:
 
 
 def test_shapes_and_types_are_those_of_the_contract():
-    data = load("toy", num_classes=5, train_size=31, validation_size=17, test_size=23)
-    assert data.modalities == ("a", "b") and data.num_classes == 5 and data.shapes == {"a": (32,), "b": (32,)}
+    data = load("toy", num_classes=5, train_size=31, validation_size=17, test_size=23, input_dim=40)
+    assert data.modalities == ("a", "b") and data.num_classes == 5 and data.shapes == {"a": (40,), "b": (40,)}
     for split, size in [(data.train, 31), (data.validation, 17), (data.test, 23)]:
         assert len(split) == size and split.labels.dtype == torch.int64
         for m in data.modalities:
-            assert split.inputs[m].shape == (size, 32) and split.inputs[m].dtype == torch.float32
+            assert split.inputs[m].shape == (size, 40) and split.inputs[m].dtype == torch.float32
         assert split.factors["shared"].shape == (size, 4)
         assert set(split.factors) == {"shared", "private_a", "private_b", "nuisance_a", "nuisance_b"}
 
@@ -94,9 +94,9 @@ def test_nuisance_and_noise_of_one_modality_leave_the_other_alone():
         ({"private_share": 1.5}, "private_share must be in .0, 1., got 1.5"),
         ({"imbalance": -0.1}, "imbalance must be in .0, 1., got -0.1"),
         ({"separation": float("nan")}, "separation must be .*, got nan"),
-        ({"noise": {"a": 0.1}}, "noise has modalities"),
+        ({"noise": {"a": 0.1}}, "noise has the modalities"),
         ({"nuisance": -1.0}, "nuisance of modality a must be .*, got -1.0"),
-        ({"nuisance_dim": 25}, "nuisance_dim=25: give a whole number from 0 to 24"),
+        ({"input_dim": 10}, "input_dim=10: give a whole number of at least 16"),
         ({"train_size": 0}, "train_size=0"),
     ],
 )
