@@ -38,7 +38,6 @@ GPUs only; on CPUs each process normalizes its part, and running statistics are 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -120,9 +119,9 @@ def agreed(answer: bool) -> bool:
     return bool(answers)
 
 
-def _message(number: int, group: Any = None) -> Tensor:
-    """Return a number on a device whose tensors the group's backend can send."""
-    return torch.tensor(number, device="cuda" if dist.get_backend(group) == "nccl" else "cpu")
+def _message(numbers: int | list[int], group: Any = None) -> Tensor:
+    """Return whole numbers on a device whose tensors the group's backend can send."""
+    return torch.tensor(numbers, device="cuda" if dist.get_backend(group) == "nccl" else "cpu")
 
 
 def share(index: Tensor) -> Tensor:
@@ -140,18 +139,30 @@ def own_generator(step: int) -> torch.Generator:
 
 
 class _AllGather(torch.autograd.Function):
-    """Stack the tensors of all processes; as all compute the same loss, backward needs no communication."""
+    """Join the tensors (B_r, ...) of all processes, whose batch sizes are ``counts``, as one (B, ...).
+
+    As all compute the same loss, backward needs no communication.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Any) -> Tensor:
-        ctx.rank, ctx.size = dist.get_rank(group), dist.get_world_size(group)
-        parts = x.new_empty(ctx.size, *x.shape)
-        dist.all_gather(list(parts), x.contiguous(), group)
-        return parts
+    def forward(ctx: Any, x: Tensor, counts: list[int], group: Any) -> Tensor:
+        ctx.rank, ctx.counts = dist.get_rank(group), counts
+        everyone = x.new_empty(sum(counts), *x.shape[1:])
+        parts = everyone.split(counts)
+        if set(counts) == {1}:
+            dist.all_gather(list(parts), x.contiguous(), group)
+            return everyone
+        parts[ctx.rank].copy_(x)
+        # Faster with many rows, because gloo's all_gather copies them twice and needs equal sizes.
+        sent = [dist.broadcast(part, None, group, True, rank) for rank, part in enumerate(parts)]
+        for message in sent:
+            message.wait()
+        return everyone
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad[ctx.rank] * ctx.size, None  # DistributedDataParallel takes the mean
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        own = grad.split(ctx.counts)[ctx.rank]
+        return own * len(ctx.counts), None, None  # DistributedDataParallel takes the mean
 
 
 def together(call: Callable[[], tuple[T, dict[str, Any]]], group: Any) -> tuple[T, list[str]]:
@@ -186,7 +197,7 @@ def together(call: Callable[[], tuple[T, dict[str, Any]]], group: Any) -> tuple[
 
 def stacked(x: Tensor, group: Any = None) -> Tensor:
     """Return the equally shaped tensors of all processes as one (processes, ...), gradients included."""
-    return _AllGather.apply(x, group)
+    return _AllGather.apply(x[None], [1] * dist.get_world_size(group), group)
 
 
 def total(x: Tensor, group: Any) -> Tensor:
@@ -200,22 +211,17 @@ def gather(x: Tensor) -> Tensor:
 
 
 def gather_rows(own: dict[str, Tensor], group: Any = None) -> tuple[dict[str, Tensor], dict[str, slice], int]:
-    """Return the tensors (B_r, ...) of all processes as one (B, ...) by name, all sent in one message.
+    """Return the tensors (B_r, ...) of all processes as one (B, ...) by name.
 
     The second result says where this process's rows are, the third is the number of processes.
     """
-    flat = torch.cat([x.flatten() for x in own.values()])
-    counts = stacked(torch.tensor([len(x) for x in own.values()], device=flat.device), group).cpu()
-    sizes = counts * torch.tensor([math.prod(x.shape[1:]) for x in own.values()])
-    room = int(sizes.sum(1).max()) - len(flat)
-    everyone = stacked(torch.cat([flat, flat.new_zeros(room)]), group)
-    parts = [part[: sum(n)].split(n) for part, n in zip(everyone, sizes.tolist(), strict=True)]
+    counts = stacked(_message([len(x) for x in own.values()], group), group).T.tolist()
     rows, mine = {}, {}
-    for k, (name, x) in enumerate(own.items()):
-        rows[name] = torch.cat([part[k] for part in parts]).view(-1, *x.shape[1:]).to(x)
-        start = int(counts[: dist.get_rank(group), k].sum())
+    for (name, x), sizes in zip(own.items(), counts, strict=True):
+        rows[name] = _AllGather.apply(x, sizes, group)
+        start = sum(sizes[: dist.get_rank(group)])
         mine[name] = slice(start, start + len(x))
-    return rows, mine, len(parts)
+    return rows, mine, dist.get_world_size(group)
 
 
 @torch.no_grad()

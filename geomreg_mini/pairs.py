@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import chain, combinations
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -19,10 +19,10 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from . import distributed, inputs
-from .inputs import SMALLEST_SCALE, Embeddings, Parameters, RegularizerOutput, full_precision, present_in_both
+from .inputs import Embeddings, Parameters, RegularizerOutput, full_precision, present_in_both
 
 SMALL = 128  # largest batch of `small_batch`, because threads share the sums of larger ones
-WHOLE = 16  # its batch is a multiple: then each modality begins at 64 bytes, and products round as alone
+COLDEST = 0.1  # its lowest temperature, at which no weight exp(-d^2 / temperature) is 0 in float32
 LEAST = 1e-37  # the divisor instead of a distance of 0
 TIE = 1e-12  # closer cosines are a tie: those of equal rows differ by rounding alone
 NEAR = 1e-8  # ||x - y||^2 below this share of ||x||^2 + ||y||^2 is mostly rounding, if from a product
@@ -75,20 +75,17 @@ def mean_over_pairs(
 
 
 def small_batch(reg: nn.Module, embeddings: Embeddings, mask: Embeddings) -> RegularizerOutput | None:
-    """Return the result of a small batch in few operations, or None for others, which do not gain by it.
-
-    The arithmetic and its order are those of larger batches, so on a CPU results are equal to the last bit.
-    """
+    """Return the result of a small batch in few operations, or None for others, which do not gain by it."""
     if torch.compiler.is_compiling():  # before the batch size is asked for, which would make it a constant
         return None
     first, *_ = z = list(embeddings.values())
     both = reg.balance == "pareto" or (reg.dispersion_weight > 0 and reg.anchoring_weight > 0)
     if not (
         both and not mask and reg.at == "embeddings" and reg.form != "covariance" and not reg.chunk_size
-        and len(first) in range(WHOLE, SMALL + 1, WHOLE) and not first.is_meta
+        and 2 <= len(first) <= SMALL and reg.temperature >= COLDEST and not first.is_meta
         and not torch._C._are_functorch_transforms_active()  # has no public name
+        and forward_ad._current_level < 0
         and all(type(x) is Tensor and x.shape == first.shape and x.dtype == first.dtype for x in z)
-        and all(forward_ad.unpack_dual(x).tangent is None for x in z)
         and (terms := _SmallBatch.apply(reg, *z)) is not None
     ):  # fmt: skip
         return None
@@ -100,32 +97,38 @@ def small_batch(reg: nn.Module, embeddings: Embeddings, mask: Embeddings) -> Reg
 class _SmallBatch(torch.autograd.Function):
     """Total, dispersions, anchorings, active shares and alphas of M embeddings (B, D), in one tuple.
 
-    It is None if a sample has no direction.
+    It is None if a sample has an unusual length. Gradients at u = z / ||z|| need no part along u, because the
+    gradient at z drops it.
     """
 
     @staticmethod
     def forward(ctx: Any, reg: nn.Module, *z: Tensor) -> tuple[Tensor, ...] | None:
         stack = torch.stack(z) if z[0].dtype == torch.float64 else torch.stack(z).float()
-        scale = stack.abs().amax(2, keepdim=True)
-        smallest, largest = (x.item() for x in scale.aminmax())
-        if not SMALLEST_SCALE < smallest <= largest < math.inf:  # also NaN
+        length = torch.linalg.vector_norm(stack, dim=2, keepdim=True)
+        smallest, largest = (x.item() for x in length.aminmax())
+        if not 1e-6 < smallest <= largest < 1e6:  # NaN too; squares of gradients must stay in range
             return None
-        u = stack / scale
-        length = torch.linalg.vector_norm(u, dim=2, keepdim=True)
-        u, spread_over = u.div_(length), scale_of(reg.temperature, reg.form)
-        sums, spread = _block(u, u.square().sum(2), 0, u.shape[1], spread_over)
-        values, spread = _means(sums, spread, u.shape[1], spread_over)
-        units, values = dict(enumerate(u)), dict(enumerate(values))
+        u, alphas = stack / length, length.new_zeros(0)
+        values, spread = _dispersions(u, scale_of(reg.temperature, reg.form))
+        drifts, active, agree = _anchorings(u, reg.radius, reg.power)
+        share = (
+            1 / len(z) if reg.reduction == "mean" or (reg.reduction, reg.balance) == (None, "sum") else 1.0
+        )
         if reg.balance == "pareto":
-            out, at_u = balanced(reg, units, values, spread, {}, dict(enumerate(stack)), {})
+            at_z = _at_z(torch.stack([agree, share * spread], 1), u[:, None], length[:, None])
+            alphas = min_norm_weight(at_z.flatten(2))
+            at_z = torch.lerp(at_z[:, 1], at_z[:, 0], alphas[:, None, None]).mul_(reg.strength)
+            spreading, agreeing = reg.strength * share * (1 - alphas), reg.strength * alphas.mean()
         else:
-            out, at_u = reg.summed(units, values, {}), _gradient_of_sum(reg, units, spread)
-        along = (u / length).mul_(at_u).sum(2, keepdim=True)  # u = z / ||z|| does not change along z
-        ctx.reg, ctx.z = copy.copy(reg), z  # the caller may change the weights
-        ctx.save_for_backward(stack, at_u.div_(length).sub_(along * u).div_(scale))
+            spreading, agreeing = reg.dispersion_weight * share, reg.anchoring_weight
+            at_z = _at_z(spread.mul_(spreading).add_(agree, alpha=agreeing), u, length)
+        total = (values * spreading).sum() + drifts.mean() * agreeing
+        ctx.reg, ctx.arguments, ctx.z = reg, dict(vars(reg)), z  # the caller may change the weights
+        ctx.save_for_backward(stack, at_z)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*out.active.values(), *out.alpha.values())
-        return out.total, *chain(*(part.values() for part in out[1:]))
+        active, alphas = active.unbind(), alphas.unbind()
+        ctx.mark_non_differentiable(*active, *alphas)
+        return total, *values.unbind(), *drifts.unbind(), *active, *alphas
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -135,17 +138,35 @@ class _SmallBatch(torch.autograd.Function):
         return None, *_by_modality(ctx, stack, grad, *others)
 
 
-def _gradient_of_sum(reg: nn.Module, units: Embeddings, spread: Tensor) -> Tensor:
-    """Return the gradient (M, B, D) for balance="sum", in autograd's order of operations."""
-    at_u, one, couples = torch.zeros_like(spread), spread.new_ones(()), list(combinations(units, 2))
-    for a, b in reversed(couples):
-        difference, distance, excess = band(units[a], units[b], reg.radius)
-        slope = slopes(excess, reg.power) * (one / len(couples) * reg.anchoring_weight / len(excess))
-        pull = slope[:, None] * (difference / distance.clamp_min(LEAST)[:, None])
-        at_u[a] += pull
-        at_u[b] -= pull
-    count = 1 if reg.reduction == "sum" else len(units)
-    return at_u.add_(one / count * reg.dispersion_weight * spread)
+def _dispersions(u: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
+    """Return dispersions (M,) of unit vectors (M, B, D), and gradients without parts along u."""
+    count = u.shape[1] * (u.shape[1] - 1)
+    weight = torch.bmm(u, u.mT).sub_(1.0)  # -d^2 / 2
+    if scale is None:
+        weight.mul_(2.0).add_(1.0).clamp_(min=0.0).diagonal(0, 1, 2).zero_()
+        return weight.square().sum((1, 2)) / count, torch.bmm(weight, u).mul_(8 / count)
+    weight.mul_(2 / scale).exp_().diagonal(0, 1, 2).zero_()
+    total = weight.sum((1, 2), keepdim=True)
+    return (total / count).log().clamp_(max=0.0).flatten(), torch.bmm(weight, u).mul_(4 / scale / total)
+
+
+def _anchorings(u: Tensor, radius: float, power: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return anchorings (P,) and active shares (P,) of pairs of modalities, and gradients (M, B, D)."""
+    couples, gradient = list(combinations(range(len(u)), 2)), torch.zeros_like(u)
+    units, gradients = u.unbind(), gradient.unbind()
+    difference = torch.stack([units[a] - units[b] for a, b in couples])
+    distance = torch.linalg.vector_norm(difference, dim=2)
+    excess = (distance - radius).relu_()
+    slope = slopes(excess, power).mul_(1 / excess.numel()).div_(distance.clamp_min_(LEAST))
+    for (a, b), pull in zip(couples, difference.mul_(slope[:, :, None]), strict=True):
+        gradients[a].add_(pull)
+        gradients[b].sub_(pull)
+    return excess.pow(power).mean(1), excess.sign().mean(1), gradient
+
+
+def _at_z(gradients: Tensor, u: Tensor, length: Tensor) -> Tensor:
+    """Return gradients at u = z / ||z|| as gradients at z."""
+    return gradients.addcmul((gradients * u).sum(-1, keepdim=True), u, value=-1).div_(length)
 
 
 def _by_modality(ctx: Any, stack: Tensor, *grads: Tensor | None) -> list[Tensor | None]:
@@ -154,7 +175,9 @@ def _by_modality(ctx: Any, stack: Tensor, *grads: Tensor | None) -> list[Tensor 
     with torch.enable_grad(), full_precision(stack):
         z = [x.view_as(x) for x in ctx.z]  # one may be another, or made from it, or changed since
         given = {i: x + (y - y.detach()) for i, (x, y) in enumerate(zip(stack, z, strict=True))}
-        out = ctx.reg.by_modality(given, {}, given, {})
+        reg = copy.copy(ctx.reg)
+        vars(reg).update(ctx.arguments)
+        out = reg.by_modality(given, {}, given, {})
         terms = out.total, *out.dispersion.values(), *out.anchoring.values()
         asked = [(x, g) for x, g in zip(terms, grads, strict=False) if g is not None and x.requires_grad]
         if not asked:
@@ -202,7 +225,9 @@ class _WithGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         half = len(ctx.saved_tensors) // 2
-        gradients = map(_Once.apply, ctx.saved_tensors[half:], ctx.saved_tensors[:half])
+        gradients = ctx.saved_tensors[half:]
+        if torch.is_grad_enabled():  # they may be differentiated
+            gradients = map(_Once.apply, gradients, ctx.saved_tensors)
         return None, *(grad * gradient for gradient in gradients), *[None] * half
 
     @staticmethod
@@ -352,12 +377,13 @@ def anchoring_gradients(
 
 
 def min_norm_weight(gradients: Tensor, group: Any = None) -> Tensor:
-    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (2, N).
+    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (..., 2, N).
 
     It is 1 if g_0 is zero, 0 if g_1 is, and 1/2 if they are equal, also two zeros. The closed form for two
     tasks of Sener & Koltun (arXiv 1810.04650) is this project's reading of the paper's Eq. (8).
     """
-    (first, cross), (_, second) = distributed.total(gradients @ gradients.T, group)
+    products = distributed.total(gradients @ gradients.mT, group)
+    first, cross, second = products[..., 0, 0], products[..., 0, 1], products[..., 1, 1]
     apart = first + second - 2 * cross
     equal = apart <= 16 * torch.finfo(gradients.dtype).eps * (first + second)
     return torch.where(equal, 0.5, ((second - cross) / apart).clamp(0.0, 1.0))
@@ -441,19 +467,16 @@ def _pair_sum(
         return u.new_full((), 0.0 if scale is None else -math.inf), u[:0].clone()
     squares = u.square().sum(1)  # differ from 1 for zero vectors only
     if chunk_size is None:
-        value, gradient = _block(u[None], squares[None], start, stop, scale, here)
-        return value[0], gradient[0]
+        return _block(u, squares, start, stop, scale, here)
     starts, gradient, values = range(start, stop, chunk_size), torch.empty_like(u[start:stop]), []
     # Where autograd follows, in a compiled graph, it must not keep the blocks; an export has no checkpoints.
     compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
     block = partial(checkpoint, _block, use_reentrant=False) if compiled else _block
     for first in starts:
         last = min(first + chunk_size, stop)
-        value, gradient[first - start : last - start] = block(
-            u[None], squares[None], first, last, scale, here
-        )
+        value, gradient[first - start : last - start] = block(u, squares, first, last, scale, here)
         values.append(value)
-    values = torch.cat(values)
+    values = torch.stack(values)
     if scale is None:
         return values.sum(), gradient
     log_sum = values.logsumexp(0)
@@ -478,25 +501,21 @@ def _means(sums: Tensor, gradient: Tensor, batch: int | Tensor, scale: float | N
 def _block(
     u: Tensor, squares: Tensor, start: int, stop: int, scale: float | None, here: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return sums (M,) over pairs of u (M, N, D) with start <= first index < stop, and gradients at these."""
-    rows = u[:, start:stop]
-    distance = squares[:, start:stop, None] + squares[:, None]
-    for k in range(len(u)):  # one product of each, because a product of stacks rounds differently
-        distance[k].addmm_(rows[k], u[k].T, alpha=-2)
-    distance.clamp_(min=0.0).diagonal(start, 1, 2).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
+    """Return the sum over pairs of u (N, D) with start <= first index < stop, and the gradient at these."""
+    rows = u[start:stop]
+    distance = (squares[start:stop, None] + squares).addmm_(rows, u.T, alpha=-2)
+    distance.clamp_(min=0.0).diagonal(start).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
     if here is not None:  # far from all others, but finite, as there may be no pair
         distance.masked_fill_(~(here[start:stop, None] & here), 8 + 1e4 * (scale or 0.0))
     if scale is None:
         weight = distance.neg_().add_(1.0).clamp_(min=0.0)
-        value, slope = weight.square().sum((1, 2)), -8.0
+        value, slope = weight.square().sum(), -8.0
     else:
         weight = distance.div_(-scale)
-        largest = weight.detach().amax((1, 2), keepdim=True)  # it cancels in the derivatives
-        total = weight.sub_(largest).exp_().sum((1, 2), keepdim=True)
-        value, slope = (largest + total.log())[:, 0, 0], -4 / (scale * total)
-    pull = weight.sum(2, keepdim=True) * rows
-    gradient = [torch.addmm(pull[k], weight[k], u[k], alpha=-1) for k in range(len(u))]
-    return value, torch.stack(gradient).mul_(slope)
+        largest = weight.detach().amax()  # it cancels in the derivatives
+        total = weight.sub_(largest).exp_().sum()
+        value, slope = largest + total.log(), -4 / (scale * total)
+    return value, torch.addmm(weight.sum(1, keepdim=True) * rows, weight, u, alpha=-1).mul_(slope)
 
 
 def cosine_blocks(u: Tensor, v: Tensor) -> Iterator[tuple[int, Tensor]]:
