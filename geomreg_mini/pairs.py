@@ -19,6 +19,7 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from . import distributed, inputs
+from .distributed import Group
 from .inputs import Embeddings, Parameters, RegularizerOutput, full_precision, present_in_both
 
 SMALL = 128  # largest batch of `small_batch`, because threads share the sums of larger ones
@@ -111,9 +112,8 @@ class _SmallBatch(torch.autograd.Function):
         u, alphas = stack / length, length.new_zeros(0)
         values, spread = _dispersions(u, scale_of(reg.temperature, reg.form))
         drifts, active, agree = _anchorings(u, reg.radius, reg.power)
-        share = (
-            1 / len(z) if reg.reduction == "mean" or (reg.reduction, reg.balance) == (None, "sum") else 1.0
-        )
+        reduction = reg.reduction or ("sum" if reg.balance == "pareto" else "mean")
+        share = 1 / len(z) if reduction == "mean" else 1.0
         if reg.balance == "pareto":
             at_z = _at_z(torch.stack([agree, share * spread], 1), u[:, None], length[:, None])
             alphas = min_norm_weight(at_z.flatten(2))
@@ -123,7 +123,7 @@ class _SmallBatch(torch.autograd.Function):
             spreading, agreeing = reg.dispersion_weight * share, reg.anchoring_weight
             at_z = _at_z(spread.mul_(spreading).add_(agree, alpha=agreeing), u, length)
         total = (values * spreading).sum() + drifts.mean() * agreeing
-        ctx.reg, ctx.arguments, ctx.z = reg, dict(vars(reg)), z  # the caller may change the weights
+        ctx.reg, ctx.z = copy.copy(reg), z  # the caller may change the weights
         ctx.save_for_backward(stack, at_z)
         ctx.set_materialize_grads(False)
         active, alphas = active.unbind(), alphas.unbind()
@@ -175,9 +175,7 @@ def _by_modality(ctx: Any, stack: Tensor, *grads: Tensor | None) -> list[Tensor 
     with torch.enable_grad(), full_precision(stack):
         z = [x.view_as(x) for x in ctx.z]  # one may be another, or made from it, or changed since
         given = {i: x + (y - y.detach()) for i, (x, y) in enumerate(zip(stack, z, strict=True))}
-        reg = copy.copy(ctx.reg)
-        vars(reg).update(ctx.arguments)
-        out = reg.by_modality(given, {}, given, {})
+        out = ctx.reg.by_modality(given, {}, given, {})
         terms = out.total, *out.dispersion.values(), *out.anchoring.values()
         asked = [(x, g) for x, g in zip(terms, grads, strict=False) if g is not None and x.requires_grad]
         if not asked:
@@ -226,7 +224,7 @@ class _WithGradient(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         half = len(ctx.saved_tensors) // 2
         gradients = ctx.saved_tensors[half:]
-        if torch.is_grad_enabled():  # they may be differentiated
+        if torch.is_grad_enabled() or forward_ad._current_level >= 0:  # they may be differentiated
             gradients = map(_Once.apply, gradients, ctx.saved_tensors)
         return None, *(grad * gradient for gradient in gradients), *[None] * half
 
@@ -264,16 +262,6 @@ def squared_covariances(u: Tensor, here: Tensor | None = None) -> Tensor:
     return covariance.square().sum() - covariance.diagonal().square().sum()
 
 
-def mean(values: Tensor, present: Tensor | None, group: Any = None) -> Tensor:
-    """Return the mean of values (..., B) over the present samples; 0 over none."""
-    if present is None and group is None:
-        return values.sum(-1) / max(values.shape[-1], 1)
-    present = torch.ones_like(values) if present is None else present.to(values).expand_as(values)
-    sums = torch.stack([(values * present).sum(-1), present.sum(-1)])
-    total, count = distributed.total(sums, group)
-    return total / count.clamp(min=1.0)
-
-
 def dispersion_of_units(
     u: Tensor, temperature: float, form: str, chunk_size: int | None, here: Tensor | None = None
 ) -> Tensor:
@@ -287,24 +275,29 @@ def dispersion_of_units(
     return _PairMean.apply(u, scale, chunk_size)[0]
 
 
-def dispersions_and_gradients(
-    units: Embeddings, mask: Embeddings, temperature: float, form: str, chunk_size: int | None,
-    group: Any = None,
-) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
-    """Return `dispersion` of each modality's unit vectors (B, D_m), and its gradient there."""
+def dispersions_and_gradients(units: Embeddings, mask: Embeddings, sums: Tensor, *how: Any) -> tuple:
+    """Return `dispersion` of each modality's unit vectors (B, D_m) with its gradient, and total ``sums``.
+
+    ``how`` is temperature, form, chunk_size and group. The totals are over processes, in the same message.
+    """
+    temperature, form, chunk_size, group = how
     rows, here = inputs.selected(units, mask)
     own, scale, count = {m: slice(None) for m in rows}, scale_of(temperature, form), 1
     if group is not None:
-        rows, own, count = distributed.gather_rows(rows, group)
+        count = len(group.sizes)
+        rows, own = distributed.gather_rows(rows, group._replace(sizes=None) if mask else group)
     if form == "covariance":
-        found = {m: _squared_covariances_and_gradient(u, here.get(m)) for m, u in rows.items()}
-        found = {m: (value, count * gradient[own[m]]) for m, (value, gradient) in found.items()}
+        sums = distributed.total(sums, group)
+        found = {m: torch.func.grad_and_value(squared_covariances)(u, here.get(m)) for m, u in rows.items()}
+        found = {m: (value, count * gradient[own[m]]) for m, (gradient, value) in found.items()}
     elif group is None:
         found = {m: mean_over_pairs(u, scale, chunk_size, here.get(m)) for m, u in rows.items()}
     else:
         found = {m: _pair_sum(u, own[m].start, own[m].stop, scale, chunk_size) for m, u in rows.items()}
-        sums = distributed.stacked(torch.stack([value for value, _ in found.values()]), group)
-        totals = sums.sum(0) if scale is None else sums.logsumexp(0)
+        values = torch.stack([value for value, _ in found.values()])
+        everyone = distributed.stacked(torch.cat([values, sums.flatten()]), group)
+        values, sums = everyone[:, : len(found)].detach(), everyone[:, len(found) :].sum(0).view_as(sums)
+        totals = values.sum(0) if scale is None else values.logsumexp(0)
         for (m, (value, gradient)), total in zip(found.items(), totals.unbind(), strict=True):
             share = count if scale is None else count * (value - total).exp()
             if len(rows[m]) > 1:
@@ -312,24 +305,19 @@ def dispersions_and_gradients(
             else:
                 found[m] = torch.zeros_like(value), torch.zeros_like(gradient)
     used = {} if here else mask
-    return {m: (x, inputs.among_all(gradient, units[m], m, used)) for m, (x, gradient) in found.items()}
+    return {m: (x, inputs.among_all(g, units[m], m, used)) for m, (x, g) in found.items()}, sums
 
 
-def dispersions_of_units(units: Embeddings, mask: Embeddings, *how: Any, group: Any = None) -> Embeddings:
-    """Return `dispersion` of each modality's unit vectors (B, D_m), differentiable once if in a group."""
-    if group is None:
+def dispersions_of_units(units: Embeddings, mask: Embeddings, sums: Tensor, *how: Any) -> tuple[dict, Tensor]:
+    """Return what `dispersions_and_gradients` does, without gradients: it is differentiable.
+
+    In a group, dispersion is differentiable once.
+    """
+    if how[-1] is None:
         rows, here = inputs.selected(units, mask)
-        return {m: dispersion_of_units(u, *how, here.get(m)) for m, u in rows.items()}
-    found = dispersions_and_gradients({m: u.detach() for m, u in units.items()}, mask, *how, group)
-    return {m: with_gradient(value, [units[m]], [gradient]) for m, (value, gradient) in found.items()}
-
-
-def _squared_covariances_and_gradient(u: Tensor, here: Tensor | None) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        leaf = u.detach().requires_grad_()
-        value = squared_covariances(leaf, here)
-        gradient = torch.autograd.grad(value, leaf)[0]
-    return value.detach(), gradient
+        return {m: dispersion_of_units(u, *how[:-1], here.get(m)) for m, u in rows.items()}, sums
+    found, sums = dispersions_and_gradients({m: u.detach() for m, u in units.items()}, mask, sums, *how)
+    return {m: with_gradient(value, [units[m]], [gradient]) for m, (value, gradient) in found.items()}, sums
 
 
 def band(a: Tensor, b: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -339,16 +327,23 @@ def band(a: Tensor, b: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
     return difference, distance, (distance - radius).relu()
 
 
-def anchoring_of_units(
-    a: Tensor, b: Tensor, radius: float, power: float, mask: Tensor | None = None, group: Any = None
-) -> tuple[Tensor, Tensor]:
-    """Return `anchoring` of unit vectors (B, D), and the share of pairs outside the band; mask (B,)."""
-    excess = band(a, b, radius)[2]
-    terms = excess.pow(power), (excess > 0).to(excess)
-    if group is not None:  # in one message
-        value, active = mean(torch.stack(terms), mask, group)
-        return value, active.detach()
-    return mean(terms[0], mask), mean(terms[1], mask)
+def anchoring_sums(units: Embeddings, mask: Embeddings, radius: float, power: float) -> Tensor:
+    """Return three sums over the samples for each pair of modalities (3, P), from unit vectors (B, D).
+
+    These are the sum of excess^power, the number of samples outside the band, and the number of all.
+    """
+    sums = []
+    for a, b in combinations(units, 2):
+        excess, both = band(units[a], units[b], radius)[2], present_in_both(a, b, mask)
+        here = torch.ones_like(excess) if both is None else both.to(excess)
+        sums.append(torch.stack([excess.pow(power) * here, (excess > 0) * here, here]).sum(-1))
+    return torch.stack(sums, 1)
+
+
+def anchoring_of_units(units: Embeddings, mask: Embeddings, radius: float, power: float) -> Tensor:
+    """Return `anchoring` of the unit vectors (B, D) of two modalities."""
+    total, _, count = anchoring_sums(units, mask, radius, power)[:, 0]
+    return total / count.clamp(min=1.0)
 
 
 def slopes(excess: Tensor, power: float) -> Tensor:
@@ -356,27 +351,23 @@ def slopes(excess: Tensor, power: float) -> Tensor:
     return excess.sign() if power == 1 else power * excess.pow(power - 1)
 
 
-def anchoring_gradients(
-    units: Embeddings, mask: Embeddings, radius: float, power: float, group: Any = None
-) -> Tensor:
-    """Return the gradient at the unit vectors (M, B, D) of anchoring's mean over pairs of modalities."""
+def anchoring_gradients(reg: nn.Module, units: Embeddings, mask: Embeddings, counts: Tensor) -> Tensor:
+    """Return the gradient at the unit vectors (M, B, D) of anchoring's mean over pairs of modalities.
+
+    Each pair's part is divided by its number of samples, ``counts`` (P,).
+    """
     gradients, couples = {m: torch.zeros_like(u) for m, u in units.items()}, list(combinations(units, 2))
-    for a, b in couples:
-        difference, distance, excess = band(units[a], units[b], radius)
-        slope = slopes(excess, power) / distance.clamp_min(LEAST)
-        both = present_in_both(a, b, mask)
-        if both is None and group is None:
-            slope = slope / max(slope.shape[0], 1)
-        else:
-            here = torch.ones_like(distance) if both is None else both.to(distance)
-            count = here.sum() if group is None else distributed.stacked(here.sum()[None], group).mean()
-            slope = slope * here / count.clamp(min=torch.finfo(count.dtype).tiny)
+    for (a, b), count in zip(couples, counts.unbind(), strict=True):
+        difference, distance, excess = band(units[a], units[b], reg.radius)
+        slope = slopes(excess, reg.power) / distance.clamp_min(LEAST) / count
+        if (both := present_in_both(a, b, mask)) is not None:
+            slope = slope * both
         pull = slope[:, None] * difference / len(couples)
         gradients[a], gradients[b] = gradients[a] + pull, gradients[b] - pull
     return torch.stack(list(gradients.values()))
 
 
-def min_norm_weight(gradients: Tensor, group: Any = None) -> Tensor:
+def min_norm_weight(gradients: Tensor, group: Group = None) -> Tensor:
     """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (..., 2, N).
 
     It is 1 if g_0 is zero, 0 if g_1 is, and 1/2 if they are equal, also two zeros. The closed form for two
@@ -389,42 +380,43 @@ def min_norm_weight(gradients: Tensor, group: Any = None) -> Tensor:
     return torch.where(equal, 0.5, ((second - cross) / apart).clamp(0.0, 1.0))
 
 
-def balanced(
-    reg: nn.Module, units: Embeddings, dispersions: Embeddings, spread: Tensor, mask: Embeddings,
-    z: Embeddings, given: Parameters, group: Any = None,
-) -> tuple[RegularizerOutput, Tensor]:  # fmt: skip
+def balanced(reg: nn.Module, units: Embeddings, *given: Any) -> tuple[RegularizerOutput, Tensor]:
     """Return the result for balance="pareto", and its total's gradient (M, B, D) at the unit vectors.
 
-    ``spread`` (M, B, D) is the gradient of the dispersions. The total itself has none.
+    The total itself has none. ``given`` is mask, embeddings, parameters and group.
     """
+    detached, (mask, z, parameters, group) = {m: u.detach() for m, u in units.items()}, given
+    sums, how = anchoring_sums(detached, mask, reg.radius, reg.power), (reg.form, reg.chunk_size, group)
+    found, sums = dispersions_and_gradients(detached, mask, sums, reg.temperature, *how)
+    anchorings, active = reg.anchorings(units, sums)
+    counts = sums[2].clamp(min=1.0) / (1 if group is None else len(group.sizes))
+    agree = anchoring_gradients(reg, detached, mask, counts)
     share = 1 / len(units) if reg.reduction == "mean" else 1.0
-    anchorings, active = reg.anchorings(units, mask, group)
-    agree = anchoring_gradients(units, mask, reg.radius, reg.power, group)
-    both = torch.stack([agree, share * spread], 1)
-    weights = shortest(z, units, both, given, group)
+    both = torch.stack([agree, share * torch.stack([gradient for _, gradient in found.values()])], 1)
+    weights = shortest(z, units, both, parameters, group)
     gradients = reg.strength * torch.lerp(both[:, 1], both[:, 0], weights[:, None, None])
-    alpha = dict(zip(units, weights, strict=True))
-    mean = sum(alpha.values()) / len(alpha)
+    alpha, dispersions = dict(zip(units, weights, strict=True)), {m: value for m, (value, _) in found.items()}
     spreading = sum((1 - alpha[m]) * value for m, value in dispersions.items())
-    total = reg.strength * (mean * sum(anchorings.values()) / len(anchorings) + share * spreading)
+    agreeing = weights.mean() * sum(anchorings.values()) / len(anchorings)
+    total = reg.strength * (agreeing + share * spreading)
     return RegularizerOutput(total, dispersions, anchorings, active, alpha), gradients
 
 
-def shortest(z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Any = None) -> Tensor:
+def shortest(
+    z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Group = None
+) -> Tensor:
     """Return `min_norm_weight` (M,) of two gradients (M, 2, B, D) at the unit vectors of M modalities.
 
     They are compared at the embeddings, or at the parameters of the encoders if given.
     """
     weights = []
     for (m, u), gradients in zip(units.items(), both, strict=True):
-        if given:
-            weights.append(min_norm_weight(at_parameters(given[m], u, gradients, group)))
-        else:
-            weights.append(min_norm_weight(at_embeddings(z[m], u, gradients, group), group))
+        at = partial(at_parameters, given[m]) if given else partial(at_embeddings, z[m])
+        weights.append(min_norm_weight(at(u, gradients, group), None if given else group))
     return torch.stack(weights)
 
 
-def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor, group: Any = None) -> Tensor:
+def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor, group: Group = None) -> Tensor:
     """Return gradients (K, B, D) at u = z / ||z|| as gradients (K, B D) at z, up to a common factor.
 
     The part along u is dropped, the rest is divided by the length. The factor keeps the squares of the result
@@ -436,7 +428,7 @@ def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor, group: Any = None) ->
     return (relative[:, None] * (gradients - along * u)).flatten(1)
 
 
-def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor, group: Any = None) -> Tensor:
+def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor, group: Group = None) -> Tensor:
     """Return gradients (K, B, D) at u as gradients (K, P) at an encoder's P parameters, means over processes.
 
     Fixed parameters and those that do not reach u are left out; if none is left, the gradients are zero.
