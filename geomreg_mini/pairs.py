@@ -109,7 +109,7 @@ class _SmallBatch(torch.autograd.Function):
         smallest, largest = (x.item() for x in length.aminmax())
         if not 1e-6 < smallest <= largest < 1e6:  # NaN too; squares of gradients must stay in range
             return None
-        u, alphas = stack / length, length.new_zeros(0)
+        u, alphas = stack / length, ()
         values, spread = _dispersions(u, scale_of(reg.temperature, reg.form))
         drifts, active, agree = _anchorings(u, reg.radius, reg.power)
         reduction = reg.reduction or ("sum" if reg.balance == "pareto" else "mean")
@@ -126,7 +126,7 @@ class _SmallBatch(torch.autograd.Function):
         ctx.reg, ctx.z = copy.copy(reg), z  # the caller may change the weights
         ctx.save_for_backward(stack, at_z)
         ctx.set_materialize_grads(False)
-        active, alphas = active.unbind(), alphas.unbind()
+        active, alphas = active.unbind(), tuple(alphas)
         ctx.mark_non_differentiable(*active, *alphas)
         return total, *values.unbind(), *drifts.unbind(), *active, *alphas
 
