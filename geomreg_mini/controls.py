@@ -64,11 +64,10 @@ class _Control(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        for name, value in self.hyperparameters().items():
-            if name != "on_sphere":
-                check_number(0, above=name in ("t", "temperature"), **{name: value})
 
     def __setattr__(self, name: str, value: object) -> None:
+        if name != "on_sphere" and any(f.init and f.name == name for f in fields(self)):
+            check_number(0, above=name in ("t", "temperature"), **{name: value})
         super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
 
     def forward(self, embeddings: Given, *others: Any, mask: Mask = None) -> RegularizerOutput:
@@ -256,7 +255,8 @@ class UniAlignStyle(_Control):
         present = {m: mask.get(m, everywhere) for m in z}
         shared = sum(here.int() for here in present.values()) > 1
         across = {
-            (m, "anchor"): anchoring_of_units(u, anchor, 0.0, 2, present[m] & shared)[0] for m, u in z.items()
+            (m, "anchor"): anchoring_of_units({m: u, "": anchor}, {m: present[m] & shared}, 0.0, 2)
+            for m, u in z.items()
         }
         return _within(lambda u: self.uniform_weight * _uniformity(u, self.t), z, mask), across
 
@@ -343,7 +343,7 @@ def nearest_neighbor_term(u: Tensor) -> Tensor:
 
 
 def _alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:
-    return anchoring_of_units(a, b, 0.0, power)[0]
+    return anchoring_of_units({"a": a, "b": b}, {}, 0.0, power)
 
 
 def _uniformity(u: Tensor, t: float) -> Tensor:

@@ -38,16 +38,25 @@ GPUs only; on CPUs each process normalizes its part, and running statistics are 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 T = TypeVar("T")
+
+
+class Processes(NamedTuple):
+    """Processes that share a batch: their group, None for all, and how many samples each has, if known."""
+
+    group: Any = None
+    sizes: list[int] | None = None
+
+
+Group = Processes | None
 
 
 def start() -> None:
@@ -120,9 +129,9 @@ def agreed(answer: bool) -> bool:
     return bool(answers)
 
 
-def _message(number: int, group: Any = None) -> Tensor:
-    """Return a number on a device whose tensors the group's backend can send."""
-    return torch.tensor(number, device="cuda" if dist.get_backend(group) == "nccl" else "cpu")
+def _message(numbers: int | list[int], group: Any = None) -> Tensor:
+    """Return whole numbers on a device whose tensors the group's backend can send."""
+    return torch.tensor(numbers, device="cuda" if dist.get_backend(group) == "nccl" else "cpu")
 
 
 def share(index: Tensor) -> Tensor:
@@ -140,36 +149,49 @@ def own_generator(step: int) -> torch.Generator:
 
 
 class _AllGather(torch.autograd.Function):
-    """Stack the tensors of all processes; as all compute the same loss, backward needs no communication."""
+    """Join the tensors (B_r, ...) of all processes, whose batch sizes are ``counts``, as one (B, ...).
+
+    As all compute the same loss, backward needs no communication.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Any) -> Tensor:
-        ctx.rank, ctx.size = dist.get_rank(group), dist.get_world_size(group)
-        parts = x.new_empty(ctx.size, *x.shape)
-        dist.all_gather(list(parts), x.contiguous(), group)
-        return parts
+    def forward(ctx: Any, x: Tensor, counts: list[int], group: Any) -> Tensor:
+        ctx.rank, ctx.counts = dist.get_rank(group), counts
+        everyone = x.new_empty(sum(counts), *x.shape[1:])
+        parts = everyone.split(counts)
+        if set(counts) == {1}:
+            dist.all_gather(list(parts), x.contiguous(), group)
+            return everyone
+        parts[ctx.rank].copy_(x)
+        # Faster with many rows, because gloo's all_gather copies them twice and needs equal sizes.
+        for sent in [dist.broadcast(x, group=group, async_op=True, group_src=r) for r, x in enumerate(parts)]:
+            sent.wait()
+        return everyone
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad[ctx.rank] * ctx.size, None  # DistributedDataParallel takes the mean
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        # DistributedDataParallel takes the mean
+        return grad.split(ctx.counts)[ctx.rank] * len(ctx.counts), None, None
 
 
-def together(call: Callable[[], tuple[T, dict[str, Any]]], group: Any) -> tuple[T, list[str]]:
-    """Return the first result of ``call``, and process 0's order of the second, equal in all processes.
+def together(call: Callable[[], tuple[T, dict, int]], group: Any) -> tuple[T, list[str], Processes]:
+    """Return the first result of ``call``, process 0's order of the second, and all processes' third.
+
+    The first may differ, the second is equal in all processes, and the third is the number of samples.
 
     Raises:
         ValueError: in every process, if ``call`` fails in another one, or its second result differs there.
     """
-    failure, result, own = None, None, {}
+    failure, result, own, size = None, None, {}, 0
     try:
-        result, own = call()
+        result, own, size = call()
     except Exception as error:  # the others would wait for this process
         failure = error
-    # One number, so that no process waits for another that fails. Objects cost more, so only then.
+    # Two numbers, so that no process waits for another that fails. Objects cost more, so only then.
     digest = -1 if failure else int(hashlib.sha256(repr(list(own.items())).encode()).hexdigest()[:15], 16)
-    digests = set(stacked(_message(digest, group), group).tolist())
-    if len(digests) == 1 and failure is None:
-        return result, list(own)
+    digests, sizes = stacked(_message([digest, size], group), Processes(group)).T.tolist()
+    if len(set(digests)) == 1 and failure is None:
+        return result, list(own), Processes(group, sizes)
     everyone = [(own, "")] * dist.get_world_size(group)
     dist.all_gather_object(everyone, (own, failure and str(failure)), group)
     if failure is not None:
@@ -181,52 +203,42 @@ def together(call: Callable[[], tuple[T, dict[str, Any]]], group: Any) -> tuple[
         if odd := [key for key in first | found if found.get(key) != first.get(key)]:
             found, zero = ({key: x[key] for key in odd if key in x} for x in (found, first))
             raise ValueError(f"process {other} holds {found}, but process 0 {zero}: pass the same in all.")
-    return result, list(first)
+    return result, list(first), Processes(group, sizes)
 
 
-def stacked(x: Tensor, group: Any = None) -> Tensor:
+def stacked(x: Tensor, processes: Processes) -> Tensor:
     """Return the equally shaped tensors of all processes as one (processes, ...), gradients included."""
-    return _AllGather.apply(x, group)
+    return _AllGather.apply(x[None], [1] * dist.get_world_size(processes.group), processes.group)
 
 
-def total(x: Tensor, group: Any) -> Tensor:
-    """Return the sum of x over the processes, the same number in all; x itself if ``group`` is None."""
-    return x if group is None else stacked(x[None], group).sum(0)[0]
+def total(x: Tensor, processes: Group) -> Tensor:
+    """Return the sum of x over the processes, the same number in all; x itself if ``processes`` is None."""
+    return x if processes is None else stacked(x, processes).sum(0)
 
 
 def gather(x: Tensor) -> Tensor:
     """Return the tensors (B_r, ...) of all processes as one (B, ...), by rank, gradients included."""
-    return x if world_size() == 1 else gather_rows({"": x})[0][""]
+    return x if world_size() == 1 else gather_rows({"": x}, Processes())[0][""]
 
 
-def gather_rows(own: dict[str, Tensor], group: Any = None) -> tuple[dict[str, Tensor], dict[str, slice], int]:
-    """Return the tensors (B_r, ...) of all processes as one (B, ...) by name, all sent in one message.
-
-    The second result says where this process's rows are, the third is the number of processes.
-    """
-    flat = torch.cat([x.flatten() for x in own.values()])
-    counts = stacked(torch.tensor([len(x) for x in own.values()], device=flat.device), group).cpu()
-    sizes = counts * torch.tensor([math.prod(x.shape[1:]) for x in own.values()])
-    room = int(sizes.sum(1).max()) - len(flat)
-    everyone = stacked(torch.cat([flat, flat.new_zeros(room)]), group)
-    parts = [part[: sum(n)].split(n) for part, n in zip(everyone, sizes.tolist(), strict=True)]
-    rows, mine = {}, {}
-    for k, (name, x) in enumerate(own.items()):
-        rows[name] = torch.cat([part[k] for part in parts]).view(-1, *x.shape[1:]).to(x)
-        start = int(counts[: dist.get_rank(group), k].sum())
+def gather_rows(own: dict[str, Tensor], processes: Processes) -> tuple[dict[str, Tensor], dict[str, slice]]:
+    """Return the tensors (B_r, ...) of all processes as one (B, ...) by name, and where the own rows are."""
+    (group, sizes), rows, mine = processes, {}, {}
+    counts = [sizes] * len(own)
+    if sizes is None:
+        counts = stacked(_message([len(x) for x in own.values()], group), processes).T.tolist()
+    for (name, x), sizes in zip(own.items(), counts, strict=True):
+        rows[name], start = _AllGather.apply(x, sizes, group), sum(sizes[: dist.get_rank(group)])
         mine[name] = slice(start, start + len(x))
-    return rows, mine, len(parts)
+    return rows, mine
 
 
 @torch.no_grad()
-def average(tensors: Iterable[Tensor], group: Any = None) -> None:
+def average(tensors: Iterable[Tensor], processes: Group = None) -> None:
     """Replace each tensor by its mean over the processes, in place, in one message."""
-    if world_size() == 1:
+    if world_size() == 1 or not (tensors := list(tensors)):
         return
-    tensors = list(tensors)
-    if not tensors:
-        return
-    flat = torch.cat([x.flatten() for x in tensors])
+    flat, group = torch.cat([x.flatten() for x in tensors]), processes and processes.group
     dist.all_reduce(flat, group=group)
     parts = (flat / dist.get_world_size(group)).split([x.numel() for x in tensors])
     for x, part in zip(tensors, parts, strict=True):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,8 +44,6 @@ class RegularizerOutput(NamedTuple):
 
 def check_arguments(regularizer: nn.Module) -> None:
     """Raise ValueError unless the arguments of a GeometryRegularizer are in range and used by its balance."""
-    for f in fields(regularizer):
-        setattr(regularizer, f.name, plain(getattr(regularizer, f.name)))
     weights = ("dispersion_weight", "anchoring_weight", "strength")
     check_number(0, **{name: getattr(regularizer, name) for name in weights})
     check_dispersion_arguments(regularizer.temperature, regularizer.form, regularizer.chunk_size)
@@ -128,8 +125,10 @@ def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: boo
             raise ValueError(f"{kind} {name!r} must be dense, got a sparse or nested tensor.")
         if z.ndim != 2 or z.shape[1] == 0:
             raise ValueError(f"{kind} {name!r} must have shape (batch, features), got {tuple(z.shape)}.")
-        if not z.is_floating_point():
-            raise ValueError(f"{kind} {name!r} must be a floating-point tensor, got {z.dtype}.")
+        if not z.is_floating_point() or z.element_size() < 2:
+            raise ValueError(
+                f"{kind} {name!r} must be a floating-point tensor of 16 bits or more, got {z.dtype}."
+            )
         if z.shape[0] != reference.shape[0]:  # len would make a constant of the batch size in an export
             raise ValueError(f"{kind} {name!r} has batch size {len(z)}, but {first!r} has {len(reference)}.")
         if equal_widths and z.shape[1] != reference.shape[1]:
@@ -169,15 +168,16 @@ def check_given(
         )
 
 
-def units_and_kinds(regularizer: nn.Module, *arguments: Any, **options: Any) -> tuple[tuple, dict[str, Any]]:
-    """Return the arguments of a call after its unit vectors, and what must be equal in all processes."""
+def units_and_kinds(reg: nn.Module, *arguments: Any, **options: Any) -> tuple[tuple, dict, int]:
+    """Return a call's unit vectors and arguments, what must be equal in all processes, and the batch size."""
     embeddings, mask, parameters = named(*arguments, **options)
-    check_given(regularizer, mask, embeddings, parameters)
+    check_given(reg, mask, embeddings, parameters)
     kinds = {m: (*z.shape[1:], z.dtype, z.device.type) for m, z in embeddings.items()}
     kinds |= {f"mask of {m}": "given" for m in mask}
-    kinds |= {f"argument {name}": value for name, value in regularizer.hyperparameters().items()}
-    with full_precision(next(iter(embeddings.values()))):
-        return (unit_vectors(embeddings, "modality", mask), mask, embeddings, parameters), kinds
+    kinds |= {f"argument {name}": value for name, value in reg.hyperparameters().items()}
+    with full_precision(first := next(iter(embeddings.values()))):
+        units = unit_vectors(embeddings, "modality", mask)
+    return (units, mask, embeddings, parameters), kinds, len(first)
 
 
 def _check_finite(scales: dict[str, Tensor], kind: str) -> None:

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import chain, combinations
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -19,10 +19,11 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from . import distributed, inputs
-from .inputs import SMALLEST_SCALE, Embeddings, Parameters, RegularizerOutput, full_precision, present_in_both
+from .distributed import Group
+from .inputs import Embeddings, Parameters, RegularizerOutput, full_precision, present_in_both
 
 SMALL = 128  # largest batch of `small_batch`, because threads share the sums of larger ones
-WHOLE = 16  # its batch is a multiple: then each modality begins at 64 bytes, and products round as alone
+COLDEST = 0.1  # its lowest temperature, at which no weight exp(-d^2 / temperature) is 0 in float32
 LEAST = 1e-37  # the divisor instead of a distance of 0
 TIE = 1e-12  # closer cosines are a tie: those of equal rows differ by rounding alone
 NEAR = 1e-8  # ||x - y||^2 below this share of ||x||^2 + ||y||^2 is mostly rounding, if from a product
@@ -75,20 +76,17 @@ def mean_over_pairs(
 
 
 def small_batch(reg: nn.Module, embeddings: Embeddings, mask: Embeddings) -> RegularizerOutput | None:
-    """Return the result of a small batch in few operations, or None for others, which do not gain by it.
-
-    The arithmetic and its order are those of larger batches, so on a CPU results are equal to the last bit.
-    """
+    """Return the result of a small batch in few operations, or None for others, which do not gain by it."""
     if torch.compiler.is_compiling():  # before the batch size is asked for, which would make it a constant
         return None
     first, *_ = z = list(embeddings.values())
     both = reg.balance == "pareto" or (reg.dispersion_weight > 0 and reg.anchoring_weight > 0)
     if not (
         both and not mask and reg.at == "embeddings" and reg.form != "covariance" and not reg.chunk_size
-        and len(first) in range(WHOLE, SMALL + 1, WHOLE) and not first.is_meta
+        and 2 <= len(first) <= SMALL and reg.temperature >= COLDEST and not first.is_meta
         and not torch._C._are_functorch_transforms_active()  # has no public name
+        and forward_ad._current_level < 0
         and all(type(x) is Tensor and x.shape == first.shape and x.dtype == first.dtype for x in z)
-        and all(forward_ad.unpack_dual(x).tangent is None for x in z)
         and (terms := _SmallBatch.apply(reg, *z)) is not None
     ):  # fmt: skip
         return None
@@ -100,32 +98,37 @@ def small_batch(reg: nn.Module, embeddings: Embeddings, mask: Embeddings) -> Reg
 class _SmallBatch(torch.autograd.Function):
     """Total, dispersions, anchorings, active shares and alphas of M embeddings (B, D), in one tuple.
 
-    It is None if a sample has no direction.
+    It is None if a sample has an unusual length. Gradients at u = z / ||z|| need no part along u, because the
+    gradient at z drops it.
     """
 
     @staticmethod
     def forward(ctx: Any, reg: nn.Module, *z: Tensor) -> tuple[Tensor, ...] | None:
         stack = torch.stack(z) if z[0].dtype == torch.float64 else torch.stack(z).float()
-        scale = stack.abs().amax(2, keepdim=True)
-        smallest, largest = (x.item() for x in scale.aminmax())
-        if not SMALLEST_SCALE < smallest <= largest < math.inf:  # also NaN
+        length = torch.linalg.vector_norm(stack, dim=2, keepdim=True)
+        smallest, largest = (x.item() for x in length.aminmax())
+        if not 1e-6 < smallest <= largest < 1e6:  # NaN too; squares of gradients must stay in range
             return None
-        u = stack / scale
-        length = torch.linalg.vector_norm(u, dim=2, keepdim=True)
-        u, spread_over = u.div_(length), scale_of(reg.temperature, reg.form)
-        sums, spread = _block(u, u.square().sum(2), 0, u.shape[1], spread_over)
-        values, spread = _means(sums, spread, u.shape[1], spread_over)
-        units, values = dict(enumerate(u)), dict(enumerate(values))
+        u, alphas = stack / length, ()
+        values, spread = _dispersions(u, scale_of(reg.temperature, reg.form))
+        drifts, active, agree = _anchorings(u, reg.radius, reg.power)
+        reduction = reg.reduction or ("sum" if reg.balance == "pareto" else "mean")
+        share = 1 / len(z) if reduction == "mean" else 1.0
         if reg.balance == "pareto":
-            out, at_u = balanced(reg, units, values, spread, {}, dict(enumerate(stack)), {})
+            at_z = _at_z(torch.stack([agree, share * spread], 1), u[:, None], length[:, None])
+            alphas = min_norm_weight(at_z.flatten(2))
+            at_z = torch.lerp(at_z[:, 1], at_z[:, 0], alphas[:, None, None]).mul_(reg.strength)
+            spreading, agreeing = reg.strength * share * (1 - alphas), reg.strength * alphas.mean()
         else:
-            out, at_u = reg.summed(units, values, {}), _gradient_of_sum(reg, units, spread)
-        along = (u / length).mul_(at_u).sum(2, keepdim=True)  # u = z / ||z|| does not change along z
+            spreading, agreeing = reg.dispersion_weight * share, reg.anchoring_weight
+            at_z = _at_z(spread.mul_(spreading).add_(agree, alpha=agreeing), u, length)
+        total = (values * spreading).sum() + drifts.mean() * agreeing
         ctx.reg, ctx.z = copy.copy(reg), z  # the caller may change the weights
-        ctx.save_for_backward(stack, at_u.div_(length).sub_(along * u).div_(scale))
+        ctx.save_for_backward(stack, at_z)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*out.active.values(), *out.alpha.values())
-        return out.total, *chain(*(part.values() for part in out[1:]))
+        active, alphas = active.unbind(), tuple(alphas)
+        ctx.mark_non_differentiable(*active, *alphas)
+        return total, *values.unbind(), *drifts.unbind(), *active, *alphas
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -135,17 +138,35 @@ class _SmallBatch(torch.autograd.Function):
         return None, *_by_modality(ctx, stack, grad, *others)
 
 
-def _gradient_of_sum(reg: nn.Module, units: Embeddings, spread: Tensor) -> Tensor:
-    """Return the gradient (M, B, D) for balance="sum", in autograd's order of operations."""
-    at_u, one, couples = torch.zeros_like(spread), spread.new_ones(()), list(combinations(units, 2))
-    for a, b in reversed(couples):
-        difference, distance, excess = band(units[a], units[b], reg.radius)
-        slope = slopes(excess, reg.power) * (one / len(couples) * reg.anchoring_weight / len(excess))
-        pull = slope[:, None] * (difference / distance.clamp_min(LEAST)[:, None])
-        at_u[a] += pull
-        at_u[b] -= pull
-    count = 1 if reg.reduction == "sum" else len(units)
-    return at_u.add_(one / count * reg.dispersion_weight * spread)
+def _dispersions(u: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
+    """Return dispersions (M,) of unit vectors (M, B, D), and gradients without parts along u."""
+    count = u.shape[1] * (u.shape[1] - 1)
+    weight = torch.bmm(u, u.mT).sub_(1.0)  # -d^2 / 2
+    if scale is None:
+        weight.mul_(2.0).add_(1.0).clamp_(min=0.0).diagonal(0, 1, 2).zero_()
+        return weight.square().sum((1, 2)) / count, torch.bmm(weight, u).mul_(8 / count)
+    weight.mul_(2 / scale).exp_().diagonal(0, 1, 2).zero_()
+    total = weight.sum((1, 2), keepdim=True)
+    return (total / count).log().clamp_(max=0.0).flatten(), torch.bmm(weight, u).mul_(4 / scale / total)
+
+
+def _anchorings(u: Tensor, radius: float, power: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return anchorings (P,) and active shares (P,) of pairs of modalities, and gradients (M, B, D)."""
+    couples, gradient = list(combinations(range(len(u)), 2)), torch.zeros_like(u)
+    units, gradients = u.unbind(), gradient.unbind()
+    difference = torch.stack([units[a] - units[b] for a, b in couples])
+    distance = torch.linalg.vector_norm(difference, dim=2)
+    excess = (distance - radius).relu_()
+    slope = slopes(excess, power).mul_(1 / excess.numel()).div_(distance.clamp_min_(LEAST))
+    for (a, b), pull in zip(couples, difference.mul_(slope[:, :, None]), strict=True):
+        gradients[a].add_(pull)
+        gradients[b].sub_(pull)
+    return excess.pow(power).mean(1), excess.sign().mean(1), gradient
+
+
+def _at_z(gradients: Tensor, u: Tensor, length: Tensor) -> Tensor:
+    """Return gradients at u = z / ||z|| as gradients at z."""
+    return gradients.addcmul((gradients * u).sum(-1, keepdim=True), u, value=-1).div_(length)
 
 
 def _by_modality(ctx: Any, stack: Tensor, *grads: Tensor | None) -> list[Tensor | None]:
@@ -202,7 +223,9 @@ class _WithGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         half = len(ctx.saved_tensors) // 2
-        gradients = map(_Once.apply, ctx.saved_tensors[half:], ctx.saved_tensors[:half])
+        gradients = ctx.saved_tensors[half:]
+        if torch.is_grad_enabled() or forward_ad._current_level >= 0:  # they may be differentiated
+            gradients = map(_Once.apply, gradients, ctx.saved_tensors)
         return None, *(grad * gradient for gradient in gradients), *[None] * half
 
     @staticmethod
@@ -239,16 +262,6 @@ def squared_covariances(u: Tensor, here: Tensor | None = None) -> Tensor:
     return covariance.square().sum() - covariance.diagonal().square().sum()
 
 
-def mean(values: Tensor, present: Tensor | None, group: Any = None) -> Tensor:
-    """Return the mean of values (..., B) over the present samples; 0 over none."""
-    if present is None and group is None:
-        return values.sum(-1) / max(values.shape[-1], 1)
-    present = torch.ones_like(values) if present is None else present.to(values).expand_as(values)
-    sums = torch.stack([(values * present).sum(-1), present.sum(-1)])
-    total, count = distributed.total(sums, group)
-    return total / count.clamp(min=1.0)
-
-
 def dispersion_of_units(
     u: Tensor, temperature: float, form: str, chunk_size: int | None, here: Tensor | None = None
 ) -> Tensor:
@@ -262,24 +275,29 @@ def dispersion_of_units(
     return _PairMean.apply(u, scale, chunk_size)[0]
 
 
-def dispersions_and_gradients(
-    units: Embeddings, mask: Embeddings, temperature: float, form: str, chunk_size: int | None,
-    group: Any = None,
-) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
-    """Return `dispersion` of each modality's unit vectors (B, D_m), and its gradient there."""
+def dispersions_and_gradients(units: Embeddings, mask: Embeddings, sums: Tensor, *how: Any) -> tuple:
+    """Return `dispersion` of each modality's unit vectors (B, D_m) with its gradient, and total ``sums``.
+
+    ``how`` is temperature, form, chunk_size and group. The totals are over processes, in the same message.
+    """
+    temperature, form, chunk_size, group = how
     rows, here = inputs.selected(units, mask)
     own, scale, count = {m: slice(None) for m in rows}, scale_of(temperature, form), 1
     if group is not None:
-        rows, own, count = distributed.gather_rows(rows, group)
+        count = len(group.sizes)
+        rows, own = distributed.gather_rows(rows, group._replace(sizes=None) if mask else group)
     if form == "covariance":
-        found = {m: _squared_covariances_and_gradient(u, here.get(m)) for m, u in rows.items()}
-        found = {m: (value, count * gradient[own[m]]) for m, (value, gradient) in found.items()}
+        sums = distributed.total(sums, group)
+        found = {m: torch.func.grad_and_value(squared_covariances)(u, here.get(m)) for m, u in rows.items()}
+        found = {m: (value, count * gradient[own[m]]) for m, (gradient, value) in found.items()}
     elif group is None:
         found = {m: mean_over_pairs(u, scale, chunk_size, here.get(m)) for m, u in rows.items()}
     else:
         found = {m: _pair_sum(u, own[m].start, own[m].stop, scale, chunk_size) for m, u in rows.items()}
-        sums = distributed.stacked(torch.stack([value for value, _ in found.values()]), group)
-        totals = sums.sum(0) if scale is None else sums.logsumexp(0)
+        values = torch.stack([value for value, _ in found.values()])
+        everyone = distributed.stacked(torch.cat([values, sums.flatten()]), group)
+        values, sums = everyone[:, : len(found)].detach(), everyone[:, len(found) :].sum(0).view_as(sums)
+        totals = values.sum(0) if scale is None else values.logsumexp(0)
         for (m, (value, gradient)), total in zip(found.items(), totals.unbind(), strict=True):
             share = count if scale is None else count * (value - total).exp()
             if len(rows[m]) > 1:
@@ -287,24 +305,19 @@ def dispersions_and_gradients(
             else:
                 found[m] = torch.zeros_like(value), torch.zeros_like(gradient)
     used = {} if here else mask
-    return {m: (x, inputs.among_all(gradient, units[m], m, used)) for m, (x, gradient) in found.items()}
+    return {m: (x, inputs.among_all(g, units[m], m, used)) for m, (x, g) in found.items()}, sums
 
 
-def dispersions_of_units(units: Embeddings, mask: Embeddings, *how: Any, group: Any = None) -> Embeddings:
-    """Return `dispersion` of each modality's unit vectors (B, D_m), differentiable once if in a group."""
-    if group is None:
+def dispersions_of_units(units: Embeddings, mask: Embeddings, sums: Tensor, *how: Any) -> tuple[dict, Tensor]:
+    """Return what `dispersions_and_gradients` does, without gradients: it is differentiable.
+
+    In a group, dispersion is differentiable once.
+    """
+    if how[-1] is None:
         rows, here = inputs.selected(units, mask)
-        return {m: dispersion_of_units(u, *how, here.get(m)) for m, u in rows.items()}
-    found = dispersions_and_gradients({m: u.detach() for m, u in units.items()}, mask, *how, group)
-    return {m: with_gradient(value, [units[m]], [gradient]) for m, (value, gradient) in found.items()}
-
-
-def _squared_covariances_and_gradient(u: Tensor, here: Tensor | None) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        leaf = u.detach().requires_grad_()
-        value = squared_covariances(leaf, here)
-        gradient = torch.autograd.grad(value, leaf)[0]
-    return value.detach(), gradient
+        return {m: dispersion_of_units(u, *how[:-1], here.get(m)) for m, u in rows.items()}, sums
+    found, sums = dispersions_and_gradients({m: u.detach() for m, u in units.items()}, mask, sums, *how)
+    return {m: with_gradient(value, [units[m]], [gradient]) for m, (value, gradient) in found.items()}, sums
 
 
 def band(a: Tensor, b: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -314,16 +327,23 @@ def band(a: Tensor, b: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
     return difference, distance, (distance - radius).relu()
 
 
-def anchoring_of_units(
-    a: Tensor, b: Tensor, radius: float, power: float, mask: Tensor | None = None, group: Any = None
-) -> tuple[Tensor, Tensor]:
-    """Return `anchoring` of unit vectors (B, D), and the share of pairs outside the band; mask (B,)."""
-    excess = band(a, b, radius)[2]
-    terms = excess.pow(power), (excess > 0).to(excess)
-    if group is not None:  # in one message
-        value, active = mean(torch.stack(terms), mask, group)
-        return value, active.detach()
-    return mean(terms[0], mask), mean(terms[1], mask)
+def anchoring_sums(units: Embeddings, mask: Embeddings, radius: float, power: float) -> Tensor:
+    """Return three sums over the samples for each pair of modalities (3, P), from unit vectors (B, D).
+
+    These are the sum of excess^power, the number of samples outside the band, and the number of all.
+    """
+    sums = []
+    for a, b in combinations(units, 2):
+        excess, both = band(units[a], units[b], radius)[2], present_in_both(a, b, mask)
+        here = torch.ones_like(excess) if both is None else both.to(excess)
+        sums.append(torch.stack([excess.pow(power) * here, (excess > 0) * here, here]).sum(-1))
+    return torch.stack(sums, 1)
+
+
+def anchoring_of_units(units: Embeddings, mask: Embeddings, radius: float, power: float) -> Tensor:
+    """Return `anchoring` of the unit vectors (B, D) of two modalities."""
+    total, _, count = anchoring_sums(units, mask, radius, power)[:, 0]
+    return total / count.clamp(min=1.0)
 
 
 def slopes(excess: Tensor, power: float) -> Tensor:
@@ -331,74 +351,72 @@ def slopes(excess: Tensor, power: float) -> Tensor:
     return excess.sign() if power == 1 else power * excess.pow(power - 1)
 
 
-def anchoring_gradients(
-    units: Embeddings, mask: Embeddings, radius: float, power: float, group: Any = None
-) -> Tensor:
-    """Return the gradient at the unit vectors (M, B, D) of anchoring's mean over pairs of modalities."""
+def anchoring_gradients(reg: nn.Module, units: Embeddings, mask: Embeddings, counts: Tensor) -> Tensor:
+    """Return the gradient at the unit vectors (M, B, D) of anchoring's mean over pairs of modalities.
+
+    Each pair's part is divided by its number of samples, ``counts`` (P,).
+    """
     gradients, couples = {m: torch.zeros_like(u) for m, u in units.items()}, list(combinations(units, 2))
-    for a, b in couples:
-        difference, distance, excess = band(units[a], units[b], radius)
-        slope = slopes(excess, power) / distance.clamp_min(LEAST)
-        both = present_in_both(a, b, mask)
-        if both is None and group is None:
-            slope = slope / max(slope.shape[0], 1)
-        else:
-            here = torch.ones_like(distance) if both is None else both.to(distance)
-            count = here.sum() if group is None else distributed.stacked(here.sum()[None], group).mean()
-            slope = slope * here / count.clamp(min=torch.finfo(count.dtype).tiny)
+    for (a, b), count in zip(couples, counts.unbind(), strict=True):
+        difference, distance, excess = band(units[a], units[b], reg.radius)
+        slope = slopes(excess, reg.power) / distance.clamp_min(LEAST) / count
+        if (both := present_in_both(a, b, mask)) is not None:
+            slope = slope * both
         pull = slope[:, None] * difference / len(couples)
         gradients[a], gradients[b] = gradients[a] + pull, gradients[b] - pull
     return torch.stack(list(gradients.values()))
 
 
-def min_norm_weight(gradients: Tensor, group: Any = None) -> Tensor:
-    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (2, N).
+def min_norm_weight(gradients: Tensor, group: Group = None) -> Tensor:
+    """Return the alpha in [0, 1] for which alpha g_0 + (1 - alpha) g_1 is shortest; gradients (..., 2, N).
 
     It is 1 if g_0 is zero, 0 if g_1 is, and 1/2 if they are equal, also two zeros. The closed form for two
     tasks of Sener & Koltun (arXiv 1810.04650) is this project's reading of the paper's Eq. (8).
     """
-    (first, cross), (_, second) = distributed.total(gradients @ gradients.T, group)
+    products = distributed.total(gradients @ gradients.mT, group)
+    first, cross, second = products[..., 0, 0], products[..., 0, 1], products[..., 1, 1]
     apart = first + second - 2 * cross
     equal = apart <= 16 * torch.finfo(gradients.dtype).eps * (first + second)
     return torch.where(equal, 0.5, ((second - cross) / apart).clamp(0.0, 1.0))
 
 
-def balanced(
-    reg: nn.Module, units: Embeddings, dispersions: Embeddings, spread: Tensor, mask: Embeddings,
-    z: Embeddings, given: Parameters, group: Any = None,
-) -> tuple[RegularizerOutput, Tensor]:  # fmt: skip
+def balanced(reg: nn.Module, units: Embeddings, *given: Any) -> tuple[RegularizerOutput, Tensor]:
     """Return the result for balance="pareto", and its total's gradient (M, B, D) at the unit vectors.
 
-    ``spread`` (M, B, D) is the gradient of the dispersions. The total itself has none.
+    The total itself has none. ``given`` is mask, embeddings, parameters and group.
     """
+    detached, (mask, z, parameters, group) = {m: u.detach() for m, u in units.items()}, given
+    sums, how = anchoring_sums(detached, mask, reg.radius, reg.power), (reg.form, reg.chunk_size, group)
+    found, sums = dispersions_and_gradients(detached, mask, sums, reg.temperature, *how)
+    anchorings, active = reg.anchorings(units, sums)
+    counts = sums[2].clamp(min=1.0) / (1 if group is None else len(group.sizes))
+    agree = anchoring_gradients(reg, detached, mask, counts)
     share = 1 / len(units) if reg.reduction == "mean" else 1.0
-    anchorings, active = reg.anchorings(units, mask, group)
-    agree = anchoring_gradients(units, mask, reg.radius, reg.power, group)
-    both = torch.stack([agree, share * spread], 1)
-    weights = shortest(z, units, both, given, group)
+    both = torch.stack([agree, share * torch.stack([gradient for _, gradient in found.values()])], 1)
+    weights = shortest(z, units, both, parameters, group)
     gradients = reg.strength * torch.lerp(both[:, 1], both[:, 0], weights[:, None, None])
-    alpha = dict(zip(units, weights, strict=True))
-    mean = sum(alpha.values()) / len(alpha)
+    alpha, dispersions = dict(zip(units, weights, strict=True)), {m: value for m, (value, _) in found.items()}
     spreading = sum((1 - alpha[m]) * value for m, value in dispersions.items())
-    total = reg.strength * (mean * sum(anchorings.values()) / len(anchorings) + share * spreading)
+    agreeing = weights.mean() * sum(anchorings.values()) / len(anchorings)
+    total = reg.strength * (agreeing + share * spreading)
     return RegularizerOutput(total, dispersions, anchorings, active, alpha), gradients
 
 
-def shortest(z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Any = None) -> Tensor:
+def shortest(
+    z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Group = None
+) -> Tensor:
     """Return `min_norm_weight` (M,) of two gradients (M, 2, B, D) at the unit vectors of M modalities.
 
     They are compared at the embeddings, or at the parameters of the encoders if given.
     """
     weights = []
     for (m, u), gradients in zip(units.items(), both, strict=True):
-        if given:
-            weights.append(min_norm_weight(at_parameters(given[m], u, gradients, group)))
-        else:
-            weights.append(min_norm_weight(at_embeddings(z[m], u, gradients, group), group))
+        at = partial(at_parameters, given[m]) if given else partial(at_embeddings, z[m])
+        weights.append(min_norm_weight(at(u, gradients, group), None if given else group))
     return torch.stack(weights)
 
 
-def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor, group: Any = None) -> Tensor:
+def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor, group: Group = None) -> Tensor:
     """Return gradients (K, B, D) at u = z / ||z|| as gradients (K, B D) at z, up to a common factor.
 
     The part along u is dropped, the rest is divided by the length. The factor keeps the squares of the result
@@ -410,7 +428,7 @@ def at_embeddings(z: Tensor, u: Tensor, gradients: Tensor, group: Any = None) ->
     return (relative[:, None] * (gradients - along * u)).flatten(1)
 
 
-def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor, group: Any = None) -> Tensor:
+def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor, group: Group = None) -> Tensor:
     """Return gradients (K, B, D) at u as gradients (K, P) at an encoder's P parameters, means over processes.
 
     Fixed parameters and those that do not reach u are left out; if none is left, the gradients are zero.
@@ -441,19 +459,16 @@ def _pair_sum(
         return u.new_full((), 0.0 if scale is None else -math.inf), u[:0].clone()
     squares = u.square().sum(1)  # differ from 1 for zero vectors only
     if chunk_size is None:
-        value, gradient = _block(u[None], squares[None], start, stop, scale, here)
-        return value[0], gradient[0]
+        return _block(u, squares, start, stop, scale, here)
     starts, gradient, values = range(start, stop, chunk_size), torch.empty_like(u[start:stop]), []
     # Where autograd follows, in a compiled graph, it must not keep the blocks; an export has no checkpoints.
     compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
     block = partial(checkpoint, _block, use_reentrant=False) if compiled else _block
     for first in starts:
         last = min(first + chunk_size, stop)
-        value, gradient[first - start : last - start] = block(
-            u[None], squares[None], first, last, scale, here
-        )
+        value, gradient[first - start : last - start] = block(u, squares, first, last, scale, here)
         values.append(value)
-    values = torch.cat(values)
+    values = torch.stack(values)
     if scale is None:
         return values.sum(), gradient
     log_sum = values.logsumexp(0)
@@ -478,25 +493,21 @@ def _means(sums: Tensor, gradient: Tensor, batch: int | Tensor, scale: float | N
 def _block(
     u: Tensor, squares: Tensor, start: int, stop: int, scale: float | None, here: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return sums (M,) over pairs of u (M, N, D) with start <= first index < stop, and gradients at these."""
-    rows = u[:, start:stop]
-    distance = squares[:, start:stop, None] + squares[:, None]
-    for k in range(len(u)):  # one product of each, because a product of stacks rounds differently
-        distance[k].addmm_(rows[k], u[k].T, alpha=-2)
-    distance.clamp_(min=0.0).diagonal(start, 1, 2).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
+    """Return the sum over pairs of u (N, D) with start <= first index < stop, and the gradient at these."""
+    rows = u[start:stop]
+    distance = (squares[start:stop, None] + squares).addmm_(rows, u.T, alpha=-2)
+    distance.clamp_(min=0.0).diagonal(start).fill_(math.inf)  # leaves out i = i: exp and hinge give 0
     if here is not None:  # far from all others, but finite, as there may be no pair
         distance.masked_fill_(~(here[start:stop, None] & here), 8 + 1e4 * (scale or 0.0))
     if scale is None:
         weight = distance.neg_().add_(1.0).clamp_(min=0.0)
-        value, slope = weight.square().sum((1, 2)), -8.0
+        value, slope = weight.square().sum(), -8.0
     else:
         weight = distance.div_(-scale)
-        largest = weight.detach().amax((1, 2), keepdim=True)  # it cancels in the derivatives
-        total = weight.sub_(largest).exp_().sum((1, 2), keepdim=True)
-        value, slope = (largest + total.log())[:, 0, 0], -4 / (scale * total)
-    pull = weight.sum(2, keepdim=True) * rows
-    gradient = [torch.addmm(pull[k], weight[k], u[k], alpha=-1) for k in range(len(u))]
-    return value, torch.stack(gradient).mul_(slope)
+        largest = weight.detach().amax()  # it cancels in the derivatives
+        total = weight.sub_(largest).exp_().sum()
+        value, slope = largest + total.log(), -4 / (scale * total)
+    return value, torch.addmm(weight.sum(1, keepdim=True) * rows, weight, u, alpha=-1).mul_(slope)
 
 
 def cosine_blocks(u: Tensor, v: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from . import distributed, inputs, pairs
 from .inputs import Embeddings, Given, Mask, Parameters, RegularizerOutput
+from .records import plain
 
 
 def dispersion(
@@ -75,7 +76,7 @@ def anchoring(a: Tensor, b: Tensor, *, radius: float = 0.6, power: float = 2) ->
     inputs.check_embeddings({"a": a, "b": b}, "argument", equal_widths=True)
     with inputs.full_precision(a):
         units = inputs.unit_vectors({"a": a, "b": b}, "argument")
-        return pairs.anchoring_of_units(units["a"], units["b"], radius, power)[0]
+        return pairs.anchoring_of_units(units, {}, radius, power)
 
 
 @dataclass(eq=False, repr=False)
@@ -121,6 +122,11 @@ class GeometryRegularizer(nn.Module):
         super().__init__()
         inputs.check_arguments(self)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
+        if "training" in vars(self):  # all arguments are there
+            inputs.check_arguments(self)
+
     def forward(
         self, embeddings: Given, *others: Any, mask: Mask = None, parameters: Parameters | None = None
     ) -> RegularizerOutput:
@@ -150,51 +156,40 @@ class GeometryRegularizer(nn.Module):
 
     def by_modality(self, embeddings: Embeddings, *given: Any) -> RegularizerOutput:
         """Return the result for any embeddings and the other arguments of a call."""
-        terms = self._balanced if self.balance == "pareto" else self._sum
-        return terms(inputs.unit_vectors(embeddings, "modality", given[0]), *given)
+        return self._terms(inputs.unit_vectors(embeddings, "modality", given[0]), *given)
 
     def _in_group(self, group: Any, *arguments: Any, **options: Any) -> RegularizerOutput:
         call = partial(inputs.units_and_kinds, self, *arguments, **options)
-        (units, *given), order = distributed.together(call, group)
+        (units, *given), order, processes = distributed.together(call, group)
         with inputs.full_precision(next(iter(units.values()))):
-            terms = self._balanced if self.balance == "pareto" else self._sum
-            return terms({m: units[m] for m in order if m in units}, *given, group=group)
+            return self._terms({m: units[m] for m in order if m in units}, *given, group=processes)
 
-    def _sum(self, units: Embeddings, mask: Embeddings, *_: Any, group: Any = None) -> RegularizerOutput:
-        how, dispersions = (self.temperature, self.form, self.chunk_size), {}
+    def _terms(self, units: Embeddings, mask: Embeddings, *rest: Any, group: Any = None) -> RegularizerOutput:
+        if self.balance == "pareto":
+            with torch.no_grad():
+                out, at_u = pairs.balanced(self, units, mask, *rest, group)
+            return out._replace(total=pairs.with_gradient(out.total, list(units.values()), list(at_u)))
+        total, dispersions = next(iter(units.values())).new_zeros(()), {}
+        sums = total.new_zeros(3, 0)
+        if self.anchoring_weight > 0:
+            sums = pairs.anchoring_sums(units, mask, self.radius, self.power)
         if self.dispersion_weight > 0:
-            dispersions = pairs.dispersions_of_units(units, mask, *how, group=group)
-        return self.summed(units, dispersions, mask, group)
-
-    def summed(
-        self, units: Embeddings, dispersions: Embeddings, mask: Embeddings, group: Any = None
-    ) -> RegularizerOutput:
-        """Return the result for balance="sum"."""
-        total, anchorings, active = next(iter(units.values())).new_zeros(()), {}, {}
-        if dispersions:
+            how = self.temperature, self.form, self.chunk_size, group
+            dispersions, sums = pairs.dispersions_of_units(units, mask, sums, *how)
             count = 1 if self.reduction == "sum" else len(dispersions)
             total = total + self.dispersion_weight * sum(dispersions.values()) / count
-        if self.anchoring_weight > 0:
-            anchorings, active = self.anchorings(units, mask, group)
+        else:
+            sums = distributed.total(sums, group)
+        anchorings, active = self.anchorings(units, sums)
+        if anchorings:
             total = total + self.anchoring_weight * sum(anchorings.values()) / len(anchorings)
         return RegularizerOutput(total, dispersions, anchorings, active)
 
-    def anchorings(self, units: Embeddings, mask: Embeddings, group: Any) -> tuple[dict, dict]:
-        """Return anchoring and the active share of each pair of modalities."""
-        anchorings, active = {}, {}
-        for a, b in combinations(units, 2):
-            how = self.radius, self.power, inputs.present_in_both(a, b, mask), group
-            anchorings[a, b], active[a, b] = pairs.anchoring_of_units(units[a], units[b], *how)
-        return anchorings, active
-
-    def _balanced(self, units: Embeddings, *given: Any, group: Any = None) -> RegularizerOutput:
-        how, mask = (self.temperature, self.form, self.chunk_size, group), given[0]
-        with torch.no_grad():
-            found = pairs.dispersions_and_gradients({m: u.detach() for m, u in units.items()}, mask, *how)
-            dispersions, spread = ({m: pair[k] for m, pair in found.items()} for k in (0, 1))
-            spread = torch.stack(list(spread.values()))
-            out, gradients = pairs.balanced(self, units, dispersions, spread, *given, group=group)
-        return out._replace(total=pairs.with_gradient(out.total, list(units.values()), list(gradients)))
+    def anchorings(self, units: Embeddings, sums: Tensor) -> list[dict[tuple[str, str], Tensor]]:
+        """Return anchoring and the active share of each pair of modalities, from total sums (3, P)."""
+        values, active = sums[:2] / sums[2].clamp(min=1.0)
+        both = values.unbind(), active.detach().unbind()
+        return [dict(zip(combinations(units, 2), x, strict=False)) for x in both]
 
     def hyperparameters(self) -> dict[str, float | int | str | None]:
         """Return the arguments of this balance: `type(reg)(**reg.hyperparameters())` is an equal copy."""

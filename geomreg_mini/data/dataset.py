@@ -142,6 +142,9 @@ class MultimodalDataset:
         """
         if unknown := set(facts) - {f.name for f in fields(cls)}:
             raise ValueError(f"own data have no option {min(unknown)!r}; name a field of MultimodalDataset.")
+        for name in ("modalities", "class_names", "corruptions"):
+            if isinstance(facts.get(name), str):
+                raise ValueError(f"{name}={facts[name]!r} is one text; pass a list of texts.")
         given = {"train": train, "validation": validation, "test": test}
         for name, arrays in given.items():
             if not isinstance(arrays, Mapping):

@@ -138,7 +138,7 @@ def share_of_one_process(rank, processes, folder, sizes, width):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("sizes", [(1024, 1024), (1536, 512), (700, 700, 648), (2048,) * 3])
+@pytest.mark.parametrize("sizes", [(512, 512), (1024, 1024), (1536, 512), (700, 700, 648), (2048,) * 3])
 def test_the_share_of_each_process(measured, tmp_path, sizes):
     """CPU time of one of several processes, next to its share of the pairs of one process alone."""
     width, processes = 256, len(sizes)

@@ -444,9 +444,12 @@ def test_half_precision_and_autocast_are_computed_in_float32(loss, dtype):
     ],
 )
 def test_a_bad_argument_is_named_with_its_value(control, options, words):
-    with pytest.raises(ValueError) as error:
-        control(**options)
-    assert all(word in str(error.value) for word in words)
+    name, value = [*options.items()][-1]
+    calls = [lambda: control(**options), lambda: setattr(control(1), name, value)]
+    for call in calls[: 1 if name == "alpha" else 2]:  # the bound of alpha is checked once
+        with pytest.raises(ValueError) as error:
+            call()
+        assert all(word in str(error.value) for word in words)
 
 
 @everything

@@ -205,6 +205,9 @@ def test_other_faults_are_one_sentence():
         ({"class_names": ["a", "b"]}, "train has 3 of 2 classes"),
         ({"class_names": list("abcd")}, "train has 3 of 4 classes"),
         ({"seed": 3}, "own data have no option 'seed'"),
+        ({"class_names": "abc"}, "class_names='abc' is one text; pass a list of texts."),
+        ({"corruptions": "noise"}, "corruptions='noise' is one text"),
+        ({"modalities": "ab"}, "modalities='ab' is one text"),
     ]:
         with pytest.raises(ValueError, match=message):
             MultimodalDataset.from_arrays(**arrays(), **options)

@@ -687,7 +687,7 @@ def test_a_pair_that_no_sample_has_both_of_has_anchoring_zero():
     ],
 )
 def test_a_bad_argument_is_named_with_its_value(options, words):
-    calls = [GeometryRegularizer]
+    calls = [GeometryRegularizer, lambda **o: setattr(GeometryRegularizer(), *next(iter(o.items())))]
     if options.keys() & {"temperature", "form", "chunk_size"}:
         calls.append(lambda **o: dispersion(randn(3, 2), **o))
     if options.keys() & {"radius", "power"}:
@@ -716,6 +716,7 @@ def broken(value):
         ({"a": randn(4, 3, 1), "b": randn(4, 3)}, None, ["'a'", "(4, 3, 1)"]),
         ({"a": randn(4, 0), "b": randn(4, 0)}, None, ["'a'", "(4, 0)"]),
         ({"a": randn(4, 3), "b": torch.ones(4, 3, dtype=torch.long)}, None, ["'b'", "torch.int64"]),
+        ({"a": randn(4, 3), "b": randn(4, 3).to(torch.float8_e4m3fn)}, None, ["'b'", "16 bits", "float8"]),
         ({"a": randn(4, 3)}, None, ["at least 2 modalities", "'a'"]),
         ({}, None, ["at least 2 modalities"]),
         ({"a": randn(4, 3), "b": randn(4, 3)}, {"b": torch.ones(4)}, ["mask", "'b'", "torch.float32"]),
