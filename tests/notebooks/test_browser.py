@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import ipywidgets
 import nbformat
 import pytest
+from geomreg_course.picture import CHROMIUM
 from lab.__main__ import write as write_app
 from packaging.version import Version
 
@@ -28,7 +28,6 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE = 120  # seconds, for a busy machine; a lab that works needs a few
 WIDE = {"width": 1400, "height": 1000}
 SIZES = {"wide": WIDE, "middle": {"width": 800, "height": 1000}, "narrow": {"width": 420, "height": 900}}

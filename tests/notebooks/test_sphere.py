@@ -20,6 +20,7 @@ import pytest
 import torch
 from geomreg_course import books, pages, student
 from lab import sphere
+from lab.film import at_rest
 from lab.sphere import Sphere
 from PIL import Image
 from test_browser import (  # noqa: F401
@@ -70,18 +71,6 @@ def test_values_and_points_are_those_that_were_given():
     view.radius = 0.8
     expected = GeometryRegularizer(radius=0.8, temperature=0.2)(z).total.item()
     assert view.regularizer(view.embeddings).total.item() == pytest.approx(expected, abs=1e-6)
-
-
-def at_rest(crowds, rate=0.04, steps=1500, **values):
-    """Embeddings that have followed the gradient of the regularizer until they rest."""
-    z = {m: torch.nn.functional.normalize(x, dim=1) for m, x in crowds.items()}
-    reg = GeometryRegularizer(**values)
-    for _ in range(steps):
-        z = {m: x.requires_grad_() for m, x in z.items()}
-        pulls = torch.autograd.grad(reg(z).total, list(z.values()))
-        moved = {m: x.detach() - rate * len(x) * pull for (m, x), pull in zip(z.items(), pulls, strict=True)}
-        z = {m: torch.nn.functional.normalize(x, dim=1) for m, x in moved.items()}
-    return z
 
 
 @pytest.mark.parametrize("seed", [0, 1])
