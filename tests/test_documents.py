@@ -134,7 +134,7 @@ def help_of(run) -> str:
     return out.getvalue()
 
 
-HOUSES = ("data_scripts", "experiments", "figures", "lab")
+HOUSES = ("data_scripts", "experiments", "lab")
 NO_NAME = {"experiments", "experiments.NAME"}  # the rest of a sentence, where the name is filled in
 MODULES = {
     name: words

@@ -17,12 +17,10 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-import ipywidgets
 import nbformat
 import pytest
 from geomreg_course.picture import CHROMIUM
 from lab.__main__ import write as write_app
-from packaging.version import Version
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -36,11 +34,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt install chromium"),
 ]
-
-# ipywidgets 7 did not appear in JupyterLab 4 or Voila 0.5; Colab has it with a front end of its own.
-has_front_end = pytest.mark.skipif(
-    Version(ipywidgets.__version__) < Version("8"), reason="no ipywidgets 7 in JupyterLab 4"
-)
 
 
 @contextmanager
@@ -268,7 +261,6 @@ def lab_settings(folder):
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
 
 
-@has_front_end
 def test_the_lab_in_jupyterlab(page, tmp_path):
     # Up to the lab's cell: all cells are run elsewhere, and what follows trains for half a minute.
     notebook = nbformat.read(ROOT / "notebooks" / "06_tuning_lab.ipynb", as_version=4)
@@ -297,7 +289,6 @@ def test_the_lab_in_jupyterlab(page, tmp_path):
         page.goto("about:blank")
 
 
-@has_front_end
 def test_the_lab_as_a_page_of_voila(page, tmp_path):
     write_app(tmp_path / "app.ipynb")
     with served(["voila", "app.ipynb", "--Voila.ip=127.0.0.1"], tmp_path, "voila/static/voila.js") as address:

@@ -27,7 +27,6 @@ from test_browser import (  # noqa: F401
     CHROMIUM,
     ROOT,
     SCREENSHOTS,
-    has_front_end,
     lab_settings,
     page,
     served,
@@ -864,7 +863,6 @@ def pictures(page, name):  # noqa: F811
 
 
 @in_browser
-@has_front_end
 def test_in_jupyterlab(page, tmp_path):  # noqa: F811
     small_notebook(tmp_path / "sphere.ipynb", 3)
     lab_settings(tmp_path)
@@ -884,7 +882,6 @@ def test_in_jupyterlab(page, tmp_path):  # noqa: F811
 
 
 @in_browser
-@has_front_end
 def test_as_a_page_of_voila(page, tmp_path):  # noqa: F811
     small_notebook(tmp_path / "app.ipynb", 2)
     with served(["voila", "app.ipynb", "--Voila.ip=127.0.0.1"], tmp_path, "voila/static/voila.js") as address:

@@ -198,7 +198,7 @@ export function mount(element, model) {
   const turn = Float64Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1), bins = new Float64Array(41), times = new Float64Array(PAST);
   const vector = new Float64Array(3), spot = new Float64Array(2), ended = new AbortController();
   let evaluations = 0, rate = 0.02, seed = 20260, marked = 0, side = 0, held = -1; // side: marked modality
-  let asked = false, stale = false, wrote = 0, ink = "#000";
+  let asked = false, stale = false, wrote = 0, ink = "#000", font = "13px sans-serif";
 
   const sphere = { geometry: g, values, turn, times, frames: 0 };
   const root = add(element, "div", { className: "geometry-sphere", sphere });
@@ -217,6 +217,7 @@ export function mount(element, model) {
     + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. "
     + `Green: the band around the marked sample.${fed ? "" : " Darts: the forces."}` });
   add(left, "p", { textContent: `${fed ? "" : "Drag a point, or turn the picture. "}${KEYS}${fed ? "." : MOVES}` });
+  const gone = add(left, "p", { className: "gone", role: "alert", hidden: true });
   for (const name of controls) {
     const { label, min, max, log } = SLIDERS[name], row = add(right, "label", { textContent: label });
     const ends = log ? { min: Math.log10(min), max: Math.log10(max) } : { min, max };
@@ -321,7 +322,7 @@ export function mount(element, model) {
     context.clearRect(0, 0, w, h);
     context.beginPath();
     context.strokeStyle = context.fillStyle = ink;
-    context.font = "13px system-ui, sans-serif";
+    context.font = font;
     return context;
   }
 
@@ -474,7 +475,7 @@ export function mount(element, model) {
     let most = 1, low = Infinity, high = -Infinity;
     const wide = (w - 12) / 41, edge = wide * (1 + 20 * values.radius); // the first of 41 bars is for distance 0
     for (let k = 0; k < TITLES.length; k++) {
-      context.fillText(TITLES[k], 0, k * ROW + 11, w);
+      context.fillText(TITLES[k], 0, k * ROW + 12, w);
       if (k < 2 || !fed) context.rect(4, k * ROW + 17, w - 12, 48);
     }
     paint(context, 0, 0.35);
@@ -565,11 +566,21 @@ export function mount(element, model) {
 
   // -------------------------------------------------------------- life
 
+  function lost() { // after a restart of the kernel; a lab's own controls say it, and rest
+    gone.hidden = fed;
+    gone.textContent = "This figure has lost its kernel, so Python does not see what you do. Run its cell again.";
+  }
+
   const played = () => { read(); if (!model.get("playing")) report(); };
-  const listened = { "change:points": readPoints, "change:playing": played, "change:curves": () => ask(false) };
+  const listened = { "change:points": readPoints, "change:playing": played, "change:curves": () => ask(false), comm_live_update: lost };
   for (const name in SLIDERS) listened[`change:${name}`] = read;
   for (const name in listened) model.on(name, listened[name]);
-  const look = () => { ink = getComputedStyle(root).color; ask(false); };
+  function look() { // letters are as large as those of the page, as slides need
+    const { color, fontSize } = getComputedStyle(root);
+    ink = color;
+    font = `${0.93 * parseFloat(fontSize)}px system-ui, sans-serif`;
+    ask(false);
+  }
   const resized = new ResizeObserver(look), theme = new MutationObserver(look);
   resized.observe(root);
   theme.observe(document.body, { attributes: true });
