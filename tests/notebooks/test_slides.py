@@ -13,7 +13,7 @@ from geomreg_course import books, slides
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from small_course import notebook as small
 from small_course import write_course
-from test_browser import CHROMIUM, ROOT, SCREENSHOTS, page  # noqa: F401
+from test_browser import CHROMIUM, CONTRAST, ROOT, SCREENSHOTS, page  # noqa: F401
 from test_pages import PIXEL
 from test_sphere import touch
 
@@ -297,6 +297,7 @@ def test_in_notebook_00_only_the_partner_follows_a_dragged_point(opened, decks, 
     deck.screenshot(path=SCREENSHOTS / f"slides_00_{scheme}.png")
     ground = deck.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 27)")
+    assert min(deck.evaluate(CONTRAST)) >= 4.5
     deck.locator("section.present .scene").press("ArrowRight")  # turns the figure, and not the page
     assert deck.evaluate(SHOWN) == [where, 0]
     deck.evaluate("document.activeElement.blur()")
