@@ -13,7 +13,6 @@ import io
 import json
 import shutil
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from PIL import Image
 
 from geomreg_mini.records import write_atomically
 
-from .books import CourseError, notebooks_folder
+from .books import CourseError, notebooks_folder, one_line
 from .pages import LIVE, styles
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -107,35 +106,35 @@ def _problem(state: Any) -> str:
 
 
 def _shots(
-    states: list[dict[str, Any]], frames: int, width: int, dark: bool, scale: float
-) -> Iterator[Image.Image]:
-    """Yield a screenshot per frame."""
+    states: list[dict[str, Any]], frames: range, width: int, dark: bool, scale: float
+) -> list[Image.Image]:
+    """Return a screenshot per frame."""
+    install = "`pip install playwright`, then `playwright install chromium`"
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
-        raise CourseError(
-            "pictures need a browser: `pip install playwright`, then `playwright install chromium`"
-        ) from None
+        raise CourseError(f"pictures need a browser: {install}") from None
     source, look = (
         (notebooks_folder() / LIVE / f"sphere.{kind}").read_text(encoding="utf-8") for kind in ("js", "css")
     )
     text = json.dumps(states).replace("<", r"\u003c")
-    page = PAGE.format(style=styles() + look + LOOK, states=text, source=source, steps=STEPS)
-    with sync_playwright() as playwright:
-        try:
+    page = PAGE.format(style=styles() + look + LOOK, states=text, source=source, steps=STEPS * (len(frames) > 1))
+    shots = []
+    try:
+        with sync_playwright() as playwright:
             # Chromium's sandbox needs rights that a container often lacks; nothing but this page is opened.
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        except Error as error:
-            raise CourseError(
-                f"no Chromium starts: run `playwright install chromium` ({error.message})"
-            ) from None
-        view = browser.new_page(viewport={"width": width, "height": 100}, device_scale_factor=scale)
-        view.emulate_media(color_scheme="dark" if dark else "light")
-        view.set_content(page)
-        for k in range(frames):
-            view.evaluate("k => show(k)", k)
-            yield Image.open(io.BytesIO(view.screenshot(full_page=True))).convert("RGB")
-        browser.close()
+            view = browser.new_page(viewport={"width": width, "height": 100}, device_scale_factor=scale)
+            view.emulate_media(color_scheme="dark" if dark else "light")
+            view.set_content(page)
+            for k in frames:
+                view.evaluate("k => show(k)", k)
+                shots.append(Image.open(io.BytesIO(view.screenshot(full_page=True))).convert("RGB"))
+    except Error as error:
+        raise CourseError(
+            f"the browser drew nothing ({one_line(error)}): if it is missing, {install}"
+        ) from None
+    return shots
 
 
 def draw(
@@ -153,7 +152,8 @@ def draw(
         raise CourseError(f"{path.name} is not a picture: its name must end in .png or .gif")
     moving, out = path.suffix == ".gif", io.BytesIO()
     frames = max(len(state.get("frames", range(FLOW if moving else 1))) for state in states)
-    shots = list(_shots(states, frames, width, dark, scale or (1.25 if moving else 2)))
+    drawn = range(frames) if moving else range(frames - 1, frames)
+    shots = _shots(states, drawn, width, dark, scale or (1.25 if moving else 2))
     if not moving:
         small = shots[-1].quantize(2 * COLORS, FLAT, dither=NONE)
         small.save(out, "png", optimize=True)

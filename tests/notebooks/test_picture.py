@@ -118,6 +118,14 @@ def test_another_kind_of_file_and_a_missing_browser_are_named(tmp_path, capsys, 
     assert "`pip install playwright`" in capsys.readouterr().err and not (tmp_path / "a.png").exists()
 
 
+@in_browser
+def test_what_the_browser_cannot_draw_ends_in_one_sentence(tmp_path, capsys):
+    source = written(tmp_path, state(radius=float("nan")))
+    assert course.main(["picture", str(source), str(tmp_path / "a.png")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("geomreg-course: the browser drew nothing (") and said.count("\n") == 1
+
+
 # ------------------------------------------------------------ the two pictures that are committed
 
 

@@ -15,7 +15,7 @@ from small_course import notebook as small
 from small_course import write_course
 from test_browser import CHROMIUM, CONTRAST, ROOT, SCREENSHOTS, page  # noqa: F401
 from test_pages import PIXEL
-from test_sphere import touch
+from test_sphere import mouse, touch
 
 NOTEBOOKS = ROOT / "notebooks"
 LECTURES = [path for path in books.select([], NOTEBOOKS) if path.name < "10"]
@@ -303,6 +303,22 @@ def test_in_notebook_00_only_the_partner_follows_a_dragged_point(opened, decks, 
     deck.evaluate("document.activeElement.blur()")
     deck.keyboard.press("ArrowRight")
     assert deck.evaluate(SHOWN)[0] == where + 1
+
+
+@in_browser
+@pytest.mark.parametrize("size", [(800, 600), (1400, 800)])
+def test_the_figure_fits_any_projector_and_the_mouse_turns_it(opened, decks, size):
+    deck = opened(decks(0), size=size)
+    where, before = canvas_slide(deck), deck.evaluate(STATE)["u"]
+    for box in (canvas.bounding_box() for canvas in deck.locator("section.present canvas").all()):
+        assert 0 <= box["x"] and box["x"] + box["width"] <= size[0]
+        assert 0 <= box["y"] and box["y"] + box["height"] <= size[1] and box["width"] > 200
+    turned = "Array.from(document.querySelector('section.present .geometry-sphere').sphere.turn)"
+    turn, box = deck.evaluate(turned), deck.locator("section.present .scene").bounding_box()
+    mouse(deck, (box["x"] + 3, box["y"] + 3), (box["x"] + 60, box["y"] + 3))
+    assert deck.evaluate(turned) != turn and deck.evaluate(STATE)["u"] == before
+    assert deck.evaluate(SHOWN) == [where, 0]
+    deck.screenshot(path=SCREENSHOTS / f"slides_00_{size[0]}.png")
 
 
 @in_browser
