@@ -118,7 +118,9 @@ def _shots(
         (notebooks_folder() / LIVE / f"sphere.{kind}").read_text(encoding="utf-8") for kind in ("js", "css")
     )
     text = json.dumps(states).replace("<", r"\u003c")
-    page = PAGE.format(style=styles() + look + LOOK, states=text, source=source, steps=STEPS * (len(frames) > 1))
+    page = PAGE.format(
+        style=styles() + look + LOOK, states=text, source=source, steps=STEPS * (len(frames) > 1)
+    )
     shots = []
     try:
         with sync_playwright() as playwright:

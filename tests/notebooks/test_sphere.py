@@ -915,7 +915,9 @@ def test_in_jupyterlab(page, tmp_path):  # noqa: F811
         assert not alert.is_visible()
         restart_kernel(page)
         sync_api.expect(alert).to_be_visible()
-        page.locator(".scene").press("Shift+ArrowRight")  # the figure itself goes on
+        before = settled(page)["u"]
+        page.locator(".scene").press("Shift+ArrowRight")
+        assert settled(page)["u"] != before  # the figure itself goes on
         page.screenshot(path=SCREENSHOTS / "sphere_jupyterlab_restarted.png")
         page.goto("about:blank")
 

@@ -202,6 +202,7 @@ export function mount(element, model) {
 
   const sphere = { geometry: g, values, turn, times, frames: 0 };
   const root = add(element, "div", { className: "geometry-sphere", sphere });
+  const gone = add(root, "p", { className: "gone", role: "alert", hidden: true });
   const left = add(root, "div"), right = add(root, "div"), inputs = {};
   const scene = add(left, "canvas", { className: "scene", tabIndex: 0, role: "application", ariaLabel:
     `${N} samples in ${M} modalities (${names.join(", ")}) on a ${D === 2 ? "ring" : "sphere"}. ${KEYS}${fed ? "." : MOVES}` });
@@ -217,7 +218,6 @@ export function mount(element, model) {
     + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. "
     + `Green: the band around the marked sample.${fed ? "" : " Darts: the forces."}` });
   add(left, "p", { textContent: `${fed ? "" : "Drag a point, or turn the picture. "}${KEYS}${fed ? "." : MOVES}` });
-  const gone = add(left, "p", { className: "gone", role: "alert", hidden: true });
   for (const name of controls) {
     const { label, min, max, log } = SLIDERS[name], row = add(right, "label", { textContent: label });
     const ends = log ? { min: Math.log10(min), max: Math.log10(max) } : { min, max };
