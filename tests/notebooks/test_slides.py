@@ -144,6 +144,8 @@ def test_the_command_writes_the_lectures_and_names_a_notebook_whose_formula_is_w
     written = ["slides", "--notebooks", str(folder), "--out", str(out)]
     assert course.main(written) == 0
     assert [path.name for path in out.iterdir()] == ["01_tiny.html"]
+    count = len(slides.deck(books.read(folder / "01_tiny.ipynb")))
+    assert capsys.readouterr().out == f"open {out / '01_tiny.html'}: {count} slides\n"
     assert course.main([*written, "12"]) == 0 and (out / "12_late.html").exists()
     nbformat.write(small(new_markdown_cell("## A\n\n$$\\nosuch$$")), folder / "02_odd.ipynb")
     assert course.main([*written, "2"]) == 2
