@@ -7,7 +7,7 @@
 #   make slides  notebooks 00 to 09 as slides for a lecturer, in build/slides/
 #   make report  the replication report as HTML and PDF, in build/report/
 #   make app     the tuning lab alone, as a page without code
-#   make gif     the README's moving picture again, with the count over ten seeds that it quotes
+#   make gif     the README's moving picture and notebook 00's, and the count over ten seeds that the README quotes
 #   make bench   measurements (nothing is asserted)
 #   make gpu     on a machine with a CUDA device: the tests that need one, then make bench
 #   make format  format modules and notebooks
@@ -70,7 +70,9 @@ app: $(INSTALLED)
 	$(BIN)/python -m voila build/app/tuning_lab.ipynb
 
 gif: $(INSTALLED)
-	PYTHONPATH=notebooks $(BIN)/python -m figures.film notebooks/figures/collapse.gif
+	PYTHONPATH=notebooks $(BIN)/python -m lab.film build/states
+	$(BIN)/python -m geomreg_course picture build/states/collapse.json notebooks/figures/collapse.gif
+	$(BIN)/python -m geomreg_course picture --width 760 build/states/forces.json notebooks/figures/forces.png
 
 # Into build/bench/: speed.json and speed.png. Peers are compared where they are installed:
 #   .venv/bin/pip install lightly pytorch-metric-learning

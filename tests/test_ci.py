@@ -50,12 +50,13 @@ def test_the_weekly_workflow_installs_the_packages_of_the_recipes_and_runs_them(
 
 def test_the_weekly_workflow_tests_every_lower_bound_on_the_oldest_python():
     oldest = PROJECT["requires-python"].removeprefix(">=")
-    _, environment, install, *_, tests, course = commands("lowest")
+    _, environment, install, *_, tests, course, seven, browser = commands("lowest")
     assert environment == f"uv venv --python {oldest} .venv"
     assert "--resolution lowest-direct" in install and "-m pytest tests" in tests
     extras = {extra for extra in PROJECT["optional-dependencies"] if extra in install}
     assert extras == set(PROJECT["optional-dependencies"]) and "--group dev" in install
     assert "-m geomreg_course run --mode quick" in course
+    assert '"ipywidgets==7.7.*"' in seven and "tests/notebooks/test_browser.py" in browser
 
 
 def test_the_weekly_workflow_meets_other_systems_and_line_ends():

@@ -134,7 +134,7 @@ def help_of(run) -> str:
     return out.getvalue()
 
 
-HOUSES = ("data_scripts", "experiments", "figures", "lab")
+HOUSES = ("data_scripts", "experiments", "lab")
 NO_NAME = {"experiments", "experiments.NAME"}  # the rest of a sentence, where the name is filled in
 MODULES = {
     name: words
@@ -229,7 +229,7 @@ def test_every_picture_has_a_description_and_the_moving_one_is_small():
 
 @pytest.mark.slow
 def test_the_readme_says_on_how_many_seeds_the_picture_is_repaired():
-    from figures import film
+    from lab import film
 
     counts = re.search(r"over ten seeds, `b` spreads on (\d+) and pairs agree on (\d+)", README).groups()
     # Rounding differs between processors, and a seed near the bound may fall on the other side.

@@ -228,13 +228,15 @@ PROMISES = {
     "notebooks": ("course", "benchmarks"),
     "tests": ("course", "benchmarks", "emoji", "scale", "dev", "recipes"),
 }
+# What one command alone needs, which says how to install it: `geomreg-course picture` draws in a browser.
+ASKED_FOR = {"notebooks": {"playwright"}}
 # Imported by a test of what these packages, which others bring, take and give.
 BROUGHT_ALONG = {"kagglesdk", "sqlalchemy", "setuptools"}
 
 
 @pytest.mark.parametrize("house", PROMISES)
 def test_what_a_house_imports_is_declared_for_it(house):
-    known = promised(*PROMISES[house]) | (BROUGHT_ALONG if house == "tests" else set())
+    known = promised(*PROMISES[house]) | (BROUGHT_ALONG if house == "tests" else ASKED_FOR.get(house, set()))
     found = {
         path.relative_to(ROOT): third_party(
             code_of(path) if path.suffix == ".ipynb" else ast.parse(path.read_text())

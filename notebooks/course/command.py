@@ -17,6 +17,7 @@ from .books import CourseError, describe, select, writable
 from .grading import grade
 from .midterm import write_exam
 from .pages import write_site
+from .picture import draw, read_states
 from .printing import write_report
 from .running import CELL_TIMEOUT, Outcome, Runner, run_course
 from .slides import write_slides
@@ -102,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     slides = command(
         "slides", _slides, "write notebooks as slides for a lecturer (default: 00 to 09)", "build/slides"
     )
+    picture = command("picture", _picture, "draw a saved state or run of the live canvas in a browser")
+    picture.add_argument("state", type=Path, metavar="STATE.json", help="what `Sphere.state()` returns")
+    picture.add_argument("picture", type=Path, metavar="OUT", help="a .png, or a .gif that moves")
+    picture.add_argument("--width", type=_positive, default=660, help="in CSS pixels (default: 660)")
+    picture.add_argument("--dark", action="store_true", help="light on dark")
     command("report", _report, "execute the replication report and write it as HTML and PDF", "build/report")
     for takes_numbers in (run, store, slides):
         takes_numbers.add_argument("numbers", nargs="*", metavar="NN", help="notebooks (default: all)")
@@ -206,7 +212,15 @@ def _site(options: argparse.Namespace) -> int:
 def _slides(options: argparse.Namespace) -> int:
     sources = select(options.numbers, options.notebooks)
     decks = write_slides([s for s in sources if options.numbers or s.name < "10"], writable(options.out))
-    print("\n".join(f"open {deck}" for deck in decks))
+    for deck in decks:
+        print(f"open {deck}: {deck.read_text(encoding='utf-8').count('</aside></section>')} slides")
+    return 0
+
+
+def _picture(options: argparse.Namespace) -> int:
+    writable(options.picture.parent)
+    draw(read_states(options.state), options.picture, options.width, options.dark)
+    print(f"open {options.picture}")
     return 0
 
 

@@ -28,7 +28,7 @@ COPIED = {
     "geomreg_mini": (".py", ".typed", ".html", ".mplstyle"),
     "geomreg_mini/data/emoji_subset": (".npz", ".txt", ".md"),
     "notebooks/course": (".py", ".md", ".html", ".css", ".js", ".txt"),
-    "notebooks/figures": (".py", ".gif"),
+    "notebooks/figures": (".py", ".gif", ".png"),
     "notebooks/lab/sphere": (".py", ".js", ".css"),
     "notebooks/lab/knobs": (".py", ".js", ".css"),
     "results": (".json", ".csv", ".png", ".md"),

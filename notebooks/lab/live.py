@@ -137,6 +137,7 @@ class Lab:
         buttons = wrapped(*self.buttons.values(), *self.presets.values())
         challenge = wrapped(self.menu, self.hand_in_button, self.task)
         main = wrapped(self.knobs, self.stage)
+        self.stage.layout.grid_gap = main.layout.grid_gap = "0 14px"  # or words of neighbors run together
         self.view = widgets.VBox([buttons, challenge, self.message, main, self.table])
 
     # ------------------------------------------------------------ controls

@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,19 +15,18 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
-import ipywidgets
 import nbformat
 import pytest
+from geomreg_course.picture import CHROMIUM
 from lab.__main__ import write as write_app
-from packaging.version import Version
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE = 120  # seconds, for a busy machine; a lab that works needs a few
 WIDE = {"width": 1400, "height": 1000}
 SIZES = {"wide": WIDE, "middle": {"width": 800, "height": 1000}, "narrow": {"width": 420, "height": 900}}
@@ -38,9 +36,11 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt install chromium"),
 ]
 
-# ipywidgets 7 did not appear in JupyterLab 4 or Voila 0.5; Colab has it with a front end of its own.
+# ipywidgets 7.7.0 and 7.7.1 let pip choose an extension of JupyterLab that is too new for them.
+MAJOR = {name: int(version(name).partition(".")[0]) for name in ("ipywidgets", "jupyterlab_widgets")}
 has_front_end = pytest.mark.skipif(
-    Version(ipywidgets.__version__) < Version("8"), reason="no ipywidgets 7 in JupyterLab 4"
+    MAJOR["ipywidgets"] < 8 and MAJOR["jupyterlab_widgets"] > 2,
+    reason="ipywidgets 7 needs pip install 'jupyterlab_widgets<3'",
 )
 
 
@@ -218,17 +218,21 @@ CONTRAST = """() => {
         }
         return "rgb(255, 255, 255)";
     };
-    const texts = document.querySelectorAll(".lab-knobs :is(p, label, span), .geometry-sphere p");
-    return Array.from(texts, (element) => {
+    const texts = document.querySelectorAll(".lab-knobs :is(p, label, span, select), .lab-message, code,"
+        + ".widget-html :is(b, td, th, caption), .geometry-sphere :is(p, label, output, button)");
+    return Array.from(texts).filter((element) => element.checkVisibility()).map((element) => {
         const ink = light(getComputedStyle(element).color), ground = light(behind(element));
         return (Math.max(ink, ground) + .05) / (Math.min(ink, ground) + .05);
     });
 }"""
 
 
-def pictures(page, name, where, seen="canvas.scene:visible, img.widget-image:visible"):
+SEEN_FIRST = "canvas.scene:visible, img.widget-image:visible"
+
+
+def pictures(page, name, where, seen=SEEN_FIRST, sizes=tuple(SIZES)):
     """Screenshots of three widths, from the top of the lab; text is readable and nothing is cut off."""
-    for size, viewport in SIZES.items():
+    for size, viewport in ((size, SIZES[size]) for size in sizes):
         page.set_viewport_size(viewport)
         page.wait_for_timeout(700)
         page.locator(where).first.evaluate("element => element.scrollIntoView({block: 'start'})")
@@ -250,11 +254,22 @@ def digits_tab(page):
     sync_api.expect(page.get_by_text("mean of 3 seeds, test accuracy")).to_be_visible()
 
 
-def restarted(page):
-    """Restart the kernel of JupyterLab: the lab on the page says that nobody answers any more."""
+def open_sidebar(page):
+    """Open JupyterLab's list of files next to the notebook."""
+    page.get_by_role("tab", name="File Browser").click()
+    sync_api.expect(page.locator("#filebrowser")).to_be_visible()
+
+
+def restart_kernel(page):
+    """Restart the kernel of JupyterLab."""
     page.get_by_role("menuitem", name="Kernel", exact=True).click()
     page.get_by_text("Restart Kernel…", exact=True).click()
     page.get_by_role("button", name="Confirm Kernel Restart").click()
+
+
+def restarted(page):
+    """After a restart of the kernel the lab on the page says that nobody answers any more."""
+    restart_kernel(page)
     alert = page.get_by_role("alert").filter(has_text="This lab has lost its kernel. Run its cell again.")
     sync_api.expect(alert).to_be_visible()
     sync_api.expect(slider(page, "Dispersion weight")).to_be_disabled()
@@ -293,6 +308,9 @@ def test_the_lab_in_jupyterlab(page, tmp_path):
         digits_tab(page)
         pictures(page, "jupyterlab_digits", ".jupyter-widgets.widget-tab, .jupyter-widget-tab")
         page.get_by_role("tab", name="Toy, live").click()
+        open_sidebar(page)
+        where = ".jupyter-widgets.widget-tab, .jupyter-widget-tab"
+        pictures(page, "jupyterlab_sidebar", where, sizes=("wide", "middle"))
         restarted(page)
         page.screenshot(path=SCREENSHOTS / "jupyterlab_restarted.png")
         page.goto("about:blank")

@@ -13,9 +13,9 @@ from geomreg_course import books, slides
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from small_course import notebook as small
 from small_course import write_course
-from test_browser import CHROMIUM, ROOT, SCREENSHOTS, page  # noqa: F401
+from test_browser import CHROMIUM, CONTRAST, ROOT, SCREENSHOTS, page  # noqa: F401
 from test_pages import PIXEL
-from test_sphere import touch
+from test_sphere import mouse, touch
 
 NOTEBOOKS = ROOT / "notebooks"
 LECTURES = [path for path in books.select([], NOTEBOOKS) if path.name < "10"]
@@ -144,6 +144,8 @@ def test_the_command_writes_the_lectures_and_names_a_notebook_whose_formula_is_w
     written = ["slides", "--notebooks", str(folder), "--out", str(out)]
     assert course.main(written) == 0
     assert [path.name for path in out.iterdir()] == ["01_tiny.html"]
+    count = len(slides.deck(books.read(folder / "01_tiny.ipynb")))
+    assert capsys.readouterr().out == f"open {out / '01_tiny.html'}: {count} slides\n"
     assert course.main([*written, "12"]) == 0 and (out / "12_late.html").exists()
     nbformat.write(small(new_markdown_cell("## A\n\n$$\\nosuch$$")), folder / "02_odd.ipynb")
     assert course.main([*written, "2"]) == 2
@@ -297,11 +299,28 @@ def test_in_notebook_00_only_the_partner_follows_a_dragged_point(opened, decks, 
     deck.screenshot(path=SCREENSHOTS / f"slides_00_{scheme}.png")
     ground = deck.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 27)")
+    assert min(deck.evaluate(CONTRAST)) >= 4.5
     deck.locator("section.present .scene").press("ArrowRight")  # turns the figure, and not the page
     assert deck.evaluate(SHOWN) == [where, 0]
     deck.evaluate("document.activeElement.blur()")
     deck.keyboard.press("ArrowRight")
     assert deck.evaluate(SHOWN)[0] == where + 1
+
+
+@in_browser
+@pytest.mark.parametrize("size", [(800, 600), (1400, 800)])
+def test_the_figure_fits_any_projector_and_the_mouse_turns_it(opened, decks, size):
+    deck = opened(decks(0), size=size)
+    where, before = canvas_slide(deck), deck.evaluate(STATE)["u"]
+    for box in (canvas.bounding_box() for canvas in deck.locator("section.present canvas").all()):
+        assert 0 <= box["x"] and box["x"] + box["width"] <= size[0]
+        assert 0 <= box["y"] and box["y"] + box["height"] <= size[1] and box["width"] > 200
+    turned = "Array.from(document.querySelector('section.present .geometry-sphere').sphere.turn)"
+    turn, box = deck.evaluate(turned), deck.locator("section.present .scene").bounding_box()
+    mouse(deck, (box["x"] + 3, box["y"] + 3), (box["x"] + 60, box["y"] + 3))
+    assert deck.evaluate(turned) != turn and deck.evaluate(STATE)["u"] == before
+    assert deck.evaluate(SHOWN) == [where, 0]
+    deck.screenshot(path=SCREENSHOTS / f"slides_00_{size[0]}.png")
 
 
 @in_browser

@@ -20,15 +20,20 @@ import pytest
 import torch
 from geomreg_course import books, pages, student
 from lab import sphere
+from lab.film import at_rest
 from lab.sphere import Sphere
 from PIL import Image
 from test_browser import (  # noqa: F401
     CHROMIUM,
+    CONTRAST,
     ROOT,
     SCREENSHOTS,
+    WIDE,
     has_front_end,
     lab_settings,
+    open_sidebar,
     page,
+    restart_kernel,
     served,
     sync_api,
 )
@@ -70,18 +75,6 @@ def test_values_and_points_are_those_that_were_given():
     view.radius = 0.8
     expected = GeometryRegularizer(radius=0.8, temperature=0.2)(z).total.item()
     assert view.regularizer(view.embeddings).total.item() == pytest.approx(expected, abs=1e-6)
-
-
-def at_rest(crowds, rate=0.04, steps=1500, **values):
-    """Embeddings that have followed the gradient of the regularizer until they rest."""
-    z = {m: torch.nn.functional.normalize(x, dim=1) for m, x in crowds.items()}
-    reg = GeometryRegularizer(**values)
-    for _ in range(steps):
-        z = {m: x.requires_grad_() for m, x in z.items()}
-        pulls = torch.autograd.grad(reg(z).total, list(z.values()))
-        moved = {m: x.detach() - rate * len(x) * pull for (m, x), pull in zip(z.items(), pulls, strict=True)}
-        z = {m: torch.nn.functional.normalize(x, dim=1) for m, x in moved.items()}
-    return z
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -682,21 +675,6 @@ def test_only_the_main_button_grabs_and_a_hidden_figure_draws_on(site):
     assert settled(site)["total"] < before["total"]  # and `site` has seen no error
 
 
-CONTRAST = """() => {
-    const light = (color) => {
-        const linear = (x) => x <= .04 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4;
-        const [r, g, b] = color.match(/[\\d.]+/g).map((x) => linear(x / 255));
-        return .2126 * r + .7152 * g + .0722 * b;
-    };
-    const ground = light(getComputedStyle(document.body).backgroundColor);
-    const texts = document.querySelectorAll(".geometry-sphere :is(p, label, output, button)");
-    return Array.from(texts, (element) => {
-        const ink = light(getComputedStyle(element).color);
-        return (Math.max(ink, ground) + .05) / (Math.min(ink, ground) + .05);
-    });
-}"""
-
-
 @in_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 800, 1400])
@@ -868,10 +846,49 @@ def use(page, dimensions):  # noqa: F811
     assert seen == pytest.approx(page.evaluate(STATE)["u"][:dimensions], abs=1e-6)
 
 
+def mouse(page, *way):  # noqa: F811
+    """Press the main button, move along the way and release it."""
+    page.mouse.move(*way[0])
+    page.mouse.down()
+    for at in way[1:]:
+        page.mouse.move(*at, steps=3)
+    page.mouse.up()
+
+
+def use_by_hand(page, dimensions):  # noqa: F811
+    """Mouse and finger move the first sample alone; on the background they turn the picture."""
+    page.locator(".scene").evaluate("element => element.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(300)
+    box = page.locator(".scene").bounding_box()
+    R, centre = box["width"] / 2 - 14, (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    for move, goal in ((mouse, (0.3, 0.4)), (touch, (-0.2, 0.5))):
+        before = settled(page)
+        u, turn = before["u"], before["turn"]
+        at = [sum(turn[3 * k + j] * u[j] for j in range(dimensions)) for k in range(2)]
+        ends = [(centre[0] + R * x, centre[1] - R * y) for x, y in (at, goal)]
+        move(page, *ends)
+        moved = settled(page)
+        at = [sum(turn[3 * k + j] * moved["u"][j] for j in range(dimensions)) for k in range(2)]
+        length = math.hypot(*goal) if dimensions == 2 else 1  # on a ring, the direction counts
+        assert at == pytest.approx([x / length for x in goal], abs=0.03)
+        assert moved["u"][dimensions:] == u[dimensions:] and moved["turn"] == turn
+        move(page, (box["x"] + 3, box["y"] + 3), (box["x"] + 40, box["y"] + 3))
+        turned = settled(page)
+        assert turned["turn"] != turn and turned["u"] == moved["u"]
+
+
 def pictures(page, name):  # noqa: F811
-    page.locator(".geometry-sphere").evaluate("element => element.scrollIntoView({block: 'start'})")
-    page.wait_for_timeout(400)
-    page.screenshot(path=SCREENSHOTS / f"sphere_{name}.png")
+    """Screenshots of two widths; nothing is cut off, and text is readable."""
+    for width in (1400, 800):
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.wait_for_timeout(400)
+        page.locator(".geometry-sphere").evaluate("element => element.scrollIntoView({block: 'start'})")
+        page.wait_for_timeout(300)
+        page.screenshot(path=SCREENSHOTS / f"sphere_{name}_{width}.png")
+        for box in (canvas.bounding_box() for canvas in page.locator(".geometry-sphere canvas").all()):
+            assert 0 <= box["x"] and box["x"] + box["width"] <= width and box["width"] > 150
+        assert min(page.evaluate(CONTRAST)) >= 4.5
+    page.set_viewport_size(WIDE)
 
 
 @in_browser
@@ -886,11 +903,22 @@ def test_in_jupyterlab(page, tmp_path):  # noqa: F811
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).last.click()
         use(page, 3)
+        use_by_hand(page, 3)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             light = str(scheme == "light").lower()
             sync_api.expect(page.locator("body")).to_have_attribute("data-jp-theme-light", light)
             pictures(page, f"jupyterlab_{scheme}")
+        open_sidebar(page)
+        pictures(page, "jupyterlab_sidebar")
+        alert = page.get_by_role("alert").filter(has_text="This figure has lost its kernel")
+        assert not alert.is_visible()
+        restart_kernel(page)
+        sync_api.expect(alert).to_be_visible()
+        before = settled(page)["u"]
+        page.locator(".scene").press("Shift+ArrowRight")
+        assert settled(page)["u"] != before  # the figure itself goes on
+        page.screenshot(path=SCREENSHOTS / "sphere_jupyterlab_restarted.png")
         page.goto("about:blank")
 
 
@@ -901,5 +929,9 @@ def test_as_a_page_of_voila(page, tmp_path):  # noqa: F811
     with served(["voila", "app.ipynb", "--Voila.ip=127.0.0.1"], tmp_path, "voila/static/voila.js") as address:
         page.goto(address)
         use(page, 2)
-        pictures(page, "voila")
+        use_by_hand(page, 2)
+        pictures(page, "voila_light")
+        page.goto(f"{address}/?theme=dark")
+        page.wait_for_function("document.querySelector('.geometry-sphere')?.sphere.frames > 0")
+        pictures(page, "voila_dark")
         page.goto("about:blank")

@@ -125,6 +125,12 @@ class Sphere(Base):
             f"effective rank (1 to {self.dimensions}): {ranks}."
         )
 
+    def state(self) -> dict[str, object]:
+        """Return what is drawn as JSON holds it: for pages without a kernel, and `geomreg-course picture`."""
+        names = ["modalities", "labels", "dimensions", "controls", *CONTROLS]
+        points = base64.b64encode(self.points).decode()
+        return {**{name: getattr(self, name) for name in names}, "points": points}
+
     def figure(self) -> Any:
         """Return the picture as a matplotlib figure."""
         draw = plots.embeddings_on_circle if self.dimensions == 2 else plots.embeddings_on_sphere
@@ -140,12 +146,7 @@ class Sphere(Base):
         small.save(png, "png", optimize=True)  # a quarter of the size, since notebooks store it
         plots.plt.close(fig)
         live = super()._repr_mimebundle_()[0] if Base is not traitlets.HasTraits else {}
-        model = {
-            name: getattr(self, name)
-            for name in ["modalities", "labels", "dimensions", "controls", *CONTROLS]
-        }
-        model["points"] = base64.b64encode(self.points).decode()
-        data = {**live, STATE: model, "text/plain": alt, "image/png": png.getvalue()}
+        data = {**live, STATE: self.state(), "text/plain": alt, "image/png": png.getvalue()}
         return data, {"image/png": {"alt": alt}}
 
 

@@ -162,7 +162,7 @@ const SIGNS = "●■▲◆", DASHES = [[], [5, 3], [2, 2], [8, 2, 2, 2]], AROUN
 const CORNERS = [[1, 0], [-1, -1, 1, -1, 1, 1, -1, 1], [0, -1.3, 1.3, 1, -1.3, 1], [0, -1.4, 1.3, 0, 0, 1.4, -1.3, 0]];
 const POLES = [[0, 1, 0], [1, 0, 0], [0.7071, 0, 0.7071], [0, 0, 1], [-0.7071, 0, 0.7071]]; // of the grid's circles
 const PAST = 240, ROW = 77; // evaluations in a strip; its height in pixels
-const says = (value) => value.toFixed(2), angle = (radius) => Math.round((720 / AROUND) * Math.asin(radius / 2));
+const says = (value) => value.toFixed(2).replace(/^-0.00$/, "0.00"), angle = (radius) => Math.round((720 / AROUND) * Math.asin(radius / 2));
 const SLIDERS = {
   dispersion_weight: { label: "Dispersion weight", min: 0, max: 1, says },
   anchoring_weight: { label: "Anchoring weight", min: 0, max: 1, says },
@@ -177,6 +177,9 @@ export function store(values) {
   const set = (name, value) => { values[name] = value; heard[`change:${name}`]?.forEach((f) => f()); };
   return { get: (name) => values[name], set, on, off() {}, save_changes() {} };
 }
+
+/** Decode base64, as JSON holds points. */
+export const bytes = (text = "") => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
 function add(parent, kind, properties = {}) {
   const element = Object.assign(document.createElement(kind), properties);
@@ -195,10 +198,11 @@ export function mount(element, model) {
   const turn = Float64Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1), bins = new Float64Array(41), times = new Float64Array(PAST);
   const vector = new Float64Array(3), spot = new Float64Array(2), ended = new AbortController();
   let evaluations = 0, rate = 0.02, seed = 20260, marked = 0, side = 0, held = -1; // side: marked modality
-  let asked = false, stale = false, wrote = 0, ink = "#000";
+  let asked = false, stale = false, wrote = 0, ink = "#000", font = "13px sans-serif";
 
   const sphere = { geometry: g, values, turn, times, frames: 0 };
   const root = add(element, "div", { className: "geometry-sphere", sphere });
+  const gone = add(root, "p", { className: "gone", role: "alert", hidden: true });
   const left = add(root, "div"), right = add(root, "div"), inputs = {};
   const scene = add(left, "canvas", { className: "scene", tabIndex: 0, role: "application", ariaLabel:
     `${N} samples in ${M} modalities (${names.join(", ")}) on a ${D === 2 ? "ring" : "sphere"}. ${KEYS}${fed ? "." : MOVES}` });
@@ -210,10 +214,10 @@ export function mount(element, model) {
   play.hidden = one.hidden = !controls.length && !model.get("dispersion_weight") && !model.get("anchoring_weight");
   const reset = button("Reset", () => { load(g, start); write("playing", false); report(); });
   button("Shuffle", () => { crowds(start, M, labels, D, (seed += 7919)); write("first", copy(start)); reset.click(); });
-  add(left, "p", { textContent: `${names.map((name, m) => `${SIGNS[m % 4]} ${name}`).join("  ")}`
+  add(left, "p", { className: "legend", textContent: `${names.map((name, m) => `${SIGNS[m % 4]} ${name}`).join("  ")}`
     + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. "
-    + `Green: the band around the marked sample. ${fed ? "" : "Darts: the forces. Drag a point, or turn the picture. "}`
-    + `${KEYS}${fed ? "." : MOVES}` });
+    + `Green: the band around the marked sample.${fed ? "" : " Darts: the forces."}` });
+  add(left, "p", { textContent: `${fed ? "" : "Drag a point, or turn the picture. "}${KEYS}${fed ? "." : MOVES}` });
   for (const name of controls) {
     const { label, min, max, log } = SLIDERS[name], row = add(right, "label", { textContent: label });
     const ends = log ? { min: Math.log10(min), max: Math.log10(max) } : { min, max };
@@ -318,7 +322,7 @@ export function mount(element, model) {
     context.clearRect(0, 0, w, h);
     context.beginPath();
     context.strokeStyle = context.fillStyle = ink;
-    context.font = "13px system-ui, sans-serif";
+    context.font = font;
     return context;
   }
 
@@ -471,7 +475,7 @@ export function mount(element, model) {
     let most = 1, low = Infinity, high = -Infinity;
     const wide = (w - 12) / 41, edge = wide * (1 + 20 * values.radius); // the first of 41 bars is for distance 0
     for (let k = 0; k < TITLES.length; k++) {
-      context.fillText(TITLES[k], 0, k * ROW + 11);
+      context.fillText(TITLES[k], 0, k * ROW + 12, w);
       if (k < 2 || !fed) context.rect(4, k * ROW + 17, w - 12, 48);
     }
     paint(context, 0, 0.35);
@@ -562,11 +566,21 @@ export function mount(element, model) {
 
   // -------------------------------------------------------------- life
 
+  function lost() { // after a restart of the kernel; a lab's own controls say it, and rest
+    gone.hidden = fed;
+    gone.textContent = "This figure has lost its kernel, so Python does not see what you do. Run its cell again.";
+  }
+
   const played = () => { read(); if (!model.get("playing")) report(); };
-  const listened = { "change:points": readPoints, "change:playing": played, "change:curves": () => ask(false) };
+  const listened = { "change:points": readPoints, "change:playing": played, "change:curves": () => ask(false), comm_live_update: lost };
   for (const name in SLIDERS) listened[`change:${name}`] = read;
   for (const name in listened) model.on(name, listened[name]);
-  const look = () => { ink = getComputedStyle(root).color; ask(false); };
+  function look() { // letters are as large as those of the page, as slides need
+    const { color, fontSize } = getComputedStyle(root);
+    ink = color;
+    font = `${0.93 * parseFloat(fontSize)}px system-ui, sans-serif`;
+    ask(false);
+  }
   const resized = new ResizeObserver(look), theme = new MutationObserver(look);
   resized.observe(root);
   theme.observe(document.body, { attributes: true });
@@ -585,7 +599,7 @@ export function mount(element, model) {
 /** Build a figure in each element with `data-sphere`: the model as JSON, its points in base64 or left out. */
 export function mountAll() {
   for (const place of document.querySelectorAll("[data-sphere]")) {
-    const given = JSON.parse(place.dataset.sphere), points = Uint8Array.from(atob(given.points ?? ""), (c) => c.charCodeAt(0));
+    const given = JSON.parse(place.dataset.sphere), points = bytes(given.points);
     place.replaceChildren();
     mount(place, store({ ...given, playing: false, points, first: points }));
   }
