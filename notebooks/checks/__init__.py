@@ -7,7 +7,7 @@ that a notebook with open exercises still runs to its end. There is one file per
 
 from . import midterm as midterm
 from .judging import predicted
-from .notebook_01 import four_corners, mean_cosine
+from .notebook_01 import mean_cosine, term_effects, two_dials
 from .notebook_02 import effective_rank, fool, patients
 from .notebook_03 import clump_value, corner_gain, stable_dispersion
 from .notebook_04 import drift_parts, lead_at_equal_drift, radius_for, unshiftable
@@ -46,7 +46,6 @@ __all__ = [
     "false_alarms",
     "false_frames",
     "fool",
-    "four_corners",
     "gradient_in_parts",
     "hinge_floor",
     "judge",
@@ -76,8 +75,10 @@ __all__ = [
     "squared_band",
     "stable_dispersion",
     "subset_shares",
+    "term_effects",
     "three_rules",
     "tied_knn",
+    "two_dials",
     "unshiftable",
     "unused_children",
 ]

@@ -232,15 +232,61 @@ def after(f, change):
     return lambda *given, **named: change(f(*given, **named))
 
 
-def corners():
-    right = OFFICIAL["four_corners"]
-    yield "the first for both", lambda c, d: (right(c, d)[0],) * 2
-    yield "asked the wrong way round", lambda c, d: right(d, c)
-    yield "never collapsed", lambda c, d: right(False, d)
-    yield "always drifted", lambda c, d: right(c, True)
-    yield "one modality collapsed", lambda c, d: (right(c, d)[0], right(False, d)[1])
-    yield "five rows", lambda c, d: tuple(z[:5] for z in right(c, d))
-    yield "two numbers of rows", lambda c, d: (right(c, d)[0], right(c, d)[1][:-1])
+def dials():
+    right = OFFICIAL["two_dials"]
+    yield "the first for both", lambda *given: (right(*given)[0],) * 2
+    yield "dials swapped", lambda c, d, generator: right(min(d / 4, 0.95), 4 * c, generator)
+    yield "never crowded", lambda c, d, generator: right(0.0, d, generator)
+    yield "always apart", lambda c, d, generator: right(c, 4.0, generator)
+    yield "one modality crowded", lambda c, d, g: (right(c, d, g)[0], right(0.0, d, g)[1])
+    yield "the distance for its square", lambda c, d, generator: right(c, d**0.5, generator)
+    yield "the square for the distance", lambda c, d, generator: right(c, d * d / 4, generator)
+    yield "twice the drift", lambda c, d, generator: right(c, min(2 * d, 4), generator)
+    yield "the root of the crowding", lambda c, d, generator: right(min(c**0.5, 0.95), d, generator)
+    yield "opposite or not", lambda c, d, generator: right(c, 4.0 * (d > 2), generator)
+    yield "ninety rows", lambda *given: tuple(z[:90] for z in right(*given))
+    yield "two numbers of rows", lambda *given: (right(*given)[0], right(*given)[1][:-1])
+    yield "shuffled pairs", lambda *given: (right(*given)[0], right(*given)[1].flip(0))
+    yield (
+        "some partners opposite",
+        lambda c, d, g: (
+            (a := right(c, 0, g)[0]),
+            torch.where(torch.arange(len(a))[:, None] < len(a) * d / 4, -a, a),
+        ),
+    )
+
+
+def effects_of_terms():
+    right = OFFICIAL["term_effects"]
+
+    def with_part(place, change):
+        return lambda run, seeds: {
+            entry: tuple(change(x) if k == place else x for k, x in enumerate(value))
+            for entry, value in right(run, seeds).items()
+        }
+
+    for place, part in enumerate(("mean", "low end", "high end")):
+        for name in ("other sign", "doubled", "percent", "plus one", "zero"):
+            yield f"{part} {name}", with_part(place, RESULTS[name])
+    for word in ("repairs", "worsens", "undecided", "better"):
+        yield f"always {word}", with_part(3, lambda x, word=word: word)
+    opposite = {"repairs": "worsens", "worsens": "repairs"}
+    yield "words swapped", with_part(3, lambda x: opposite.get(x, x))
+    yield "terms swapped", lambda run, seeds: right(lambda d, a, s: run(a, d, s), seeds)
+    yield "seeds shuffled", lambda run, seeds: right(lambda d, a, s: run(d, a, seeds[-1] if d else s), seeds)
+    yield "one seed", lambda run, seeds: right(run, seeds[:1])
+    yield "without the first seed", lambda run, seeds: right(run, seeds[1:])
+    yield (
+        "against the other term",
+        lambda run, seeds: right(lambda d, a, s: run(d or not a and 0.3, a, s), seeds),
+    )
+    yield (
+        "measures swapped",
+        lambda run, seeds: {
+            (term, {"drift": "mean cosine"}.get(measure, "drift")): value
+            for (term, measure), value in right(run, seeds).items()
+        },
+    )
 
 
 def tricks():
@@ -747,7 +793,8 @@ WRONG = {
     "false_alarms": alarms,
     "corner_gain": corner_gains,
     "lead_at_equal_drift": equal_drift,
-    "four_corners": corners,
+    "two_dials": dials,
+    "term_effects": effects_of_terms,
     "fool": tricks,
     "patients": diagnoses,
     "spread_and_agreed": lambda: settings("spread_and_agreed"),

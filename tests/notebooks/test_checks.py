@@ -961,24 +961,76 @@ COSINE_MISTAKES = {
 }
 
 
-def corners(collapsed, drifted, n=200):
-    a = torch.randn(n, 8, generator=torch.Generator().manual_seed(0)) + 9 * collapsed
-    return a, (-a if drifted else a)
+def arcs(crowding, drift, generator, *, n=200, turn=None, both=True):
+    """Two arcs of a circle, which narrow until they are crowded enough; b is a, turned."""
+    angle = torch.linspace(-1, 1, n) + 0 * torch.rand(n, generator=generator)
+    low, high = 0.0, math.pi
+    for _ in range(40):
+        half = (low + high) / 2
+        a = torch.stack([(half * angle).cos(), (half * angle).sin()], dim=1)
+        low, high = (half, high) if cosine(a) > crowding else (low, half)
+    turned = half * angle * both + 2 * math.asin(drift**0.5 / 2) if turn is None else turn(half * angle)
+    return a, 3 * torch.stack([turned.cos(), turned.sin()], dim=1)
 
 
-CORNER_MISTAKES = {
-    "put your own code": lambda collapsed, drifted: None,
-    "N >= 10": lambda collapsed, drifted: corners(collapsed, drifted, n=5),
-    "it must be above 0.9": lambda collapsed, drifted: corners(False, drifted),
-    "it must be near 0": lambda collapsed, drifted: corners(True, drifted),
-    "it must be above 1.5": lambda collapsed, drifted: corners(collapsed, False),
-    "it must be below 0.2": lambda collapsed, drifted: corners(collapsed, True),
-    "not finite": lambda collapsed, drifted: (torch.full((20, 3), torch.nan),) * 2,
-    "b has shape (200,): give 2 dimensions": lambda collapsed, drifted: (
-        corners(collapsed, drifted)[0],
-        corners(collapsed, drifted)[1][:, 0],
+DIAL_MISTAKES = {
+    "put your own code": lambda c, d, generator: None,
+    "N >= 100": lambda *given: arcs(*given, n=50),
+    "search for the shift that fits": lambda c, d, generator: arcs(0.0, d, generator),
+    "must keep all cosines within a modality": lambda *given: arcs(*given, both=False),
+    "has cosine 1 - drift/2": lambda c, d, generator: arcs(c, d / 2, generator),
+    "not finite": lambda c, d, generator: (torch.full((200, 3), torch.nan),) * 2,
+    "a row is zero": lambda c, d, generator: (torch.zeros(200, 3),) * 2,
+    "b has shape (200,): give 2 dimensions": lambda *given: (arcs(*given)[0], arcs(*given)[1][:, 0]),
+    "stopped with": lambda c, d, generator: 1,
+}
+
+
+def effects_of_terms(
+    run, seeds, *, weight=0.3, sign=1, width=None, paired=True, word=None, shift=0.0, both=0
+):
+    """Effects with Student's interval, and with what can be wrong about them as options."""
+    found, n = {}, len(seeds)
+    for term, weights in {"dispersion": (weight, both), "anchoring": (both, weight)}.items():
+        for measure in ("mean cosine", "drift"):
+            before = np.array([run(0, 0, seed)[measure] for seed in seeds])
+            after = np.array([run(*weights, seed)[measure] for seed in seeds])
+            change = sign * (after - before)
+            error = change.std(ddof=1) if paired else (before.var(ddof=1) + after.var(ddof=1)) ** 0.5
+            half = (t.ppf(0.975, n - 1) if width is None else width) * error / n**0.5
+            low, high = change.mean() - half + shift * half, change.mean() + half + shift * half
+            said = "repairs" if high < 0 else "worsens" if low > 0 else "undecided"
+            found[term, measure] = (change.mean(), low, high, word(change, half) if word else said)
+    return found
+
+
+def with_effects(**options):
+    return lambda *given: effects_of_terms(*given, **options)
+
+
+EFFECTS_MISTAKES = {
+    "put your own code": lambda run, seeds: ...,
+    "give a dict with four entries": lambda run, seeds: list(effects_of_terms(run, seeds).items()),
+    "the entries must be": lambda run, seeds: {k[0]: v for k, v in effects_of_terms(run, seeds).items()},
+    "you trained dispersion weight 1": with_effects(weight=1),
+    "anchoring weight 0.3": with_effects(both=0.3),
+    "for every seed": lambda run, seeds: effects_of_terms(run, seeds[:-1]),
+    "the sign is reversed": with_effects(sign=-1),
+    "the mean change is": lambda run, seeds: effects_of_terms(
+        lambda d, a, s: {m: x**2 for m, x in run(d, a, s).items()}, seeds
     ),
-    "stopped with": lambda collapsed, drifted: 1,
+    "take differences seed by seed": with_effects(paired=False),
+    "is it one standard error": with_effects(width=1),
+    "do not lie around the mean": with_effects(shift=0.6),
+    "must have the mean": with_effects(shift=2),
+    "reads 'undecided', and you say": with_effects(
+        word=lambda x, h: "repairs" if x.mean() < 0 else "worsens"
+    ),
+    "reads 'repairs', and you say 'worsens'": with_effects(
+        word=lambda x, h: "worsens" if abs(x.mean()) > h else "undecided"
+    ),
+    "give (mean, low, high, word)": lambda *given: {k: v[:3] for k, v in effects_of_terms(*given).items()},
+    "and yours is nan": lambda *given: {k: (math.nan, *v[1:]) for k, v in effects_of_terms(*given).items()},
 }
 
 
@@ -1332,7 +1384,8 @@ MISTAKES = {
     "active_band": BAND_SEARCH_MISTAKES,
     "false_alarms": ALARM_MISTAKES,
     "mean_cosine": COSINE_MISTAKES,
-    "four_corners": CORNER_MISTAKES,
+    "two_dials": DIAL_MISTAKES,
+    "term_effects": EFFECTS_MISTAKES,
     "paired_gain": GAIN_MISTAKES,
     "false_frames": FRAMES_MISTAKES,
     "squared_band": BAND_MISTAKES,
@@ -1386,7 +1439,8 @@ RIGHT = [
     ("redundancy_and_synergy", ordered),
     ("nc2", of_means),
     ("mean_cosine", cosine),
-    ("four_corners", corners),
+    ("two_dials", arcs),
+    ("term_effects", effects_of_terms),
     ("paired_gain", gain),
     ("squared_band", lambda a, b, r: excess(a, b, r).mean()),
     ("masked_dispersion", lambda z, p: dispersion(z[p]) if p.sum() > 1 else 0 * z[p].sum()),
