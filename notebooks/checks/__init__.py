@@ -8,7 +8,7 @@ that a notebook with open exercises still runs to its end. There is one file per
 from . import midterm as midterm
 from .judging import predicted
 from .notebook_01 import mean_cosine, term_effects, two_dials
-from .notebook_02 import effective_rank, fool, patients
+from .notebook_02 import coverage, effective_rank, patients, twin
 from .notebook_03 import clump_value, corner_gain, stable_dispersion
 from .notebook_04 import drift_parts, lead_at_equal_drift, radius_for, unshiftable
 from .notebook_05 import masked_dispersion, mixing, squared_band
@@ -37,6 +37,7 @@ __all__ = [
     "clump_value",
     "collapse_with_dispersion",
     "corner_gain",
+    "coverage",
     "dgl_loss",
     "difference_error",
     "drift_parts",
@@ -45,7 +46,6 @@ __all__ = [
     "effects",
     "false_alarms",
     "false_frames",
-    "fool",
     "gradient_in_parts",
     "hinge_floor",
     "judge",
@@ -78,6 +78,7 @@ __all__ = [
     "term_effects",
     "three_rules",
     "tied_knn",
+    "twin",
     "two_dials",
     "unshiftable",
     "unused_children",

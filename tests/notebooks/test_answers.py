@@ -15,6 +15,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from geomreg_course import books
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -289,16 +290,52 @@ def effects_of_terms():
     )
 
 
-def tricks():
-    right = OFFICIAL["fool"]
-    names = ("no meaning", "no spread", "no agreement")
-    for asked, given in zip(names, names[1:] + names[:1], strict=True):
-        yield f"{given} for {asked}", lambda t, asked=asked, given=given: right(given if t == asked else t)
-    yield "one trick for all", lambda t: right(names[0])
-    yield "fifty rows", lambda t: tuple(x[:50] for x in right(t))
-    yield "pairs shuffled", lambda t: (right(t)[0], right(t)[1].roll(1, 0), right(t)[2])
-    yield "seven columns", lambda t: (*(z[:, :7] for z in right(t)[:2]), right(t)[2])
-    yield "rows as columns", lambda t: (*(z.T for z in right(t)[:2]), right(t)[2])
+def twins():
+    right = OFFICIAL["twin"]
+    yield "the cloud itself", lambda z: z
+    yield "an eighth of it repeated", lambda z: z[: len(z) // 8].repeat(8, 1)
+    yield "a sixteenth of it repeated", lambda z: z[: len(z) // 16].repeat(16, 1)
+    yield "signs of the rows", lambda z: z.sign()
+    yield "the largest coordinate alone", lambda z: F.one_hot(z.abs().argmax(dim=1), z.shape[1]) * z.sign()
+    yield "all axes alike", lambda z: torch.eye(z.shape[1])[torch.arange(len(z)) % z.shape[1]]
+    yield "without opposites", lambda z: right(z).abs()
+    yield "of the raw rows squared", lambda z: right(z * z.abs())
+    yield "shifted", lambda z: right(z) + 0.5
+    yield "stretched", lambda z: right(z) + torch.eye(z.shape[1])[0]
+    yield "two directions", lambda z: right(z) * (torch.arange(z.shape[1]) < 2)
+    yield "half of the rows", lambda z: right(z)[::2]
+    yield "rows as columns", lambda z: right(z).T
+    yield "a little noise", lambda z: right(z) + 0.02 * torch.randn(z.shape)
+    yield "the twin of another cloud", lambda z: right(torch.randn(z.shape))
+
+
+def coverages():
+    right = OFFICIAL["coverage"]
+    for part in ("contains", "below", "above", "width"):
+        for name in ("doubled", "percent", "complement", "plus one", "other sign"):
+            yield (
+                f"{part} {name}",
+                lambda *given, part=part, change=RESULTS[name]: (
+                    (found := right(*given)) | {part: change(found[part])}
+                ),
+            )
+    yield (
+        "below and above swapped",
+        lambda *given: (found := right(*given)) | {"below": found["above"], "above": found["below"]},
+    )
+    yield "of twice as many rows", lambda i, s, draw, n, worlds: right(i, s, draw, 2 * n, worlds)
+    yield "one world", lambda i, s, draw, n, worlds: right(i, s, draw, n, 1)
+    yield (
+        "one cloud again and again",
+        lambda i, s, draw, n, worlds: right(i, s, dict.fromkeys([n], draw(n)).get, n, worlds),
+    )
+    yield "always inside", lambda *given: right(*given) | {"contains": 1.0, "below": 0.0, "above": 0.0}
+    yield (
+        "around another number",
+        lambda i, s, draw, n, w: right(lambda own, z: tuple(end + 1 for end in i(own, z)), s, draw, n, w),
+    )
+    yield "low end alone", lambda i, s, draw, n, w: right(lambda own, z: (i(own, z)[0],) * 2, s, draw, n, w)
+    yield "ends swapped", lambda i, s, draw, n, w: right(lambda own, z: i(own, z)[::-1], s, draw, n, w)
 
 
 def diagnoses():
@@ -795,7 +832,8 @@ WRONG = {
     "lead_at_equal_drift": equal_drift,
     "two_dials": dials,
     "term_effects": effects_of_terms,
-    "fool": tricks,
+    "twin": twins,
+    "coverage": coverages,
     "patients": diagnoses,
     "spread_and_agreed": lambda: settings("spread_and_agreed"),
     "collapse_with_dispersion": lambda: settings("collapse_with_dispersion"),

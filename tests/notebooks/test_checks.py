@@ -117,33 +117,77 @@ def test_effective_rank_accepts_a_number_or_a_tensor():
     assert checks.effective_rank(lambda z: spectrum_rank(z).item())
 
 
-def spread_rows(n=600):
-    return torch.randn(n, 16, generator=torch.Generator().manual_seed(0))
+def in_few_places(z, *, power=2, opposite=True, axes=None, count=None, centered=True, by=None):
+    """Rows on the eigenvectors of the covariance, dealt out one pair at a time, with options for mistakes."""
+    u = normalize(z, dim=1)
+    values, vectors = torch.linalg.eigh(torch.cov((u - u.mean(0)).T))
+    shares = values.clamp(min=0) ** (power / 2)
+    shares = shares / shares.sum() if by is None else torch.full_like(shares, 1 / len(shares))
+    given, rows = torch.zeros_like(shares), []
+    for _ in range(len(z) // 2 if count is None else count):
+        axis = (shares - given / (given.sum() + 1)).argmax() if given.any() else shares.argmax()
+        given[axis] += 1
+        row = (vectors.T if axes is None else axes)[axis]
+        rows += [row, -row if opposite else row]
+    return torch.stack(rows)
 
 
-CLASSES = torch.arange(600) % 3
-TRICKS = {
-    "no meaning": (spread_rows(), spread_rows(), CLASSES),
-    "no spread": (spread_rows() + 20, spread_rows() + 20, CLASSES),
-    "no agreement": (spread_rows(), spread_rows().roll(1, dims=1), CLASSES),
+TWIN_MISTAKES = {
+    "put your own code": lambda z: ...,
+    "as many rows and columns": lambda z: in_few_places(z, count=5),
+    "squared singular value": lambda z: in_few_places(z, power=1),
+    "the effective rank is": lambda z: in_few_places(z, by="all alike"),
+    "the participation ratio is": lambda z: z[: len(z) // 8].repeat(8, 1),
+    "each with its opposite": lambda z: in_few_places(z, opposite=False) + 0 * z,
+    "are allowed": lambda z: z,
+    "not finite": lambda z: z / 0,
+    "a row of your twin is zero": lambda z: z - z,
+    "give 2 dimensions": lambda z: z[0],
 }
-FOOL_MISTAKES = {
-    "put your own code": {"no meaning": None},
-    "make at least 100": {"no spread": (spread_rows(50), spread_rows(50), CLASSES[:50])},
-    "spread the rows in more dimensions": {"no meaning": (spread_rows()[:, :2],) * 2 + (CLASSES,)},
-    "the pairs must agree": {"no meaning": (spread_rows(), spread_rows().flip(0), CLASSES)},
-    "fewer, larger classes": {"no meaning": (spread_rows(), spread_rows(), torch.arange(600) // 2)},
-    "must not follow the directions": {"no meaning": (*TRICKS["no meaning"][:2], spread_rows()[:, 0] > 0)},
-    "add a common direction": {"no spread": TRICKS["no meaning"]},
-    "let the small variation go every way": {
-        "no spread": (spread_rows()[:, :1] * torch.eye(16)[0] + 50,) * 2 + (CLASSES,)
-    },
-    "rotate instead": {"no agreement": (spread_rows(), spread_rows().flip(0), CLASSES)},
-    "turn b farther": {"no agreement": TRICKS["no meaning"]},
+
+
+def honest(interval, statistic, draw, n, worlds, *, truth=None, rows=None, ends=False, one=False, per=1.0):
+    """Shares of a loop over NumPy arrays, and what can be wrong with it as options."""
+    values = np.array([statistic(draw(rows or n)) for _ in range(150)])
+    goal = values.mean() if truth is None else values[0]
+    clouds = [draw(n)] * worlds if one else [draw(n) for _ in range(worlds)]
+    low, high = np.array([interval(statistic, z) for z in clouds]).T
+    below, above = (high < goal).mean(), (low > goal).mean()
+    found = {"below": above, "above": below} if ends else {"below": below, "above": above}
+    found |= {"contains": 1 - below - above, "width": (high - low).mean()}
+    return {name: per * value for name, value in found.items()}
+
+
+def with_honest(**options):
+    return lambda *given: honest(*given, **options)
+
+
+def of_the_same_cloud(interval, statistic, draw, n, worlds):
+    [draw(n) for _ in range(100)]
+    clouds = [draw(n) for _ in range(worlds)]
+    ends = [(interval(statistic, z), statistic(z)) for z in clouds]
+    inside = sum(low <= value <= high for (low, high), value in ends) / worlds
+    return {"contains": inside, "below": 1 - inside, "above": 0.0, "width": 1.0}
+
+
+COVERAGE_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "a dict with four entries": lambda *given: tuple(honest(*given).values()),
+    "the entries must be": lambda *given: {"contains": honest(*given)["contains"]},
+    "the question is about": with_honest(rows=1000),
+    "you made 499 intervals": lambda interval, statistic, draw, n, worlds: honest(
+        interval, statistic, draw, n, worlds - 1
+    ),
+    "draw a fresh cloud for each world": with_honest(one=True),
+    "must add up to 1": with_honest(per=100),
+    "below and above are swapped": with_honest(ends=True),
+    "clouds that are not used again": of_the_same_cloud,
+    "the mean width is": lambda *given: (found := honest(*given)) | {"width": found["width"] / 2},
+    "call interval(statistic, z)": lambda interval, statistic, *rest: honest(
+        lambda own, z: interval(z, own), statistic, *rest
+    ),
+    "and yours is nan": lambda *given: honest(*given) | {"above": math.nan},
 }
-
-
-FOOL_MISTAKES = {sentence: {**TRICKS, **made}.get for sentence, made in FOOL_MISTAKES.items()}
 
 
 DIAGNOSES = {"P": "cone", "Q": "rotation", "R": "gap", "S": "few directions"}
@@ -1425,7 +1469,8 @@ MISTAKES = {
     "chance_recall": CHANCE_RECALL_MISTAKES,
     "difference_error": DIFFERENCE_ERROR_MISTAKES,
     "spread_of_two": SPREAD_OF_TWO_MISTAKES,
-    "fool": FOOL_MISTAKES,
+    "twin": TWIN_MISTAKES,
+    "coverage": COVERAGE_MISTAKES,
     "patients": PATIENTS_MISTAKES,
 }
 RIGHT = [
@@ -1446,7 +1491,8 @@ RIGHT = [
     ("masked_dispersion", lambda z, p: dispersion(z[p]) if p.sum() > 1 else 0 * z[p].sum()),
     ("mixing", shortest),
     ("stable_dispersion", lambda z, t: dispersion(z, temperature=t)),
-    ("fool", TRICKS.get),
+    ("twin", in_few_places),
+    ("coverage", honest),
     ("drift_parts", drift_parts),
     ("corner_gain", corner),
     ("lead_at_equal_drift", leads),
