@@ -9,7 +9,7 @@ from . import midterm as midterm
 from .judging import predicted
 from .notebook_01 import mean_cosine, term_effects, two_dials
 from .notebook_02 import coverage, effective_rank, patients, twin
-from .notebook_03 import clump_value, corner_gain, stable_dispersion
+from .notebook_03 import corner_gain, miscounted, resting, stable_dispersion
 from .notebook_04 import drift_parts, lead_at_equal_drift, radius_for, unshiftable
 from .notebook_05 import masked_dispersion, mixing, squared_band
 from .notebook_06 import collapse_with_dispersion, effects, sampling_error, searched, spread_and_agreed
@@ -34,7 +34,6 @@ __all__ = [
     "best_rank",
     "broken_claims",
     "chance_recall",
-    "clump_value",
     "collapse_with_dispersion",
     "corner_gain",
     "coverage",
@@ -55,6 +54,7 @@ __all__ = [
     "masked_info_nce",
     "mean_cosine",
     "min_norm_weight",
+    "miscounted",
     "mixing",
     "nc2",
     "ogm_coefficient",
@@ -65,6 +65,7 @@ __all__ = [
     "predicted",
     "radius_for",
     "redundancy_and_synergy",
+    "resting",
     "same_length",
     "sampling_error",
     "searched",

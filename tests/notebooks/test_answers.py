@@ -338,6 +338,51 @@ def coverages():
     yield "ends swapped", lambda i, s, draw, n, w: right(lambda own, z: i(own, z)[::-1], s, draw, n, w)
 
 
+def miscounts():
+    right = OFFICIAL["miscounted"]
+    yield "equal clumps", lambda clumps, reads: torch.eye(32)[:clumps].repeat(40, 1)
+    yield "as many clumps as the reading", lambda clumps, reads: torch.eye(32)[: round(reads)].repeat(60, 1)
+    yield "a clump more", lambda clumps, reads: right(clumps + 1, reads)
+    yield "a clump fewer", lambda clumps, reads: right(clumps - 1, min(reads, clumps - 1))
+    yield "the reading doubled", lambda clumps, reads: right(clumps, min(2 * reads, clumps))
+    yield "the reading halved", lambda clumps, reads: right(clumps, max(reads / 2, 1.05))
+    yield "one more than the reading", lambda clumps, reads: right(clumps, min(reads + 1, clumps))
+    yield (
+        "the share of the largest is 1 / reads",
+        lambda clumps, reads: torch.eye(32)[:clumps].repeat_interleave(
+            torch.tensor(
+                [round(900 / reads)] + [round(900 * (1 - 1 / reads)) // (clumps - 1)] * (clumps - 1)
+            ),
+            dim=0,
+        ),
+    )
+    yield "noisy places", lambda clumps, reads: right(clumps, reads) + 0.05 * torch.randn(32)[None] ** 2 + 0.4
+    yield "rows as columns", lambda clumps, reads: right(clumps, reads).T
+    yield "the numbers swapped", lambda clumps, reads: right(max(round(reads), 2), min(clumps, round(reads)))
+    yield "its first rows", lambda clumps, reads: right(clumps, reads)[:100]
+
+
+def rests():
+    right = OFFICIAL["resting"]
+    for word in ("moves", "leaves", "stays"):
+        yield f"always {word}", lambda term, z, generator, word=word: word
+    for one, other in (("stays", "leaves"), ("leaves", "stays"), ("moves", "stays"), ("moves", "leaves")):
+        yield (
+            f"{other} for {one}",
+            lambda *given, one=one, other=other: other if (said := right(*given)) == one else said,
+        )
+    yield "a term of the other sign", lambda term, z, generator: right(lambda v: -term(v), z, generator)
+    yield (
+        "the mean row alone",
+        lambda term, z, generator: right(
+            lambda v: term(v.mean(0, keepdim=True)), z.mean(0, keepdim=True) + 1e-3, generator
+        ),
+    )
+    yield "the first row alone", lambda term, z, generator: right(term, z[:1], generator)
+    yield "a hundredth of the term", lambda term, z, generator: right(lambda v: term(v) / 100, z, generator)
+    yield "in capitals", lambda *given: right(*given).capitalize()
+
+
 def diagnoses():
     right = OFFICIAL["patients"]
     for patient in right:
@@ -828,6 +873,8 @@ WRONG = {
     "each_once": rows_kept,
     "active_band": searches,
     "false_alarms": alarms,
+    "miscounted": miscounts,
+    "resting": rests,
     "corner_gain": corner_gains,
     "lead_at_equal_drift": equal_drift,
     "two_dials": dials,

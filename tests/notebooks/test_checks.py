@@ -246,23 +246,76 @@ STABLE_MISTAKES = {
 }
 
 
-CLUMP_VALUE_MISTAKES = {
-    "put your own code": ...,
-    "the sign is not": 1.435,
-    "15 clump mates among 63 others": -1.386,
-    "the term is its logarithm": 0.238,
-    "mean of the exponents": -15.24,
-    "a pair from different clumps": -20,
-    "0 is for one clump": 0,
-    "which share of the pairs": -3,
-    "of type str: give a number": "many",
+def geometric(clumps, reads, *, rows=1500, least=2, turn=None, off=1.0, columns=32):
+    """Clumps whose sizes fall by one ratio, which is halved until the reading fits."""
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        ratio = (low + high) / 2
+        shares = torch.tensor([ratio**k for k in range(clumps)])
+        sizes = (least + (rows - least * clumps) * shares / shares.sum()).floor().long()
+        z = torch.eye(columns)[:clumps].repeat_interleave(sizes, dim=0)
+        low, high = (ratio, high) if -dispersion(z, temperature=0.1) < math.log(off * reads) else (low, ratio)
+    return z if turn is None else turn(z)
+
+
+MISCOUNTED_MISTAKES = {
+    "put your own code": lambda clumps, reads: ...,
+    "give (N, 32)": lambda clumps, reads: geometric(clumps, reads, columns=40),
+    "N of at most 2000": lambda clumps, reads: geometric(clumps, reads, rows=3000),
+    "different places": lambda clumps, reads: geometric(clumps + 1, reads),
+    "too low: shrink": lambda clumps, reads: geometric(clumps, reads, off=0.9),
+    "too high: grow": lambda clumps, reads: torch.eye(32)[:clumps].repeat(50, 1),
+    "nearer than 60 degrees": lambda clumps, reads: torch.eye(32)[:clumps].repeat(50, 1) + 0.3,
+    "at least two are needed": lambda clumps, reads: torch.cat(
+        [torch.eye(32)[:1].repeat(90, 1), torch.eye(32)[1:clumps]]
+    ),
+    "a row is zero": lambda clumps, reads: torch.zeros(50, 32),
+    "not finite": lambda clumps, reads: torch.full((50, 32), math.nan),
+    "give 2 dimensions": lambda clumps, reads: torch.tensor([reads] * clumps),
 }
 
 
-def test_clump_value_is_what_dispersion_gives():
-    clumps = torch.eye(4).repeat(16, 1)
-    assert checks.clump_value(dispersion(clumps, temperature=0.1).item())
-    assert checks.clump_value(-1.43)
+def by_curvature(term, z, generator, *, limit=1e-4, least=-1e-3):
+    """The word from the smallest eigenvalue of the Hessian of one small step, without any shake."""
+    u = normalize(z, dim=1)
+    x = u.clone().requires_grad_()
+    if torch.autograd.grad(term(x), x)[0].norm() > limit:
+        return "moves"
+    hessian = torch.autograd.functional.hessian(lambda flat: term(flat.view_as(u)), u.flatten())
+    return "leaves" if torch.linalg.eigvalsh(hessian).min() < least else "stays"
+
+
+def by_shake(term, z, generator, *, limit=1e-4, noise=None, far=10, steps=200, sign=1, first=True):
+    u = normalize(z, dim=1)
+
+    def slope(v):
+        x = v.clone().requires_grad_()
+        return torch.autograd.grad(term(x), x)[0]
+
+    if first and slope(u).norm() > limit:
+        return "moves"
+    shake = 0.01 * torch.randn(u.shape, generator=generator) if noise is None else noise(u)
+    v = normalize(u + shake, dim=1)
+    began = (v - u).norm()
+    for _ in range(steps):
+        v = normalize(v - sign * slope(v), dim=1)
+    return "leaves" if (v - u).norm() > far * began else "stays"
+
+
+RESTING_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "its gradient is above 0.0001": lambda *given: by_shake(*given, limit=0.01),
+    "so no shake is needed": lambda *given: by_shake(*given, first=False),
+    "without a shake even a summit holds": lambda *given: by_shake(*given, noise=torch.zeros_like),
+    "shake every row": lambda *given: by_shake(
+        *given, noise=lambda u: 0.01 * torch.eye(*u.shape)[:1] * (torch.arange(len(u)) < 1)[:, None]
+    ),
+    "compare with ten times the shake": lambda *given: by_shake(*given, far=0.5),
+    "its gradient is 0.": lambda term, z, g: by_curvature(term, z, g, limit=-1),
+    "is not among the words": lambda *given: by_shake(*given).upper(),
+    "is of type bool": lambda *given: by_shake(*given) == "stays",
+    "at its lowest point": lambda *given: by_shake(*given, sign=-1),
+}
 
 
 def corner(accuracy, seeds, stored, *, points=100, ddof=1, quantile=None, root=0.5, shifted=0.0, apart=None):
@@ -1461,7 +1514,8 @@ MISTAKES = {
     "best_naming": NAMING_MISTAKES,
     "photograph_error": PHOTOGRAPH_MISTAKES,
     "three_rules": {sentence: lambda made=made: made for sentence, made in THREE_RULES_MISTAKES.items()},
-    "clump_value": CLUMP_VALUE_MISTAKES,
+    "miscounted": MISCOUNTED_MISTAKES,
+    "resting": RESTING_MISTAKES,
     "unshiftable": UNSHIFTABLE_MISTAKES,
     "any_by_chance": ANY_BY_CHANCE_MISTAKES,
     "sampling_error": SAMPLING_ERROR_MISTAKES,
@@ -1494,6 +1548,8 @@ RIGHT = [
     ("twin", in_few_places),
     ("coverage", honest),
     ("drift_parts", drift_parts),
+    ("miscounted", geometric),
+    ("resting", by_curvature),
     ("corner_gain", corner),
     ("lead_at_equal_drift", leads),
     ("radius_for", lambda a, b, share: pair_distances(a, b).quantile(1 - share)),
