@@ -10,8 +10,8 @@ from .judging import predicted
 from .notebook_01 import mean_cosine, term_effects, two_dials
 from .notebook_02 import coverage, effective_rank, patients, twin
 from .notebook_03 import corner_gain, miscounted, resting, stable_dispersion
-from .notebook_04 import drift_parts, lead_at_equal_drift, radius_for, unshiftable
-from .notebook_05 import masked_dispersion, mixing, squared_band
+from .notebook_04 import agreeing, drift_parts, lead_at_equal_drift, radius_for, unshiftable
+from .notebook_05 import masked_dispersion, mixing, promise, squared_band, turning_point
 from .notebook_06 import collapse_with_dispersion, effects, sampling_error, searched, spread_and_agreed
 from .notebook_07 import dgl_loss, min_norm_weight, ogm_coefficient
 from .notebook_08 import false_frames, paired_gain
@@ -28,6 +28,7 @@ from .notebook_18 import active_band, each_once, false_alarms
 
 __all__ = [
     "active_band",
+    "agreeing",
     "any_by_chance",
     "best_naming",
     "best_of_ten",
@@ -63,6 +64,7 @@ __all__ = [
     "patients",
     "photograph_error",
     "predicted",
+    "promise",
     "radius_for",
     "redundancy_and_synergy",
     "resting",
@@ -79,6 +81,7 @@ __all__ = [
     "term_effects",
     "three_rules",
     "tied_knn",
+    "turning_point",
     "twin",
     "two_dials",
     "unshiftable",

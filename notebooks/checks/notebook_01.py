@@ -7,7 +7,17 @@ from typing import Any
 
 import torch
 
-from .judging import Unsuitable, filled, first_problem, number, of_kind, tensor, verdict
+from .judging import (
+    Unsuitable,
+    filled,
+    first_problem,
+    half_width,
+    interval_problems,
+    number,
+    of_kind,
+    tensor,
+    verdict,
+)
 
 
 def mean_cosine(answer: object) -> bool:
@@ -120,17 +130,10 @@ def _made_up_runs(seeds: tuple, truth: dict) -> tuple[dict, dict]:
         for measure in MEASURES:
             noise = torch.randn(n, generator=generator, dtype=torch.float64)
             noise = 0.1 * (noise - noise.mean()) / noise.std()
-            changes[term, measure] = noise + truth[term, measure] * _half_width(noise)
+            changes[term, measure] = noise + truth[term, measure] * half_width(noise)
         for k, seed in enumerate(seeds):
             runs[(*weights, seed)] = {m: (base[m][k] + changes[term, m][k]).item() for m in MEASURES}
     return runs, changes
-
-
-def _half_width(changes: torch.Tensor) -> float:
-    """Return the half-width of Student's 95 % interval of the mean of changes (n,)."""
-    from scipy import stats
-
-    return stats.t.ppf(0.975, len(changes) - 1) * changes.std().item() / len(changes) ** 0.5
 
 
 def _wrong_effect(entry: tuple[str, str], given: Any, changes: torch.Tensor) -> Iterator[str]:
@@ -138,21 +141,4 @@ def _wrong_effect(entry: tuple[str, str], given: Any, changes: torch.Tensor) -> 
     name = f"{entry[0]} on {entry[1]}"
     if not isinstance(given, tuple | list) or len(given) != 4:
         yield f"{name}: give (mean, low, high, word)."
-    mean, low, high = (number(value) for value in given[:3])
-    wanted, half = changes.mean().item(), _half_width(changes)
-    if abs(mean + wanted) < 1e-6 < abs(wanted):
-        yield f"{name}: the sign is reversed, since a change is with the term minus without."
-    if abs(mean - wanted) > 1e-6:
-        yield f"{name}: the mean change is {wanted:+.4f} in a made-up world, and yours is {mean:+.4f}."
-    if not low < mean < high:
-        yield f"{name}: the interval [{low:.4f}, {high:.4f}] must have the mean {mean:.4f} inside."
-    width = (high - low) / 2
-    if width > 1.5 * half:
-        yield f"{name}: your interval is {width / half:.1f} times too wide: take differences seed by seed."
-    if width < 0.55 * half:
-        yield f"{name}: your interval has {width / half:.2f} of the width: is it one standard error?"
-    if max(abs(low + half - wanted), abs(high - half - wanted)) > 0.45 * half:
-        yield f"{name}: the ends [{low:+.4f}, {high:+.4f}] do not lie around the mean of the changes."
-    word = "repairs" if wanted < -half else "worsens" if wanted > half else "undecided"
-    if not isinstance(given[3], str) or given[3] != word:
-        yield f"{name}: the interval [{low:+.4f}, {high:+.4f}] reads {word!r}, and you say {given[3]!r}."
+    yield from interval_problems(name, given, changes, "repairs", "worsens")

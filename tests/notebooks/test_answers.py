@@ -383,6 +383,47 @@ def rests():
     yield "in capitals", lambda *given: right(*given).capitalize()
 
 
+def turning_points():
+    right = OFFICIAL["turning_point"]
+    for place, part in enumerate(("weight", "mean", "low end", "high end")):
+        for name in ("other sign", "doubled", "percent", "plus one"):
+            yield (
+                f"{part} {name}",
+                lambda *given, place=place, change=RESULTS[name]: [
+                    change(x) if k == place else x for k, x in enumerate(right(*given))
+                ],
+            )
+    for word in ("falls", "rises", "undecided", "down"):
+        yield f"always {word}", lambda *given, word=word: (*right(*given)[:4], word)
+    yield (
+        "halves swapped",
+        lambda run, weights, seeds: right(run, weights, seeds[len(seeds) // 2 :] + seeds[: len(seeds) // 2]),
+    )
+    yield "even and odd places", lambda run, weights, seeds: right(run, weights, seeds[::2] + seeds[1::2])
+    yield "sorted seeds", lambda run, weights, seeds: right(run, weights, sorted(seeds)[::-1])
+    yield "the worst", lambda run, weights, seeds: right(lambda w, s: -run(w, s), weights, seeds)
+    yield (
+        "the smallest weight last",
+        lambda run, weights, seeds: right(lambda w, s: run(max(weights) - w, s), weights, seeds),
+    )
+    yield "against weight 0", lambda run, weights, seeds: right(run, [0.0, max(weights)], seeds)
+    yield "without the first seeds", lambda run, weights, seeds: right(run, weights, seeds[2:])
+    yield "one seed each", lambda run, weights, seeds: right(run, weights, [seeds[0], seeds[-1]])
+
+
+def promises():
+    right = OFFICIAL["promise"]
+    for name, change in RESULTS.items():
+        yield f"result {name}", after(right, change)
+    yield "the first term alone", lambda f, g, z: right(f, f, z)
+    yield "the second term alone", lambda f, g, z: right(g, g, z)
+    yield "their sum", lambda f, g, z: right(lambda x: f(x) + g(x), lambda x: f(x) + g(x), z)
+    yield "terms doubled", lambda f, g, z: right(lambda x: 2 * f(x), lambda x: 2 * g(x), z)
+    yield "another start", lambda f, g, z: right(f, g, z + 0.3)
+    yield "one step length for all", lambda f, g, z: 2.0
+    yield "the first result repeated", dict(repeated("promise"))["the first result repeated"]
+
+
 def diagnoses():
     right = OFFICIAL["patients"]
     for patient in right:
@@ -622,9 +663,22 @@ def corner_gains():
 
 def equal_drift():
     right = OFFICIAL["lead_at_equal_drift"]
+
+    def with_leads(change, quantities=("private", "shared")):
+        return lambda run, seeds: {
+            q: ([change(x) for x in own] if q in quantities else own, word)
+            for q, (own, word) in right(run, seeds).items()
+        }
+
     for name, change in RESULTS.items():
-        yield f"each lead {name}", after(right, lambda x, change=change: [change(lead) for lead in x])
-    for quantity in ("drift", "private"):
+        yield f"each lead {name}", with_leads(change)
+        yield f"each shared lead {name}", with_leads(change, ["shared"])
+    for word in ("band", "rigid", "undecided", "both"):
+        yield (
+            f"always {word}",
+            lambda run, seeds, word=word: {q: (own, word) for q, (own, _) in right(run, seeds).items()},
+        )
+    for quantity in ("drift", "private", "shared"):
         for name, change in {"doubled": lambda x: 2 * x, "squared": lambda x: x * x}.items():
             yield (
                 f"the {quantity} of the band {name}",
@@ -633,13 +687,40 @@ def equal_drift():
                     seeds,
                 ),
             )
-    yield "the mean for each", after(right, lambda x: [sum(x) / len(x)] * len(x))
-    yield "reversed", after(right, lambda x: list(x)[::-1])
+    swapped = {"private": "shared", "shared": "private"}
+    yield "factors swapped", lambda run, seeds: {swapped[q]: value for q, value in right(run, seeds).items()}
+    yield "private for both", lambda run, seeds: dict.fromkeys(swapped, right(run, seeds)["private"])
+    yield (
+        "reversed",
+        lambda run, seeds: {q: (own[::-1], word) for q, (own, word) in right(run, seeds).items()},
+    )
     yield (
         "the band of the first seed",
         lambda run, seeds: right(lambda w, r, s: run(w, r, seeds[0] if r else s), seeds),
     )
     yield "radius 0 for both", lambda run, seeds: right(lambda w, r, s: run(w, 0, s), seeds)
+
+
+def rooms():
+    right = OFFICIAL["agreeing"]
+    for name, factor in (("twice", 2), ("half of", 0.5), ("a tenth of", 0.1), ("the square of", None)):
+        yield f"{name} the drift", lambda p, d, k=factor: right(p, d * d if k is None else k * d)
+    yield "the distance for its square", lambda p, d: right(p, d**0.5)
+    yield "modalities swapped", lambda p, d: dict(zip(p, list(right(p, d).values())[::-1], strict=True))
+    yield "one for both", lambda p, d: dict.fromkeys(p, next(iter(right(p, d).values())))
+    yield "the first column alone", lambda p, d: right({m: x[:, :1].repeat(1, 4) for m, x in p.items()}, d)
+    yield "rows shuffled", lambda p, d: right({m: x.flip(0) for m, x in p.items()}, d)
+    yield "absolute values", lambda p, d: right({m: (x - x.mean(0)).abs() for m, x in p.items()}, d)
+    yield "the factor itself", lambda p, d: {m: F.pad(x, (0, 16 - x.shape[1])) for m, x in p.items()}
+    yield "both factors in both", lambda p, d: right({m: sum(p.values()) for m in p}, d)
+    yield "noise", lambda p, d: right({m: torch.randn(x.shape) for m, x in p.items()}, d)
+    yield "without a common direction", lambda p, d: {m: z[:, 1:] for m, z in right(p, d).items()}
+    yield (
+        "one modality still",
+        lambda p, d: right(
+            {m: x * (m == "sound") + torch.randn(x.shape) * (m != "sound") for m, x in p.items()}, d
+        ),
+    )
 
 
 def rows_kept():
@@ -875,8 +956,11 @@ WRONG = {
     "false_alarms": alarms,
     "miscounted": miscounts,
     "resting": rests,
+    "turning_point": turning_points,
+    "promise": promises,
     "corner_gain": corner_gains,
     "lead_at_equal_drift": equal_drift,
+    "agreeing": rooms,
     "two_dials": dials,
     "term_effects": effects_of_terms,
     "twin": twins,

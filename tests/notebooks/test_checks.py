@@ -361,41 +361,186 @@ CORNER_GAIN_MISTAKES = {
 }
 
 
-def leads(run, seeds, *, weights=(0, 0.01, 0.03, 0.1, 0.3, 1), scale=math.log, sort=True, rigid=None, sign=1):
+def leads(
+    run,
+    seeds,
+    *,
+    weights=(0, 0.01, 0.03, 0.1, 0.3, 1),
+    scale=math.log,
+    sort=True,
+    rigid=None,
+    sign=1,
+    word=None,
+):
     """Band minus rigid alignment at equal drift, with what can be wrong about it as options."""
-    found = []
+    found = {"private": [], "shared": []}
     for seed in seeds:
         band = run(1, 0.9, seed)
         family = [run(weight, 0, seed if rigid is None else rigid) for weight in weights]
         family = sorted(family, key=lambda row: row["drift"]) if sort else family
-        there = np.interp(
-            scale(band["drift"]), [scale(row["drift"]) for row in family], [row["private"] for row in family]
-        )
-        found.append(sign * (band["private"] - there))
-    return found
+        places = [scale(row["drift"]) for row in family]
+        for quantity, own in found.items():
+            there = np.interp(scale(band["drift"]), places, [row[quantity] for row in family])
+            own.append(sign * (band[quantity] - there))
+    return {quantity: (own, word or in_words(own)) for quantity, own in found.items()}
+
+
+def in_words(own):
+    half = t.ppf(0.975, len(own) - 1) * np.std(own, ddof=1) / len(own) ** 0.5 if len(own) > 1 else 0
+    return "band" if np.mean(own) > half else "rigid" if np.mean(own) < -half else "undecided"
+
+
+def with_leads(change):
+    return lambda run, seeds: {q: (change(own), word) for q, (own, word) in leads(run, seeds).items()}
 
 
 def at_equal_weight(run, seeds):
     leads(run, seeds)
-    return [run(1, 0.9, seed)["private"] - run(1, 0, seed)["private"] for seed in seeds]
+    own = {q: [run(1, 0.9, seed)[q] - run(1, 0, seed)[q] for seed in seeds] for q in ("private", "shared")}
+    return {q: (values, in_words(values)) for q, values in own.items()}
 
 
 LEAD_MISTAKES = {
     "put your own code": lambda run, seeds: None,
-    "you returned 1 numbers": lambda run, seeds: [sum(leads(run, seeds)) / len(seeds)],
-    "give 1 dimension": lambda run, seeds: sum(leads(run, seeds)) / len(seeds),
+    "give a dict with two entries": lambda run, seeds: leads(run, seeds)["private"],
+    "the entries must be": lambda run, seeds: {"private": leads(run, seeds)["private"]},
+    "give (leads, word)": lambda run, seeds: {q: own for q, (own, _) in leads(run, seeds).items()},
+    "you returned 1 numbers": with_leads(lambda own: [sum(own) / len(own)]),
+    "give 1 dimension": with_leads(lambda own: sum(own) / len(own)),
     "with all six weights, for every seed": lambda run, seeds: leads(run, seeds, weights=(0, 1)),
     "the sign is reversed": lambda run, seeds: leads(run, seeds, sign=-1),
     "the rigid run of weight 1": at_equal_weight,
     "you interpolated on the drift itself": lambda run, seeds: leads(run, seeds, scale=float),
-    "pair them seed by seed": lambda run, seeds: [
-        leads(run, [seed])[0] and leads(run, [seed], rigid=seeds[1])[0] for seed in seeds
-    ],
+    "pair them seed by seed": lambda run, seeds: leads(run, seeds) and leads(run, seeds, rigid=seeds[1]),
+    "weight 0 belongs to the family": lambda run, seeds: (
+        leads(run, seeds) and leads(run, seeds, weights=(0.01, 0.03, 0.1, 0.3, 1))
+    ),
     "sorted by drift": lambda run, seeds: leads(run, seeds, sort=False),
     "the first lead must be": lambda run, seeds: leads(run, seeds, sign=2),
-    "each seed counts alone": lambda run, seeds: leads(run, seeds) if len(seeds) > 1 else [0.0],
+    "each seed counts alone": lambda run, seeds: (
+        leads(run, seeds) if len(seeds) > 2 else {q: ([0.0, 0.0], "band") for q in ("private", "shared")}
+    ),
+    "reads 'undecided', and you say 'band'": lambda run, seeds: leads(run, seeds, word="band"),
     "you trained weight 5": lambda run, seeds: leads(run, seeds, weights=(5,)),
-    "holds a value that is not finite": lambda run, seeds: [math.nan] * len(leads(run, seeds)),
+    "holds a value that is not finite": with_leads(lambda own: [math.nan] * len(own)),
+}
+
+
+def rippled(private, drift, *, even=True, center=1.0, factor=1.0, only=None, mixed=0.0, dims=16):
+    """Unit vectors whose ripples lie on other axes for each modality; the size by a secant in its square."""
+    names = list(private)
+    white = {m: (x - x.mean(0)) / x.std(0) for m, x in private.items()}
+    size = 0.1
+    for _ in range(60):
+        made = {}
+        for k, m in enumerate(names):
+            own = white[m] + mixed * white[names[1 - k]]
+            own = own if even else own * (torch.arange(own.shape[1]) == 0)
+            z = center * torch.eye(dims)[:1].repeat(len(own), 1)
+            z[:, 1 + 5 * k : 1 + 5 * k + own.shape[1]] = size * own * (only is None or m == only)
+            made[m] = z
+        a, b = (normalize(z, dim=1) for z in made.values())
+        reached = (a - b).square().sum(1).mean().item()
+        size *= (factor * drift / max(reached, 1e-9)) ** 0.5
+    return made
+
+
+AGREEING_MISTAKES = {
+    "put your own code": lambda private, drift: ...,
+    "a dict from modality": lambda private, drift: list(rippled(private, drift).values()),
+    "those of private": lambda private, drift: dict(zip("ab", rippled(private, drift).values(), strict=True)),
+    "give (1000, 16)": lambda private, drift: rippled(private, drift, dims=20),
+    "a row is zero": lambda private, drift: {m: torch.zeros(1000, 16) for m in private},
+    "change the size of the ripple": lambda private, drift: rippled(private, drift, factor=2),
+    "the paired drift is": lambda private, drift: {
+        m: torch.cat([x, torch.zeros(len(x), 16 - x.shape[1])], 1) for m, x in private.items()
+    },
+    "what its sensor does not see": lambda private, drift: rippled(private, drift, mixed=1.0),
+    "equally strong": lambda private, drift: rippled(private, drift, even=False),
+    "both modalities alike": lambda private, drift: rippled(private, drift, only="sound"),
+    "not finite": lambda private, drift: {m: torch.full((1000, 16), math.nan) for m in private},
+    "give 2 dimensions": lambda private, drift: {m: z[0] for m, z in rippled(private, drift).items()},
+}
+
+
+def turned(
+    run, weights, seeds, *, choose=slice(0, None), best=max, test=None, among=None, width=None, word=None
+):
+    """The turning point with Student's interval; without options, chosen and tested on all seeds."""
+    largest = max(weights)
+    scores = {
+        w: np.mean([run(w, seed) for seed in seeds[choose]]) for w in (among or weights) if w != largest
+    }
+    picked = best(scores, key=scores.get)
+    change = np.array([run(largest, seed) - run(picked, seed) for seed in seeds[test or choose]])
+    half = (
+        (t.ppf(0.975, len(change) - 1) if width is None else width) * change.std(ddof=1) / len(change) ** 0.5
+    )
+    low, high = change.mean() - half, change.mean() + half
+    said = "falls" if high < 0 else "rises" if low > 0 else "undecided"
+    return picked, change.mean(), low, high, word or said
+
+
+def in_halves(run, weights, seeds, **options):
+    half = len(seeds) // 2
+    return turned(run, weights, seeds, **{"choose": slice(0, half), "test": slice(half, None)} | options)
+
+
+def unpaired_halves(run, weights, seeds):
+    picked, mean, *_ = in_halves(run, weights, seeds)
+    after, before = ([run(w, seed) for seed in seeds[len(seeds) // 2 :]] for w in (max(weights), picked))
+    half = 2.3 * math.hypot(np.std(after), np.std(before)) / len(after) ** 0.5
+    return picked, mean, mean - half, mean + half, "undecided"
+
+
+TURN_MISTAKES = {
+    "put your own code": lambda *given: ...,
+    "return five things": lambda *given: in_halves(*given)[:4],
+    "is the largest weight": lambda run, weights, seeds: (max(weights), *in_halves(run, weights, seeds)[1:]),
+    "must not take part in the choice": turned,
+    "of the seeds chooses": lambda *given: in_halves(*given, best=min),
+    "you tested on the seeds that chose": lambda run, weights, seeds: turned(
+        run, weights, seeds, choose=slice(0, len(seeds) // 2)
+    ),
+    "you tested on all seeds": lambda *given: in_halves(*given, test=slice(0, None)),
+    "the sign is reversed": lambda *given: (lambda b, m, low, high, word: (b, -m, -high, -low, word))(
+        *in_halves(*given)
+    ),
+    "take differences seed by seed": unpaired_halves,
+    "is it one standard error": lambda *given: in_halves(*given, width=1),
+    "and you say 'falls'": lambda *given: in_halves(*given, word="falls"),
+    "you trained weight": lambda run, weights, seeds: run(5, seeds[0]),
+    "and yours is nan": lambda *given: (in_halves(*given)[0], math.nan, 0, 1, "rises"),
+}
+
+
+def scanned(first, second, z, *, alpha=None, both=all, unit=False, scale=1.0, stop=1e-6, sign=1):
+    """The step at which a term stops falling, by steps of half a percent."""
+    x = z.clone().requires_grad_()
+    slopes = [torch.autograd.grad(term(x), x)[0] for term in (first, second)]
+    apart = slopes[1] - slopes[0]
+    mix = ((apart * slopes[1]).sum() / apart.square().sum()).clamp(0, 1) if alpha is None else alpha
+    way = mix * slopes[0] + (1 - mix) * slopes[1]
+    if way.norm() < stop:
+        return torch.tensor(0.0)
+    way, step = (way / way.norm() if unit else way), 1e-4
+    while step < 2000 and both(term(z - sign * step * way) < term(z) for term in (first, second)):
+        step *= 1.005
+    return scale * step
+
+
+PROMISE_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "the promise is about both": lambda *given: scanned(*given, both=any),
+    "along the first gradient": lambda *given: scanned(*given, alpha=1),
+    "along the second gradient": lambda *given: scanned(*given, alpha=0),
+    "along the mean of both": lambda *given: scanned(*given, alpha=0.5),
+    "along their sum": lambda *given: scanned(*given, alpha=0.5, scale=0.5),
+    "that is the length of the way": lambda *given: scanned(*given, unit=True),
+    "one of the terms stops falling at": lambda *given: scanned(*given, sign=-1),
+    "return 0, and yours is": lambda *given: scanned(*given, stop=-1),
+    "a finite number": lambda *given: math.nan,
+    "it has shape": lambda first, second, z: z,
 }
 
 
@@ -1488,11 +1633,14 @@ MISTAKES = {
     "squared_band": BAND_MISTAKES,
     "masked_dispersion": DISPERSION_MISTAKES,
     "mixing": MIXING_MISTAKES,
+    "turning_point": TURN_MISTAKES,
+    "promise": PROMISE_MISTAKES,
     "effective_rank": RANK_MISTAKES,
     "stable_dispersion": STABLE_MISTAKES,
     "drift_parts": DRIFT_MISTAKES,
     "corner_gain": CORNER_GAIN_MISTAKES,
     "lead_at_equal_drift": LEAD_MISTAKES,
+    "agreeing": AGREEING_MISTAKES,
     "radius_for": RADIUS_MISTAKES,
     "ogm_coefficient": OGM_MISTAKES,
     "dgl_loss": DGL_MISTAKES,
@@ -1544,6 +1692,8 @@ RIGHT = [
     ("squared_band", lambda a, b, r: excess(a, b, r).mean()),
     ("masked_dispersion", lambda z, p: dispersion(z[p]) if p.sum() > 1 else 0 * z[p].sum()),
     ("mixing", shortest),
+    ("turning_point", in_halves),
+    ("promise", scanned),
     ("stable_dispersion", lambda z, t: dispersion(z, temperature=t)),
     ("twin", in_few_places),
     ("coverage", honest),
@@ -1552,6 +1702,7 @@ RIGHT = [
     ("resting", by_curvature),
     ("corner_gain", corner),
     ("lead_at_equal_drift", leads),
+    ("agreeing", rippled),
     ("radius_for", lambda a, b, share: pair_distances(a, b).quantile(1 - share)),
     ("ogm_coefficient", ogm_k),
     ("dgl_loss", dgl_answer()),
