@@ -7,11 +7,11 @@ that a notebook with open exercises still runs to its end. There is one file per
 
 from . import midterm as midterm
 from .judging import predicted
-from .notebook_01 import four_corners, mean_cosine
-from .notebook_02 import effective_rank, fool, patients
-from .notebook_03 import clump_value, corner_gain, stable_dispersion
-from .notebook_04 import drift_parts, lead_at_equal_drift, radius_for, unshiftable
-from .notebook_05 import masked_dispersion, mixing, squared_band
+from .notebook_01 import mean_cosine, term_effects, two_dials
+from .notebook_02 import coverage, effective_rank, patients, twin
+from .notebook_03 import corner_gain, miscounted, resting, stable_dispersion
+from .notebook_04 import agreeing, drift_parts, lead_at_equal_drift, radius_for, unshiftable
+from .notebook_05 import masked_dispersion, mixing, promise, squared_band, turning_point
 from .notebook_06 import collapse_with_dispersion, effects, sampling_error, searched, spread_and_agreed
 from .notebook_07 import dgl_loss, min_norm_weight, ogm_coefficient
 from .notebook_08 import false_frames, paired_gain
@@ -28,15 +28,16 @@ from .notebook_18 import active_band, each_once, false_alarms
 
 __all__ = [
     "active_band",
+    "agreeing",
     "any_by_chance",
     "best_naming",
     "best_of_ten",
     "best_rank",
     "broken_claims",
     "chance_recall",
-    "clump_value",
     "collapse_with_dispersion",
     "corner_gain",
+    "coverage",
     "dgl_loss",
     "difference_error",
     "drift_parts",
@@ -45,8 +46,6 @@ __all__ = [
     "effects",
     "false_alarms",
     "false_frames",
-    "fool",
-    "four_corners",
     "gradient_in_parts",
     "hinge_floor",
     "judge",
@@ -56,6 +55,7 @@ __all__ = [
     "masked_info_nce",
     "mean_cosine",
     "min_norm_weight",
+    "miscounted",
     "mixing",
     "nc2",
     "ogm_coefficient",
@@ -64,8 +64,10 @@ __all__ = [
     "patients",
     "photograph_error",
     "predicted",
+    "promise",
     "radius_for",
     "redundancy_and_synergy",
+    "resting",
     "same_length",
     "sampling_error",
     "searched",
@@ -76,8 +78,12 @@ __all__ = [
     "squared_band",
     "stable_dispersion",
     "subset_shares",
+    "term_effects",
     "three_rules",
     "tied_knn",
+    "turning_point",
+    "twin",
+    "two_dials",
     "unshiftable",
     "unused_children",
 ]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 
@@ -110,3 +110,43 @@ def tensor(value: object, name: str, dims: int, *, dtype: torch.dtype | None = N
 def _one_element(value: object, advice: str) -> None:
     if math.prod(value.shape) != 1:
         raise Unsuitable(f"it has shape {tuple(value.shape)}: {advice}.")
+
+
+def half_width(changes: torch.Tensor) -> float:
+    """Return the half-width of Student's 95 % interval of the mean of changes (n,)."""
+    from scipy import stats
+
+    return stats.t.ppf(0.975, len(changes) - 1) * changes.std().item() / len(changes) ** 0.5
+
+
+def word_of(changes: torch.Tensor, below: str, above: str) -> str:
+    """Return the word for an interval of changes (n,) below zero, above zero, or else "undecided"."""
+    mean, half = changes.mean().item(), half_width(changes)
+    return below if mean < -half else above if mean > half else "undecided"
+
+
+def interval_problems(
+    name: str, given: Sequence[Any], changes: torch.Tensor, below: str, above: str
+) -> Iterator[str]:
+    """Yield what is wrong with (mean, low, high, word), the answer for paired changes (n,).
+
+    A bootstrap and Student's t are both right, so the ends may lie within bounds.
+    """
+    mean, low, high = (number(value) for value in given[:3])
+    wanted, half = changes.mean().item(), half_width(changes)
+    if abs(mean + wanted) < 1e-6 < abs(wanted):
+        yield f"{name}: the sign is reversed, since a change is after minus before."
+    if abs(mean - wanted) > 1e-6:
+        yield f"{name}: the mean change is {wanted:+.4f} in a made-up world, and yours is {mean:+.4f}."
+    if not low < mean < high:
+        yield f"{name}: the interval [{low:.4f}, {high:.4f}] must have the mean {mean:.4f} inside."
+    width = (high - low) / 2
+    if width > 1.5 * half:
+        yield f"{name}: your interval is {width / half:.1f} times too wide: take differences seed by seed."
+    if width < 0.55 * half:
+        yield f"{name}: your interval has {width / half:.2f} of the width: is it one standard error?"
+    if max(abs(low + half - wanted), abs(high - half - wanted)) > 0.45 * half:
+        yield f"{name}: the ends [{low:+.4f}, {high:+.4f}] do not lie around the mean of the changes."
+    word = word_of(changes, below, above)
+    if not isinstance(given[3], str) or given[3] != word:
+        yield f"{name}: the interval [{low:+.4f}, {high:+.4f}] reads {word!r}, and you say {given[3]!r}."

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .judging import OPEN, filled, first_problem, number, of_kind, tensor, verdict
+from .judging import OPEN, Unsuitable, filled, first_problem, number, of_kind, tensor, verdict
 
 
 def effective_rank(answer: object) -> bool:
@@ -43,49 +43,57 @@ def effective_rank(answer: object) -> bool:
     return verdict(first_problem(answer, cases), "it counts directions, blind to length and position.")
 
 
-def fool(answer: object) -> bool:
-    """Exercise 2: clouds that one diagnostic calls healthy and another one does not."""
+def _clouds() -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield hidden clouds (N, D) with a mean cosine of about 0, and what to call each of them."""
+    for seed, (n, d, shortest, classes) in enumerate(
+        ((600, 16, 1.0, 0), (480, 20, 0.3, 0), (400, 8, 1.0, 4), (720, 12, 0.4, 3)), start=311
+    ):
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(n, d, generator=generator) * torch.linspace(1, shortest, d)
+        if classes:
+            z = (
+                z
+                + 2.5
+                * (torch.eye(d)[:classes] - torch.eye(d)[:classes].mean(dim=0))[torch.arange(n) % classes]
+            )
+        z = z @ torch.linalg.qr(torch.randn(d, d, generator=generator)).Q
+        u = torch.nn.functional.normalize(z, dim=1)
+        yield f"for a cloud of shape ({n}, {d})", u - u.mean(dim=0)
+
+
+def twin(answer: object) -> bool:
+    """Exercise 2: a cloud in few places with the ranks and the mean cosine of a given one."""
 
     def cases(f: Any) -> Iterator[str]:
         from geomreg_mini import geometry
 
-        def clouds(trick: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            a, b, labels = filled(f(trick))
-            a, b = tensor(a, f"a of {trick!r}", 2), tensor(b, f"b of {trick!r}", 2)
-            return a, b, tensor(labels, f"labels of {trick!r}", 1)
+        for asked, z in _clouds():
+            made = tensor(f(z.clone()), f"{asked} your twin", 2)
+            if made.shape != z.shape:
+                yield f"{asked} your twin has shape {tuple(made.shape)}: both need as many rows and columns."
+            made = made.to(z.dtype)
+            if not made.norm(dim=1).min() > 1e-6:
+                yield f"{asked} a row of your twin is zero: it has no direction."
+            own, wanted = (number(geometry.mean_cosine(x)) for x in (made, z))
+            if abs(own - wanted) > 0.02:
+                yield (
+                    f"{asked} the mean cosine is {wanted:.3f}, and that of your twin {own:.3f}: let places "
+                    "balance, each with its opposite."
+                )
+            for name in ("effective_rank", "participation_ratio"):
+                own, wanted = (number(getattr(geometry, name)(x)) for x in (made, z))
+                if abs(own / wanted - 1) > 0.03:
+                    yield (
+                        f"{asked} the {name.replace('_', ' ')} is {wanted:.2f}, and that of your twin "
+                        f"{own:.2f}: give each axis rows in proportion to its squared singular value."
+                    )
+            u = torch.nn.functional.normalize(made, dim=1)
+            equal = (torch.cdist(u, u) < 1e-3).tril(diagonal=-1).any(dim=1)
+            places = int((~equal).sum())
+            if places > len(z) / 8:
+                yield f"{asked} your twin stands in {places} places: at most {len(z) // 8} are allowed."
 
-        def measured(name: str, *arguments: torch.Tensor) -> float:
-            return number(getattr(geometry, name)(*arguments))
-
-        for trick in ("no meaning", "no spread", "no agreement"):
-            if (rows := len(clouds(trick)[0])) < 100:
-                yield f"{trick!r} has {rows} rows: make at least 100."
-        a, b, labels = clouds("no meaning")
-        spread = max(measured("uniformity", a), measured("uniformity", b))
-        drift, margin = measured("paired_drift", a, b), measured("cross_modal_margin", a, b, labels)
-        if spread > -3:
-            yield f"'no meaning' has uniformity {spread:.2f}: spread the rows in more dimensions, below -3."
-        if drift > 0.1:
-            yield f"'no meaning' has drift {drift:.2f}: the pairs must agree, below 0.1."
-        if margin > 0.05 and len(labels.unique()) > 0.05 * len(a):
-            yield f"'no meaning' has margin {margin:.2f} from pairs i = j alone: use fewer, larger classes."
-        if abs(margin) > 0.05:
-            yield f"'no meaning' has margin {margin:.2f}: the labels must not follow the directions."
-        a, b, _ = clouds("no spread")
-        share = min(measured("effective_rank", z) / z.shape[1] for z in (a, b))
-        crowding = min(measured("mean_cosine", z) for z in (a, b))
-        if crowding < 0.9:
-            yield f"'no spread' has mean cosine {crowding:.2f}: add a common direction, to get above 0.9."
-        if share < 0.8 or min(a.shape[1], b.shape[1]) < 8:
-            yield f"'no spread' has rank {share:.2f} D: let the small variation go every way, D at least 8."
-        a, b, _ = clouds("no agreement")
-        cka, recall = measured("linear_cka", a, b), measured("retrieval_recall", a, b)
-        if cka < 0.95:
-            yield f"'no agreement' has CKA {cka:.2f}: shuffling or noise destroys structure; rotate instead."
-        if recall > 0.1:
-            yield f"'no agreement' has R@1 {recall:.2f}: partners still find each other; turn b farther."
-
-    return verdict(first_problem(answer, cases), "three diagnostics fooled, each one caught by another.")
+    return verdict(first_problem(answer, cases), "three numbers alike, and two clouds that are not.")
 
 
 def patients(answer: object) -> bool:
@@ -118,3 +126,71 @@ def patients(answer: object) -> bool:
     if problem == OPEN:
         problem = "some patients have no diagnosis yet."
     return verdict(problem, "four sicknesses, told apart by looking at several numbers at once.")
+
+
+# The interval reaches so many standard errors below and above the statistic of its cloud.
+REACHES = ((24, 0.5, 2.5), (60, 2.0, 0.3), (40, 1.96, 1.96), (30, -1.0, 3.0))
+
+
+def coverage(answer: object) -> bool:
+    """Exercise 4: how often intervals contain, lie below and lie above the truth of clouds of n rows."""
+    worlds = 500
+
+    def cases(f: Any) -> Iterator[str]:
+        for n, below, above in REACHES:
+            generator, sizes, seen = torch.Generator().manual_seed(n), [], []
+
+            def draw(rows: int, generator: Any = generator, sizes: list = sizes) -> torch.Tensor:
+                sizes.append(int(number(rows)))
+                return torch.randn(sizes[-1], 2, generator=generator)
+
+            def statistic(z: torch.Tensor) -> float:
+                return z[:, 0].mean().item() + 40 / len(z)  # like a rank, it depends on the number of rows
+
+            def interval(
+                own: Any, z: Any, seen: list = seen, statistic: Any = statistic, ends: Any = (below, above)
+            ) -> tuple[float, float]:
+                if own is not statistic or not torch.is_tensor(z):
+                    raise Unsuitable("call interval(statistic, z) with the statistic and with one cloud.")
+                seen.append(z)
+                middle, error = statistic(z), len(z) ** -0.5
+                return middle - ends[0] * error, middle + ends[1] * error
+
+            found = of_kind(f(interval, statistic, draw, n, worlds), dict, "a dict with four entries")
+            if set(found) != {"contains", "below", "above", "width"}:
+                yield f"the entries must be contains, below, above and width, and yours are {list(found)}."
+            if set(sizes) != {n}:
+                yield f"clouds of {sorted(set(sizes))} rows were drawn, and the question is about {n} rows."
+            if len(seen) != worlds:
+                yield f"{worlds} worlds were asked for, and you made {len(seen)} intervals."
+            if len({z.data_ptr() for z in seen}) < worlds or len(sizes) < worlds + 100:
+                yield "draw a fresh cloud for each world, and 100 others or more for the truth."
+            yield from _wrong_shares({name: number(x) for name, x in found.items()}, n, below, above)
+
+    return verdict(first_problem(answer, cases), "an error bar is tested where the truth is known.")
+
+
+def _wrong_shares(found: dict[str, float], n: int, below: float, above: float) -> Iterator[str]:
+    """Yield what is wrong with the shares and the width found for normal statistics."""
+
+    def normal(x: float) -> float:
+        return (1 + math.erf(x / 2**0.5)) / 2
+
+    wanted = {"below": 1 - normal(above), "above": 1 - normal(below)}
+    wanted["contains"] = 1 - sum(wanted.values())
+    reached = ", ".join(f"{name} {share:.2f}" for name, share in wanted.items())
+    yours = ", ".join(f"{name} {found[name]:.2f}" for name in wanted)
+    if abs(sum(found[name] for name in wanted) - 1) > 1e-6:
+        yield f"the three shares must add up to 1, and yours are {yours}."
+    if abs(wanted["below"] - wanted["above"]) > 0.2 and all(
+        abs(found[one] - wanted[other]) < 0.08 for one, other in (("below", "above"), ("above", "below"))
+    ):
+        yield "below and above are swapped: an interval lies below the truth if its high end does."
+    if any(abs(found[name] - share) > 0.08 for name, share in wanted.items()):
+        yield (
+            f"in a world with known shares they are {reached}, and yours are {yours}: the truth is one "
+            "number, measured on clouds that are not used again."
+        )
+    width = (below + above) * n**-0.5
+    if abs(found["width"] - width) > 1e-3 * width:
+        yield f"the mean width is {width:.4f} there, and yours is {found['width']:.4f}."

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .judging import Unsuitable, filled, first_problem, number, of_kind, scalar, verdict
+from .judging import Unsuitable, filled, first_problem, number, of_kind, scalar, tensor, verdict
 
 
 def stable_dispersion(answer: object) -> bool:
@@ -62,27 +62,98 @@ def stable_dispersion(answer: object) -> bool:
     return verdict(first_problem(answer, cases), "0 when collapsed, exact when cold, blind to length.")
 
 
-def clump_value(answer: object) -> bool:
-    """Exercise 2: dispersion of 64 samples in 4 orthogonal clumps at temperature 0.1."""
+# Clumps, and what they are to be counted as.
+COUNTS = ((3, 1.3), (11, 2.0), (7, 6.9), (20, 1.7), (16, 9.0))
 
-    def cases(answer: Any) -> Iterator[str]:
-        value = number(answer)
-        if abs(value - 1.435) < 0.06:
-            yield "the size is right, the sign is not: a mean closeness below 1 has a negative logarithm."
-        if abs(value + math.log(4)) < 0.005:
-            yield "that is log(16/64), with i = j counted: each sample has 15 clump mates among 63 others."
-        if abs(value - 15 / 63) < 0.02:
-            yield "that is the mean closeness; the term is its logarithm."
-        if abs(value + 20 * 48 / 63) < 0.3:
-            yield "that is the mean of the exponents; the mean is taken after exp."
-        if abs(value + 20) < 0.01:
-            yield "that is a pair from different clumps; pairs within a clump have closeness 1 and decide."
-        if value == 0:
-            yield "0 is for one clump; here most pairs are far apart."
-        if abs(value + 1.435) > 0.01:
-            yield "ask which share of the pairs i != j has closeness 1; all others have almost 0."
 
-    return verdict(first_problem(answer, cases), "log(15/63), close to -log 4: the value counts the clumps.")
+def miscounted(answer: object) -> bool:
+    """Exercise 2: clouds of so many clumps that exp(-dispersion) counts as so few."""
+
+    def cases(f: Any) -> Iterator[str]:
+        from geomreg_mini import dispersion
+
+        for clumps, reads in COUNTS:
+            asked = f"{clumps} clumps that read as {reads:g}:"
+            z = tensor(f(clumps, reads), f"{asked} your cloud", 2).detach().float()
+            if z.shape[1] != 32 or not clumps <= len(z) <= 2000:
+                yield f"{asked} your cloud has shape {tuple(z.shape)}: give (N, 32) with N of at most 2000."
+            if not z.norm(dim=1).min() > 1e-6:
+                yield f"{asked} a row is zero: it has no direction."
+            cosines = (u := torch.nn.functional.normalize(z, dim=1)) @ u.T
+            same = cosines > 1 - 1e-4
+            first = ~same.tril(diagonal=-1).any(dim=1)  # rows without an earlier one in the same place
+            if (places := int(first.sum())) != clumps:
+                yield f"{asked} your cloud has {places} different places."
+            if (cosines > 0.501)[first][:, first].sum() > clumps:
+                yield f"{asked} two clumps are nearer than 60 degrees: change sizes, not places."
+            if same.sum(dim=1).min() < 2:
+                yield f"{asked} one clump has a single row: at least two are needed."
+            counted = math.exp(-number(dispersion(z, temperature=0.1)))
+            if abs(counted / reads - 1) > 0.05:
+                far = "low: shrink" if counted < reads else "high: grow"
+                yield f"{asked} yours read {counted:.2f}, which is too {far} the largest clump."
+
+    return verdict(
+        first_problem(answer, cases), "it counts clumps by their sizes, and large ones count most."
+    )
+
+
+def _terms() -> Iterator[tuple[str, Any, torch.Tensor, str]]:
+    """Yield (name, term, cloud, word): terms on hidden axes whose rests are known."""
+    generator = torch.Generator().manual_seed(97)
+    axes = torch.linalg.qr(torch.randn(6, 6, generator=generator)).Q
+    curved = torch.tensor([1.0, 0.4, 0.0, 0.7, -1.0, 0.2])
+
+    def on(place: int, rows: int = 8) -> torch.Tensor:
+        return 2 * axes[place].repeat(rows, 1)
+
+    def slope(z: torch.Tensor) -> torch.Tensor:
+        return (torch.nn.functional.normalize(z, dim=1) @ axes[0]).mean()
+
+    def bowl(z: torch.Tensor) -> torch.Tensor:
+        return ((torch.nn.functional.normalize(z, dim=1) @ axes.T).square() @ curved).mean()
+
+    def of_the_last(z: torch.Tensor) -> torch.Tensor:
+        return slope(z[-1:])
+
+    def one_sided(z: torch.Tensor) -> torch.Tensor:
+        return (torch.nn.functional.normalize(z, dim=1) @ axes[0] - 0.5).clamp(min=0).square().mean()
+
+    mixed = torch.randn(8, 6, generator=generator)
+    yield "a slope", slope, mixed, "moves"
+    yield "a slope at its lowest point", slope, -on(0), "stays"
+    yield "a slope at its highest point", slope, on(0), "leaves"
+    yield "a plain", lambda z: 0 * z.sum(), mixed, "stays"
+    yield "a saddle with one way down", bowl, on(2), "leaves"
+    yield "the bottom of a bowl", bowl, on(4), "stays"
+    yield "a weak slope", lambda z: 0.003 * slope(z), mixed, "moves"
+    yield "a term of the last row alone, at its highest point", of_the_last, on(0), "leaves"
+    yield "the plain beside a rise", one_sided, on(3) - 0.4 * on(0), "stays"
+    yield "the plain beside a rise", one_sided, on(0) + 0.5 * on(1), "moves"
+
+
+def resting(answer: object) -> bool:
+    """Exercise 4: whether a cloud moves, leaves when it is shaken, or stays."""
+    kinds = ("moves", "leaves", "stays")
+    because = {
+        ("leaves", "stays"): "without a shake even a summit holds; shake every row in every direction",
+        ("stays", "leaves"): "a shake alone is no way off: compare with ten times the shake",
+        ("moves", "stays"): "its gradient is above 0.0001",
+        ("moves", "leaves"): "its gradient is above 0.0001, so no shake is needed",
+        ("stays", "moves"): "its gradient is 0",
+        ("leaves", "moves"): "its gradient is 0 before the shake",
+    }
+
+    def cases(f: Any) -> Iterator[str]:
+        for seed, (name, term, z, word) in enumerate(_terms(), start=131):
+            said = f(term, z.clone(), torch.Generator().manual_seed(seed))
+            said = of_kind(said, str, "one of the words " + ", ".join(map(repr, kinds)))
+            if said not in kinds:
+                yield f"{said!r} is not among the words {', '.join(map(repr, kinds))}."
+            if said != word:
+                yield f"{name}: the cloud {word}, and you say {said!r}: {because[word, said]}."
+
+    return verdict(first_problem(answer, cases), "a rest is an end only if it holds a cloud that is shaken.")
 
 
 # Gains of weight 1 as shares, one per seed; a stored (mean, low, high); whether the two means are apart.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .judging import Unsuitable, filled, first_problem, number, tensor, verdict
+from .judging import Unsuitable, filled, first_problem, number, of_kind, tensor, verdict, word_of
 
 WEIGHTS = (0, 0.01, 0.03, 0.1, 0.3, 1)
 
@@ -89,67 +89,169 @@ def radius_for(answer: object) -> bool:
     return verdict(first_problem(answer, cases), "the quantile 1 - share of the distances.")
 
 
+QUANTITIES = ("private", "shared")
+DRIFTS = (2.0, 1.5, 0.7, 0.2, 0.05, 0.01)  # of rigid alignment with WEIGHTS
+# seed -> drift of the band, two of them between no anchoring and the smallest weight; then the leads.
+LEAD_WORLDS = (
+    (
+        {81: 0.5, 82: 1.8, 83: 0.08, 84: 1.9},
+        {"private": (0.061, -0.055, 0.012, -0.022), "shared": (-0.04, -0.046, -0.042, -0.036)},
+    ),
+    (
+        {7: 0.3, 95: 1.0, 12: 1.7, 33: 0.02, 60: 0.11},
+        {"private": (0.03, 0.036, 0.029, 0.033, 0.028), "shared": (0.05, -0.06, 0.045, -0.04, 0.01)},
+    ),
+)
+
+
+def _of_rigid(quantity: str, place: int, seed: int) -> float:
+    """Return what the rigid run with the weight at ``place`` keeps, in a made-up world."""
+    own = 0.04 * (seed % 10)
+    return 0.3 + own + (0.01 * (place - 2) ** 2 if quantity == "private" else 0.015 * (5 - place) ** 1.5)
+
+
+def _interpolated(
+    quantity: str, seed: int, drift: float, scale: Any = math.log, first: int = 0, family: int = 0
+) -> float:
+    """Return what rigid alignment keeps at a drift."""
+    x = scale(drift)
+    known = [(scale(d), _of_rigid(quantity, k, family or seed)) for k, d in enumerate(DRIFTS)][first:]
+    for (right, above), (left, below) in zip(known, known[1:], strict=False):
+        if left <= x <= right:
+            return below + (above - below) * (x - left) / (right - left)
+    return known[0][1]
+
+
 def lead_at_equal_drift(answer: object) -> bool:
     """Exercise 3: what the band keeps beyond rigid alignment of the same seed at the drift of the band."""
-    # seed -> drift and value of the band; two drifts lie between no anchoring and the smallest weight
-    band = {81: (0.5, 0.40), 82: (1.8, 0.30), 83: (0.08, 0.35), 84: (1.9, 0.52)}
-    drifts = (2.0, 1.5, 0.7, 0.2, 0.05, 0.01)
-
-    def kept(weight: float, seed: int) -> float:
-        return 0.3 + 0.04 * (seed - 81) + 0.01 * (WEIGHTS.index(weight) - 2) ** 2
-
-    def interpolated(seed: int, scale: Any = math.log, first: int = 0, family: int = 0) -> float:
-        x = scale(band[seed][0])
-        known = [(scale(d), kept(w, family or seed)) for d, w in zip(drifts, WEIGHTS, strict=True)][first:]
-        for (right, above), (left, below) in zip(known, known[1:], strict=False):
-            if left <= x <= right:
-                return below + (above - below) * (x - left) / (right - left)
-        return known[0][1]
 
     def cases(f: Any) -> Iterator[str]:
-        asked = []
+        for drifts, leads in LEAD_WORLDS:
+            seeds, asked = list(drifts), []
+            bands = {
+                seed: {q: _interpolated(q, seed, drifts[seed]) + leads[q][k] for q in QUANTITIES}
+                for k, seed in enumerate(seeds)
+            }
 
-        def run(weight: float, radius: float, seed: int) -> dict[str, float]:
-            weight, radius, seed = number(weight), number(radius), int(number(seed))
-            if (weight, radius) != (1, 0.9) and (weight not in WEIGHTS or radius) or seed not in band:
-                raise Unsuitable(
-                    f"you trained weight {weight:g}, radius {radius:g}, seed {seed}: the band has weight 1 "
-                    "and radius 0.9, rigid alignment the weights in WEIGHTS and radius 0; seeds are given."
-                )
-            asked.append((weight, radius, seed))
-            if radius:
-                return dict(zip(("drift", "private"), band[seed], strict=True))
-            return {"drift": drifts[WEIGHTS.index(weight)], "private": kept(weight, seed)}
+            def run(
+                weight: float, radius: float, seed: int, drifts: dict = drifts, bands: dict = bands,
+                asked: list = asked,
+            ) -> dict[str, float]:  # fmt: skip
+                weight, radius, seed = number(weight), number(radius), int(number(seed))
+                if (weight, radius) != (1, 0.9) and (weight not in WEIGHTS or radius) or seed not in drifts:
+                    raise Unsuitable(
+                        f"you trained weight {weight:g}, radius {radius:g}, seed {seed}: the band has weight "
+                        "1 and radius 0.9, rigid alignment the weights in WEIGHTS and radius 0; seeds are "
+                        "given."
+                    )
+                asked.append((weight, radius, seed))
+                if radius:
+                    return {"drift": drifts[seed], **bands[seed]}
+                place = WEIGHTS.index(weight)
+                return {"drift": DRIFTS[place], **{q: _of_rigid(q, place, seed) for q in QUANTITIES}}
 
-        seeds = list(band)
-        found = tensor(f(run, seeds), "your answer", 1, dtype=torch.float64).tolist()
-        if len(found) != len(seeds):
-            yield f"there are {len(seeds)} seeds, and you returned {len(found)} numbers: one for each."
-        if len(set(asked)) < 7 * len(seeds):
-            yield "train the band once and rigid alignment with all six weights, for every seed."
-        wanted = [band[seed][1] - interpolated(seed) for seed in seeds]
-
-        def near(other: list[float]) -> bool:
-            return max(abs(x - y) for x, y in zip(found, other, strict=True)) < 1e-5
-
-        for other, sentence in (
-            ([-x for x in wanted], "the sign is reversed: band minus rigid alignment."),
-            ([band[s][1] - kept(1, s) for s in seeds],
-             "this compares with the rigid run of weight 1: interpolate to the drift of the band, with the "
-             "rigid runs sorted by drift (np.interp takes rising places alone)."),
-            ([band[s][1] - interpolated(s, float) for s in seeds],
-             "you interpolated on the drift itself: weights are spread evenly on its logarithm."),
-            ([band[s][1] - interpolated(s, first=1) for s in seeds],
-             "weight 0 belongs to the family: a band may align less than the smallest weight."),
-            ([band[s][1] - interpolated(s, family=seeds[1]) for s in seeds],
-             "all bands are compared with the rigid runs of one seed: pair them seed by seed."),
-        ):  # fmt: skip
-            if near(other):
-                yield sentence
-        if not near(wanted):
-            yield f"the first lead must be {wanted[0]:.4f}, and yours is {found[0]:.4f}."
-        alone = tensor(f(run, seeds[1:2]), "your answer for one seed", 1, dtype=torch.float64)
-        if len(alone) != 1 or abs(alone.item() - wanted[1]) > 1e-5:
-            yield "with one seed the lead is another than with four: each seed counts alone."
+            found = of_kind(f(run, list(seeds)), dict, "a dict with two entries")
+            if set(found) != set(QUANTITIES):
+                yield f"the entries must be private and shared, and yours are {list(found)}."
+            if len(set(asked)) < 7 * len(seeds):
+                yield "train the band once and rigid alignment with all six weights, for every seed."
+            for quantity in QUANTITIES:
+                yield from _wrong_leads(quantity, found[quantity], drifts, bands, leads[quantity])
+            alone = of_kind(f(run, seeds[1:3]), dict, "a dict with two entries")
+            for quantity in QUANTITIES:
+                own = tensor(alone[quantity][0], "your leads of two seeds", 1, dtype=torch.float64)
+                wanted = torch.tensor(leads[quantity][1:3], dtype=torch.float64)
+                if own.shape != wanted.shape or not torch.allclose(own, wanted, atol=1e-5):
+                    yield "with two seeds the leads are others than with all: each seed counts alone."
 
     return verdict(first_problem(answer, cases), "compared at the same price, seed by seed.")
+
+
+def _wrong_leads(quantity: str, given: Any, drifts: dict, bands: dict, wanted: tuple) -> Iterator[str]:
+    """Yield what is wrong with (leads, word) of a quantity whose leads are ``wanted``."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        yield f"{quantity}: give (leads, word)."
+    found = tensor(given[0], f"{quantity}: your leads", 1, dtype=torch.float64).tolist()
+    if len(found) != len(drifts):
+        yield f"{quantity}: there are {len(drifts)} seeds, and you returned {len(found)} numbers."
+
+    def near(other: Any) -> bool:
+        return max(abs(x - y) for x, y in zip(found, other, strict=True)) < 1e-5
+
+    def against(**options: Any) -> list[float]:
+        return [
+            own[quantity] - _interpolated(quantity, seed, drifts[seed], **options)
+            for seed, own in bands.items()
+        ]
+
+    for other, sentence in (
+        ([-x for x in wanted], "the sign is reversed: band minus rigid alignment."),
+        ([own[quantity] - _of_rigid(quantity, 5, seed) for seed, own in bands.items()],
+         "this compares with the rigid run of weight 1: interpolate to the drift of the band, with the "
+         "rigid runs sorted by drift (np.interp takes rising places alone)."),
+        (against(scale=float),
+         "you interpolated on the drift itself: weights are spread evenly on its logarithm."),
+        (against(first=1), "weight 0 belongs to the family: a band may align less than the smallest weight."),
+        (against(family=list(drifts)[1]),
+         "all bands are compared with the rigid runs of one seed: pair them seed by seed."),
+    ):  # fmt: skip
+        if near(other):
+            yield f"{quantity}: {sentence}"
+    if not near(wanted):
+        yield f"{quantity}: the first lead must be {wanted[0]:.4f}, and yours is {found[0]:.4f}."
+    word = word_of(torch.tensor(wanted, dtype=torch.float64), "rigid", "band")
+    if not isinstance(given[1], str) or given[1] != word:
+        yield f"{quantity}: in one world the interval of the mean reads {word!r}, and you say {given[1]!r}."
+
+
+# Paired drift, and the columns of the factors; hidden factors are drawn anew for each.
+ROOMS = ((0.02, 4), (0.5, 2), (0.1, 3), (0.05, 1))
+
+
+def agreeing(answer: object) -> bool:
+    """Exercise 5: embeddings of a given drift that hold as much of each private factor as they can."""
+
+    def read(z: torch.Tensor, factor: torch.Tensor, seed: int) -> float:
+        """R^2 of a linear read-out from noisy directions, fitted on one half, as in section 4."""
+        u = torch.nn.functional.normalize(z, dim=1)
+        u = u + 0.05 * torch.randn(u.shape, generator=torch.Generator().manual_seed(seed))
+        u, half = torch.cat([u, torch.ones(len(u), 1)], dim=1), len(u) // 2
+        solution = torch.linalg.lstsq(u[:half], factor[:half]).solution
+        left = (factor[half:] - u[half:] @ solution).square().sum()
+        return 1 - (left / (factor[half:] - factor[half:].mean(0)).square().sum()).item()
+
+    def cases(f: Any) -> Iterator[str]:
+        from geomreg_mini.geometry import paired_drift
+
+        for seed, (drift, columns) in enumerate(ROOMS, start=511):
+            generator = torch.Generator().manual_seed(seed)
+            private = {
+                m: scale * torch.randn(1000, columns, generator=generator) + 2
+                for m, scale in (("sound", 0.4), ("image", 3.0))
+            }
+            asked = f"with drift {drift:g} and {columns} columns"
+            made = of_kind(
+                f({m: x.clone() for m, x in private.items()}, drift),
+                dict,
+                "a dict from modality to embeddings",
+            )
+            if set(made) != set(private):
+                yield f"the entries must be those of private, and yours are {list(made)}."
+            made = {m: tensor(made[m], f"{asked} {m}", 2).detach().float() for m in private}
+            if any(z.shape != (1000, 16) for z in made.values()):
+                yield f"{asked} the shapes are {[tuple(z.shape) for z in made.values()]}: give (1000, 16)."
+            if not min(z.norm(dim=1).min() for z in made.values()) > 1e-6:
+                yield f"{asked} a row is zero: it has no direction."
+            if abs((reached := number(paired_drift(*made.values()))) / drift - 1) > 0.05:
+                yield f"{asked} the paired drift is {reached:.4f}: change the size of the ripple."
+            room = drift / (drift + 2 * columns * 0.05**2)
+            for (m, z), other in zip(made.items(), reversed(list(private.values())), strict=True):
+                if (leaked := read(z, other, seed)) > 0.1:
+                    yield f"{asked} {m} tells {leaked:.2f} of what its sensor does not see."
+                if (kept := read(z, private[m], seed)) < 0.9 * room:
+                    yield (
+                        f"{asked} the reader finds {kept:.2f} of the factor of {m}, and {room:.2f} is "
+                        "possible: are all columns equally strong, and both modalities alike?"
+                    )
+
+    return verdict(first_problem(answer, cases), "agreement has room, and how much is a matter of the drift.")

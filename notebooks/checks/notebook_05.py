@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from .judging import first_problem, number, scalar, verdict
+from .judging import (
+    Unsuitable,
+    filled,
+    first_problem,
+    half_width,
+    interval_problems,
+    number,
+    scalar,
+    verdict,
+)
 
 
 def squared_band(answer: object) -> bool:
@@ -135,3 +144,130 @@ def mixing(answer: object) -> bool:
             yield f"for two equal gradients return 0.5; yours is {equal:.4f}."
 
     return verdict(first_problem(answer, cases), "the shorter gradient weighs more, and zero weighs all.")
+
+
+# Weights in the order given, the best of them on the first seeds, the change from it to the largest weight on
+# the other seeds, in units of the interval's half-width, and the seeds. On the others another weight is best.
+TURNS = (
+    ((0.3, 0.0, 3.0, 0.03), 0.3, -5.0, (7, 3, 11, 5, 2, 8, 13, 1, 9, 4)),
+    ((2.0, 0.5, 0.0), 0.0, 0.1, (60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71)),
+    ((0.0, 0.1, 1.0, 10.0), 0.1, 4.0, (30, 20, 10, 40, 50, 60, 90, 80)),
+)
+
+
+def turning_point(answer: object) -> bool:
+    """Exercise 3: the largest weight against the best of the others, which other seeds have chosen."""
+
+    def cases(f: Any) -> Iterator[str]:
+        for weights, best, turn, seeds in TURNS:
+            values, changes, luckier = _runs(weights, best, turn, seeds)
+            largest = max(weights)
+
+            def run(weight: float, seed: int, values: dict = values) -> float:
+                key = (number(weight), int(number(seed)))
+                if key not in values:
+                    raise Unsuitable("you trained weight {:g} with seed {}: use what is given.".format(*key))
+                return values[key]
+
+            found = filled(f(run, list(weights), list(seeds)))
+            if not isinstance(found, tuple | list) or len(found) != 5:
+                yield "return five things: (best, mean, low, high, word)."
+            if (picked := number(found[0])) == largest:
+                yield f"{largest:g} is the largest weight: it is compared with the best of the others."
+            if picked == luckier:
+                yield (
+                    f"in one world the first half of the seeds chooses {best:g}, and you say {picked:g}: "
+                    "the other half must not take part in the choice."
+                )
+            if picked != best:
+                yield f"in one world the first half of the seeds chooses {best:g}, and you say {picked:g}."
+            half = len(seeds) // 2
+            same = [values[largest, seed] - values[best, seed] for seed in seeds[:half]]
+            for others, sentence in (
+                (same, "you tested on the seeds that chose: take the other half."),
+                (same + changes.tolist(), "you tested on all seeds: those that chose must not take part."),
+            ):
+                if abs(number(found[1]) - sum(others) / len(others)) < 1e-9:
+                    yield sentence
+            yield from interval_problems("the largest weight", found[1:], changes, "falls", "rises")
+
+    return verdict(first_problem(answer, cases), "chosen on one half, tested on the other.")
+
+
+def _runs(weights: tuple, best: float, turn: float, seeds: tuple) -> tuple[dict, torch.Tensor, float]:
+    """Return runs by (weight, seed), the changes on the second half, and the weight that is best there."""
+    generator, half = torch.Generator().manual_seed(seeds[0]), len(seeds) // 2
+    base = 4 * torch.randn(len(seeds), generator=generator, dtype=torch.float64)
+    largest, luckier = max(weights), next(w for w in sorted(weights) if w not in (best, max(weights)))
+    noise = torch.randn(half, generator=generator, dtype=torch.float64)
+    noise = noise - noise.mean()
+    changes = noise + turn * half_width(noise)
+    values = {}
+    for k, seed in enumerate(seeds):
+        early = k < half
+        for weight in weights:
+            lead = {best: 0.0, luckier: -1.0 if early else 6.0}.get(weight, -2.0)
+            values[weight, seed] = (base[k] + lead).item()
+        after = 1.5 if early else changes[k - half]  # the largest is the best on the seeds that choose
+        values[largest, seed] = (base[k] + after).item()
+    return values, changes, luckier
+
+
+def _bowl(center: list, curvature: float) -> Any:
+    middle = torch.tensor(center)
+    return lambda z: curvature / 2 * (z - middle.to(z.dtype)).square().sum()
+
+
+# Two bowls, each with its center and curvature, and a start.
+PROMISES = {
+    "a compromise": (([1.0, 0.0], 1.0), ([-0.6, 0.4], 1.0), [0.3, 1.5]),
+    "unequal curvatures": (([1.0, 0.2], 8.0), ([-1.0, 0.0], 0.5), [0.5, 1.0]),
+    "a flat and a steep bowl": (([3.0, 0.0, 1.0], 0.01), ([0.1, 2.0, 0.0], 40.0), [0.0, 0.5, 0.2]),
+    "a matrix": (([[0.0, 1.0], [2.0, 0.0]], 2.0), ([[1.0, 1.0], [0.0, 0.5]], 0.7), [[2.0, 2.0], [1.0, 3.0]]),
+    "one gradient much shorter": (([0.2, 0.1], 1.0), ([9.0, 5.0], 1.0), [0.0, 0.0]),
+}
+
+
+def _ways(bowls: tuple, start: torch.Tensor) -> dict[str, float]:
+    """Return the right step, under an empty name, and those of wrong ways by the sentence about them."""
+    bend = [curvature for _, curvature in bowls]
+    g = [c * (start - torch.tensor(center)).flatten() for center, c in bowls]
+    apart = g[1] - g[0]
+    alpha = (apart @ g[1] / (apart @ apart)).clamp(0, 1)
+
+    def until(v: torch.Tensor, choose: Any = min) -> float:
+        return choose((2 * (g[k] @ v) / (bend[k] * (v @ v))).item() for k in (0, 1))
+
+    v = alpha * g[0] + (1 - alpha) * g[1]
+    return {
+        "": until(v),
+        "there the second of the terms stops falling; the promise is about both": until(v, max),
+        "this is along the first gradient, not along the mixture": until(g[0]),
+        "this is along the second gradient, not along the mixture": until(g[1]),
+        "this is along the mean of both gradients: take the shortest mixture": until((g[0] + g[1]) / 2),
+        "this is along their sum: take the shortest mixture": until(g[0] + g[1]),
+        "alpha belongs to the first gradient": until((1 - alpha) * g[0] + alpha * g[1]),
+        "that is the length of the way, not t": until(v) * v.norm().item(),
+    }
+
+
+def promise(answer: object) -> bool:
+    """Exercise 5: the step along the shortest mixture of two gradients at which one term stops falling."""
+
+    def cases(f: Any) -> Iterator[str]:
+        for name, (*bowls, start) in PROMISES.items():
+            z = torch.tensor(start, dtype=torch.float64)
+            steps = _ways(bowls, z)
+            right = steps.pop("")
+            found = number(f(*(_bowl(*bowl) for bowl in bowls), z.clone()))
+            if abs(found / right - 1) <= 0.015:
+                continue
+            for sentence, step in steps.items():
+                if abs(found - step) < 0.015 * abs(step):
+                    yield f"{name}: {sentence}."
+            yield f"{name}: one of the terms stops falling at t = {right:.4g}, and yours is {found:.4g}."
+        first, second = _bowl([1.0, 0.0], 1.0), _bowl([-1.0, 0.0], 1.0)
+        if (found := number(f(first, second, torch.tensor([0.25, 0.0], dtype=torch.float64)))) != 0:
+            yield f"between two centers no way lowers both: return 0, and yours is {found:.4g}."
+
+    return verdict(first_problem(answer, cases), "a promise to first order holds as far as the slopes do.")

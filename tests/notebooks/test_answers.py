@@ -15,6 +15,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from geomreg_course import books
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -232,27 +233,195 @@ def after(f, change):
     return lambda *given, **named: change(f(*given, **named))
 
 
-def corners():
-    right = OFFICIAL["four_corners"]
-    yield "the first for both", lambda c, d: (right(c, d)[0],) * 2
-    yield "asked the wrong way round", lambda c, d: right(d, c)
-    yield "never collapsed", lambda c, d: right(False, d)
-    yield "always drifted", lambda c, d: right(c, True)
-    yield "one modality collapsed", lambda c, d: (right(c, d)[0], right(False, d)[1])
-    yield "five rows", lambda c, d: tuple(z[:5] for z in right(c, d))
-    yield "two numbers of rows", lambda c, d: (right(c, d)[0], right(c, d)[1][:-1])
+def dials():
+    right = OFFICIAL["two_dials"]
+    yield "the first for both", lambda *given: (right(*given)[0],) * 2
+    yield "dials swapped", lambda c, d, generator: right(min(d / 4, 0.95), 4 * c, generator)
+    yield "never crowded", lambda c, d, generator: right(0.0, d, generator)
+    yield "always apart", lambda c, d, generator: right(c, 4.0, generator)
+    yield "one modality crowded", lambda c, d, g: (right(c, d, g)[0], right(0.0, d, g)[1])
+    yield "the distance for its square", lambda c, d, generator: right(c, d**0.5, generator)
+    yield "the square for the distance", lambda c, d, generator: right(c, d * d / 4, generator)
+    yield "twice the drift", lambda c, d, generator: right(c, min(2 * d, 4), generator)
+    yield "the root of the crowding", lambda c, d, generator: right(min(c**0.5, 0.95), d, generator)
+    yield "opposite or not", lambda c, d, generator: right(c, 4.0 * (d > 2), generator)
+    yield "ninety rows", lambda *given: tuple(z[:90] for z in right(*given))
+    yield "two numbers of rows", lambda *given: (right(*given)[0], right(*given)[1][:-1])
+    yield "shuffled pairs", lambda *given: (right(*given)[0], right(*given)[1].flip(0))
+    yield (
+        "some partners opposite",
+        lambda c, d, g: (
+            (a := right(c, 0, g)[0]),
+            torch.where(torch.arange(len(a))[:, None] < len(a) * d / 4, -a, a),
+        ),
+    )
 
 
-def tricks():
-    right = OFFICIAL["fool"]
-    names = ("no meaning", "no spread", "no agreement")
-    for asked, given in zip(names, names[1:] + names[:1], strict=True):
-        yield f"{given} for {asked}", lambda t, asked=asked, given=given: right(given if t == asked else t)
-    yield "one trick for all", lambda t: right(names[0])
-    yield "fifty rows", lambda t: tuple(x[:50] for x in right(t))
-    yield "pairs shuffled", lambda t: (right(t)[0], right(t)[1].roll(1, 0), right(t)[2])
-    yield "seven columns", lambda t: (*(z[:, :7] for z in right(t)[:2]), right(t)[2])
-    yield "rows as columns", lambda t: (*(z.T for z in right(t)[:2]), right(t)[2])
+def effects_of_terms():
+    right = OFFICIAL["term_effects"]
+
+    def with_part(place, change):
+        return lambda run, seeds: {
+            entry: tuple(change(x) if k == place else x for k, x in enumerate(value))
+            for entry, value in right(run, seeds).items()
+        }
+
+    for place, part in enumerate(("mean", "low end", "high end")):
+        for name in ("other sign", "doubled", "percent", "plus one", "zero"):
+            yield f"{part} {name}", with_part(place, RESULTS[name])
+    for word in ("repairs", "worsens", "undecided", "better"):
+        yield f"always {word}", with_part(3, lambda x, word=word: word)
+    opposite = {"repairs": "worsens", "worsens": "repairs"}
+    yield "words swapped", with_part(3, lambda x: opposite.get(x, x))
+    yield "terms swapped", lambda run, seeds: right(lambda d, a, s: run(a, d, s), seeds)
+    yield "seeds shuffled", lambda run, seeds: right(lambda d, a, s: run(d, a, seeds[-1] if d else s), seeds)
+    yield "one seed", lambda run, seeds: right(run, seeds[:1])
+    yield "without the first seed", lambda run, seeds: right(run, seeds[1:])
+    yield (
+        "against the other term",
+        lambda run, seeds: right(lambda d, a, s: run(d or not a and 0.3, a, s), seeds),
+    )
+    yield (
+        "measures swapped",
+        lambda run, seeds: {
+            (term, {"drift": "mean cosine"}.get(measure, "drift")): value
+            for (term, measure), value in right(run, seeds).items()
+        },
+    )
+
+
+def twins():
+    right = OFFICIAL["twin"]
+    yield "the cloud itself", lambda z: z
+    yield "an eighth of it repeated", lambda z: z[: len(z) // 8].repeat(8, 1)
+    yield "a sixteenth of it repeated", lambda z: z[: len(z) // 16].repeat(16, 1)
+    yield "signs of the rows", lambda z: z.sign()
+    yield "the largest coordinate alone", lambda z: F.one_hot(z.abs().argmax(dim=1), z.shape[1]) * z.sign()
+    yield "all axes alike", lambda z: torch.eye(z.shape[1])[torch.arange(len(z)) % z.shape[1]]
+    yield "without opposites", lambda z: right(z).abs()
+    yield "of the raw rows squared", lambda z: right(z * z.abs())
+    yield "shifted", lambda z: right(z) + 0.5
+    yield "stretched", lambda z: right(z) + torch.eye(z.shape[1])[0]
+    yield "two directions", lambda z: right(z) * (torch.arange(z.shape[1]) < 2)
+    yield "half of the rows", lambda z: right(z)[::2]
+    yield "rows as columns", lambda z: right(z).T
+    yield "a little noise", lambda z: right(z) + 0.02 * torch.randn(z.shape)
+    yield "the twin of another cloud", lambda z: right(torch.randn(z.shape))
+
+
+def coverages():
+    right = OFFICIAL["coverage"]
+    for part in ("contains", "below", "above", "width"):
+        for name in ("doubled", "percent", "complement", "plus one", "other sign"):
+            yield (
+                f"{part} {name}",
+                lambda *given, part=part, change=RESULTS[name]: (
+                    (found := right(*given)) | {part: change(found[part])}
+                ),
+            )
+    yield (
+        "below and above swapped",
+        lambda *given: (found := right(*given)) | {"below": found["above"], "above": found["below"]},
+    )
+    yield "of twice as many rows", lambda i, s, draw, n, worlds: right(i, s, draw, 2 * n, worlds)
+    yield "one world", lambda i, s, draw, n, worlds: right(i, s, draw, n, 1)
+    yield (
+        "one cloud again and again",
+        lambda i, s, draw, n, worlds: right(i, s, dict.fromkeys([n], draw(n)).get, n, worlds),
+    )
+    yield "always inside", lambda *given: right(*given) | {"contains": 1.0, "below": 0.0, "above": 0.0}
+    yield (
+        "around another number",
+        lambda i, s, draw, n, w: right(lambda own, z: tuple(end + 1 for end in i(own, z)), s, draw, n, w),
+    )
+    yield "low end alone", lambda i, s, draw, n, w: right(lambda own, z: (i(own, z)[0],) * 2, s, draw, n, w)
+    yield "ends swapped", lambda i, s, draw, n, w: right(lambda own, z: i(own, z)[::-1], s, draw, n, w)
+
+
+def miscounts():
+    right = OFFICIAL["miscounted"]
+    yield "equal clumps", lambda clumps, reads: torch.eye(32)[:clumps].repeat(40, 1)
+    yield "as many clumps as the reading", lambda clumps, reads: torch.eye(32)[: round(reads)].repeat(60, 1)
+    yield "a clump more", lambda clumps, reads: right(clumps + 1, reads)
+    yield "a clump fewer", lambda clumps, reads: right(clumps - 1, min(reads, clumps - 1))
+    yield "the reading doubled", lambda clumps, reads: right(clumps, min(2 * reads, clumps))
+    yield "the reading halved", lambda clumps, reads: right(clumps, max(reads / 2, 1.05))
+    yield "one more than the reading", lambda clumps, reads: right(clumps, min(reads + 1, clumps))
+    yield (
+        "the share of the largest is 1 / reads",
+        lambda clumps, reads: torch.eye(32)[:clumps].repeat_interleave(
+            torch.tensor(
+                [round(900 / reads)] + [round(900 * (1 - 1 / reads)) // (clumps - 1)] * (clumps - 1)
+            ),
+            dim=0,
+        ),
+    )
+    yield "noisy places", lambda clumps, reads: right(clumps, reads) + 0.05 * torch.randn(32)[None] ** 2 + 0.4
+    yield "rows as columns", lambda clumps, reads: right(clumps, reads).T
+    yield "the numbers swapped", lambda clumps, reads: right(max(round(reads), 2), min(clumps, round(reads)))
+    yield "its first rows", lambda clumps, reads: right(clumps, reads)[:100]
+
+
+def rests():
+    right = OFFICIAL["resting"]
+    for word in ("moves", "leaves", "stays"):
+        yield f"always {word}", lambda term, z, generator, word=word: word
+    for one, other in (("stays", "leaves"), ("leaves", "stays"), ("moves", "stays"), ("moves", "leaves")):
+        yield (
+            f"{other} for {one}",
+            lambda *given, one=one, other=other: other if (said := right(*given)) == one else said,
+        )
+    yield "a term of the other sign", lambda term, z, generator: right(lambda v: -term(v), z, generator)
+    yield (
+        "the mean row alone",
+        lambda term, z, generator: right(
+            lambda v: term(v.mean(0, keepdim=True)), z.mean(0, keepdim=True) + 1e-3, generator
+        ),
+    )
+    yield "the first row alone", lambda term, z, generator: right(term, z[:1], generator)
+    yield "a hundredth of the term", lambda term, z, generator: right(lambda v: term(v) / 100, z, generator)
+    yield "in capitals", lambda *given: right(*given).capitalize()
+
+
+def turning_points():
+    right = OFFICIAL["turning_point"]
+    for place, part in enumerate(("weight", "mean", "low end", "high end")):
+        for name in ("other sign", "doubled", "percent", "plus one"):
+            yield (
+                f"{part} {name}",
+                lambda *given, place=place, change=RESULTS[name]: [
+                    change(x) if k == place else x for k, x in enumerate(right(*given))
+                ],
+            )
+    for word in ("falls", "rises", "undecided", "down"):
+        yield f"always {word}", lambda *given, word=word: (*right(*given)[:4], word)
+    yield (
+        "halves swapped",
+        lambda run, weights, seeds: right(run, weights, seeds[len(seeds) // 2 :] + seeds[: len(seeds) // 2]),
+    )
+    yield "even and odd places", lambda run, weights, seeds: right(run, weights, seeds[::2] + seeds[1::2])
+    yield "sorted seeds", lambda run, weights, seeds: right(run, weights, sorted(seeds)[::-1])
+    yield "the worst", lambda run, weights, seeds: right(lambda w, s: -run(w, s), weights, seeds)
+    yield (
+        "the smallest weight last",
+        lambda run, weights, seeds: right(lambda w, s: run(max(weights) - w, s), weights, seeds),
+    )
+    yield "against weight 0", lambda run, weights, seeds: right(run, [0.0, max(weights)], seeds)
+    yield "without the first seeds", lambda run, weights, seeds: right(run, weights, seeds[2:])
+    yield "one seed each", lambda run, weights, seeds: right(run, weights, [seeds[0], seeds[-1]])
+
+
+def promises():
+    right = OFFICIAL["promise"]
+    for name, change in RESULTS.items():
+        yield f"result {name}", after(right, change)
+    yield "the first term alone", lambda f, g, z: right(f, f, z)
+    yield "the second term alone", lambda f, g, z: right(g, g, z)
+    yield "their sum", lambda f, g, z: right(lambda x: f(x) + g(x), lambda x: f(x) + g(x), z)
+    yield "terms doubled", lambda f, g, z: right(lambda x: 2 * f(x), lambda x: 2 * g(x), z)
+    yield "another start", lambda f, g, z: right(f, g, z + 0.3)
+    yield "one step length for all", lambda f, g, z: 2.0
+    yield "the first result repeated", dict(repeated("promise"))["the first result repeated"]
 
 
 def diagnoses():
@@ -494,9 +663,22 @@ def corner_gains():
 
 def equal_drift():
     right = OFFICIAL["lead_at_equal_drift"]
+
+    def with_leads(change, quantities=("private", "shared")):
+        return lambda run, seeds: {
+            q: ([change(x) for x in own] if q in quantities else own, word)
+            for q, (own, word) in right(run, seeds).items()
+        }
+
     for name, change in RESULTS.items():
-        yield f"each lead {name}", after(right, lambda x, change=change: [change(lead) for lead in x])
-    for quantity in ("drift", "private"):
+        yield f"each lead {name}", with_leads(change)
+        yield f"each shared lead {name}", with_leads(change, ["shared"])
+    for word in ("band", "rigid", "undecided", "both"):
+        yield (
+            f"always {word}",
+            lambda run, seeds, word=word: {q: (own, word) for q, (own, _) in right(run, seeds).items()},
+        )
+    for quantity in ("drift", "private", "shared"):
         for name, change in {"doubled": lambda x: 2 * x, "squared": lambda x: x * x}.items():
             yield (
                 f"the {quantity} of the band {name}",
@@ -505,13 +687,40 @@ def equal_drift():
                     seeds,
                 ),
             )
-    yield "the mean for each", after(right, lambda x: [sum(x) / len(x)] * len(x))
-    yield "reversed", after(right, lambda x: list(x)[::-1])
+    swapped = {"private": "shared", "shared": "private"}
+    yield "factors swapped", lambda run, seeds: {swapped[q]: value for q, value in right(run, seeds).items()}
+    yield "private for both", lambda run, seeds: dict.fromkeys(swapped, right(run, seeds)["private"])
+    yield (
+        "reversed",
+        lambda run, seeds: {q: (own[::-1], word) for q, (own, word) in right(run, seeds).items()},
+    )
     yield (
         "the band of the first seed",
         lambda run, seeds: right(lambda w, r, s: run(w, r, seeds[0] if r else s), seeds),
     )
     yield "radius 0 for both", lambda run, seeds: right(lambda w, r, s: run(w, 0, s), seeds)
+
+
+def rooms():
+    right = OFFICIAL["agreeing"]
+    for name, factor in (("twice", 2), ("half of", 0.5), ("a tenth of", 0.1), ("the square of", None)):
+        yield f"{name} the drift", lambda p, d, k=factor: right(p, d * d if k is None else k * d)
+    yield "the distance for its square", lambda p, d: right(p, d**0.5)
+    yield "modalities swapped", lambda p, d: dict(zip(p, list(right(p, d).values())[::-1], strict=True))
+    yield "one for both", lambda p, d: dict.fromkeys(p, next(iter(right(p, d).values())))
+    yield "the first column alone", lambda p, d: right({m: x[:, :1].repeat(1, 4) for m, x in p.items()}, d)
+    yield "rows shuffled", lambda p, d: right({m: x.flip(0) for m, x in p.items()}, d)
+    yield "absolute values", lambda p, d: right({m: (x - x.mean(0)).abs() for m, x in p.items()}, d)
+    yield "the factor itself", lambda p, d: {m: F.pad(x, (0, 16 - x.shape[1])) for m, x in p.items()}
+    yield "both factors in both", lambda p, d: right({m: sum(p.values()) for m in p}, d)
+    yield "noise", lambda p, d: right({m: torch.randn(x.shape) for m, x in p.items()}, d)
+    yield "without a common direction", lambda p, d: {m: z[:, 1:] for m, z in right(p, d).items()}
+    yield (
+        "one modality still",
+        lambda p, d: right(
+            {m: x * (m == "sound") + torch.randn(x.shape) * (m != "sound") for m, x in p.items()}, d
+        ),
+    )
 
 
 def rows_kept():
@@ -745,10 +954,17 @@ WRONG = {
     "each_once": rows_kept,
     "active_band": searches,
     "false_alarms": alarms,
+    "miscounted": miscounts,
+    "resting": rests,
+    "turning_point": turning_points,
+    "promise": promises,
     "corner_gain": corner_gains,
     "lead_at_equal_drift": equal_drift,
-    "four_corners": corners,
-    "fool": tricks,
+    "agreeing": rooms,
+    "two_dials": dials,
+    "term_effects": effects_of_terms,
+    "twin": twins,
+    "coverage": coverages,
     "patients": diagnoses,
     "spread_and_agreed": lambda: settings("spread_and_agreed"),
     "collapse_with_dispersion": lambda: settings("collapse_with_dispersion"),

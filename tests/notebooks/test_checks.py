@@ -117,33 +117,77 @@ def test_effective_rank_accepts_a_number_or_a_tensor():
     assert checks.effective_rank(lambda z: spectrum_rank(z).item())
 
 
-def spread_rows(n=600):
-    return torch.randn(n, 16, generator=torch.Generator().manual_seed(0))
+def in_few_places(z, *, power=2, opposite=True, axes=None, count=None, centered=True, by=None):
+    """Rows on the eigenvectors of the covariance, dealt out one pair at a time, with options for mistakes."""
+    u = normalize(z, dim=1)
+    values, vectors = torch.linalg.eigh(torch.cov((u - u.mean(0)).T))
+    shares = values.clamp(min=0) ** (power / 2)
+    shares = shares / shares.sum() if by is None else torch.full_like(shares, 1 / len(shares))
+    given, rows = torch.zeros_like(shares), []
+    for _ in range(len(z) // 2 if count is None else count):
+        axis = (shares - given / (given.sum() + 1)).argmax() if given.any() else shares.argmax()
+        given[axis] += 1
+        row = (vectors.T if axes is None else axes)[axis]
+        rows += [row, -row if opposite else row]
+    return torch.stack(rows)
 
 
-CLASSES = torch.arange(600) % 3
-TRICKS = {
-    "no meaning": (spread_rows(), spread_rows(), CLASSES),
-    "no spread": (spread_rows() + 20, spread_rows() + 20, CLASSES),
-    "no agreement": (spread_rows(), spread_rows().roll(1, dims=1), CLASSES),
+TWIN_MISTAKES = {
+    "put your own code": lambda z: ...,
+    "as many rows and columns": lambda z: in_few_places(z, count=5),
+    "squared singular value": lambda z: in_few_places(z, power=1),
+    "the effective rank is": lambda z: in_few_places(z, by="all alike"),
+    "the participation ratio is": lambda z: z[: len(z) // 8].repeat(8, 1),
+    "each with its opposite": lambda z: in_few_places(z, opposite=False) + 0 * z,
+    "are allowed": lambda z: z,
+    "not finite": lambda z: z / 0,
+    "a row of your twin is zero": lambda z: z - z,
+    "give 2 dimensions": lambda z: z[0],
 }
-FOOL_MISTAKES = {
-    "put your own code": {"no meaning": None},
-    "make at least 100": {"no spread": (spread_rows(50), spread_rows(50), CLASSES[:50])},
-    "spread the rows in more dimensions": {"no meaning": (spread_rows()[:, :2],) * 2 + (CLASSES,)},
-    "the pairs must agree": {"no meaning": (spread_rows(), spread_rows().flip(0), CLASSES)},
-    "fewer, larger classes": {"no meaning": (spread_rows(), spread_rows(), torch.arange(600) // 2)},
-    "must not follow the directions": {"no meaning": (*TRICKS["no meaning"][:2], spread_rows()[:, 0] > 0)},
-    "add a common direction": {"no spread": TRICKS["no meaning"]},
-    "let the small variation go every way": {
-        "no spread": (spread_rows()[:, :1] * torch.eye(16)[0] + 50,) * 2 + (CLASSES,)
-    },
-    "rotate instead": {"no agreement": (spread_rows(), spread_rows().flip(0), CLASSES)},
-    "turn b farther": {"no agreement": TRICKS["no meaning"]},
+
+
+def honest(interval, statistic, draw, n, worlds, *, truth=None, rows=None, ends=False, one=False, per=1.0):
+    """Shares of a loop over NumPy arrays, and what can be wrong with it as options."""
+    values = np.array([statistic(draw(rows or n)) for _ in range(150)])
+    goal = values.mean() if truth is None else values[0]
+    clouds = [draw(n)] * worlds if one else [draw(n) for _ in range(worlds)]
+    low, high = np.array([interval(statistic, z) for z in clouds]).T
+    below, above = (high < goal).mean(), (low > goal).mean()
+    found = {"below": above, "above": below} if ends else {"below": below, "above": above}
+    found |= {"contains": 1 - below - above, "width": (high - low).mean()}
+    return {name: per * value for name, value in found.items()}
+
+
+def with_honest(**options):
+    return lambda *given: honest(*given, **options)
+
+
+def of_the_same_cloud(interval, statistic, draw, n, worlds):
+    [draw(n) for _ in range(100)]
+    clouds = [draw(n) for _ in range(worlds)]
+    ends = [(interval(statistic, z), statistic(z)) for z in clouds]
+    inside = sum(low <= value <= high for (low, high), value in ends) / worlds
+    return {"contains": inside, "below": 1 - inside, "above": 0.0, "width": 1.0}
+
+
+COVERAGE_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "a dict with four entries": lambda *given: tuple(honest(*given).values()),
+    "the entries must be": lambda *given: {"contains": honest(*given)["contains"]},
+    "the question is about": with_honest(rows=1000),
+    "you made 499 intervals": lambda interval, statistic, draw, n, worlds: honest(
+        interval, statistic, draw, n, worlds - 1
+    ),
+    "draw a fresh cloud for each world": with_honest(one=True),
+    "must add up to 1": with_honest(per=100),
+    "below and above are swapped": with_honest(ends=True),
+    "clouds that are not used again": of_the_same_cloud,
+    "the mean width is": lambda *given: (found := honest(*given)) | {"width": found["width"] / 2},
+    "call interval(statistic, z)": lambda interval, statistic, *rest: honest(
+        lambda own, z: interval(z, own), statistic, *rest
+    ),
+    "and yours is nan": lambda *given: honest(*given) | {"above": math.nan},
 }
-
-
-FOOL_MISTAKES = {sentence: {**TRICKS, **made}.get for sentence, made in FOOL_MISTAKES.items()}
 
 
 DIAGNOSES = {"P": "cone", "Q": "rotation", "R": "gap", "S": "few directions"}
@@ -202,23 +246,76 @@ STABLE_MISTAKES = {
 }
 
 
-CLUMP_VALUE_MISTAKES = {
-    "put your own code": ...,
-    "the sign is not": 1.435,
-    "15 clump mates among 63 others": -1.386,
-    "the term is its logarithm": 0.238,
-    "mean of the exponents": -15.24,
-    "a pair from different clumps": -20,
-    "0 is for one clump": 0,
-    "which share of the pairs": -3,
-    "of type str: give a number": "many",
+def geometric(clumps, reads, *, rows=1500, least=2, turn=None, off=1.0, columns=32):
+    """Clumps whose sizes fall by one ratio, which is halved until the reading fits."""
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        ratio = (low + high) / 2
+        shares = torch.tensor([ratio**k for k in range(clumps)])
+        sizes = (least + (rows - least * clumps) * shares / shares.sum()).floor().long()
+        z = torch.eye(columns)[:clumps].repeat_interleave(sizes, dim=0)
+        low, high = (ratio, high) if -dispersion(z, temperature=0.1) < math.log(off * reads) else (low, ratio)
+    return z if turn is None else turn(z)
+
+
+MISCOUNTED_MISTAKES = {
+    "put your own code": lambda clumps, reads: ...,
+    "give (N, 32)": lambda clumps, reads: geometric(clumps, reads, columns=40),
+    "N of at most 2000": lambda clumps, reads: geometric(clumps, reads, rows=3000),
+    "different places": lambda clumps, reads: geometric(clumps + 1, reads),
+    "too low: shrink": lambda clumps, reads: geometric(clumps, reads, off=0.9),
+    "too high: grow": lambda clumps, reads: torch.eye(32)[:clumps].repeat(50, 1),
+    "nearer than 60 degrees": lambda clumps, reads: torch.eye(32)[:clumps].repeat(50, 1) + 0.3,
+    "at least two are needed": lambda clumps, reads: torch.cat(
+        [torch.eye(32)[:1].repeat(90, 1), torch.eye(32)[1:clumps]]
+    ),
+    "a row is zero": lambda clumps, reads: torch.zeros(50, 32),
+    "not finite": lambda clumps, reads: torch.full((50, 32), math.nan),
+    "give 2 dimensions": lambda clumps, reads: torch.tensor([reads] * clumps),
 }
 
 
-def test_clump_value_is_what_dispersion_gives():
-    clumps = torch.eye(4).repeat(16, 1)
-    assert checks.clump_value(dispersion(clumps, temperature=0.1).item())
-    assert checks.clump_value(-1.43)
+def by_curvature(term, z, generator, *, limit=1e-4, least=-1e-3):
+    """The word from the smallest eigenvalue of the Hessian of one small step, without any shake."""
+    u = normalize(z, dim=1)
+    x = u.clone().requires_grad_()
+    if torch.autograd.grad(term(x), x)[0].norm() > limit:
+        return "moves"
+    hessian = torch.autograd.functional.hessian(lambda flat: term(flat.view_as(u)), u.flatten())
+    return "leaves" if torch.linalg.eigvalsh(hessian).min() < least else "stays"
+
+
+def by_shake(term, z, generator, *, limit=1e-4, noise=None, far=10, steps=200, sign=1, first=True):
+    u = normalize(z, dim=1)
+
+    def slope(v):
+        x = v.clone().requires_grad_()
+        return torch.autograd.grad(term(x), x)[0]
+
+    if first and slope(u).norm() > limit:
+        return "moves"
+    shake = 0.01 * torch.randn(u.shape, generator=generator) if noise is None else noise(u)
+    v = normalize(u + shake, dim=1)
+    began = (v - u).norm()
+    for _ in range(steps):
+        v = normalize(v - sign * slope(v), dim=1)
+    return "leaves" if (v - u).norm() > far * began else "stays"
+
+
+RESTING_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "its gradient is above 0.0001": lambda *given: by_shake(*given, limit=0.01),
+    "so no shake is needed": lambda *given: by_shake(*given, first=False),
+    "without a shake even a summit holds": lambda *given: by_shake(*given, noise=torch.zeros_like),
+    "shake every row": lambda *given: by_shake(
+        *given, noise=lambda u: 0.01 * torch.eye(*u.shape)[:1] * (torch.arange(len(u)) < 1)[:, None]
+    ),
+    "compare with ten times the shake": lambda *given: by_shake(*given, far=0.5),
+    "its gradient is 0.": lambda term, z, g: by_curvature(term, z, g, limit=-1),
+    "is not among the words": lambda *given: by_shake(*given).upper(),
+    "is of type bool": lambda *given: by_shake(*given) == "stays",
+    "at its lowest point": lambda *given: by_shake(*given, sign=-1),
+}
 
 
 def corner(accuracy, seeds, stored, *, points=100, ddof=1, quantile=None, root=0.5, shifted=0.0, apart=None):
@@ -264,41 +361,186 @@ CORNER_GAIN_MISTAKES = {
 }
 
 
-def leads(run, seeds, *, weights=(0, 0.01, 0.03, 0.1, 0.3, 1), scale=math.log, sort=True, rigid=None, sign=1):
+def leads(
+    run,
+    seeds,
+    *,
+    weights=(0, 0.01, 0.03, 0.1, 0.3, 1),
+    scale=math.log,
+    sort=True,
+    rigid=None,
+    sign=1,
+    word=None,
+):
     """Band minus rigid alignment at equal drift, with what can be wrong about it as options."""
-    found = []
+    found = {"private": [], "shared": []}
     for seed in seeds:
         band = run(1, 0.9, seed)
         family = [run(weight, 0, seed if rigid is None else rigid) for weight in weights]
         family = sorted(family, key=lambda row: row["drift"]) if sort else family
-        there = np.interp(
-            scale(band["drift"]), [scale(row["drift"]) for row in family], [row["private"] for row in family]
-        )
-        found.append(sign * (band["private"] - there))
-    return found
+        places = [scale(row["drift"]) for row in family]
+        for quantity, own in found.items():
+            there = np.interp(scale(band["drift"]), places, [row[quantity] for row in family])
+            own.append(sign * (band[quantity] - there))
+    return {quantity: (own, word or in_words(own)) for quantity, own in found.items()}
+
+
+def in_words(own):
+    half = t.ppf(0.975, len(own) - 1) * np.std(own, ddof=1) / len(own) ** 0.5 if len(own) > 1 else 0
+    return "band" if np.mean(own) > half else "rigid" if np.mean(own) < -half else "undecided"
+
+
+def with_leads(change):
+    return lambda run, seeds: {q: (change(own), word) for q, (own, word) in leads(run, seeds).items()}
 
 
 def at_equal_weight(run, seeds):
     leads(run, seeds)
-    return [run(1, 0.9, seed)["private"] - run(1, 0, seed)["private"] for seed in seeds]
+    own = {q: [run(1, 0.9, seed)[q] - run(1, 0, seed)[q] for seed in seeds] for q in ("private", "shared")}
+    return {q: (values, in_words(values)) for q, values in own.items()}
 
 
 LEAD_MISTAKES = {
     "put your own code": lambda run, seeds: None,
-    "you returned 1 numbers": lambda run, seeds: [sum(leads(run, seeds)) / len(seeds)],
-    "give 1 dimension": lambda run, seeds: sum(leads(run, seeds)) / len(seeds),
+    "give a dict with two entries": lambda run, seeds: leads(run, seeds)["private"],
+    "the entries must be": lambda run, seeds: {"private": leads(run, seeds)["private"]},
+    "give (leads, word)": lambda run, seeds: {q: own for q, (own, _) in leads(run, seeds).items()},
+    "you returned 1 numbers": with_leads(lambda own: [sum(own) / len(own)]),
+    "give 1 dimension": with_leads(lambda own: sum(own) / len(own)),
     "with all six weights, for every seed": lambda run, seeds: leads(run, seeds, weights=(0, 1)),
     "the sign is reversed": lambda run, seeds: leads(run, seeds, sign=-1),
     "the rigid run of weight 1": at_equal_weight,
     "you interpolated on the drift itself": lambda run, seeds: leads(run, seeds, scale=float),
-    "pair them seed by seed": lambda run, seeds: [
-        leads(run, [seed])[0] and leads(run, [seed], rigid=seeds[1])[0] for seed in seeds
-    ],
+    "pair them seed by seed": lambda run, seeds: leads(run, seeds) and leads(run, seeds, rigid=seeds[1]),
+    "weight 0 belongs to the family": lambda run, seeds: (
+        leads(run, seeds) and leads(run, seeds, weights=(0.01, 0.03, 0.1, 0.3, 1))
+    ),
     "sorted by drift": lambda run, seeds: leads(run, seeds, sort=False),
     "the first lead must be": lambda run, seeds: leads(run, seeds, sign=2),
-    "each seed counts alone": lambda run, seeds: leads(run, seeds) if len(seeds) > 1 else [0.0],
+    "each seed counts alone": lambda run, seeds: (
+        leads(run, seeds) if len(seeds) > 2 else {q: ([0.0, 0.0], "band") for q in ("private", "shared")}
+    ),
+    "reads 'undecided', and you say 'band'": lambda run, seeds: leads(run, seeds, word="band"),
     "you trained weight 5": lambda run, seeds: leads(run, seeds, weights=(5,)),
-    "holds a value that is not finite": lambda run, seeds: [math.nan] * len(leads(run, seeds)),
+    "holds a value that is not finite": with_leads(lambda own: [math.nan] * len(own)),
+}
+
+
+def rippled(private, drift, *, even=True, center=1.0, factor=1.0, only=None, mixed=0.0, dims=16):
+    """Unit vectors whose ripples lie on other axes for each modality; the size by a secant in its square."""
+    names = list(private)
+    white = {m: (x - x.mean(0)) / x.std(0) for m, x in private.items()}
+    size = 0.1
+    for _ in range(60):
+        made = {}
+        for k, m in enumerate(names):
+            own = white[m] + mixed * white[names[1 - k]]
+            own = own if even else own * (torch.arange(own.shape[1]) == 0)
+            z = center * torch.eye(dims)[:1].repeat(len(own), 1)
+            z[:, 1 + 5 * k : 1 + 5 * k + own.shape[1]] = size * own * (only is None or m == only)
+            made[m] = z
+        a, b = (normalize(z, dim=1) for z in made.values())
+        reached = (a - b).square().sum(1).mean().item()
+        size *= (factor * drift / max(reached, 1e-9)) ** 0.5
+    return made
+
+
+AGREEING_MISTAKES = {
+    "put your own code": lambda private, drift: ...,
+    "a dict from modality": lambda private, drift: list(rippled(private, drift).values()),
+    "those of private": lambda private, drift: dict(zip("ab", rippled(private, drift).values(), strict=True)),
+    "give (1000, 16)": lambda private, drift: rippled(private, drift, dims=20),
+    "a row is zero": lambda private, drift: {m: torch.zeros(1000, 16) for m in private},
+    "change the size of the ripple": lambda private, drift: rippled(private, drift, factor=2),
+    "the paired drift is": lambda private, drift: {
+        m: torch.cat([x, torch.zeros(len(x), 16 - x.shape[1])], 1) for m, x in private.items()
+    },
+    "what its sensor does not see": lambda private, drift: rippled(private, drift, mixed=1.0),
+    "equally strong": lambda private, drift: rippled(private, drift, even=False),
+    "both modalities alike": lambda private, drift: rippled(private, drift, only="sound"),
+    "not finite": lambda private, drift: {m: torch.full((1000, 16), math.nan) for m in private},
+    "give 2 dimensions": lambda private, drift: {m: z[0] for m, z in rippled(private, drift).items()},
+}
+
+
+def turned(
+    run, weights, seeds, *, choose=slice(0, None), best=max, test=None, among=None, width=None, word=None
+):
+    """The turning point with Student's interval; without options, chosen and tested on all seeds."""
+    largest = max(weights)
+    scores = {
+        w: np.mean([run(w, seed) for seed in seeds[choose]]) for w in (among or weights) if w != largest
+    }
+    picked = best(scores, key=scores.get)
+    change = np.array([run(largest, seed) - run(picked, seed) for seed in seeds[test or choose]])
+    half = (
+        (t.ppf(0.975, len(change) - 1) if width is None else width) * change.std(ddof=1) / len(change) ** 0.5
+    )
+    low, high = change.mean() - half, change.mean() + half
+    said = "falls" if high < 0 else "rises" if low > 0 else "undecided"
+    return picked, change.mean(), low, high, word or said
+
+
+def in_halves(run, weights, seeds, **options):
+    half = len(seeds) // 2
+    return turned(run, weights, seeds, **{"choose": slice(0, half), "test": slice(half, None)} | options)
+
+
+def unpaired_halves(run, weights, seeds):
+    picked, mean, *_ = in_halves(run, weights, seeds)
+    after, before = ([run(w, seed) for seed in seeds[len(seeds) // 2 :]] for w in (max(weights), picked))
+    half = 2.3 * math.hypot(np.std(after), np.std(before)) / len(after) ** 0.5
+    return picked, mean, mean - half, mean + half, "undecided"
+
+
+TURN_MISTAKES = {
+    "put your own code": lambda *given: ...,
+    "return five things": lambda *given: in_halves(*given)[:4],
+    "is the largest weight": lambda run, weights, seeds: (max(weights), *in_halves(run, weights, seeds)[1:]),
+    "must not take part in the choice": turned,
+    "of the seeds chooses": lambda *given: in_halves(*given, best=min),
+    "you tested on the seeds that chose": lambda run, weights, seeds: turned(
+        run, weights, seeds, choose=slice(0, len(seeds) // 2)
+    ),
+    "you tested on all seeds": lambda *given: in_halves(*given, test=slice(0, None)),
+    "the sign is reversed": lambda *given: (lambda b, m, low, high, word: (b, -m, -high, -low, word))(
+        *in_halves(*given)
+    ),
+    "take differences seed by seed": unpaired_halves,
+    "is it one standard error": lambda *given: in_halves(*given, width=1),
+    "and you say 'falls'": lambda *given: in_halves(*given, word="falls"),
+    "you trained weight": lambda run, weights, seeds: run(5, seeds[0]),
+    "and yours is nan": lambda *given: (in_halves(*given)[0], math.nan, 0, 1, "rises"),
+}
+
+
+def scanned(first, second, z, *, alpha=None, both=all, unit=False, scale=1.0, stop=1e-6, sign=1):
+    """The step at which a term stops falling, by steps of half a percent."""
+    x = z.clone().requires_grad_()
+    slopes = [torch.autograd.grad(term(x), x)[0] for term in (first, second)]
+    apart = slopes[1] - slopes[0]
+    mix = ((apart * slopes[1]).sum() / apart.square().sum()).clamp(0, 1) if alpha is None else alpha
+    way = mix * slopes[0] + (1 - mix) * slopes[1]
+    if way.norm() < stop:
+        return torch.tensor(0.0)
+    way, step = (way / way.norm() if unit else way), 1e-4
+    while step < 2000 and both(term(z - sign * step * way) < term(z) for term in (first, second)):
+        step *= 1.005
+    return scale * step
+
+
+PROMISE_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "the promise is about both": lambda *given: scanned(*given, both=any),
+    "along the first gradient": lambda *given: scanned(*given, alpha=1),
+    "along the second gradient": lambda *given: scanned(*given, alpha=0),
+    "along the mean of both": lambda *given: scanned(*given, alpha=0.5),
+    "along their sum": lambda *given: scanned(*given, alpha=0.5, scale=0.5),
+    "that is the length of the way": lambda *given: scanned(*given, unit=True),
+    "one of the terms stops falling at": lambda *given: scanned(*given, sign=-1),
+    "return 0, and yours is": lambda *given: scanned(*given, stop=-1),
+    "a finite number": lambda *given: math.nan,
+    "it has shape": lambda first, second, z: z,
 }
 
 
@@ -961,24 +1203,76 @@ COSINE_MISTAKES = {
 }
 
 
-def corners(collapsed, drifted, n=200):
-    a = torch.randn(n, 8, generator=torch.Generator().manual_seed(0)) + 9 * collapsed
-    return a, (-a if drifted else a)
+def arcs(crowding, drift, generator, *, n=200, turn=None, both=True):
+    """Two arcs of a circle, which narrow until they are crowded enough; b is a, turned."""
+    angle = torch.linspace(-1, 1, n) + 0 * torch.rand(n, generator=generator)
+    low, high = 0.0, math.pi
+    for _ in range(40):
+        half = (low + high) / 2
+        a = torch.stack([(half * angle).cos(), (half * angle).sin()], dim=1)
+        low, high = (half, high) if cosine(a) > crowding else (low, half)
+    turned = half * angle * both + 2 * math.asin(drift**0.5 / 2) if turn is None else turn(half * angle)
+    return a, 3 * torch.stack([turned.cos(), turned.sin()], dim=1)
 
 
-CORNER_MISTAKES = {
-    "put your own code": lambda collapsed, drifted: None,
-    "N >= 10": lambda collapsed, drifted: corners(collapsed, drifted, n=5),
-    "it must be above 0.9": lambda collapsed, drifted: corners(False, drifted),
-    "it must be near 0": lambda collapsed, drifted: corners(True, drifted),
-    "it must be above 1.5": lambda collapsed, drifted: corners(collapsed, False),
-    "it must be below 0.2": lambda collapsed, drifted: corners(collapsed, True),
-    "not finite": lambda collapsed, drifted: (torch.full((20, 3), torch.nan),) * 2,
-    "b has shape (200,): give 2 dimensions": lambda collapsed, drifted: (
-        corners(collapsed, drifted)[0],
-        corners(collapsed, drifted)[1][:, 0],
+DIAL_MISTAKES = {
+    "put your own code": lambda c, d, generator: None,
+    "N >= 100": lambda *given: arcs(*given, n=50),
+    "search for the shift that fits": lambda c, d, generator: arcs(0.0, d, generator),
+    "must keep all cosines within a modality": lambda *given: arcs(*given, both=False),
+    "has cosine 1 - drift/2": lambda c, d, generator: arcs(c, d / 2, generator),
+    "not finite": lambda c, d, generator: (torch.full((200, 3), torch.nan),) * 2,
+    "a row is zero": lambda c, d, generator: (torch.zeros(200, 3),) * 2,
+    "b has shape (200,): give 2 dimensions": lambda *given: (arcs(*given)[0], arcs(*given)[1][:, 0]),
+    "stopped with": lambda c, d, generator: 1,
+}
+
+
+def effects_of_terms(
+    run, seeds, *, weight=0.3, sign=1, width=None, paired=True, word=None, shift=0.0, both=0
+):
+    """Effects with Student's interval, and with what can be wrong about them as options."""
+    found, n = {}, len(seeds)
+    for term, weights in {"dispersion": (weight, both), "anchoring": (both, weight)}.items():
+        for measure in ("mean cosine", "drift"):
+            before = np.array([run(0, 0, seed)[measure] for seed in seeds])
+            after = np.array([run(*weights, seed)[measure] for seed in seeds])
+            change = sign * (after - before)
+            error = change.std(ddof=1) if paired else (before.var(ddof=1) + after.var(ddof=1)) ** 0.5
+            half = (t.ppf(0.975, n - 1) if width is None else width) * error / n**0.5
+            low, high = change.mean() - half + shift * half, change.mean() + half + shift * half
+            said = "repairs" if high < 0 else "worsens" if low > 0 else "undecided"
+            found[term, measure] = (change.mean(), low, high, word(change, half) if word else said)
+    return found
+
+
+def with_effects(**options):
+    return lambda *given: effects_of_terms(*given, **options)
+
+
+EFFECTS_MISTAKES = {
+    "put your own code": lambda run, seeds: ...,
+    "give a dict with four entries": lambda run, seeds: list(effects_of_terms(run, seeds).items()),
+    "the entries must be": lambda run, seeds: {k[0]: v for k, v in effects_of_terms(run, seeds).items()},
+    "you trained dispersion weight 1": with_effects(weight=1),
+    "anchoring weight 0.3": with_effects(both=0.3),
+    "for every seed": lambda run, seeds: effects_of_terms(run, seeds[:-1]),
+    "the sign is reversed": with_effects(sign=-1),
+    "the mean change is": lambda run, seeds: effects_of_terms(
+        lambda d, a, s: {m: x**2 for m, x in run(d, a, s).items()}, seeds
     ),
-    "stopped with": lambda collapsed, drifted: 1,
+    "take differences seed by seed": with_effects(paired=False),
+    "is it one standard error": with_effects(width=1),
+    "do not lie around the mean": with_effects(shift=0.6),
+    "must have the mean": with_effects(shift=2),
+    "reads 'undecided', and you say": with_effects(
+        word=lambda x, h: "repairs" if x.mean() < 0 else "worsens"
+    ),
+    "reads 'repairs', and you say 'worsens'": with_effects(
+        word=lambda x, h: "worsens" if abs(x.mean()) > h else "undecided"
+    ),
+    "give (mean, low, high, word)": lambda *given: {k: v[:3] for k, v in effects_of_terms(*given).items()},
+    "and yours is nan": lambda *given: {k: (math.nan, *v[1:]) for k, v in effects_of_terms(*given).items()},
 }
 
 
@@ -1332,17 +1626,21 @@ MISTAKES = {
     "active_band": BAND_SEARCH_MISTAKES,
     "false_alarms": ALARM_MISTAKES,
     "mean_cosine": COSINE_MISTAKES,
-    "four_corners": CORNER_MISTAKES,
+    "two_dials": DIAL_MISTAKES,
+    "term_effects": EFFECTS_MISTAKES,
     "paired_gain": GAIN_MISTAKES,
     "false_frames": FRAMES_MISTAKES,
     "squared_band": BAND_MISTAKES,
     "masked_dispersion": DISPERSION_MISTAKES,
     "mixing": MIXING_MISTAKES,
+    "turning_point": TURN_MISTAKES,
+    "promise": PROMISE_MISTAKES,
     "effective_rank": RANK_MISTAKES,
     "stable_dispersion": STABLE_MISTAKES,
     "drift_parts": DRIFT_MISTAKES,
     "corner_gain": CORNER_GAIN_MISTAKES,
     "lead_at_equal_drift": LEAD_MISTAKES,
+    "agreeing": AGREEING_MISTAKES,
     "radius_for": RADIUS_MISTAKES,
     "ogm_coefficient": OGM_MISTAKES,
     "dgl_loss": DGL_MISTAKES,
@@ -1364,7 +1662,8 @@ MISTAKES = {
     "best_naming": NAMING_MISTAKES,
     "photograph_error": PHOTOGRAPH_MISTAKES,
     "three_rules": {sentence: lambda made=made: made for sentence, made in THREE_RULES_MISTAKES.items()},
-    "clump_value": CLUMP_VALUE_MISTAKES,
+    "miscounted": MISCOUNTED_MISTAKES,
+    "resting": RESTING_MISTAKES,
     "unshiftable": UNSHIFTABLE_MISTAKES,
     "any_by_chance": ANY_BY_CHANCE_MISTAKES,
     "sampling_error": SAMPLING_ERROR_MISTAKES,
@@ -1372,7 +1671,8 @@ MISTAKES = {
     "chance_recall": CHANCE_RECALL_MISTAKES,
     "difference_error": DIFFERENCE_ERROR_MISTAKES,
     "spread_of_two": SPREAD_OF_TWO_MISTAKES,
-    "fool": FOOL_MISTAKES,
+    "twin": TWIN_MISTAKES,
+    "coverage": COVERAGE_MISTAKES,
     "patients": PATIENTS_MISTAKES,
 }
 RIGHT = [
@@ -1386,16 +1686,23 @@ RIGHT = [
     ("redundancy_and_synergy", ordered),
     ("nc2", of_means),
     ("mean_cosine", cosine),
-    ("four_corners", corners),
+    ("two_dials", arcs),
+    ("term_effects", effects_of_terms),
     ("paired_gain", gain),
     ("squared_band", lambda a, b, r: excess(a, b, r).mean()),
     ("masked_dispersion", lambda z, p: dispersion(z[p]) if p.sum() > 1 else 0 * z[p].sum()),
     ("mixing", shortest),
+    ("turning_point", in_halves),
+    ("promise", scanned),
     ("stable_dispersion", lambda z, t: dispersion(z, temperature=t)),
-    ("fool", TRICKS.get),
+    ("twin", in_few_places),
+    ("coverage", honest),
     ("drift_parts", drift_parts),
+    ("miscounted", geometric),
+    ("resting", by_curvature),
     ("corner_gain", corner),
     ("lead_at_equal_drift", leads),
+    ("agreeing", rippled),
     ("radius_for", lambda a, b, share: pair_distances(a, b).quantile(1 - share)),
     ("ogm_coefficient", ogm_k),
     ("dgl_loss", dgl_answer()),
