@@ -23,7 +23,7 @@ from .notebook_13 import best_rank, gradient_in_parts
 from .notebook_14 import subset_shares, unused_children
 from .notebook_15 import best_of_ten, judge, seeds_for
 from .notebook_16 import broken_claims, masked_info_nce, tied_knn
-from .notebook_17 import late_fusion_loses, nc2, redundancy_and_synergy
+from .notebook_17 import late_fusion_loses, parts_to_order, simplex_in_parts
 from .notebook_18 import active_band, each_once, false_alarms
 
 __all__ = [
@@ -57,20 +57,20 @@ __all__ = [
     "mean_cosine",
     "min_norm_weight",
     "mixing",
-    "nc2",
     "ogm_coefficient",
     "paired_clips",
     "paired_gain",
+    "parts_to_order",
     "patients",
     "photograph_error",
     "predicted",
     "radius_for",
-    "redundancy_and_synergy",
     "same_length",
     "sampling_error",
     "searched",
     "seeds_for",
     "shared_clips",
+    "simplex_in_parts",
     "spread_and_agreed",
     "spread_of_two",
     "squared_band",

@@ -6,6 +6,7 @@ in which students err (a sign, a square, a factor, an argument left out, a mean 
 
 import ast
 import inspect
+import itertools
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -699,28 +700,36 @@ def late_worlds():
 
 
 def orders():
-    right = OFFICIAL["redundancy_and_synergy"]
-    yield from tables("redundancy_and_synergy")
-    yield "swapped", lambda redundancy, synergy: right(synergy, redundancy)
-    yield "redundancy alone", lambda redundancy, synergy: right(redundancy, 0.0)
-    yield "synergy alone", lambda redundancy, synergy: right(0.0, synergy)
-    yield "complements", lambda redundancy, synergy: right(1 - redundancy, 1 - synergy)
-    yield "squares", lambda redundancy, synergy: right(redundancy**2, synergy**2)
-    yield "shares of one bit", lambda redundancy, synergy: right(redundancy / 2, synergy / 2)
+    right = OFFICIAL["parts_to_order"]
+    yield from tables("parts_to_order")
+    for one, other in itertools.combinations(range(4), 2):
+        order = list(range(4))
+        order[one], order[other] = other, one
+        yield f"{one} and {other} swapped", lambda *bits, order=order: right(*(bits[k] for k in order))
+    for k in range(4):
+        yield (
+            f"part {k} left out",
+            lambda *bits, k=k: right(*(0.0 if n == k else x for n, x in enumerate(bits))),
+        )
+    yield "complements", lambda *bits: right(*(1 - x for x in bits))
+    yield "squares", lambda *bits: right(*(x**2 for x in bits))
+    yield "shares of one bit", lambda *bits: right(*(x / 4 for x in bits))
 
 
-def simplex_numbers():
-    right = OFFICIAL["nc2"]
-    for name, change in RESULTS.items():
-        yield f"lengths {name}", lambda z, y, change=change: (change(right(z, y)[0]), right(z, y)[1])
-        yield f"angles {name}", lambda z, y, change=change: (right(z, y)[0], change(right(z, y)[1]))
-    for name, change in GIVEN["matrix"].items():
-        if name not in ("first row dropped", "transposed", "shifted", "detached"):
-            yield f"embeddings {name}", lambda z, y, change=change: right(change(z), y)
-    yield "unit rows", lambda z, y: right(z / z.norm(dim=1, keepdim=True), y)
-    yield "labels shuffled", lambda z, y: right(z, y.flip(0))
-    yield "without the last class", lambda z, y: right(z[y < y.max()], y[y < y.max()])
-    yield "both added", lambda z, y: sum(right(z, y))
+def simplices():
+    right = OFFICIAL["simplex_in_parts"]
+    yield "swapped", after(right, lambda parts: parts[::-1])
+    yield "a alone", after(right, lambda parts: (parts[0], 0 * parts[1]))
+    yield "a twice", after(right, lambda parts: (parts[0], parts[0]))
+    yield "side by side", after(right, lambda parts: torch.cat(parts, 1))
+    yield "unit rows", after(right, lambda parts: tuple(z / z.norm(dim=1, keepdim=True) for z in parts))
+    yield "rows of b shuffled", after(right, lambda parts: (parts[0], parts[1].flip(0)))
+    yield "the first class left out", after(right, lambda parts: tuple(z[1:] for z in parts))
+    yield "a doubled", after(right, lambda parts: (2 * parts[0], parts[1]))
+    yield "always 0.2", lambda classes, wanted: right(classes, 0.2)
+    yield "squared", lambda classes, wanted: right(classes, wanted**2)
+    yield "dividing by C - 1", lambda classes, wanted: right(classes, wanted * (1 - 1 / classes) ** 0.5)
+    yield "always four classes", lambda classes, wanted: right(4, wanted)
 
 
 def repeated(check):
@@ -740,8 +749,8 @@ WRONG = {
     "broken_claims": claims,
     "tied_knn": tied,
     "late_fusion_loses": late_worlds,
-    "redundancy_and_synergy": orders,
-    "nc2": simplex_numbers,
+    "parts_to_order": orders,
+    "simplex_in_parts": simplices,
     "each_once": rows_kept,
     "active_band": searches,
     "false_alarms": alarms,

@@ -1160,62 +1160,83 @@ LATE_MISTAKES = {
 }
 
 
-def ordered(redundancy, synergy, *, given=None, private=False):
-    """The right answer to exercise 2 of notebook 17; the options make it wrong."""
-    p = torch.zeros(4, 9, 9).double()
-    for first, second, half, shown, paired in itertools.product((0, 1), repeat=5):
-        r, s = (redundancy, synergy) if given is None else given
-        chance = (r if shown else 1 - r) * (s if paired else 1 - s)
-        copies = (first if shown else 2, 2 if private or not shown else first)
-        halves = (half, half ^ second) if paired else (2, 2)
-        a, b = (3 * copy + own for copy, own in zip(copies, halves, strict=True))
-        p[2 * first + second, a, b] += chance / 8
+def one_part(bit_a, bit_b, bits):
+    """A table (2, 3, 3) of one label bit that is shown with some probability; state 2: it is missing."""
+    p = torch.zeros(2, 3, 3).double()
+    for y, coin, shown in itertools.product((0, 1), repeat=3):
+        a, b = (bit_a(y, coin), bit_b(y, coin)) if shown else (2, 2)
+        p[y, a, b] += (bits if shown else 1 - bits) / 4
     return p
 
 
+def side_by_side(*tables):
+    """The table of systems that have nothing to do with each other."""
+    p = torch.ones(1, 1, 1).double()
+    for one in tables:
+        sizes = [n * m for n, m in zip(p.shape, one.shape, strict=True)]
+        p = torch.einsum("yab,zcd->yzacbd", p, one).reshape(sizes)
+    return p
+
+
+def ordered(redundancy, unique_a, unique_b, synergy, private=False):
+    """The right answer to exercise 2 of notebook 17 as a product of tables; the option makes it wrong."""
+    return side_by_side(
+        one_part(lambda y, coin: y, lambda y, coin: coin if private else y, redundancy),
+        one_part(lambda y, coin: y, lambda y, coin: 2, unique_a),
+        one_part(lambda y, coin: 2, lambda y, coin: y, unique_b),
+        one_part(lambda y, coin: coin, lambda y, coin: coin ^ y, synergy),
+    )
+
+
 ORDER_MISTAKES = {
-    "put your own code": lambda redundancy, synergy: None,
-    "both the wrong way round": lambda redundancy, synergy: ordered(synergy, redundancy),
-    "the redundancy 0.000 instead of 1.00 bits": lambda redundancy, synergy: ordered(
-        redundancy, synergy, private=True
+    "put your own code": lambda *bits: None,
+    "your redundancy and your synergy are exchanged": lambda r, a, b, s: ordered(s, a, b, r),
+    "your unique part of A and your unique part of B are exchanged": lambda r, a, b, s: ordered(r, b, a, s),
+    "your redundancy and your unique part of A are exchanged": lambda r, a, b, s: ordered(r, a, b, s, True),
+    "the synergy 1.000 instead of 0.00 bits": lambda r, a, b, s: ordered(r, a, b, 1.0),
+    "the unique part of B 0.000 instead of 1.00 bits": lambda r, a, b, s: ordered(r, a, 0.0, s),
+    "the redundancy 0.500 instead of 1.00 bits": lambda r, a, b, s: ordered(r / 2, a, b, s),
+    "not finite": lambda *bits: torch.full((2, 2, 2), torch.nan),
+    "at most 64 states": lambda *bits: torch.full((2, 80, 1), 1 / 160),
+    "stopped with": lambda redundancy, synergy: ordered(redundancy, 0, 0, synergy),
+}
+
+
+def turned_parts(classes, wanted, column=0, whole=False, longer=1.0):
+    """Another right answer to exercise 3 of notebook 17: a grid, and columns from a turned simplex."""
+    corners = torch.linalg.qr(torch.eye(classes).double() - 1 / classes).R.T
+    corners[0] *= longer
+    best = None
+    for share in torch.linspace(0, 1, 2001):
+        of_a = torch.full((classes,), share.item()).double()
+        of_a[column] = 1.0
+        a = corners * of_a.sqrt()
+        length = (a - a.mean(0)).norm(dim=1)
+        off = abs(length.std(correction=0) / length.mean() - wanted)
+        if best is None or off < best[0]:
+            best = (off, a, corners * (1 - of_a).sqrt())
+    return (corners, torch.zeros(classes, 1)) if whole else best[1:]
+
+
+SIMPLEX_MISTAKES = {
+    "put your own code": lambda classes, wanted: None,
+    "return two matrices": lambda classes, wanted: turned_parts(classes, wanted)[0],
+    "give 2 dimensions": lambda classes, wanted: tuple(z.norm(dim=1) for z in turned_parts(classes, wanted)),
+    "there must be 4 rows each": lambda classes, wanted: turned_parts(classes + 1, wanted),
+    "all class means are the same": lambda classes, wanted: (torch.ones(classes, 2),) * 2,
+    "the fused lengths have the unevenness": lambda classes, wanted: turned_parts(
+        classes, wanted, longer=1.5
     ),
-    "the synergy 1.000 instead of 0.00 bits": lambda redundancy, synergy: ordered(redundancy, 1.0),
-    "the redundancy 0.500 instead": lambda redundancy, synergy: ordered(0, 0, given=(0.5, synergy)),
-    "unique part U_A": lambda redundancy, synergy: torch.cat([
-        ordered(redundancy, synergy).repeat_interleave(2, dim=1) * torch.tensor([1.0, 0] * 9)[:, None] / 2,
-        ordered(redundancy, synergy).repeat_interleave(2, dim=1) * torch.tensor([0, 1.0] * 9)[:, None] / 2,
-    ]),
-    "NaN": lambda redundancy, synergy: (_ for _ in ()).throw(ValueError("NaN")),
-    "not finite": lambda redundancy, synergy: torch.full((2, 2, 2), torch.nan),
-    "stopped with": lambda redundancy, synergy: ordered(redundancy),
-}  # fmt: skip
-
-
-def of_means(z, labels, *, correction=0, share=True, mean=None, rows=torch.unique, diagonal=False, sign=1):
-    """The right answer to exercise 3 of notebook 17; the options make it wrong."""
-    means = torch.stack([z[labels == c].mean(0) for c in rows(labels)])
-    means = means - (z.mean(0) if mean is None else mean(means))
-    length, count = means.norm(dim=1), len(means)
-    cosines = normalize(means, dim=1) @ normalize(means, dim=1).T
-    kept = torch.ones_like(cosines, dtype=torch.bool) if diagonal else ~torch.eye(count, dtype=torch.bool)
-    spread = length.std(correction=correction) / (length.mean() if share else 1)
-    return spread, (cosines[kept] + sign / (count - 1)).abs().mean()
-
-
-NC2_MISTAKES = {
-    "put your own code": lambda z, labels: None,
-    "return two numbers": lambda z, labels: of_means(z, labels)[0],
-    "a regular simplex gives 0 and 0": lambda z, labels: of_means(z, labels, mean=lambda m: 0),
-    "the two numbers are swapped": lambda z, labels: of_means(z, labels)[::-1],
-    "divide the deviation of the lengths": lambda z, labels: of_means(z, labels, share=False),
-    "correction=0": lambda z, labels: of_means(z, labels, correction=1),
-    "not the mean of the class means": lambda z, labels: of_means(z, labels, mean=lambda m: m.mean(0)),
-    "the lengths must give": lambda z, labels: (2 * of_means(z, labels)[0], of_means(z, labels)[1]),
-    "the angles must give": lambda z, labels: (of_means(z, labels)[0], 2 * of_means(z, labels)[1]),
-    "a finite number is asked for": lambda z, labels: of_means(
-        z, labels, rows=lambda y: torch.arange(int(y.max()) + 1)
+    "away from -1/(C-1)": lambda classes, wanted: (
+        torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]),
+        torch.zeros(4, 1),
     ),
-    "stopped with": lambda z, labels: of_means(z, labels[:3]),
+    "these were asked of a": lambda classes, wanted: turned_parts(classes, wanted)[::-1],
+    "the lengths in a have the unevenness 0.000": lambda classes, wanted: turned_parts(
+        classes, 0, whole=True
+    ),
+    "not finite": lambda classes, wanted: (torch.full((classes, 2), math.nan),) * 2,
+    "stopped with": lambda classes, wanted: turned_parts(classes)[9],
 }
 
 
@@ -1326,8 +1347,8 @@ MISTAKES = {
     "broken_claims": CLAIM_MISTAKES,
     "tied_knn": TIED_MISTAKES,
     "late_fusion_loses": LATE_MISTAKES,
-    "redundancy_and_synergy": ORDER_MISTAKES,
-    "nc2": NC2_MISTAKES,
+    "parts_to_order": ORDER_MISTAKES,
+    "simplex_in_parts": SIMPLEX_MISTAKES,
     "each_once": ONCE_MISTAKES,
     "active_band": BAND_SEARCH_MISTAKES,
     "false_alarms": ALARM_MISTAKES,
@@ -1383,8 +1404,8 @@ RIGHT = [
     ("active_band", halved),
     ("false_alarms", in_nothing),
     ("late_fusion_loses", with_late_loss),
-    ("redundancy_and_synergy", ordered),
-    ("nc2", of_means),
+    ("parts_to_order", ordered),
+    ("simplex_in_parts", turned_parts),
     ("mean_cosine", cosine),
     ("four_corners", corners),
     ("paired_gain", gain),
