@@ -14,7 +14,7 @@ from .notebook_04 import drift_parts, lead_at_equal_drift, radius_for, unshiftab
 from .notebook_05 import masked_dispersion, mixing, squared_band
 from .notebook_06 import collapse_with_dispersion, effects, sampling_error, searched, spread_and_agreed
 from .notebook_07 import dgl_loss, min_norm_weight, ogm_coefficient
-from .notebook_08 import false_frames, paired_gain
+from .notebook_08 import frames_by_flips, three_ways
 from .notebook_09 import any_by_chance, hinge_floor, same_length
 from .notebook_10 import chance_recall, difference_error, shared_clips
 from .notebook_11 import paired_clips, spread_of_two
@@ -44,9 +44,9 @@ __all__ = [
     "effective_rank",
     "effects",
     "false_alarms",
-    "false_frames",
     "fool",
     "four_corners",
+    "frames_by_flips",
     "gradient_in_parts",
     "hinge_floor",
     "judge",
@@ -59,7 +59,6 @@ __all__ = [
     "mixing",
     "ogm_coefficient",
     "paired_clips",
-    "paired_gain",
     "parts_to_order",
     "patients",
     "photograph_error",
@@ -77,6 +76,7 @@ __all__ = [
     "stable_dispersion",
     "subset_shares",
     "three_rules",
+    "three_ways",
     "tied_knn",
     "unshiftable",
     "unused_children",

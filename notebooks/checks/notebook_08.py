@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 WAYS = {"validation": ("validation", True), "test": ("test", True), "frozen": ("validation", False)}
 # Choices (by which split, within a seed or once for all) that are none of the three, and what to say.
 OTHER_WAYS = {
-    ("test", False): "this freezes the setting that is best on test: freeze by validation",
     ("validation", True): "this picks anew in each seed",
     ("validation", False): "this picks one setting for all seeds",
     ("test", True): "this picks on test",
+    ("test", False): "this freezes the setting that is best on test: freeze by validation",
 }
 
 
 def _runs(seed: int, name: str = "accuracy/fused") -> pd.DataFrame:
-    """Return made-up runs of six seeds, two arms and four settings each, in no order and with an odd index."""
+    """Return made-up runs of six seeds, two arms and four settings each, in no order."""
     import pandas as pd
 
     draw, rows = np.random.default_rng(seed), []
@@ -46,7 +46,9 @@ def _chosen_gain(frame: pd.DataFrame, name: str, by: str, within: bool, report: 
     for arm, runs in frame.groupby("arm"):
         table = {s: runs.pivot(index="seed", columns="setting", values=f"{s}/{name}") for s in (by, report)}
         best = table[by].idxmax(axis=1) if within else [table[by].mean().idxmax()] * len(table[by])
-        means[arm] = np.mean([table[report].loc[k, one] for k, one in zip(table[by].index, best, strict=True)])
+        means[arm] = np.mean(
+            [table[report].loc[k, one] for k, one in zip(table[by].index, best, strict=True)]
+        )
     return means["regularized"] - means["baseline"]
 
 
@@ -54,7 +56,9 @@ def three_ways(answer: object) -> bool:
     """Exercise 1: a gain under three ways to choose a setting."""
 
     def cases(f: Any) -> Iterator[str]:
-        for seed, name in enumerate(("accuracy/fused", "accuracy/fused", "knn_probe/image", "accuracy/image")):
+        for seed, name in enumerate(
+            ("accuracy/fused", "accuracy/fused", "knn_probe/image", "accuracy/image")
+        ):
             frame = _runs(seed, name)
             given = of_kind(f(frame.copy(), name), dict, "a dict of three gains")
             if set(given) != set(WAYS):
@@ -74,19 +78,19 @@ def three_ways(answer: object) -> bool:
                     if abs(values[way] - _chosen_gain(frame, name, other, anew)) < 1e-9:
                         yield f"{way!r} is {values[way]:.4f}, not {wanted:.4f}: {sentence}."
                 yield (
-                    f"{way!r} must be {wanted:.4f} in one case, and yours is {values[way]:.4f}: one run per seed "
-                    "and arm, then the mean of the differences over seeds."
+                    f"{way!r} must be {wanted:.4f} in one case, and yours is {values[way]:.4f}: one run per "
+                    "seed and arm, then the mean of the differences over seeds."
                 )
 
     return verdict(first_problem(answer, cases), "one set of runs, three gains.")
 
 
-def _gains(seed: int, seeds: int) -> dict[str, np.ndarray]:
-    """Return made-up gains of three panels (cells, seeds) that share the luck of a seed; a few are real."""
+def _gains(seed: int, seeds: int, size: float) -> dict[str, np.ndarray]:
+    """Return made-up gains of three panels (cells, seeds) that share a seed's luck; some have an effect."""
     draw = np.random.default_rng(seed)
     luck, panels = draw.normal(size=seeds), {}
     for panel, cells in (("left", 9), ("middle", 7), ("right", 12)):
-        real = 2.5 * (draw.uniform(size=(cells, 1)) < 0.3) * draw.choice([-1, 1], (cells, 1))
+        real = size * (draw.uniform(size=(cells, 1)) < 0.3) * draw.choice([-1, 1], (cells, 1))
         panels[panel] = real + 0.8 * luck + draw.normal(size=(cells, seeds))
     return panels
 
@@ -104,8 +108,8 @@ def frames_by_flips(answer: object) -> bool:
     """Exercise 2: how many frames there are if the arms of each seed may be exchanged."""
 
     def cases(f: Any) -> Iterator[str]:
-        for seed, seeds in enumerate((6, 5, 6, 4)):
-            panels = _gains(seed, seeds)
+        for seed, (seeds, size) in enumerate(((6, 2.5), (5, 2.5), (6, 0), (4, 2.5), (6, 1), (7, 0))):
+            panels = _gains(seed, seeds, size)
             given = of_kind(f({name: x.copy() for name, x in panels.items()}), dict, "a dict of rows")
             panels["all"] = np.concatenate(list(panels.values()))
             if set(given) != set(panels):
@@ -127,13 +131,13 @@ def _wrong_row(name: str, row: list[float], gains: np.ndarray) -> Iterator[str]:
     real, more = counts[0], (counts > counts[0]).mean()
     if abs(found - real) > 1e-6:
         if found == _framed(gains, ddof=0) or found == _framed(gains, normal=True):
-            yield f"{name!r} has {real} frames and yours are {found:g}: Student's t, and n - 1 in the deviation."
+            yield f"{name!r} has {real} frames, not {found:g}: Student's t, and n - 1 in the deviation."
         yield f"{name!r} has {real} frames, and yours are {found:g}."
     if abs(expected - 0.05 * len(gains)) < 1e-9 and abs(expected - counts.mean()) > 1e-6:
         yield "5 % of the cells is what independent normal gains promise: count in the flipped tables."
     if abs(expected - counts.mean()) > 1e-6:
         yield (
-            f"{name!r} has {counts.mean():.3f} frames on average over all {len(flips)} patterns of signs, and "
+            f"{name!r} has {counts.mean():.3f} frames on average over all {len(flips)} patterns, and "
             f"yours is {expected:.3f}: a sign turns one seed in all cells at once."
         )
     if abs(share - more) < 1e-9 < abs(more - (counts >= real).mean()):

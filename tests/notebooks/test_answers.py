@@ -64,7 +64,7 @@ NUMBERS = [
     name for name in CHECKS if np.ndim(OFFICIAL[name]) == 0 and isinstance(OFFICIAL[name], float | int)
 ]
 RETURN_A_NUMBER = ["mean_cosine", "effective_rank", "radius_for", "mixing", "ogm_coefficient",
-                   "min_norm_weight", "paired_gain", "hinge_floor", "shared_clips", "best_naming",
+                   "min_norm_weight", "hinge_floor", "shared_clips", "best_naming",
                    "best_rank", "seeds_for", "false_alarms", "tied_knn"]  # fmt: skip
 RETURN_A_LOSS = ["stable_dispersion", "squared_band", "masked_dispersion", "dgl_loss", "masked_info_nce"]
 
@@ -732,6 +732,55 @@ def simplices():
     yield "always four classes", lambda classes, wanted: right(4, wanted)
 
 
+def choices():
+    """Gains of notebook 08 with a way, a split or an arm mixed up."""
+    right = OFFICIAL["three_ways"]
+
+    for one, other in itertools.combinations(("validation", "test", "frozen"), 2):
+        yield f"{one} for {other}", after(right, lambda g, a=one, b=other: g | {b: g[a]})
+        yield f"{other} for {one}", after(right, lambda g, a=one, b=other: g | {a: g[b]})
+    for name, change in RESULTS.items():
+        yield f"each gain {name}", after(right, lambda g, c=change: {way: c(x) for way, x in g.items()})
+    yield "test for validation", lambda f, m: right(f.assign(**{f"validation/{m}": f[f"test/{m}"]}), m)
+    yield "validation for test", lambda f, m: right(f.assign(**{f"test/{m}": f[f"validation/{m}"]}), m)
+    yield (
+        "arms exchanged",
+        lambda f, m: right(
+            f.assign(arm=f["arm"].map({"baseline": "regularized", "regularized": "baseline"})), m
+        ),
+    )
+    yield "one seed fewer", lambda f, m: right(f[f["seed"] > 0], m)
+    yield "one setting fewer", lambda f, m: right(f[~f["setting"].isin(["s", "w"])], m)
+    yield "another metric", lambda f, m: right(f, "other")
+
+
+def flips():
+    """Counts of notebook 08 with other signs, other tables or a number mixed up."""
+    right = OFFICIAL["frames_by_flips"]
+    for k, part in enumerate(("found", "expected", "share")):
+        for name, change in {"doubled": RESULTS["doubled"], "plus one": RESULTS["plus one"]}.items():
+            yield (
+                f"{part} {name}",
+                after(
+                    right,
+                    lambda rows, k=k, c=change: {
+                        n: tuple(c(x) if j == k else x for j, x in enumerate(row)) for n, row in rows.items()
+                    },
+                ),
+            )
+    yield "absolute gains", lambda panels: right({name: abs(x) for name, x in panels.items()})
+    yield "squared gains", lambda panels: right({name: x**2 for name, x in panels.items()})
+    yield "one seed fewer", lambda panels: right({name: x[:, 1:] for name, x in panels.items()})
+    yield "one cell fewer", lambda panels: right({name: x[1:] for name, x in panels.items()})
+    yield "cells for seeds", lambda panels: right({name: x[: x.shape[1]].T for name, x in panels.items()})
+    yield (
+        "seeds shuffled by panel",
+        lambda panels: right({name: np.roll(x, k, axis=1) for k, (name, x) in enumerate(panels.items())}),
+    )
+    yield "the last panel for all", after(right, lambda rows: rows | {"all": rows["right"]})
+    yield "centered", lambda panels: right({n: x - x.mean(1, keepdims=True) for n, x in panels.items()})
+
+
 def repeated(check):
     """Answers that know the first result and repeat it."""
     right = OFFICIAL[check]
@@ -749,6 +798,8 @@ WRONG = {
     "broken_claims": claims,
     "tied_knn": tied,
     "late_fusion_loses": late_worlds,
+    "three_ways": choices,
+    "frames_by_flips": flips,
     "parts_to_order": orders,
     "simplex_in_parts": simplices,
     "each_once": rows_kept,

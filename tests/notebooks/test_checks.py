@@ -982,32 +982,89 @@ CORNER_MISTAKES = {
 }
 
 
-def gain(frame, metric, *, selected=True, how="mean", sign=1):
-    rows = frame[frame["selected"]] if selected else frame
-    pivot = rows.pivot_table(
-        index="seed", columns="arm", values=metric, aggfunc="mean" if selected else "max"
-    )
-    return sign * getattr(pivot["regularized"] - pivot["baseline"], how)()
+def gains_by(frame, metric, ways=("validation", "test", "frozen"), judge="validation", report="test", sign=1):
+    """The right answer to exercise 1 of notebook 08, in plain loops; the options make it wrong."""
+    runs = frame.to_dict("records")
+    seeds, found = sorted({run["seed"] for run in runs}), {}
+    for way in ways:
+        differences = []
+        for seed in seeds:
+            picked = {}
+            for arm in ("baseline", "regularized"):
+                own = [run for run in runs if run["arm"] == arm]
+                names = sorted({run["setting"] for run in own})
+                means = {n: sum(r[f"{judge}/{metric}"] for r in own if r["setting"] == n) for n in names}
+                here = {run["setting"]: run for run in own if run["seed"] == seed}
+                by = f"{judge if way != 'test' else 'test'}/{metric}"
+                best = max(names, key=means.get if way == "frozen" else lambda n, by=by: here[n][by])  # noqa: B023
+                picked[arm] = here[best][f"{report}/{metric}"]
+            differences.append(sign * (picked["regularized"] - picked["baseline"]))
+        found[way] = sum(differences) / len(differences)
+    return found
 
 
-GAIN_MISTAKES = {
+WAYS_MISTAKES = {
     "put your own code": lambda frame, metric: None,
-    "the sign is reversed": lambda frame, metric: gain(frame, metric, sign=-1),
-    "runs that validation did not pick": lambda frame, metric: (
-        frame[frame.arm == "regularized"][metric].mean() - frame[frame.arm == "baseline"][metric].mean()
+    "give a dict of three gains": lambda frame, metric: gains_by(frame, metric)["test"],
+    "give validation, test and frozen": lambda frame, metric: gains_by(frame, metric, ("validation", "test")),
+    "the sign is reversed": lambda frame, metric: gains_by(frame, metric, sign=-1),
+    "leave the gain in the unit": lambda frame, metric: gains_by(frame, metric, sign=100),
+    "reports the gain on validation": lambda frame, metric: gains_by(frame, metric, report="validation"),
+    "this picks on test": lambda frame, metric: gains_by(frame, metric, judge="test"),
+    "freezes the setting that is best on test": lambda frame, metric: (
+        gains_by(frame, metric) | {"frozen": gains_by(frame, metric, judge="test")["frozen"]}
     ),
-    "choosing on test": lambda frame, metric: gain(frame, metric, selected=False),
-    "their mean 0.1, not 0.060": lambda frame, metric: gain(frame, metric, how="median"),
-    "their mean 0.1, not 0.300": lambda frame, metric: gain(frame, metric, how="sum"),
-    "the column that `metric` names": lambda frame, metric: gain(frame, "value"),
-    "stopped with KeyError": lambda frame, metric: frame["no such column"],
+    "this picks anew in each seed": lambda frame, metric: (
+        gains_by(frame, metric) | {"frozen": gains_by(frame, metric)["validation"]}
+    ),
+    "this picks one setting for all seeds": lambda frame, metric: (
+        gains_by(frame, metric) | {"validation": gains_by(frame, metric)["frozen"]}
+    ),
+    "one run per seed and arm": lambda frame, metric: gains_by(frame, "accuracy/fused") | {"test": 0.1},
+    "stopped with KeyError": lambda frame, metric: gains_by(frame, "accuracy/none"),
+    "a finite number is asked for": lambda frame, metric: dict.fromkeys(gains_by(frame, metric), math.nan),
 }
-FRAMES_MISTAKES = {
-    "put your own code": None,
-    "stay unframed": 68.4,
-    "one panel of 24": 1.2,
-    "count the cells": 5.0,
-    "of type str": "3.6",
+
+
+def flipped(panels, *, ddof=1, quantile=None, apart=False, strict=False, drop_own=False, total=None):
+    """The right answer to exercise 2 of notebook 08, with half of the patterns; the options make it wrong."""
+    table = np.concatenate(list(panels.values()))
+    parts = panels | {"all": table}
+    seeds = table.shape[1]
+    half_of = (t.ppf(0.975, seeds - 1) if quantile is None else quantile) / seeds**0.5
+
+    def framed(x):
+        return (np.abs(x.mean(1)) > half_of * x.std(1, ddof=ddof)).sum()
+
+    draw, rows = np.random.default_rng(0), {}
+    patterns = [(1, *signs) for signs in itertools.product((1, -1), repeat=seeds - 1)]
+    for name, x in parts.items():
+        counts = [
+            framed(x * (draw.choice([-1, 1], x.shape) if apart else np.array(signs))) for signs in patterns
+        ]
+        counts, found = np.array(counts[1:] if drop_own else counts), framed(x)
+        more = counts > found if strict else counts >= found
+        rows[name] = (found, counts.mean() if total is None else total * len(x), more.mean())
+    return rows
+
+
+FLIP_MISTAKES = {
+    "put your own code": lambda panels: None,
+    "give a dict of rows": lambda panels: list(flipped(panels).values()),
+    "give each panel, and 'all'": lambda panels: {name: flipped(panels)[name] for name in panels},
+    "give found, expected and share": lambda panels: {n: row[:2] for n, row in flipped(panels).items()},
+    "and n - 1 in the deviation": lambda panels: flipped(panels, ddof=0),
+    "Student's t": lambda panels: flipped(panels, quantile=1.959963984540054),
+    "and yours are 0": lambda panels: flipped(panels, quantile=1e9),
+    "what independent normal gains promise": lambda panels: flipped(panels, total=0.05),
+    "turns one seed in all cells at once": lambda panels: flipped(panels, apart=True),
+    "frames on average over all 64": lambda panels: flipped(panels, drop_own=True),
+    "the share is never 0": lambda panels: flipped(panels, strict=True),
+    "have at least as many frames": lambda panels: {
+        name: (*row[:2], row[2] / 2) for name, row in flipped(panels).items()
+    },
+    "not finite": lambda panels: {name: (math.nan,) * 3 for name in flipped(panels)},
+    "stopped with": lambda panels: flipped(panels["all"]),
 }
 
 
@@ -1354,8 +1411,8 @@ MISTAKES = {
     "false_alarms": ALARM_MISTAKES,
     "mean_cosine": COSINE_MISTAKES,
     "four_corners": CORNER_MISTAKES,
-    "paired_gain": GAIN_MISTAKES,
-    "false_frames": FRAMES_MISTAKES,
+    "three_ways": WAYS_MISTAKES,
+    "frames_by_flips": FLIP_MISTAKES,
     "squared_band": BAND_MISTAKES,
     "masked_dispersion": DISPERSION_MISTAKES,
     "mixing": MIXING_MISTAKES,
@@ -1408,7 +1465,8 @@ RIGHT = [
     ("simplex_in_parts", turned_parts),
     ("mean_cosine", cosine),
     ("four_corners", corners),
-    ("paired_gain", gain),
+    ("three_ways", gains_by),
+    ("frames_by_flips", flipped),
     ("squared_band", lambda a, b, r: excess(a, b, r).mean()),
     ("masked_dispersion", lambda z, p: dispersion(z[p]) if p.sum() > 1 else 0 * z[p].sum()),
     ("mixing", shortest),
