@@ -13,9 +13,9 @@ from .notebook_03 import clump_value, corner_gain, stable_dispersion
 from .notebook_04 import drift_parts, lead_at_equal_drift, radius_for, unshiftable
 from .notebook_05 import masked_dispersion, mixing, squared_band
 from .notebook_06 import collapse_with_dispersion, effects, sampling_error, searched, spread_and_agreed
-from .notebook_07 import dgl_loss, min_norm_weight, ogm_coefficient
+from .notebook_07 import broken_shares, dgl_loss, shortest_mixture
 from .notebook_08 import frames_by_flips, three_ways
-from .notebook_09 import any_by_chance, hinge_floor, same_length
+from .notebook_09 import blind_controls, many_intervals, same_length
 from .notebook_10 import chance_recall, difference_error, shared_clips
 from .notebook_11 import paired_clips, spread_of_two
 from .notebook_12 import best_naming, photograph_error, three_rules
@@ -28,11 +28,12 @@ from .notebook_18 import active_band, each_once, false_alarms
 
 __all__ = [
     "active_band",
-    "any_by_chance",
     "best_naming",
     "best_of_ten",
     "best_rank",
+    "blind_controls",
     "broken_claims",
+    "broken_shares",
     "chance_recall",
     "clump_value",
     "collapse_with_dispersion",
@@ -48,16 +49,14 @@ __all__ = [
     "four_corners",
     "frames_by_flips",
     "gradient_in_parts",
-    "hinge_floor",
     "judge",
     "late_fusion_loses",
     "lead_at_equal_drift",
+    "many_intervals",
     "masked_dispersion",
     "masked_info_nce",
     "mean_cosine",
-    "min_norm_weight",
     "mixing",
-    "ogm_coefficient",
     "paired_clips",
     "parts_to_order",
     "patients",
@@ -69,6 +68,7 @@ __all__ = [
     "searched",
     "seeds_for",
     "shared_clips",
+    "shortest_mixture",
     "simplex_in_parts",
     "spread_and_agreed",
     "spread_of_two",

@@ -64,7 +64,7 @@ NUMBERS = [
     name for name in CHECKS if np.ndim(OFFICIAL[name]) == 0 and isinstance(OFFICIAL[name], float | int)
 ]
 RETURN_A_NUMBER = ["mean_cosine", "effective_rank", "radius_for", "mixing", "ogm_coefficient",
-                   "min_norm_weight", "hinge_floor", "shared_clips", "best_naming",
+                   "min_norm_weight", "shared_clips", "best_naming",
                    "best_rank", "seeds_for", "false_alarms", "tied_knn"]  # fmt: skip
 RETURN_A_LOSS = ["stable_dispersion", "squared_band", "masked_dispersion", "dgl_loss", "masked_info_nce"]
 
@@ -215,7 +215,6 @@ ARGUMENTS = {
     "mixing": ["vector", "vector"],
     "ogm_coefficient": ["float", "float", "float"],
     "min_norm_weight": ["vector", "vector"],
-    "hinge_floor": ["float"],
     "judge": ["float", "float", "float"],
     "seeds_for": ["float", "float", "float"],
     "shared_clips": ["names", "names"],
@@ -781,6 +780,59 @@ def flips():
     yield "centered", lambda panels: right({n: x - x.mean(1, keepdims=True) for n, x in panels.items()})
 
 
+def blind_batches():
+    """Batches of notebook 09 that are another claim's, or changed."""
+    right = OFFICIAL["blind_controls"]
+    one, two = ("variance", "covariance", "both"), ("twins", "alignment")
+    for names in (one, two):
+        for claim, given in itertools.permutations(names, 2):
+            yield (
+                f"{given} for {claim}",
+                lambda c, *sizes, claim=claim, given=given: right(given if c == claim else c, *sizes),
+            )
+    for name, change in {
+        "doubled": lambda z: 2 * z,
+        "shifted": lambda z: z + 1,
+        "first row dropped": lambda z: z[1:],
+        "transposed": lambda z: z.T,
+        "zero": lambda z: 0 * z,
+    }.items():
+        for claim in one:
+            yield (
+                f"{claim} {name}",
+                lambda c, *sizes, claim=claim, change=change: (
+                    change(right(c, *sizes)) if c == claim else right(c, *sizes)
+                ),
+            )
+    for claim in two:
+        yield (
+            f"{claim}, rows of b turned round",
+            lambda c, *sizes, claim=claim: (
+                (right(c, *sizes)[0], -right(c, *sizes)[1]) if c == claim else right(c, *sizes)
+            ),
+        )
+    yield (
+        "b lacks the shift",
+        lambda c, *sizes: (right(c, *sizes)[0],) * 2 if c == "twins" else right(c, *sizes),
+    )
+
+
+def masks():
+    """Masks of notebook 09 from another level, other differences or another rule."""
+    right = OFFICIAL["many_intervals"]
+    for one, other in itertools.permutations(("alone", "Bonferroni", "Holm", "FDR"), 2):
+        yield f"{one} for {other}", after(right, lambda m, a=one, b=other: m | {b: m[a]})
+    yield "always 0.05", lambda differences, level: right(differences, 0.05)
+    yield "the complement of the level", lambda differences, level: right(differences, 1 - level)
+    yield "one-sided", lambda differences, level: right(differences, 2 * level)
+    yield "one seed fewer", lambda differences, level: right(differences[:, 1:], level)
+    yield "absolute differences", lambda differences, level: right(abs(differences), level)
+    yield "baseline estimated", lambda differences, level: right(differences - differences.mean(0), level)
+    yield "turned round", after(right, lambda m: {name: ~mask for name, mask in m.items()})
+    yield "counts", after(right, lambda m: {name: mask.sum() for name, mask in m.items()})
+    yield "nothing", after(right, lambda m: {name: mask & False for name, mask in m.items()})
+
+
 def repeated(check):
     """Answers that know the first result and repeat it."""
     right = OFFICIAL[check]
@@ -798,6 +850,8 @@ WRONG = {
     "broken_claims": claims,
     "tied_knn": tied,
     "late_fusion_loses": late_worlds,
+    "blind_controls": blind_batches,
+    "many_intervals": masks,
     "three_ways": choices,
     "frames_by_flips": flips,
     "parts_to_order": orders,

@@ -419,26 +419,56 @@ MIN_NORM_MISTAKES = {
 # Notebook 09
 
 
-FLOOR_MISTAKES = {
-    "put your own code": lambda d: None,
-    "their squares sum to 1 at most": lambda d: 0.0,
-    "the largest standard deviation": lambda d: d**-0.5,
-    "its root": lambda d: 1 - 1 / d,
-    "stays at 0.912": lambda d: 0.5,
-    "make it a function of D": lambda d: 0.912,
-    "stopped with TypeError": 0.912,
-}
+def blind(claim, width, count):
+    """The right answer to exercise 1 of notebook 09, with other batches than the notebook's."""
+    turned = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(3))).Q
+    signs = 1 - 2 * (torch.arange(count) % 2)
+    if claim == "variance":
+        corner = (1 - 2 * (torch.arange(width) % 3 == 0).float()) * width**-0.5
+        return signs[:, None] * corner
+    if claim == "covariance":
+        return turned[:1].expand(count, width)
+    axes = torch.eye(width)[torch.arange(count) // 2 % width] * signs[:, None]
+    if claim == "twins":
+        return axes, 3 * axes - 20
+    if claim == "alignment":
+        return torch.ones(count, width), torch.full((count, width), 7.0)
+    return axes
 
 
-def test_hinge_floor_accepts_the_bound_and_what_a_batch_that_reaches_it_measures():
-    from geomreg_mini.controls import variance_hinge
+def turned_axes(count, width):
+    """Both ends of the axes of many orthonormal frames, which please both terms as one frame does."""
+    generator = torch.Generator().manual_seed(0)
+    frames = [
+        torch.linalg.qr(torch.randn(width, width, generator=generator)).Q for _ in range(count // width)
+    ]
+    return torch.cat([sign * frame for frame in frames[: count // (2 * width)] for sign in (1, -1)])
 
-    def measured(width):
-        axes = torch.eye(width).repeat(50, 1)
-        return variance_hinge(torch.cat([axes, -axes]).var(dim=0))
 
-    assert checks.hinge_floor(lambda width: 1 - width**-0.5)
-    assert checks.hinge_floor(measured)
+def with_batch(claim, change):
+    return lambda asked, *sizes: change(blind(asked, *sizes)) if asked == claim else blind(asked, *sizes)
+
+
+BLIND_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "was asked for": with_batch("variance", lambda z: z[1:]),
+    "give 2 dimensions": with_batch("both", lambda z: z[0]),
+    "two batches, a and b": with_batch("twins", lambda pair: pair[0]),
+    "not of length 1": with_batch("both", lambda z: 2 * z),
+    "and the mean must be 0": with_batch("variance", lambda z: z.abs()),
+    "its features are correlated": with_batch("both", lambda z: blind("variance", z.shape[1], len(z))),
+    "put all rows on one line": with_batch("variance", lambda z: blind("both", z.shape[1], len(z))),
+    "a collapsed batch has no covariance": with_batch(
+        "covariance", lambda z: blind("both", z.shape[1], len(z))
+    ),
+    "different places": with_batch("both", lambda z: turned_axes(*z.shape)),
+    "each one must agree": with_batch("twins", lambda pair: (pair[0], pair[1].flip(1))),
+    "which changes does standardizing undo": with_batch("twins", lambda pair: (pair[0], 3 * pair[0])),
+    "partners must have one direction": with_batch("alignment", lambda pair: (pair[0], -pair[1])),
+    "nothing to correlate": with_batch("alignment", lambda pair: (blind("both", *pair[0].T.shape),) * 2),
+    "not finite": with_batch("variance", lambda z: z * math.nan),
+    "stopped with": lambda claim, width, count: blind(claim, width, -count),
+}  # fmt: skip
 
 
 def length_class(
@@ -506,13 +536,42 @@ LENGTH_MISTAKES = {
 }
 
 
-ANY_BY_CHANCE_MISTAKES = {
-    "put your own code": None,
-    "the number expected": 0.5,
-    "that none of the ten": 0.95**10,
-    "for one interval": 0.05,
-    "eleven names make ten": 1 - 0.95**11,
-    "multiply ten times 0.95": 0.2,
+def found_by(differences, level, *, ddof=1, tail=None, stop=True, up=False, ordered=False):
+    """The right answer to exercise 3 of notebook 09, by adjusted p-values; the options make it wrong."""
+    rows, n = differences.shape
+    ratio = np.abs(differences.mean(1)) * n**0.5 / differences.std(1, ddof=ddof)
+    p = 2 * (t.sf(ratio, n - 1) if tail is None else tail(ratio))
+    order, holm, fdr = np.argsort(p), np.ones(rows), np.ones(rows)
+    for k in range(rows):
+        earlier = range(k + 1) if stop else [k]
+        holm[order[k]] = max(p[order[j]] * (rows - j) for j in earlier)
+        if up:
+            holm[order[k]] = min(p[order[j]] * (rows - j) for j in range(k, rows))
+        fdr[order[k]] = min(p[order[j]] * rows / (j + 1) for j in range(k, rows))
+    masks = {"alone": p <= level, "Bonferroni": p <= level / rows, "Holm": holm <= level, "FDR": fdr <= level}
+    return {name: m[order] for name, m in masks.items()} if ordered else masks
+
+
+MANY_MISTAKES = {
+    "put your own code": lambda d, level: None,
+    "give a dict of four masks": lambda d, level: found_by(d, level)["Holm"],
+    "give alone, Bonferroni": lambda d, level: {"alone": found_by(d, level)["alone"]},
+    "give one each": lambda d, level: {n: m.nonzero()[0] for n, m in found_by(d, level).items()},
+    "other values than True and False": lambda d, level: {n: 2 + m for n, m in found_by(d, level).items()},
+    "turned round": lambda d, level: {n: ~m for n, m in found_by(d, level).items()},
+    "takes the normal distribution": lambda d, level: found_by(
+        d, level, tail=lambda x: 0.5 * torch.special.erfc(torch.as_tensor(x) / 2**0.5).numpy()
+    ),
+    "needs n - 1": lambda d, level: found_by(d, level, ddof=0),
+    "the mask of 'Holm' is that of 'alone'": lambda d, level: (
+        found_by(d, level) | {"Holm": found_by(d, level)["alone"]}
+    ),
+    "stop at the first that is above": lambda d, level: found_by(d, level, stop=False),
+    "'Holm' is that of": lambda d, level: found_by(d, level, up=True),
+    "or others": lambda d, level: found_by(d, level, ordered=True),
+    "'Bonferroni' finds": lambda d, level: found_by(d, level / 2),
+    "not finite": lambda d, level: {n: m * math.nan for n, m in found_by(d, level).items()},
+    "stopped with": lambda d, level: found_by(d[0], level),
 }
 
 
@@ -1425,7 +1484,8 @@ MISTAKES = {
     "ogm_coefficient": OGM_MISTAKES,
     "dgl_loss": DGL_MISTAKES,
     "min_norm_weight": MIN_NORM_MISTAKES,
-    "hinge_floor": FLOOR_MISTAKES,
+    "blind_controls": BLIND_MISTAKES,
+    "many_intervals": MANY_MISTAKES,
     "same_length": LENGTH_MISTAKES,
     "spread_and_agreed": SPREAD_MISTAKES,
     "collapse_with_dispersion": COLLAPSE_MISTAKES,
@@ -1444,7 +1504,6 @@ MISTAKES = {
     "three_rules": {sentence: lambda made=made: made for sentence, made in THREE_RULES_MISTAKES.items()},
     "clump_value": CLUMP_VALUE_MISTAKES,
     "unshiftable": UNSHIFTABLE_MISTAKES,
-    "any_by_chance": ANY_BY_CHANCE_MISTAKES,
     "sampling_error": SAMPLING_ERROR_MISTAKES,
     "best_of_ten": BEST_OF_TEN_MISTAKES,
     "chance_recall": CHANCE_RECALL_MISTAKES,
@@ -1480,6 +1539,8 @@ RIGHT = [
     ("dgl_loss", dgl_answer()),
     ("min_norm_weight", min_norm),
     ("same_length", length_class(unlike)),
+    ("blind_controls", blind),
+    ("many_intervals", found_by),
     ("judge", by_rule),
     ("shared_clips", lambda train, test: len(shared(train, test))),
     ("paired_clips", by_name),
