@@ -22,7 +22,7 @@ from .notebook_12 import best_naming, photograph_error, three_rules
 from .notebook_13 import best_rank, gradient_in_parts
 from .notebook_14 import subset_shares, unused_children
 from .notebook_15 import best_of_ten, judge, seeds_for
-from .notebook_16 import broken_claims, masked_info_nce, tied_knn
+from .notebook_16 import broken_claims, calibrated_knn, masked_info_nce
 from .notebook_17 import late_fusion_loses, parts_to_order, simplex_in_parts
 from .notebook_18 import active_band, each_once, false_alarms
 
@@ -34,6 +34,7 @@ __all__ = [
     "blind_controls",
     "broken_claims",
     "broken_shares",
+    "calibrated_knn",
     "chance_recall",
     "clump_value",
     "collapse_with_dispersion",
@@ -77,7 +78,6 @@ __all__ = [
     "subset_shares",
     "three_rules",
     "three_ways",
-    "tied_knn",
     "unshiftable",
     "unused_children",
 ]

@@ -24,9 +24,7 @@ def broken_shares(answer: object) -> bool:
                 given = filled(f(claim, label.clone(), classes))
                 if not isinstance(given, tuple | list) or len(given) != 2:
                     raise Unsuitable(f"for {claim!r} return two matrices of logits, of a and of b.")
-                a, b = (
-                    tensor(z, f"{m} of {claim!r}", 2).double() for z, m in zip(given, "ab", strict=True)
-                )
+                a, b = (tensor(z, f"{m} of {claim!r}", 2).double() for z, m in zip(given, "ab", strict=True))
                 if {a.shape, b.shape} != {(count, classes)}:
                     yield (
                         f"{asked}, {claim!r} has shapes {tuple(a.shape)} and {tuple(b.shape)}, not "
@@ -52,8 +50,8 @@ def _kept(claim: str, a: torch.Tensor, b: torch.Tensor, label: torch.Tensor) -> 
             yield f"'ahead' has scores {score(a):.1f} of a and {score(b):.1f} of b: OGM must damp a."
         if right(b) - right(a) < 0.3:
             yield (
-                f"'ahead' has a right in {100 * right(a):.0f} % and b in {100 * right(b):.0f} %: b must be 30 "
-                "points ahead, and may be as unsure as it likes."
+                f"'ahead' has a right in {100 * right(a):.0f} % and b in {100 * right(b):.0f} %: b must "
+                "be 30 points ahead, and may be as unsure as it likes."
             )
     elif claim == "together":
         if min(right(a), right(b)) < 0.4:
@@ -144,10 +142,10 @@ def shortest_mixture(answer: object) -> bool:
         for name, (rows, wanted) in known.items():
             found = _weights(f, torch.tensor(rows, dtype=torch.float64), name)
             if (found - torch.tensor(wanted, dtype=torch.float64)).abs().max() > 0.01:
-                said = ", ".join(f"{w:.2f}" for w in found.tolist())
+                right, said = (", ".join(f"{w:.2f}" for w in weights) for weights in (wanted, found.tolist()))
                 yield (
-                    f"for {name} the weights are {', '.join(f'{w:.2f}' for w in wanted)}, and yours are {said}: "
-                    "a longer gradient gets less, and none gets less than 0."
+                    f"for {name} the weights are {right}, and yours are {said}: a longer gradient "
+                    "gets less, and none gets less than 0."
                 )
         hidden = [draw(4, 20, 0), draw(5, 12, 1, lengths=2.0), draw(6, 3, 2), draw(5, 8, 3, 1.5, common=2.0)]
         hidden += [draw(3, 2, 4, common=1.0), draw(8, 30, 5, 0.7, common=0.5), draw(3, 5, 6)[[0, 0, 1, 2]]]
@@ -158,8 +156,8 @@ def shortest_mixture(answer: object) -> bool:
             gap = (mixed @ mixed - (rows @ mixed).min()).item()
             if gap > 0.005 * rows.square().sum(dim=1).max().item():
                 yield (
-                    f"for {name} there is a shorter mixture: one gradient has an inner product with yours that is "
-                    f"{gap:.2g} below the square of its length, so more weight on it helps."
+                    f"for {name} there is a shorter mixture: the inner product of one gradient with yours "
+                    f"is {gap:.2g} below the square of its length, so more weight on it helps."
                 )
 
     return verdict(first_problem(answer, cases), "shortest, with a certificate: no gradient is against it.")

@@ -63,9 +63,8 @@ OFFICIAL = dict(pair for path in sorted(NOTEBOOKS.glob("*.ipynb")) for pair in s
 NUMBERS = [
     name for name in CHECKS if np.ndim(OFFICIAL[name]) == 0 and isinstance(OFFICIAL[name], float | int)
 ]
-RETURN_A_NUMBER = ["mean_cosine", "effective_rank", "radius_for", "mixing", "ogm_coefficient",
-                   "min_norm_weight", "shared_clips", "best_naming",
-                   "best_rank", "seeds_for", "false_alarms", "tied_knn"]  # fmt: skip
+RETURN_A_NUMBER = ["mean_cosine", "effective_rank", "radius_for", "mixing", "shared_clips", "best_naming",
+                   "best_rank", "seeds_for", "false_alarms"]  # fmt: skip
 RETURN_A_LOSS = ["stable_dispersion", "squared_band", "masked_dispersion", "dgl_loss", "masked_info_nce"]
 
 
@@ -213,8 +212,6 @@ ARGUMENTS = {
     "squared_band": ["matrix", "matrix", "float"],
     "masked_dispersion": ["matrix", "mask"],
     "mixing": ["vector", "vector"],
-    "ogm_coefficient": ["float", "float", "float"],
-    "min_norm_weight": ["vector", "vector"],
     "judge": ["float", "float", "float"],
     "seeds_for": ["float", "float", "float"],
     "shared_clips": ["names", "names"],
@@ -223,7 +220,7 @@ ARGUMENTS = {
     "best_rank": ["vector", "mask"],
     "subset_shares": ["shares"],
     "masked_info_nce": ["matrix", "matrix", "vector", "float"],
-    "tied_knn": ["matrix", "matrix", "float"],
+    "calibrated_knn": ["matrix", "matrix", "float"],
     "dgl_loss": ["matrix", "matrix", "matrix", "matrix", "vector", None, "float"],
 }
 
@@ -274,24 +271,36 @@ def settings(check):
 
 
 def searches_by_luck():
-    """Ways to choose a setting that luck can fool, or that cost too much."""
+    """Ways to choose a setting and to measure its gain that luck can fool, or that cost too much."""
+    right = OFFICIAL["searched"]
 
-    def chosen(score, seeds=lambda k: range(6), best=max):
-        return lambda run, names, budget: best(
-            names, key=lambda name: score([run(name, seed) for seed in seeds(names.index(name))])
-        )
+    def chosen(score, seeds=lambda k: range(6), best=max, fresh=range(100, 124), second=range(100, 124)):
+        def answer(run, names, budget):
+            name = best(names, key=lambda name: score([run(name, seed) for seed in seeds(names.index(name))]))
+            if name == names[0]:
+                return name, 0.0
+            ours, first = ([run(one, k) for k in s] for one, s in ((name, fresh), (names[0], second)))
+            return name, sum(ours) / len(ours) - sum(first) / len(first)
+
+        return answer
 
     def first(run, names, budget):
-        return [run(name, 0) for name in names] and names[0]
+        return [run(name, 0) for name in names] and (names[0], 0.0)
 
+    assert checks.searched(chosen(sum))
     yield "the first", first
     yield "one seed", chosen(sum, lambda k: [0])
     yield "the luckiest run", chosen(max)
     yield "the worst", chosen(sum, best=min)
     yield "seeds of its own for each", chosen(sum, lambda k: range(10 * k, 10 * k + 6))
-    yield "beyond the budget", chosen(sum, lambda k: range(7))
+    yield "beyond the budget", chosen(sum, lambda k: range(9))
     yield "one seed again and again", chosen(sum, lambda k: [0] * 6)
-    yield "the name in a list", lambda *given: [OFFICIAL["searched"](*given)]
+    yield "gain on other seeds for each", chosen(sum, second=range(200, 224))
+    yield "gain on one seed", chosen(sum, fresh=[100], second=[100])
+    yield "the name in a list", lambda *given: ([right(*given)[0]], right(*given)[1])
+    yield "the name alone", lambda *given: right(*given)[0]
+    for name in ("other sign", "doubled", "halved", "percent", "zero", "plus one"):
+        yield f"gain {name}", after(right, lambda pair, c=RESULTS[name]: (pair[0], c(pair[1])))
 
 
 def effects_mixed_up():
@@ -637,34 +646,51 @@ def rivals():
 
 def claims():
     right = OFFICIAL["broken_claims"]
-    asked = ("neighborhoods", "gap", "loss")
+    asked = ("neighborhoods", "gap", "loss", "hubs", "rotation")
     for claim, given in zip(asked, asked[1:] + asked[:1], strict=True):
-        yield f"{given} for {claim}", lambda c, claim=claim, given=given: right(given if c == claim else c)
+        yield (
+            f"{given} for {claim}",
+            lambda c, n, claim=claim, given=given: right(given if c == claim else c, n),
+        )
     for claim in asked:
-        yield f"{claim} for all", lambda c, claim=claim: right(claim)
+        yield f"{claim} for all", lambda c, n, claim=claim: right(claim, n)
+        yield (
+            f"{claim} as a list of rows",
+            lambda c, n, claim=claim: right(c, n)[0] if c == claim else right(c, n),
+        )
+    for claim in asked[:3]:
         yield (
             f"rows of {claim} shuffled",
-            lambda c, claim=claim: (right(c)[0], right(c)[1].roll(1, 0)) if c == claim else right(c),
+            lambda c, n, claim=claim: (
+                (right(c, n)[0], right(c, n)[1].roll(1, 0)) if c == claim else right(c, n)
+            ),
         )
-        yield f"{claim} as a list of rows", lambda c, claim=claim: right(c)[0] if c == claim else right(c)
-    yield "fifty rows", lambda c: tuple(z[:50] for z in right(c))
-    yield "rows as columns", lambda c: tuple(z.T for z in right(c))
-    yield "four columns", lambda c: tuple(z[:, :4] for z in right(c))
-    yield "two widths", lambda c: (right(c)[0], right(c)[1][:, :-1])
+    yield "always 150 rows", lambda c, n: right(c, 150)
+    yield "rows as columns", lambda c, n: tuple(z.T for z in right(c, n))
+    yield "four columns", lambda c, n: tuple(z[:, :4] for z in right(c, n))
+    yield "two widths", lambda c, n: (right(c, n)[0], right(c, n)[1][:, :-1])
 
 
 def tied():
-    right = OFFICIAL["tied_knn"]
-    yield "within the first", lambda a, b, k: right(a, a, k)
-    yield "within the second", lambda a, b, k: right(b, b, k)
-    yield "one neighbor more", lambda a, b, k: right(a, b, min(k + 1, len(a) - 1))
-    yield "one neighbor fewer", lambda a, b, k: right(a, b, max(k - 1, 1))
-    yield "centered", lambda a, b, k: right(a - a.mean(0), b - b.mean(0), k)
-    yield "distances of raw rows", lambda a, b, k: right(*(torch.cdist(z, z).neg().exp() for z in (a, b)), k)
+    right = OFFICIAL["calibrated_knn"]
+    for name, change in RESULTS.items():
+        yield f"score {name}", after(right, lambda pair, change=change: (change(pair[0]), pair[1]))
+        yield f"share {name}", after(right, lambda pair, change=change: (pair[0], change(pair[1])))
+    yield "exchanged", after(right, lambda pair: pair[::-1])
+    yield "within the first", lambda a, b, *rest: right(a, a, *rest)
+    yield "within the second", lambda a, b, *rest: right(b, b, *rest)
+    yield "one neighbor more", lambda a, b, k, *rest: right(a, b, min(k + 1, len(a) - 1), *rest)
+    yield "one neighbor fewer", lambda a, b, k, *rest: right(a, b, max(k - 1, 1), *rest)
+    yield "centered", lambda a, b, *rest: right(a - a.mean(0), b - b.mean(0), *rest)
+    yield (
+        "distances of raw rows",
+        lambda a, b, *rest: right(*(torch.cdist(z, z).neg().exp() for z in (a, b)), *rest),
+    )
     yield (
         "ties by a little noise",
-        lambda a, b, k: right(*(z + 1e-3 * torch.randn_like(z) for z in (a, b)), k),
+        lambda a, b, *rest: right(*(z + 1e-3 * torch.randn_like(z) for z in (a, b)), *rest),
     )
+    yield "half of the draws", lambda a, b, k, draws, generator: right(a, b, k, draws // 2, generator)
 
 
 def tables(check):
@@ -833,6 +859,46 @@ def masks():
     yield "nothing", after(right, lambda m: {name: mask & False for name, mask in m.items()})
 
 
+def loud_shares():
+    """Shares of notebook 07 that are another claim's, or changed."""
+    right = OFFICIAL["broken_shares"]
+    asked = ("ahead", "together", "finished")
+    for claim, given in itertools.permutations(asked, 2):
+        yield (
+            f"{given} for {claim}",
+            lambda c, *rest, claim=claim, given=given: right(given if c == claim else c, *rest),
+        )
+    changes = {
+        "a and b exchanged": lambda a, b: (b, a),
+        "other sign": lambda a, b: (-a, -b),
+        "b as a": lambda a, b: (a, a),
+        "probabilities": lambda a, b: (a.softmax(1), b.softmax(1)),
+        "rows turned round": lambda a, b: (a.flip(0), b.flip(0)),
+        "first row dropped": lambda a, b: (a[1:], b[1:]),
+        "no logits": lambda a, b: (0 * a, 0 * b),
+    }
+    for name, change in changes.items():
+        yield name, after(right, lambda pair, change=change: change(*pair))
+    yield "always four classes", lambda c, label, classes: right(c, label % 4, 4)
+
+
+def mixtures():
+    """Mixtures of notebook 07 of other gradients, or changed."""
+    right = OFFICIAL["shortest_mixture"]
+    for name, change in RESULTS.items():
+        yield f"weights {name}", after(right, change)
+    for name in ("absolute", "shifted", "first column dropped"):
+        yield f"gradients {name}", lambda g, change=GIVEN["matrix"][name]: right(change(g))
+    yield "unit gradients", lambda g: right(g / g.norm(dim=1, keepdim=True).clamp(min=1e-9))
+    yield "gradients squared", lambda g: right(g**2)
+    yield "reversed", after(right, lambda w: w.flip(0))
+    yield "without the last", lambda g: torch.cat([right(g[:-1]), g.new_zeros(1)])
+    yield "the mixture", lambda g: right(g) @ g
+    yield "the shortest alone", lambda g: torch.eye(len(g))[g.norm(dim=1).argmin()]
+    yield "equal weights", lambda g: torch.full((len(g),), 1 / len(g))
+    yield "softmax of lengths", lambda g: (-g.norm(dim=1)).softmax(0)
+
+
 def repeated(check):
     """Answers that know the first result and repeat it."""
     right = OFFICIAL[check]
@@ -848,10 +914,12 @@ def repeated(check):
 WRONG = {
     "masked_info_nce": rivals,
     "broken_claims": claims,
-    "tied_knn": tied,
+    "calibrated_knn": tied,
     "late_fusion_loses": late_worlds,
     "blind_controls": blind_batches,
     "many_intervals": masks,
+    "broken_shares": loud_shares,
+    "shortest_mixture": mixtures,
     "three_ways": choices,
     "frames_by_flips": flips,
     "parts_to_order": orders,
@@ -877,7 +945,7 @@ WRONG = {
     "subset_shares": shares,
     "drift_parts": parts_of_drift,
 }
-DIAGNOSTICS = ["mean_cosine", "effective_rank", "drift_parts", "radius_for", "tied_knn"]
+DIAGNOSTICS = ["mean_cosine", "effective_rank", "drift_parts", "radius_for", "calibrated_knn"]
 # Changes that leave an answer right, with the reason.
 STILL_RIGHT = {
     **{(c, f"argument {n} detached"): "a diagnostic needs no gradient" for c in DIAGNOSTICS for n in (0, 1)},

@@ -349,20 +349,40 @@ RADIUS_MISTAKES = {
 }
 
 
-def ogm_k(score, other, alpha):
-    return 1 - math.tanh(alpha * score / other) if score > other else 1.0
+def loud(claim, label, classes, *, sure=9.0, often=0.6, wrong_by=5.0):
+    """The right answer to exercise 1 of notebook 07, with log probabilities; the options break it."""
+    off = F.one_hot((label + 1) % classes, classes).double()
+    on, count = F.one_hot(label, classes).double(), len(label)
+    first = torch.arange(count)[:, None] < often * count
+    if claim == "ahead":
+        return sure * torch.where(first, on, off), (0.98 / classes + 0.02 * on).log()
+    if claim == "together":
+        half = torch.arange(count)[:, None] < count // 2
+        return torch.where(half, on, wrong_by * off), torch.where(half, wrong_by * off, on)
+    return 20 * on - 0.5 * off, off - on
 
 
-OGM_MISTAKES = {
-    "put your own code": lambda s, o, alpha: None,
-    "slowed down the modality that is behind": lambda s, o, alpha: ogm_k(o, s, alpha),
-    "take 1 - tanh": lambda s, o, alpha: math.tanh(alpha * s / o) if s > o else 1.0,
-    "you took the lead rho - 1": lambda s, o, alpha: 1 - math.tanh(alpha * (s / o - 1)) if s > o else 1.0,
-    "the other way round": lambda s, o, alpha: 1 - math.tanh(alpha * o / s) if s > o else 1.0,
-    "must give 0.166": lambda s, o, alpha: 1.0 if s <= o else 0.5,
-    "must keep its whole gradient": lambda s, o, alpha: 1 - math.tanh(alpha * s / o),
-    "nobody is ahead": lambda s, o, alpha: 1 - math.tanh(alpha * s / o) if s >= o else 1.0,
-    "switches the method off": lambda s, o, alpha: ogm_k(s, o, 0.8),
+def with_claim(claim, change):
+    return lambda asked, *given: (
+        change(loud(asked, *given), *given) if asked == claim else loud(asked, *given)
+    )
+
+
+SHARES_MISTAKES = {
+    "put your own code": lambda claim, label, classes: None,
+    "return two matrices of logits": lambda claim, label, classes: loud(claim, label, classes)[0],
+    "give 2 dimensions": with_claim("ahead", lambda pair, *_: (pair[0][:, 0], pair[1])),
+    "'together' has shapes": with_claim("together", lambda pair, *_: (pair[0][1:], pair[1])),
+    "OGM must damp a": with_claim("ahead", lambda pair, *_: pair[::-1]),
+    "b must be 30 points ahead": with_claim(
+        "ahead", lambda pair, label, classes: (loud("finished", label, classes)[0], pair[1])
+    ),
+    "is right in 0 % alone": with_claim("together", lambda pair, *_: (-pair[0], pair[1])),
+    "the one that is wrong be surer": lambda *given: loud(*given, wrong_by=0.9),
+    "it must be below 0.01": with_claim("finished", lambda pair, *_: (pair[0] / 20, pair[1])),
+    "it must be right nowhere": with_claim("finished", lambda pair, *_: (pair[0], -pair[1])),
+    "not finite": with_claim("finished", lambda pair, *_: (pair[0] / 0, pair[1])),
+    "stopped with": lambda claim, label, classes: loud(claim, label, 1),
 }
 
 
@@ -400,19 +420,48 @@ DGL_MISTAKES = {
 }
 
 
-def min_norm(g1, g2):
-    difference = g1 - g2
-    return (-(g2 @ difference) / (difference @ difference).clamp(min=1e-12)).clamp(0, 1)
+def towards(gradients, rounds=4000):
+    """The right answer to exercise 3 of notebook 07 by Frank and Wolfe's steps towards one gradient."""
+    products = gradients @ gradients.T
+    weights = torch.eye(len(gradients), dtype=products.dtype)[products.diagonal().argmin()]
+    for _ in range(rounds):
+        slopes = products @ weights
+        change = torch.eye(len(gradients), dtype=products.dtype)[slopes.argmin()] - weights
+        curve = (change @ products @ change).clamp(min=1e-12)
+        weights = weights + (-(change @ slopes) / curve).clamp(0, 1) * change
+    return weights
 
 
-MIN_NORM_MISTAKES = {
-    "put your own code": lambda g1, g2: None,
-    "that is the weight of g2": lambda g1, g2: 1 - min_norm(g1, g2),
-    "you used the lengths": lambda g1, g2: g2.norm() / (g1.norm() + g2.norm()),
-    "it is 0.1, and yours": lambda g1, g2: 0.5,
-    "mind the inner product": lambda g1, g2: (g2 @ g2) / (g1 @ g1 + g2 @ g2),
-    "clip": lambda g1, g2: -(g2 @ (g1 - g2)) / ((g1 - g2) @ (g1 - g2)),
-    "if they do not differ": lambda g1, g2: (-(g2 @ (g1 - g2)) / ((g1 - g2) @ (g1 - g2))).clamp(0, 1),
+def best_pair(gradients):
+    best = None
+    for i, j in itertools.combinations(range(len(gradients)), 2):
+        pair = towards(gradients[[i, j]], 60)
+        length = (pair @ gradients[[i, j]]).norm()
+        if best is None or length < best[0]:
+            best = (length, i, j, pair)
+    weights = torch.zeros(len(gradients)).double()
+    weights[best[1]], weights[best[2]] = best[3]
+    return weights
+
+
+SHORTEST_MISTAKES = {
+    "put your own code": lambda gradients: None,
+    "give one weight for each": lambda gradients: towards(gradients)[1:],
+    "none may be negative": lambda gradients: 2 * towards(gradients) - 1 / len(gradients),
+    "they must sum to 1": lambda gradients: 2 * towards(gradients),
+    "give 1 dimension": lambda gradients: towards(gradients)[:, None],
+    "a longer gradient gets less": lambda gradients: gradients.norm(dim=1) / gradients.norm(dim=1).sum(),
+    "and yours are 0.50, 0.50": lambda gradients: torch.full((len(gradients),), 1 / len(gradients)),
+    "and yours are 0.25, 0.75": lambda gradients: (
+        1 / gradients.norm(dim=1) / (1 / gradients.norm(dim=1)).sum()
+    ),
+    "for (3, 0) and (-1, 1) the weights are": lambda gradients: (
+        1 / gradients.square().sum(1) / (1 / gradients.square().sum(1)).sum()
+    ),
+    "there is a shorter mixture": best_pair,
+    "more weight on it helps": lambda gradients: towards(gradients, rounds=1),
+    "not finite": lambda gradients: towards(gradients) * math.nan,
+    "stopped with": lambda gradients: towards(gradients[99]),
 }
 
 
@@ -628,20 +677,34 @@ EFFECT_MISTAKES = {
 }  # fmt: skip
 
 
-def by_mean(run, names, seeds):
-    return max(names, key=lambda name: sum(run(name, seed) for seed in seeds(names.index(name))))
+def by_mean(run, names, seeds, fresh=range(100, 124)):
+    """The best mean over some seeds, and its gain on fresh ones; without any, on those that chose it."""
+    scores = {name: [run(name, seed) for seed in seeds(k)] for k, name in enumerate(names)}
+    best = max(names, key=lambda name: sum(scores[name]))
+    pairs = [(run(best, seed), run(names[0], seed)) for seed in fresh if best != names[0]]
+    pairs = pairs or list(zip(scores[best], scores[names[0]], strict=True))
+    return best, sum(ours - first for ours, first in pairs) / len(pairs)
+
+
+def first_six(k):
+    return range(6)
 
 
 SEARCH_MISTAKES = {
     "put your own code": lambda run, names, budget: ...,
     "give a function": "setting 0",
-    "return one of the names": lambda run, names, budget: 0,
-    "the budget is 48": lambda run, names, budget: by_mean(run, names, lambda k: range(10)),
+    "return a name and a gain": lambda run, names, budget: by_mean(run, names, first_six)[0],
+    "return one of the names": lambda run, names, budget: (0, 0.0),
+    "a finite number is asked for": lambda run, names, budget: (names[0], math.nan),
+    "the budget is 96": lambda run, names, budget: by_mean(run, names, lambda k: range(10)),
     "on the same seed twice": lambda run, names, budget: by_mean(run, names, lambda k: [0, 0]),
-    "left a setting untried": lambda run, names, budget: by_mean(run, names[1:], lambda k: range(6)),
+    "left a setting untried": lambda run, names, budget: by_mean(run, names[1:], first_six),
     "compare on the same seeds": lambda run, names, budget: by_mean(
         run, names, lambda k: range(6 * k, 6 * k + 6)
     ),
+    "points above the true one": lambda run, names, budget: by_mean(run, names, lambda k: range(12), []),
+    "points below the true one": lambda run, names, budget: (by_mean(run, names, first_six)[0], 0.0),
+    "points off: spend more seeds": lambda run, names, budget: by_mean(run, names, first_six, [100]),
 }
 
 
@@ -1167,37 +1230,47 @@ MASKED_MISTAKES = {
 }
 
 
-def worlds(claim, **changed):
+def worlds(claim, count=150, **changed):
     """The right answer to exercise 2; a named claim gets another world."""
-    z = F.normalize(torch.randn(150, 24, generator=torch.Generator().manual_seed(5)), dim=1)
-    side = torch.ones(len(z), 1)
+    z = F.normalize(torch.randn(count, 24, generator=torch.Generator().manual_seed(5)), dim=1)
+    side = torch.ones(count, 1)
+    ends = torch.cat([side[: count // 2], -side[count // 2 :]])
     right = {
         "neighborhoods": (z, -z),
         "gap": (torch.cat([z, side], dim=1), torch.cat([z, -side], dim=1)),
         "loss": (torch.cat([0.02 * z, side], dim=1),) * 2,
+        "hubs": (torch.cat([z * (0.05 + (torch.arange(count) % 20 > 0))[:, None], ends], dim=1),) * 2,
+        "rotation": (torch.eye(count), torch.linalg.qr(torch.randn(count, count)).Q + 0.02 / count**0.5),
     }
     return (right | changed)[claim]
 
 
 def other_world(**changed):
-    return lambda claim: worlds(claim, **changed)
+    return lambda claim, count: worlds(claim, count, **{k: f(count) for k, f in changed.items()})
 
 
-CLOUD = torch.randn(150, 24, generator=torch.Generator().manual_seed(5))
+def cloud(count, width=24):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(5))
+
+
 CLAIM_MISTAKES = {
-    "put your own code": lambda claim: None,
-    "two matrices, a and b": other_world(gap=CLOUD),
-    "give 2 dimensions": other_world(gap=(CLOUD[0], CLOUD[0])),
-    "not finite": other_world(loss=(CLOUD / 0, CLOUD)),
-    "N at least 100": lambda claim: tuple(z[:50] for z in worlds(claim)),
-    "'neighborhoods' has uniformity": other_world(neighborhoods=(CLOUD[:, :3], -CLOUD[:, :3])),
-    "'neighborhoods' has mutual 10-NN": other_world(neighborhoods=(CLOUD, CLOUD.roll(1, 0))),
-    "'neighborhoods' has R@1": other_world(neighborhoods=(CLOUD, CLOUD)),
-    "'gap' has R@1": other_world(gap=(CLOUD, -CLOUD)),
-    "'gap' has a modality gap": other_world(gap=(CLOUD, CLOUD)),
-    "'loss' has R@1": other_world(loss=(CLOUD, CLOUD.roll(1, 0))),
-    "'loss' has 0 % of log N": other_world(loss=(CLOUD, CLOUD)),
-    "stopped with": lambda claim: worlds("another"),
+    "put your own code": lambda claim, count: None,
+    "two matrices, a and b": other_world(gap=cloud),
+    "give 2 dimensions": other_world(gap=lambda n: (cloud(n)[0], cloud(n)[0])),
+    "not finite": other_world(loss=lambda n: (cloud(n) / 0, cloud(n))),
+    "D) twice": lambda claim, count: tuple(z[:100] for z in worlds(claim)),
+    "'neighborhoods' has uniformity": other_world(neighborhoods=lambda n: (cloud(n, 3), -cloud(n, 3))),
+    "'neighborhoods' has mutual 10-NN": other_world(neighborhoods=lambda n: (cloud(n), cloud(n).roll(1, 0))),
+    "'neighborhoods' has R@1": other_world(neighborhoods=lambda n: (cloud(n), cloud(n))),
+    "'gap' has R@1": other_world(gap=lambda n: (cloud(n), -cloud(n))),
+    "'gap' has a modality gap": other_world(gap=lambda n: (cloud(n), cloud(n))),
+    "'loss' has R@1": other_world(loss=lambda n: (cloud(n), cloud(n).roll(1, 0))),
+    "'loss' has 0 % of log N": other_world(loss=lambda n: (cloud(n), cloud(n))),
+    "'hubs' has a mean cosine": other_world(hubs=lambda n: (cloud(n) + 1, cloud(n) + 1)),
+    "'hubs' has hubness": other_world(hubs=lambda n: (cloud(n), cloud(n))),
+    "'rotation' has a mean cosine": other_world(rotation=lambda n: (cloud(n), cloud(n).roll(1, 0))),
+    "'rotation' has mutual 10-NN": other_world(rotation=lambda n: (cloud(n), cloud(n).flip(1))),
+    "stopped with": lambda claim, count: worlds("another", count),
 }
 
 
@@ -1230,23 +1303,59 @@ def with_every_tie(a, b, k):
     return (first & second).double().sum() / (k * len(a))
 
 
+def with_share(score, *, rows_only=False, above=False, own=True, rounding=1e-9):
+    """An answer to exercise 3 with this score; the options make its share of permutations wrong."""
+
+    def answer(a, b, k, draws, generator):
+        found, orders = score(a, b, k), [torch.randperm(len(b), generator=generator) for _ in range(draws)]
+        if rows_only:
+            lists = [
+                torch.zeros(len(z), len(z)).scatter_(
+                    1, (F.normalize(z) @ F.normalize(z).T).fill_diagonal_(-9).topk(k).indices, 1.0
+                )
+                for z in (a, b)
+            ]
+            scores = [(lists[0] * lists[1][order]).sum() / (k * len(a)) for order in orders]
+        else:
+            scores = [score(a, b[order], k) for order in orders]
+        high = sum(bool(one > found + 1e-9 if above else one >= found - rounding) for one in scores)
+        return found, (high + own) / (draws + own)
+
+    return answer
+
+
 TIED_MISTAKES = {
-    "put your own code": lambda a, b, k: ...,
-    "divide by k": lambda a, b, k: k * shared_places(a, b, k),
-    "a space agrees with itself": lambda a, b, k: shared_places(a, b.flip(0), k),
-    "leave it out": lambda a, b, k: shared_places(a, b, k, itself=True),
-    "two spaces without ties": lambda a, b, k: shared_places(a, b, k) ** 0.5,
-    "nearness is the cosine": lambda a, b, k: (
-        shared_places(a, b, k, unit=False) if a.norm(dim=1).max() > 8 else shared_places(a, b, k)
+    "put your own code": lambda *given: ...,
+    "return two numbers": lambda a, b, k, draws, generator: shared_places(a, b, k),
+    **{
+        sentence: with_share(score)
+        for sentence, score in {
+            "divide by k": lambda a, b, k: k * shared_places(a, b, k),
+            "a space agrees with itself": lambda a, b, k: shared_places(a, b.flip(0), k),
+            "leave it out": lambda a, b, k: shared_places(a, b, k, itself=True),
+            "two spaces without ties": lambda a, b, k: shared_places(a, b, k) ** 0.5,
+            "nearness is the cosine": lambda a, b, k: (
+                shared_places(a, b, k, unit=False) if a.norm(dim=1).max() > 8 else shared_places(a, b, k)
+            ),
+            "still score 1": lambda a, b, k: shared_places(a, b, k, tie=None),
+            "have chance, 4/11": with_every_tie,
+            "one collapsed encoder has chance": lambda a, b, k: (
+                shared_places(a, b, k) * (1 + (a[0] == a[1]).all() * (b[0] != b[1]).any())
+            ),
+            "ties in the second space": lambda a, b, k: shared_places(
+                a, b, k, one_side=not (b[0] == b[3]).all()
+            ),
+            "stopped with": lambda a, b, k: shared_places(a, b, 400),
+        }.items()
+    },
+    "a finite number is asked for": lambda *given: (math.nan, 1.0),
+    "allow for rounding": with_share(shared_places, above=True),
+    "the share is 0": with_share(shared_places, own=False),
+    "none of 199 permutations comes near": lambda *given: (shared_places(*given[:3]), 1.0),
+    "takes its list along": with_share(shared_places, rows_only=True),
+    "the same generator": lambda a, b, k, draws, generator: with_share(shared_places)(
+        a, b, k, draws, torch.Generator().manual_seed(torch.seed() % 2**31)
     ),
-    "still score 1": lambda a, b, k: shared_places(a, b, k, tie=None),
-    "have chance, 4/11": with_every_tie,
-    "one collapsed encoder has chance": lambda a, b, k: (
-        shared_places(a, b, k) * (1 + (a[0] == a[1]).all() * (b[0] != b[1]).any())
-    ),
-    "ties in the second space": lambda a, b, k: shared_places(a, b, k, one_side=not (b[0] == b[3]).all()),
-    "a finite number is asked for": lambda a, b, k: math.nan,
-    "stopped with": lambda a, b, k: shared_places(a, b, 400),
 }
 
 
@@ -1461,7 +1570,7 @@ ALARM_MISTAKES = {
 MISTAKES = {
     "masked_info_nce": MASKED_MISTAKES,
     "broken_claims": CLAIM_MISTAKES,
-    "tied_knn": TIED_MISTAKES,
+    "calibrated_knn": TIED_MISTAKES,
     "late_fusion_loses": LATE_MISTAKES,
     "parts_to_order": ORDER_MISTAKES,
     "simplex_in_parts": SIMPLEX_MISTAKES,
@@ -1481,9 +1590,9 @@ MISTAKES = {
     "corner_gain": CORNER_GAIN_MISTAKES,
     "lead_at_equal_drift": LEAD_MISTAKES,
     "radius_for": RADIUS_MISTAKES,
-    "ogm_coefficient": OGM_MISTAKES,
+    "broken_shares": SHARES_MISTAKES,
     "dgl_loss": DGL_MISTAKES,
-    "min_norm_weight": MIN_NORM_MISTAKES,
+    "shortest_mixture": SHORTEST_MISTAKES,
     "blind_controls": BLIND_MISTAKES,
     "many_intervals": MANY_MISTAKES,
     "same_length": LENGTH_MISTAKES,
@@ -1515,7 +1624,7 @@ MISTAKES = {
 RIGHT = [
     ("masked_info_nce", rival_loss),
     ("broken_claims", worlds),
-    ("tied_knn", shared_places),
+    ("calibrated_knn", with_share(shared_places)),
     ("each_once", first_of_equals),
     ("active_band", halved),
     ("false_alarms", in_nothing),
@@ -1535,9 +1644,9 @@ RIGHT = [
     ("corner_gain", corner),
     ("lead_at_equal_drift", leads),
     ("radius_for", lambda a, b, share: pair_distances(a, b).quantile(1 - share)),
-    ("ogm_coefficient", ogm_k),
+    ("broken_shares", loud),
     ("dgl_loss", dgl_answer()),
-    ("min_norm_weight", min_norm),
+    ("shortest_mixture", towards),
     ("same_length", length_class(unlike)),
     ("blind_controls", blind),
     ("many_intervals", found_by),
@@ -1552,7 +1661,7 @@ RIGHT = [
     ("three_rules", lambda: (IMAGE_SAYS, CAPTION_SAYS)),
     ("collapse_with_dispersion", {"dispersion_weight": 0.3, "anchoring_weight": 1.0, "radius": 0.0}),
     ("effects", by_table(four_signs)),
-    ("searched", lambda run, names, budget: by_mean(run, names, lambda k: range(budget // len(names)))),
+    ("searched", lambda run, names, budget: by_mean(run, names, first_six)),
 ]
 
 
