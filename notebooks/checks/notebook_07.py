@@ -9,39 +9,64 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy, linear
 
-from .judging import first_problem, number, scalar, verdict
+from .judging import Unsuitable, filled, first_problem, scalar, tensor, verdict
 
 
-def ogm_coefficient(answer: object) -> bool:
-    """Exercise 1: k of one modality from its score, the other's score, and alpha."""
+def broken_shares(answer: object) -> bool:
+    """Exercise 1: shares of two modalities that break what they seem to say."""
 
     def cases(f: Any) -> Iterator[str]:
-        def k(score: float, other: float, alpha: float = 0.8) -> float:
-            return number(f(score, other, alpha))
+        generator = torch.Generator().manual_seed(7)
+        for count, classes in ((60, 4), (40, 2), (103, 3), (50, 10)):
+            label = torch.randint(classes, (count,), generator=generator)
+            asked = f"with {count} samples and {classes} classes"
+            for claim in ("ahead", "together", "finished"):
+                given = filled(f(claim, label.clone(), classes))
+                if not isinstance(given, tuple | list) or len(given) != 2:
+                    raise Unsuitable(f"for {claim!r} return two matrices of logits, of a and of b.")
+                a, b = (tensor(z, f"{m} of {claim!r}", 2).double() for z, m in zip(given, "ab", strict=True))
+                if {a.shape, b.shape} != {(count, classes)}:
+                    yield (
+                        f"{asked}, {claim!r} has shapes {tuple(a.shape)} and {tuple(b.shape)}, not "
+                        f"({count}, {classes}) twice."
+                    )
+                yield from (f"{asked}, {said}" for said in _kept(claim, a, b, label))
 
-        ahead, wanted = k(3.0, 2.0), 1 - math.tanh(0.8 * 1.5)
-        if abs(ahead - 1) < 1e-6 and k(2.0, 3.0) < 1:
-            yield "you slowed down the modality that is behind: compare the own score with the other one."
-        if abs(ahead - math.tanh(0.8 * 1.5)) < 1e-6:
-            yield "tanh grows with the lead and a coefficient must fall: take 1 - tanh."
-        if abs(ahead - (1 - math.tanh(0.8 * 0.5))) < 1e-6:
-            yield "you took the lead rho - 1; Eq. 10 has rho itself, so k jumps down as soon as rho passes 1."
-        if abs(ahead - (1 - math.tanh(0.8 * 2 / 3))) < 1e-6:
-            yield "rho is the own score divided by the other's, and you have it the other way round."
-        if abs(ahead - wanted) > 1e-6:
-            yield f"scores 3 and 2 with alpha 0.8 must give {wanted:.3f}, not {ahead:.3f}."
-        if abs(k(2.0, 3.0) - 1) > 1e-6:
-            yield f"the modality behind must keep its whole gradient, k = 1, and yours is {k(2.0, 3.0):.3f}."
-        if abs(k(2.0, 2.0) - 1) > 1e-6:
-            yield "equal scores: nobody is ahead, and both must have k = 1."
-        if abs(k(3.0, 2.0, 0.0) - 1) > 1e-6:
-            yield f"alpha = 0 switches the method off, k = 1, and yours is {k(3.0, 2.0, 0.0):.3f}."
-        for score, other, alpha in ((5.0, 4.0, 0.3), (9.0, 2.0, 0.1), (0.6, 0.5, 1.0)):
-            value, wanted = k(score, other, alpha), 1 - math.tanh(alpha * score / other)
-            if abs(value - wanted) > 1e-6:
-                yield f"scores {score}, {other} and alpha {alpha} must give {wanted:.3f}, not {value:.3f}."
+    return verdict(first_problem(answer, cases), "shares are loud, right or taught: three different things.")
 
-    return verdict(first_problem(answer, cases), "who is ahead is slowed down, and only then.")
+
+def _kept(claim: str, a: torch.Tensor, b: torch.Tensor, label: torch.Tensor) -> Iterator[str]:
+    """Yield why shares (B, C) do not break a claim. A tie of classes counts as wrong."""
+
+    def right(z: torch.Tensor) -> float:
+        others = z.clone().scatter_(1, label[:, None], -math.inf).amax(dim=1)
+        return (z.gather(1, label[:, None])[:, 0] > others).double().mean().item()
+
+    def score(z: torch.Tensor) -> float:
+        return z.softmax(dim=1).gather(1, label[:, None]).sum().item()
+
+    if claim == "ahead":
+        if score(a) <= score(b):
+            yield f"'ahead' has scores {score(a):.1f} of a and {score(b):.1f} of b: OGM must damp a."
+        if right(b) - right(a) < 0.3:
+            yield (
+                f"'ahead' has a right in {100 * right(a):.0f} % and b in {100 * right(b):.0f} %: b must "
+                "be 30 points ahead, and may be as unsure as it likes."
+            )
+    elif claim == "together":
+        if min(right(a), right(b)) < 0.4:
+            yield f"'together' has a modality that is right in {100 * min(right(a), right(b)):.0f} % alone."
+        if right(a + b) > 0:
+            yield (
+                f"'together' has a fused prediction that is right in {100 * right(a + b):.0f} %: let the one "
+                "that is wrong be surer."
+            )
+    else:
+        loss = cross_entropy(a + b, label).item()
+        if loss > 0.01:
+            yield f"'finished' has a fused loss of {loss:.3f}: it must be below 0.01."
+        if right(b) > 0:
+            yield f"'finished' has b right in {100 * right(b):.0f} %: it must be right nowhere."
 
 
 def dgl_loss(answer: object) -> bool:
@@ -98,35 +123,53 @@ def dgl_loss(answer: object) -> bool:
     return verdict(first_problem(answer, cases), "encoders and head each learn from their own loss.")
 
 
-def min_norm_weight(answer: object) -> bool:
-    """Exercise 3: w in [0, 1] for which w g1 + (1 - w) g2 is shortest."""
+def shortest_mixture(answer: object) -> bool:
+    """Exercise 3: weights for which the weighted sum of gradients is shortest."""
+
+    def draw(count: int, width: int, seed: int, lengths: float = 1.0, common: float = 0.0) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randn(count, width, generator=generator, dtype=torch.float64)
+        rows = rows + common * torch.randn(width, generator=generator, dtype=torch.float64)
+        return rows * lengths ** torch.arange(count)[:, None]
 
     def cases(f: Any) -> Iterator[str]:
-        def weight(first: list[float], second: list[float], if_not_finite: str = "") -> float:
-            return number(f(torch.tensor(first), torch.tensor(second)), if_not_finite=if_not_finite)
+        known = {
+            "(3, 0) and (0, 1)": ([[3.0, 0], [0, 1]], [0.1, 0.9]),
+            "(3, 0) and (-1, 1)": ([[3.0, 0], [-1, 1]], [5 / 17, 12 / 17]),
+            "(1, 0) and (3, 0)": ([[1.0, 0], [3, 0]], [1.0, 0.0]),
+            "(3, 0), (0, 1) and (6, 6)": ([[3.0, 0], [0, 1], [6, 6]], [0.1, 0.9, 0.0]),
+        }
+        for name, (rows, wanted) in known.items():
+            found = _weights(f, torch.tensor(rows, dtype=torch.float64), name)
+            if (found - torch.tensor(wanted, dtype=torch.float64)).abs().max() > 0.01:
+                right, said = (", ".join(f"{w:.2f}" for w in weights) for weights in (wanted, found.tolist()))
+                yield (
+                    f"for {name} the weights are {right}, and yours are {said}: a longer gradient "
+                    "gets less, and none gets less than 0."
+                )
+        hidden = [draw(4, 20, 0), draw(5, 12, 1, lengths=2.0), draw(6, 3, 2), draw(5, 8, 3, 1.5, common=2.0)]
+        hidden += [draw(3, 2, 4, common=1.0), draw(8, 30, 5, 0.7, common=0.5), draw(3, 5, 6)[[0, 0, 1, 2]]]
+        for rows in (*hidden, 0 * hidden[0]):
+            name = f"{len(rows)} gradients of width {rows.shape[1]}"
+            found = _weights(f, rows.clone(), name)
+            mixed = found @ rows
+            gap = (mixed @ mixed - (rows @ mixed).min()).item()
+            if gap > 0.005 * rows.square().sum(dim=1).max().item():
+                yield (
+                    f"for {name} there is a shorter mixture: the inner product of one gradient with yours "
+                    f"is {gap:.2g} below the square of its length, so more weight on it helps."
+                )
 
-        value = weight([3.0, 0.0], [0.0, 1.0])
-        if abs(value - 0.9) < 1e-5:
-            yield "that is the weight of g2: the longer gradient gets the smaller weight."
-        if abs(value - 0.25) < 1e-5:
-            yield "you used the lengths; the formula has inner products, the squares of lengths."
-        if abs(value - 0.1) > 1e-5:
-            yield f"for (3, 0) and (0, 1) it is 0.1, and yours is {value:.3f}: set the derivative to zero."
-        value = weight([3.0, 0.0], [-1.0, 1.0])
-        if abs(value - 5 / 17) > 1e-5:
-            yield f"for (3, 0) and (-1, 1) it is 0.294, not {value:.3f}: mind the inner product of the two."
-        value = weight([-1.0, 2.0], [1.0, 1.0])
-        if abs(value - 1 / 5) > 1e-5:
-            yield f"for (-1, 2) and (1, 1) it is 0.2, not {value:.3f}: a gradient may have negative entries."
-        value = weight([1.0, 0.0], [3.0, 0.0])
-        if abs(value - 1) > 1e-5:
-            yield f"g2 = 3 g1: the shortest point between them is g1, w = 1, and yours is {value:.3f}: clip."
-        value = weight([3.0, 0.0], [1.0, 0.0])
-        if abs(value) > 1e-5:
-            yield f"g1 = 3 g2: the shortest point between them is g2, w = 0, and yours is {value:.3f}: clip."
-        undefined = "equal gradients divide 0 by 0: if they do not differ, return any weight in [0, 1]."
-        value = weight([1.0, 2.0], [1.0, 2.0], undefined)
-        if not 0 <= value <= 1:
-            yield f"equal gradients gave {value}: if they do not differ, any weight in [0, 1] will do."
+    return verdict(first_problem(answer, cases), "shortest, with a certificate: no gradient is against it.")
 
-    return verdict(first_problem(answer, cases), "the shortest point between two gradients.")
+
+def _weights(f: Any, rows: torch.Tensor, name: str) -> torch.Tensor:
+    """Return an answer for gradients (M, D) as M weights that are not negative and sum to 1."""
+    found = tensor(f(rows), f"the answer for {name}", 1).double()
+    if len(found) != len(rows):
+        raise Unsuitable(f"for {name} you returned {len(found)} numbers: give one weight for each gradient.")
+    if found.min() < -1e-6:
+        raise Unsuitable(f"for {name} a weight is {found.min().item():.3f}: none may be negative.")
+    if abs(found.sum().item() - 1) > 1e-4:
+        raise Unsuitable(f"for {name} your weights sum to {found.sum().item():.3f}: they must sum to 1.")
+    return found

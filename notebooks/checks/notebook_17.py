@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from .judging import Unsuitable, filled, first_problem, number, tensor, verdict
+from .judging import Unsuitable, filled, first_problem, tensor, verdict
 
-LOSS, EXACT, CLOSE = 0.25, 0.002, 0.01
+LOSS, EXACT, CLOSE, SIMPLEX = 0.25, 0.002, 0.01, 1e-3
 MOST_STATES = 64
 
 
 def _table(value: object) -> torch.Tensor:
-    """Return an answer as a joint table p[y, a, b] in float64, with every label possible."""
+    """Return an answer as a joint table p[y, a, b] in float64, without impossible states."""
     p = tensor(value, "your table", 3).double()
     if (p < -1e-9).any():
         raise Unsuitable("your table has a negative probability.")
     if abs(p.sum().item() - 1) > 1e-6:
         raise Unsuitable(f"the probabilities of your table add up to {p.sum().item():.3g}, not to 1.")
+    p = p.clamp_min(0)
+    p = p[p.sum((1, 2)) > 0][:, p.sum((0, 2)) > 0][:, :, p.sum((0, 1)) > 0]
     if max(p.shape) > MOST_STATES:
         raise Unsuitable(f"your table has shape {tuple(p.shape)}: at most {MOST_STATES} states are needed.")
-    p = p.clamp_min(0)
-    return p[p.sum((1, 2)) > 0]
+    return p
 
 
 def _right(p: torch.Tensor) -> float:
@@ -82,80 +84,76 @@ def _decomposition(p: torch.Tensor, rounds: int = 300) -> dict[str, float]:
     return {"R": a + b - least, "U_A": least - b, "U_B": least - a, "S": both - least}
 
 
-def redundancy_and_synergy(answer: object) -> bool:
-    """Exercise 2: a table with a given redundancy and synergy, and nothing unique."""
+PARTS = {"R": "redundancy", "U_A": "unique part of A", "U_B": "unique part of B", "S": "synergy"}
+
+
+def parts_to_order(answer: object) -> bool:
+    """Exercise 2: a table with given redundant, unique and synergistic bits."""
 
     def cases(f: Any) -> Iterator[str]:
-        hidden = np.random.default_rng(17).uniform(0.05, 0.95, (2, 2)).tolist()
-        for redundancy, synergy in ((1.0, 0.0), (0.0, 1.0), (0.4, 0.3), (0.9, 0.8), *hidden):
-            p = _table(f(redundancy, synergy))
+        hidden = np.random.default_rng(17).uniform(0.05, 0.95, (3, 4)).tolist()
+        alone = np.eye(4).tolist()
+        for asked in (*alone, [0.4, 0.0, 0.0, 0.3], *hidden):
+            p = _table(f(*asked))
             found = _decomposition(p)
-            asked = f"for redundancy {redundancy:.2f} and synergy {synergy:.2f} your table has"
-            wanted = {"R": redundancy, "S": synergy, "U_A": 0.0, "U_B": 0.0}
-            if abs(found["R"] - synergy) + abs(found["S"] - redundancy) < CLOSE < abs(redundancy - synergy):
-                yield f"{asked} both the wrong way round."
+            wanted = dict(zip(PARTS, asked, strict=True))
+            numbers = ", ".join(f"{bits:.2f}" for bits in asked)
+            for one, other in itertools.combinations(PARTS, 2):
+                swapped = wanted | {one: wanted[other], other: wanted[one]}
+                if _equal(found, swapped) and not _equal(found, wanted):
+                    yield f"for ({numbers}) your {PARTS[one]} and your {PARTS[other]} are exchanged."
             for part, bits in wanted.items():
                 if abs(found[part] - bits) > CLOSE:
-                    name = {"R": "redundancy", "S": "synergy"}.get(part, f"unique part {part}")
-                    yield f"{asked} the {name} {abs(found[part]):.3f} instead of {bits:.2f} bits."
+                    yield (
+                        f"for ({numbers}) your table has the {PARTS[part]} {abs(found[part]):.3f} instead of "
+                        f"{bits:.2f} bits."
+                    )
 
-    return verdict(first_problem(answer, cases), "redundancy and synergy, as ordered.")
+    return verdict(first_problem(answer, cases), "all four parts, as ordered.")
 
 
-def _nc2(z: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    means = torch.stack([z[labels == c].mean(0) for c in labels.unique()]) - z.mean(0)
+def _equal(found: dict[str, float], wanted: dict[str, float]) -> bool:
+    return all(abs(found[part] - bits) <= CLOSE for part, bits in wanted.items())
+
+
+def _evenness(means: torch.Tensor) -> tuple[float, float]:
+    """Return the unevenness of centered class means (C, D) in length and in angle; both 0: a simplex."""
+    means = means - means.mean(0)
     length, count = means.norm(dim=1), len(means)
-    unit = means / length[:, None]
+    unit = means / length.clamp_min(1e-12)[:, None]
     cosines = (unit @ unit.T)[~torch.eye(count, dtype=torch.bool)]
-    return (length.std(correction=0) / length.mean()).item(), (cosines + 1 / (count - 1)).abs().mean().item()
+    spread = length.std(correction=0) / length.mean().clamp_min(1e-12)
+    return spread.item(), (cosines + 1 / (count - 1)).abs().mean().item()
 
 
-def nc2(answer: object) -> bool:
-    """Exercise 3: unevenness of the class means in length and in angle."""
-
-    def both(f: Any, z: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        found = filled(f(z, labels))
-        if not isinstance(found, tuple | list) or len(found) != 2:
-            raise Unsuitable("return two numbers: first of the lengths, then of the angles.")
-        return number(found[0]), number(found[1])
+def simplex_in_parts(answer: object) -> bool:
+    """Exercise 3: class means that form a simplex side by side, and are uneven in one modality."""
 
     def cases(f: Any) -> Iterator[str]:
-        corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).double()
-        labels = torch.arange(40) % 4
-        spread, angle = both(f, corners[labels] + 5, labels)
-        if max(abs(spread), abs(angle)) > 1e-6:
-            yield f"a regular simplex gives 0 and 0 wherever it is; yours are {spread:.3f}, {angle:.3f}."
-        for seed in (0, *np.random.default_rng(17).integers(1, 10**6, 3).tolist()):
-            generator = torch.Generator().manual_seed(seed)
-            labels = 3 * (torch.arange(90) % 5).clamp_max(3) + 2  # one class is larger, names have gaps
-            centers = torch.randn(12, 6, generator=generator).double()
-            z = centers[labels % 12] + torch.randn(90, 6, generator=generator).double()
-            spread, angle = both(f, z, labels)
-            yield from _wrong_nc2(spread, angle, z, labels)
+        generator = np.random.default_rng(17)
+        for classes in (4, 3, 10, *generator.integers(3, 12, 3).tolist()):
+            wanted = round(float(generator.uniform(0.05, 0.3)), 3)
+            given = filled(f(classes, wanted))
+            if not isinstance(given, tuple | list) or len(given) != 2:
+                raise Unsuitable("return two matrices: the class means of a and those of b.")
+            a, b = (
+                tensor(means, f"the means of {m}", 2).double() for m, means in zip("ab", given, strict=True)
+            )
+            asked = f"with {classes} classes and wanted = {wanted:g}"
+            if {len(a), len(b)} != {classes}:
+                yield f"{asked} there must be {classes} rows each, and yours are {len(a)} and {len(b)}."
+            whole = torch.cat([a, b], dim=1)
+            if (whole - whole.mean(0)).norm() < 1e-6:
+                yield f"{asked} all class means are the same."
+            spread, angle = _evenness(whole)
+            if spread > SIMPLEX:
+                yield f"{asked} the fused lengths have the unevenness {spread:.3f}: in a simplex it is 0."
+            if angle > SIMPLEX:
+                yield f"{asked} the fused cosines are {angle:.3f} away from -1/(C-1) on average."
+            found = _evenness(a)[0]
+            if abs(_evenness(b)[0] - wanted) <= CLOSE < abs(found - wanted):
+                yield f"{asked} the means of b are as uneven as wanted: these were asked of a."
+            if abs(found - wanted) > CLOSE:
+                yield f"{asked} the lengths in a have the unevenness {found:.3f}."
 
-    return verdict(first_problem(answer, cases), "both numbers are 0 for a regular simplex, and only there.")
-
-
-def _wrong_nc2(spread: float, angle: float, z: torch.Tensor, labels: torch.Tensor) -> Iterator[str]:
-    wanted, wanted_angle = _nc2(z, labels)
-    means = torch.stack([z[labels == c].mean(0) for c in labels.unique()])
-    length = (means - z.mean(0)).norm(dim=1)
-    about_means = (means - means.mean(0)).norm(dim=1)
-    mistakes = {
-        "the two numbers are swapped: the lengths come first.": (spread, wanted_angle),
-        "divide the deviation of the lengths by their mean.": (spread, length.std(correction=0).item()),
-        "take the deviation that divides by the number of classes (correction=0).": (
-            spread, (length.std() / length.mean()).item()),
-        "subtract the mean of all samples, not the mean of the class means.": (
-            spread, (about_means.std(correction=0) / about_means.mean()).item()),
-    }  # fmt: skip
-    for sentence, (found, wrong) in mistakes.items():
-        if abs(found - wrong) < 1e-6 < abs(wrong - wanted):
-            yield sentence
-    if abs(spread - wanted) > 1e-6:
-        yield f"the lengths must give {wanted:.4f} here, and yours is {spread:.4f}."
-    if abs(angle - wanted_angle) > 1e-6:
-        yield (
-            f"the angles must give {wanted_angle:.4f} here, and yours is {angle:.4f}: "
-            "mean of |cos + 1 / (C - 1)| over pairs of different classes."
-        )
+    return verdict(first_problem(answer, cases), "a perfect whole whose parts are none.")

@@ -6,6 +6,7 @@ in which students err (a sign, a square, a factor, an argument left out, a mean 
 
 import ast
 import inspect
+import itertools
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,9 +64,8 @@ OFFICIAL = dict(pair for path in sorted(NOTEBOOKS.glob("*.ipynb")) for pair in s
 NUMBERS = [
     name for name in CHECKS if np.ndim(OFFICIAL[name]) == 0 and isinstance(OFFICIAL[name], float | int)
 ]
-RETURN_A_NUMBER = ["mean_cosine", "effective_rank", "radius_for", "mixing", "ogm_coefficient",
-                   "min_norm_weight", "paired_gain", "hinge_floor", "shared_clips", "best_naming",
-                   "best_rank", "seeds_for", "false_alarms", "tied_knn"]  # fmt: skip
+RETURN_A_NUMBER = ["mean_cosine", "effective_rank", "radius_for", "mixing", "shared_clips", "best_naming",
+                   "best_rank", "seeds_for", "false_alarms"]  # fmt: skip
 RETURN_A_LOSS = ["stable_dispersion", "squared_band", "masked_dispersion", "dgl_loss", "masked_info_nce"]
 
 
@@ -213,9 +213,6 @@ ARGUMENTS = {
     "squared_band": ["matrix", "matrix", "float"],
     "masked_dispersion": ["matrix", "mask"],
     "mixing": ["vector", "vector"],
-    "ogm_coefficient": ["float", "float", "float"],
-    "min_norm_weight": ["vector", "vector"],
-    "hinge_floor": ["float"],
     "judge": ["float", "float", "float"],
     "seeds_for": ["float", "float", "float"],
     "shared_clips": ["names", "names"],
@@ -224,7 +221,7 @@ ARGUMENTS = {
     "best_rank": ["vector", "mask"],
     "subset_shares": ["shares"],
     "masked_info_nce": ["matrix", "matrix", "vector", "float"],
-    "tied_knn": ["matrix", "matrix", "float"],
+    "calibrated_knn": ["matrix", "matrix", "float"],
     "dgl_loss": ["matrix", "matrix", "matrix", "matrix", "vector", None, "float"],
 }
 
@@ -443,24 +440,36 @@ def settings(check):
 
 
 def searches_by_luck():
-    """Ways to choose a setting that luck can fool, or that cost too much."""
+    """Ways to choose a setting and to measure its gain that luck can fool, or that cost too much."""
+    right = OFFICIAL["searched"]
 
-    def chosen(score, seeds=lambda k: range(6), best=max):
-        return lambda run, names, budget: best(
-            names, key=lambda name: score([run(name, seed) for seed in seeds(names.index(name))])
-        )
+    def chosen(score, seeds=lambda k: range(6), best=max, fresh=range(100, 124), second=range(100, 124)):
+        def answer(run, names, budget):
+            name = best(names, key=lambda name: score([run(name, seed) for seed in seeds(names.index(name))]))
+            if name == names[0]:
+                return name, 0.0
+            ours, first = ([run(one, k) for k in s] for one, s in ((name, fresh), (names[0], second)))
+            return name, sum(ours) / len(ours) - sum(first) / len(first)
+
+        return answer
 
     def first(run, names, budget):
-        return [run(name, 0) for name in names] and names[0]
+        return [run(name, 0) for name in names] and (names[0], 0.0)
 
+    assert checks.searched(chosen(sum))
     yield "the first", first
     yield "one seed", chosen(sum, lambda k: [0])
     yield "the luckiest run", chosen(max)
     yield "the worst", chosen(sum, best=min)
     yield "seeds of its own for each", chosen(sum, lambda k: range(10 * k, 10 * k + 6))
-    yield "beyond the budget", chosen(sum, lambda k: range(7))
+    yield "beyond the budget", chosen(sum, lambda k: range(9))
     yield "one seed again and again", chosen(sum, lambda k: [0] * 6)
-    yield "the name in a list", lambda *given: [OFFICIAL["searched"](*given)]
+    yield "gain on other seeds for each", chosen(sum, second=range(200, 224))
+    yield "gain on one seed", chosen(sum, fresh=[100], second=[100])
+    yield "the name in a list", lambda *given: ([right(*given)[0]], right(*given)[1])
+    yield "the name alone", lambda *given: right(*given)[0]
+    for name in ("other sign", "doubled", "halved", "percent", "zero", "plus one"):
+        yield f"gain {name}", after(right, lambda pair, c=RESULTS[name]: (pair[0], c(pair[1])))
 
 
 def effects_mixed_up():
@@ -846,34 +855,51 @@ def rivals():
 
 def claims():
     right = OFFICIAL["broken_claims"]
-    asked = ("neighborhoods", "gap", "loss")
+    asked = ("neighborhoods", "gap", "loss", "hubs", "rotation")
     for claim, given in zip(asked, asked[1:] + asked[:1], strict=True):
-        yield f"{given} for {claim}", lambda c, claim=claim, given=given: right(given if c == claim else c)
+        yield (
+            f"{given} for {claim}",
+            lambda c, n, claim=claim, given=given: right(given if c == claim else c, n),
+        )
     for claim in asked:
-        yield f"{claim} for all", lambda c, claim=claim: right(claim)
+        yield f"{claim} for all", lambda c, n, claim=claim: right(claim, n)
+        yield (
+            f"{claim} as a list of rows",
+            lambda c, n, claim=claim: right(c, n)[0] if c == claim else right(c, n),
+        )
+    for claim in asked[:3]:
         yield (
             f"rows of {claim} shuffled",
-            lambda c, claim=claim: (right(c)[0], right(c)[1].roll(1, 0)) if c == claim else right(c),
+            lambda c, n, claim=claim: (
+                (right(c, n)[0], right(c, n)[1].roll(1, 0)) if c == claim else right(c, n)
+            ),
         )
-        yield f"{claim} as a list of rows", lambda c, claim=claim: right(c)[0] if c == claim else right(c)
-    yield "fifty rows", lambda c: tuple(z[:50] for z in right(c))
-    yield "rows as columns", lambda c: tuple(z.T for z in right(c))
-    yield "four columns", lambda c: tuple(z[:, :4] for z in right(c))
-    yield "two widths", lambda c: (right(c)[0], right(c)[1][:, :-1])
+    yield "always 150 rows", lambda c, n: right(c, 150)
+    yield "rows as columns", lambda c, n: tuple(z.T for z in right(c, n))
+    yield "four columns", lambda c, n: tuple(z[:, :4] for z in right(c, n))
+    yield "two widths", lambda c, n: (right(c, n)[0], right(c, n)[1][:, :-1])
 
 
 def tied():
-    right = OFFICIAL["tied_knn"]
-    yield "within the first", lambda a, b, k: right(a, a, k)
-    yield "within the second", lambda a, b, k: right(b, b, k)
-    yield "one neighbor more", lambda a, b, k: right(a, b, min(k + 1, len(a) - 1))
-    yield "one neighbor fewer", lambda a, b, k: right(a, b, max(k - 1, 1))
-    yield "centered", lambda a, b, k: right(a - a.mean(0), b - b.mean(0), k)
-    yield "distances of raw rows", lambda a, b, k: right(*(torch.cdist(z, z).neg().exp() for z in (a, b)), k)
+    right = OFFICIAL["calibrated_knn"]
+    for name, change in RESULTS.items():
+        yield f"score {name}", after(right, lambda pair, change=change: (change(pair[0]), pair[1]))
+        yield f"share {name}", after(right, lambda pair, change=change: (pair[0], change(pair[1])))
+    yield "exchanged", after(right, lambda pair: pair[::-1])
+    yield "within the first", lambda a, b, *rest: right(a, a, *rest)
+    yield "within the second", lambda a, b, *rest: right(b, b, *rest)
+    yield "one neighbor more", lambda a, b, k, *rest: right(a, b, min(k + 1, len(a) - 1), *rest)
+    yield "one neighbor fewer", lambda a, b, k, *rest: right(a, b, max(k - 1, 1), *rest)
+    yield "centered", lambda a, b, *rest: right(a - a.mean(0), b - b.mean(0), *rest)
+    yield (
+        "distances of raw rows",
+        lambda a, b, *rest: right(*(torch.cdist(z, z).neg().exp() for z in (a, b)), *rest),
+    )
     yield (
         "ties by a little noise",
-        lambda a, b, k: right(*(z + 1e-3 * torch.randn_like(z) for z in (a, b)), k),
+        lambda a, b, *rest: right(*(z + 1e-3 * torch.randn_like(z) for z in (a, b)), *rest),
     )
+    yield "half of the draws", lambda a, b, k, draws, generator: right(a, b, k, draws // 2, generator)
 
 
 def tables(check):
@@ -908,28 +934,178 @@ def late_worlds():
 
 
 def orders():
-    right = OFFICIAL["redundancy_and_synergy"]
-    yield from tables("redundancy_and_synergy")
-    yield "swapped", lambda redundancy, synergy: right(synergy, redundancy)
-    yield "redundancy alone", lambda redundancy, synergy: right(redundancy, 0.0)
-    yield "synergy alone", lambda redundancy, synergy: right(0.0, synergy)
-    yield "complements", lambda redundancy, synergy: right(1 - redundancy, 1 - synergy)
-    yield "squares", lambda redundancy, synergy: right(redundancy**2, synergy**2)
-    yield "shares of one bit", lambda redundancy, synergy: right(redundancy / 2, synergy / 2)
+    right = OFFICIAL["parts_to_order"]
+    yield from tables("parts_to_order")
+    for one, other in itertools.combinations(range(4), 2):
+        order = list(range(4))
+        order[one], order[other] = other, one
+        yield f"{one} and {other} swapped", lambda *bits, order=order: right(*(bits[k] for k in order))
+    for k in range(4):
+        yield (
+            f"part {k} left out",
+            lambda *bits, k=k: right(*(0.0 if n == k else x for n, x in enumerate(bits))),
+        )
+    yield "complements", lambda *bits: right(*(1 - x for x in bits))
+    yield "squares", lambda *bits: right(*(x**2 for x in bits))
+    yield "shares of one bit", lambda *bits: right(*(x / 4 for x in bits))
 
 
-def simplex_numbers():
-    right = OFFICIAL["nc2"]
+def simplices():
+    right = OFFICIAL["simplex_in_parts"]
+    yield "swapped", after(right, lambda parts: parts[::-1])
+    yield "a alone", after(right, lambda parts: (parts[0], 0 * parts[1]))
+    yield "a twice", after(right, lambda parts: (parts[0], parts[0]))
+    yield "side by side", after(right, lambda parts: torch.cat(parts, 1))
+    yield "unit rows", after(right, lambda parts: tuple(z / z.norm(dim=1, keepdim=True) for z in parts))
+    yield "rows of b shuffled", after(right, lambda parts: (parts[0], parts[1].flip(0)))
+    yield "the first class left out", after(right, lambda parts: tuple(z[1:] for z in parts))
+    yield "a doubled", after(right, lambda parts: (2 * parts[0], parts[1]))
+    yield "always 0.2", lambda classes, wanted: right(classes, 0.2)
+    yield "squared", lambda classes, wanted: right(classes, wanted**2)
+    yield "dividing by C - 1", lambda classes, wanted: right(classes, wanted * (1 - 1 / classes) ** 0.5)
+    yield "always four classes", lambda classes, wanted: right(4, wanted)
+
+
+def choices():
+    """Gains of notebook 08 with a way, a split or an arm mixed up."""
+    right = OFFICIAL["three_ways"]
+
+    for one, other in itertools.combinations(("validation", "test", "frozen"), 2):
+        yield f"{one} for {other}", after(right, lambda g, a=one, b=other: g | {b: g[a]})
+        yield f"{other} for {one}", after(right, lambda g, a=one, b=other: g | {a: g[b]})
     for name, change in RESULTS.items():
-        yield f"lengths {name}", lambda z, y, change=change: (change(right(z, y)[0]), right(z, y)[1])
-        yield f"angles {name}", lambda z, y, change=change: (right(z, y)[0], change(right(z, y)[1]))
-    for name, change in GIVEN["matrix"].items():
-        if name not in ("first row dropped", "transposed", "shifted", "detached"):
-            yield f"embeddings {name}", lambda z, y, change=change: right(change(z), y)
-    yield "unit rows", lambda z, y: right(z / z.norm(dim=1, keepdim=True), y)
-    yield "labels shuffled", lambda z, y: right(z, y.flip(0))
-    yield "without the last class", lambda z, y: right(z[y < y.max()], y[y < y.max()])
-    yield "both added", lambda z, y: sum(right(z, y))
+        yield f"each gain {name}", after(right, lambda g, c=change: {way: c(x) for way, x in g.items()})
+    yield "test for validation", lambda f, m: right(f.assign(**{f"validation/{m}": f[f"test/{m}"]}), m)
+    yield "validation for test", lambda f, m: right(f.assign(**{f"test/{m}": f[f"validation/{m}"]}), m)
+    yield (
+        "arms exchanged",
+        lambda f, m: right(
+            f.assign(arm=f["arm"].map({"baseline": "regularized", "regularized": "baseline"})), m
+        ),
+    )
+    yield "one seed fewer", lambda f, m: right(f[f["seed"] > 0], m)
+    yield "one setting fewer", lambda f, m: right(f[~f["setting"].isin(["s", "w"])], m)
+    yield "another metric", lambda f, m: right(f, "other")
+
+
+def flips():
+    """Counts of notebook 08 with other signs, other tables or a number mixed up."""
+    right = OFFICIAL["frames_by_flips"]
+    for k, part in enumerate(("found", "expected", "share")):
+        for name, change in {"doubled": RESULTS["doubled"], "plus one": RESULTS["plus one"]}.items():
+            yield (
+                f"{part} {name}",
+                after(
+                    right,
+                    lambda rows, k=k, c=change: {
+                        n: tuple(c(x) if j == k else x for j, x in enumerate(row)) for n, row in rows.items()
+                    },
+                ),
+            )
+    yield "absolute gains", lambda panels: right({name: abs(x) for name, x in panels.items()})
+    yield "squared gains", lambda panels: right({name: x**2 for name, x in panels.items()})
+    yield "one seed fewer", lambda panels: right({name: x[:, 1:] for name, x in panels.items()})
+    yield "one cell fewer", lambda panels: right({name: x[1:] for name, x in panels.items()})
+    yield "cells for seeds", lambda panels: right({name: x[: x.shape[1]].T for name, x in panels.items()})
+    yield (
+        "seeds shuffled by panel",
+        lambda panels: right({name: np.roll(x, k, axis=1) for k, (name, x) in enumerate(panels.items())}),
+    )
+    yield "the last panel for all", after(right, lambda rows: rows | {"all": rows["right"]})
+    yield "centered", lambda panels: right({n: x - x.mean(1, keepdims=True) for n, x in panels.items()})
+
+
+def blind_batches():
+    """Batches of notebook 09 that are another claim's, or changed."""
+    right = OFFICIAL["blind_controls"]
+    one, two = ("variance", "covariance", "both"), ("twins", "alignment")
+    for names in (one, two):
+        for claim, given in itertools.permutations(names, 2):
+            yield (
+                f"{given} for {claim}",
+                lambda c, *sizes, claim=claim, given=given: right(given if c == claim else c, *sizes),
+            )
+    for name, change in {
+        "doubled": lambda z: 2 * z,
+        "shifted": lambda z: z + 1,
+        "first row dropped": lambda z: z[1:],
+        "transposed": lambda z: z.T,
+        "zero": lambda z: 0 * z,
+    }.items():
+        for claim in one:
+            yield (
+                f"{claim} {name}",
+                lambda c, *sizes, claim=claim, change=change: (
+                    change(right(c, *sizes)) if c == claim else right(c, *sizes)
+                ),
+            )
+    for claim in two:
+        yield (
+            f"{claim}, rows of b turned round",
+            lambda c, *sizes, claim=claim: (
+                (right(c, *sizes)[0], -right(c, *sizes)[1]) if c == claim else right(c, *sizes)
+            ),
+        )
+    yield (
+        "b lacks the shift",
+        lambda c, *sizes: (right(c, *sizes)[0],) * 2 if c == "twins" else right(c, *sizes),
+    )
+
+
+def masks():
+    """Masks of notebook 09 from another level, other differences or another rule."""
+    right = OFFICIAL["many_intervals"]
+    for one, other in itertools.permutations(("alone", "Bonferroni", "Holm", "FDR"), 2):
+        yield f"{one} for {other}", after(right, lambda m, a=one, b=other: m | {b: m[a]})
+    yield "always 0.05", lambda differences, level: right(differences, 0.05)
+    yield "the complement of the level", lambda differences, level: right(differences, 1 - level)
+    yield "one-sided", lambda differences, level: right(differences, 2 * level)
+    yield "one seed fewer", lambda differences, level: right(differences[:, 1:], level)
+    yield "absolute differences", lambda differences, level: right(abs(differences), level)
+    yield "baseline estimated", lambda differences, level: right(differences - differences.mean(0), level)
+    yield "turned round", after(right, lambda m: {name: ~mask for name, mask in m.items()})
+    yield "counts", after(right, lambda m: {name: mask.sum() for name, mask in m.items()})
+    yield "nothing", after(right, lambda m: {name: mask & False for name, mask in m.items()})
+
+
+def loud_shares():
+    """Shares of notebook 07 that are another claim's, or changed."""
+    right = OFFICIAL["broken_shares"]
+    asked = ("ahead", "together", "finished")
+    for claim, given in itertools.permutations(asked, 2):
+        yield (
+            f"{given} for {claim}",
+            lambda c, *rest, claim=claim, given=given: right(given if c == claim else c, *rest),
+        )
+    changes = {
+        "a and b exchanged": lambda a, b: (b, a),
+        "other sign": lambda a, b: (-a, -b),
+        "b as a": lambda a, b: (a, a),
+        "probabilities": lambda a, b: (a.softmax(1), b.softmax(1)),
+        "rows turned round": lambda a, b: (a.flip(0), b.flip(0)),
+        "first row dropped": lambda a, b: (a[1:], b[1:]),
+        "no logits": lambda a, b: (0 * a, 0 * b),
+    }
+    for name, change in changes.items():
+        yield name, after(right, lambda pair, change=change: change(*pair))
+    yield "always four classes", lambda c, label, classes: right(c, label % 4, 4)
+
+
+def mixtures():
+    """Mixtures of notebook 07 of other gradients, or changed."""
+    right = OFFICIAL["shortest_mixture"]
+    for name, change in RESULTS.items():
+        yield f"weights {name}", after(right, change)
+    for name in ("absolute", "shifted", "first column dropped"):
+        yield f"gradients {name}", lambda g, change=GIVEN["matrix"][name]: right(change(g))
+    yield "unit gradients", lambda g: right(g / g.norm(dim=1, keepdim=True).clamp(min=1e-9))
+    yield "gradients squared", lambda g: right(g**2)
+    yield "reversed", after(right, lambda w: w.flip(0))
+    yield "without the last", lambda g: torch.cat([right(g[:-1]), g.new_zeros(1)])
+    yield "the mixture", lambda g: right(g) @ g
+    yield "the shortest alone", lambda g: torch.eye(len(g))[g.norm(dim=1).argmin()]
+    yield "equal weights", lambda g: torch.full((len(g),), 1 / len(g))
+    yield "softmax of lengths", lambda g: (-g.norm(dim=1)).softmax(0)
 
 
 def repeated(check):
@@ -947,10 +1123,16 @@ def repeated(check):
 WRONG = {
     "masked_info_nce": rivals,
     "broken_claims": claims,
-    "tied_knn": tied,
+    "calibrated_knn": tied,
     "late_fusion_loses": late_worlds,
-    "redundancy_and_synergy": orders,
-    "nc2": simplex_numbers,
+    "blind_controls": blind_batches,
+    "many_intervals": masks,
+    "broken_shares": loud_shares,
+    "shortest_mixture": mixtures,
+    "three_ways": choices,
+    "frames_by_flips": flips,
+    "parts_to_order": orders,
+    "simplex_in_parts": simplices,
     "each_once": rows_kept,
     "active_band": searches,
     "false_alarms": alarms,
@@ -979,7 +1161,7 @@ WRONG = {
     "subset_shares": shares,
     "drift_parts": parts_of_drift,
 }
-DIAGNOSTICS = ["mean_cosine", "effective_rank", "drift_parts", "radius_for", "tied_knn"]
+DIAGNOSTICS = ["mean_cosine", "effective_rank", "drift_parts", "radius_for", "calibrated_knn"]
 # Changes that leave an answer right, with the reason.
 STILL_RIGHT = {
     **{(c, f"argument {n} detached"): "a diagnostic needs no gradient" for c in DIAGNOSTICS for n in (0, 1)},

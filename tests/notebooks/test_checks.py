@@ -591,20 +591,40 @@ RADIUS_MISTAKES = {
 }
 
 
-def ogm_k(score, other, alpha):
-    return 1 - math.tanh(alpha * score / other) if score > other else 1.0
+def loud(claim, label, classes, *, sure=9.0, often=0.6, wrong_by=5.0):
+    """The right answer to exercise 1 of notebook 07, with log probabilities; the options break it."""
+    off = F.one_hot((label + 1) % classes, classes).double()
+    on, count = F.one_hot(label, classes).double(), len(label)
+    first = torch.arange(count)[:, None] < often * count
+    if claim == "ahead":
+        return sure * torch.where(first, on, off), (0.98 / classes + 0.02 * on).log()
+    if claim == "together":
+        half = torch.arange(count)[:, None] < count // 2
+        return torch.where(half, on, wrong_by * off), torch.where(half, wrong_by * off, on)
+    return 20 * on - 0.5 * off, off - on
 
 
-OGM_MISTAKES = {
-    "put your own code": lambda s, o, alpha: None,
-    "slowed down the modality that is behind": lambda s, o, alpha: ogm_k(o, s, alpha),
-    "take 1 - tanh": lambda s, o, alpha: math.tanh(alpha * s / o) if s > o else 1.0,
-    "you took the lead rho - 1": lambda s, o, alpha: 1 - math.tanh(alpha * (s / o - 1)) if s > o else 1.0,
-    "the other way round": lambda s, o, alpha: 1 - math.tanh(alpha * o / s) if s > o else 1.0,
-    "must give 0.166": lambda s, o, alpha: 1.0 if s <= o else 0.5,
-    "must keep its whole gradient": lambda s, o, alpha: 1 - math.tanh(alpha * s / o),
-    "nobody is ahead": lambda s, o, alpha: 1 - math.tanh(alpha * s / o) if s >= o else 1.0,
-    "switches the method off": lambda s, o, alpha: ogm_k(s, o, 0.8),
+def with_claim(claim, change):
+    return lambda asked, *given: (
+        change(loud(asked, *given), *given) if asked == claim else loud(asked, *given)
+    )
+
+
+SHARES_MISTAKES = {
+    "put your own code": lambda claim, label, classes: None,
+    "return two matrices of logits": lambda claim, label, classes: loud(claim, label, classes)[0],
+    "give 2 dimensions": with_claim("ahead", lambda pair, *_: (pair[0][:, 0], pair[1])),
+    "'together' has shapes": with_claim("together", lambda pair, *_: (pair[0][1:], pair[1])),
+    "OGM must damp a": with_claim("ahead", lambda pair, *_: pair[::-1]),
+    "b must be 30 points ahead": with_claim(
+        "ahead", lambda pair, label, classes: (loud("finished", label, classes)[0], pair[1])
+    ),
+    "is right in 0 % alone": with_claim("together", lambda pair, *_: (-pair[0], pair[1])),
+    "the one that is wrong be surer": lambda *given: loud(*given, wrong_by=0.9),
+    "it must be below 0.01": with_claim("finished", lambda pair, *_: (pair[0] / 20, pair[1])),
+    "it must be right nowhere": with_claim("finished", lambda pair, *_: (pair[0], -pair[1])),
+    "not finite": with_claim("finished", lambda pair, *_: (pair[0] / 0, pair[1])),
+    "stopped with": lambda claim, label, classes: loud(claim, label, 1),
 }
 
 
@@ -642,45 +662,104 @@ DGL_MISTAKES = {
 }
 
 
-def min_norm(g1, g2):
-    difference = g1 - g2
-    return (-(g2 @ difference) / (difference @ difference).clamp(min=1e-12)).clamp(0, 1)
+def towards(gradients, rounds=4000):
+    """The right answer to exercise 3 of notebook 07 by Frank and Wolfe's steps towards one gradient."""
+    products = gradients @ gradients.T
+    weights = torch.eye(len(gradients), dtype=products.dtype)[products.diagonal().argmin()]
+    for _ in range(rounds):
+        slopes = products @ weights
+        change = torch.eye(len(gradients), dtype=products.dtype)[slopes.argmin()] - weights
+        curve = (change @ products @ change).clamp(min=1e-12)
+        weights = weights + (-(change @ slopes) / curve).clamp(0, 1) * change
+    return weights
 
 
-MIN_NORM_MISTAKES = {
-    "put your own code": lambda g1, g2: None,
-    "that is the weight of g2": lambda g1, g2: 1 - min_norm(g1, g2),
-    "you used the lengths": lambda g1, g2: g2.norm() / (g1.norm() + g2.norm()),
-    "it is 0.1, and yours": lambda g1, g2: 0.5,
-    "mind the inner product": lambda g1, g2: (g2 @ g2) / (g1 @ g1 + g2 @ g2),
-    "clip": lambda g1, g2: -(g2 @ (g1 - g2)) / ((g1 - g2) @ (g1 - g2)),
-    "if they do not differ": lambda g1, g2: (-(g2 @ (g1 - g2)) / ((g1 - g2) @ (g1 - g2))).clamp(0, 1),
+def best_pair(gradients):
+    best = None
+    for i, j in itertools.combinations(range(len(gradients)), 2):
+        pair = towards(gradients[[i, j]], 60)
+        length = (pair @ gradients[[i, j]]).norm()
+        if best is None or length < best[0]:
+            best = (length, i, j, pair)
+    weights = torch.zeros(len(gradients)).double()
+    weights[best[1]], weights[best[2]] = best[3]
+    return weights
+
+
+SHORTEST_MISTAKES = {
+    "put your own code": lambda gradients: None,
+    "give one weight for each": lambda gradients: towards(gradients)[1:],
+    "none may be negative": lambda gradients: 2 * towards(gradients) - 1 / len(gradients),
+    "they must sum to 1": lambda gradients: 2 * towards(gradients),
+    "give 1 dimension": lambda gradients: towards(gradients)[:, None],
+    "a longer gradient gets less": lambda gradients: gradients.norm(dim=1) / gradients.norm(dim=1).sum(),
+    "and yours are 0.50, 0.50": lambda gradients: torch.full((len(gradients),), 1 / len(gradients)),
+    "and yours are 0.25, 0.75": lambda gradients: (
+        1 / gradients.norm(dim=1) / (1 / gradients.norm(dim=1)).sum()
+    ),
+    "for (3, 0) and (-1, 1) the weights are": lambda gradients: (
+        1 / gradients.square().sum(1) / (1 / gradients.square().sum(1)).sum()
+    ),
+    "there is a shorter mixture": best_pair,
+    "more weight on it helps": lambda gradients: towards(gradients, rounds=1),
+    "not finite": lambda gradients: towards(gradients) * math.nan,
+    "stopped with": lambda gradients: towards(gradients[99]),
 }
 
 
 # Notebook 09
 
 
-FLOOR_MISTAKES = {
-    "put your own code": lambda d: None,
-    "their squares sum to 1 at most": lambda d: 0.0,
-    "the largest standard deviation": lambda d: d**-0.5,
-    "its root": lambda d: 1 - 1 / d,
-    "stays at 0.912": lambda d: 0.5,
-    "make it a function of D": lambda d: 0.912,
-    "stopped with TypeError": 0.912,
-}
+def blind(claim, width, count):
+    """The right answer to exercise 1 of notebook 09, with other batches than the notebook's."""
+    turned = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(3))).Q
+    signs = 1 - 2 * (torch.arange(count) % 2)
+    if claim == "variance":
+        corner = (1 - 2 * (torch.arange(width) % 3 == 0).float()) * width**-0.5
+        return signs[:, None] * corner
+    if claim == "covariance":
+        return turned[:1].expand(count, width)
+    axes = torch.eye(width)[torch.arange(count) // 2 % width] * signs[:, None]
+    if claim == "twins":
+        return axes, 3 * axes - 20
+    if claim == "alignment":
+        return torch.ones(count, width), torch.full((count, width), 7.0)
+    return axes
 
 
-def test_hinge_floor_accepts_the_bound_and_what_a_batch_that_reaches_it_measures():
-    from geomreg_mini.controls import variance_hinge
+def turned_axes(count, width):
+    """Both ends of the axes of many orthonormal frames, which please both terms as one frame does."""
+    generator = torch.Generator().manual_seed(0)
+    frames = [
+        torch.linalg.qr(torch.randn(width, width, generator=generator)).Q for _ in range(count // width)
+    ]
+    return torch.cat([sign * frame for frame in frames[: count // (2 * width)] for sign in (1, -1)])
 
-    def measured(width):
-        axes = torch.eye(width).repeat(50, 1)
-        return variance_hinge(torch.cat([axes, -axes]).var(dim=0))
 
-    assert checks.hinge_floor(lambda width: 1 - width**-0.5)
-    assert checks.hinge_floor(measured)
+def with_batch(claim, change):
+    return lambda asked, *sizes: change(blind(asked, *sizes)) if asked == claim else blind(asked, *sizes)
+
+
+BLIND_MISTAKES = {
+    "put your own code": lambda *given: None,
+    "was asked for": with_batch("variance", lambda z: z[1:]),
+    "give 2 dimensions": with_batch("both", lambda z: z[0]),
+    "two batches, a and b": with_batch("twins", lambda pair: pair[0]),
+    "not of length 1": with_batch("both", lambda z: 2 * z),
+    "and the mean must be 0": with_batch("variance", lambda z: z.abs()),
+    "its features are correlated": with_batch("both", lambda z: blind("variance", z.shape[1], len(z))),
+    "put all rows on one line": with_batch("variance", lambda z: blind("both", z.shape[1], len(z))),
+    "a collapsed batch has no covariance": with_batch(
+        "covariance", lambda z: blind("both", z.shape[1], len(z))
+    ),
+    "different places": with_batch("both", lambda z: turned_axes(*z.shape)),
+    "each one must agree": with_batch("twins", lambda pair: (pair[0], pair[1].flip(1))),
+    "which changes does standardizing undo": with_batch("twins", lambda pair: (pair[0], 3 * pair[0])),
+    "partners must have one direction": with_batch("alignment", lambda pair: (pair[0], -pair[1])),
+    "nothing to correlate": with_batch("alignment", lambda pair: (blind("both", *pair[0].T.shape),) * 2),
+    "not finite": with_batch("variance", lambda z: z * math.nan),
+    "stopped with": lambda claim, width, count: blind(claim, width, -count),
+}  # fmt: skip
 
 
 def length_class(
@@ -748,13 +827,42 @@ LENGTH_MISTAKES = {
 }
 
 
-ANY_BY_CHANCE_MISTAKES = {
-    "put your own code": None,
-    "the number expected": 0.5,
-    "that none of the ten": 0.95**10,
-    "for one interval": 0.05,
-    "eleven names make ten": 1 - 0.95**11,
-    "multiply ten times 0.95": 0.2,
+def found_by(differences, level, *, ddof=1, tail=None, stop=True, up=False, ordered=False):
+    """The right answer to exercise 3 of notebook 09, by adjusted p-values; the options make it wrong."""
+    rows, n = differences.shape
+    ratio = np.abs(differences.mean(1)) * n**0.5 / differences.std(1, ddof=ddof)
+    p = 2 * (t.sf(ratio, n - 1) if tail is None else tail(ratio))
+    order, holm, fdr = np.argsort(p), np.ones(rows), np.ones(rows)
+    for k in range(rows):
+        earlier = range(k + 1) if stop else [k]
+        holm[order[k]] = max(p[order[j]] * (rows - j) for j in earlier)
+        if up:
+            holm[order[k]] = min(p[order[j]] * (rows - j) for j in range(k, rows))
+        fdr[order[k]] = min(p[order[j]] * rows / (j + 1) for j in range(k, rows))
+    masks = {"alone": p <= level, "Bonferroni": p <= level / rows, "Holm": holm <= level, "FDR": fdr <= level}
+    return {name: m[order] for name, m in masks.items()} if ordered else masks
+
+
+MANY_MISTAKES = {
+    "put your own code": lambda d, level: None,
+    "give a dict of four masks": lambda d, level: found_by(d, level)["Holm"],
+    "give alone, Bonferroni": lambda d, level: {"alone": found_by(d, level)["alone"]},
+    "give one each": lambda d, level: {n: m.nonzero()[0] for n, m in found_by(d, level).items()},
+    "other values than True and False": lambda d, level: {n: 2 + m for n, m in found_by(d, level).items()},
+    "turned round": lambda d, level: {n: ~m for n, m in found_by(d, level).items()},
+    "takes the normal distribution": lambda d, level: found_by(
+        d, level, tail=lambda x: 0.5 * torch.special.erfc(torch.as_tensor(x) / 2**0.5).numpy()
+    ),
+    "needs n - 1": lambda d, level: found_by(d, level, ddof=0),
+    "the mask of 'Holm' is that of 'alone'": lambda d, level: (
+        found_by(d, level) | {"Holm": found_by(d, level)["alone"]}
+    ),
+    "stop at the first that is above": lambda d, level: found_by(d, level, stop=False),
+    "'Holm' is that of": lambda d, level: found_by(d, level, up=True),
+    "or others": lambda d, level: found_by(d, level, ordered=True),
+    "'Bonferroni' finds": lambda d, level: found_by(d, level / 2),
+    "not finite": lambda d, level: {n: m * math.nan for n, m in found_by(d, level).items()},
+    "stopped with": lambda d, level: found_by(d[0], level),
 }
 
 
@@ -811,20 +919,34 @@ EFFECT_MISTAKES = {
 }  # fmt: skip
 
 
-def by_mean(run, names, seeds):
-    return max(names, key=lambda name: sum(run(name, seed) for seed in seeds(names.index(name))))
+def by_mean(run, names, seeds, fresh=range(100, 124)):
+    """The best mean over some seeds, and its gain on fresh ones; without any, on those that chose it."""
+    scores = {name: [run(name, seed) for seed in seeds(k)] for k, name in enumerate(names)}
+    best = max(names, key=lambda name: sum(scores[name]))
+    pairs = [(run(best, seed), run(names[0], seed)) for seed in fresh if best != names[0]]
+    pairs = pairs or list(zip(scores[best], scores[names[0]], strict=True))
+    return best, sum(ours - first for ours, first in pairs) / len(pairs)
+
+
+def first_six(k):
+    return range(6)
 
 
 SEARCH_MISTAKES = {
     "put your own code": lambda run, names, budget: ...,
     "give a function": "setting 0",
-    "return one of the names": lambda run, names, budget: 0,
-    "the budget is 48": lambda run, names, budget: by_mean(run, names, lambda k: range(10)),
+    "return a name and a gain": lambda run, names, budget: by_mean(run, names, first_six)[0],
+    "return one of the names": lambda run, names, budget: (0, 0.0),
+    "a finite number is asked for": lambda run, names, budget: (names[0], math.nan),
+    "the budget is 96": lambda run, names, budget: by_mean(run, names, lambda k: range(10)),
     "on the same seed twice": lambda run, names, budget: by_mean(run, names, lambda k: [0, 0]),
-    "left a setting untried": lambda run, names, budget: by_mean(run, names[1:], lambda k: range(6)),
+    "left a setting untried": lambda run, names, budget: by_mean(run, names[1:], first_six),
     "compare on the same seeds": lambda run, names, budget: by_mean(
         run, names, lambda k: range(6 * k, 6 * k + 6)
     ),
+    "points above the true one": lambda run, names, budget: by_mean(run, names, lambda k: range(12), []),
+    "points below the true one": lambda run, names, budget: (by_mean(run, names, first_six)[0], 0.0),
+    "points off: spend more seeds": lambda run, names, budget: by_mean(run, names, first_six, [100]),
 }
 
 
@@ -1276,32 +1398,89 @@ EFFECTS_MISTAKES = {
 }
 
 
-def gain(frame, metric, *, selected=True, how="mean", sign=1):
-    rows = frame[frame["selected"]] if selected else frame
-    pivot = rows.pivot_table(
-        index="seed", columns="arm", values=metric, aggfunc="mean" if selected else "max"
-    )
-    return sign * getattr(pivot["regularized"] - pivot["baseline"], how)()
+def gains_by(frame, metric, ways=("validation", "test", "frozen"), judge="validation", report="test", sign=1):
+    """The right answer to exercise 1 of notebook 08, in plain loops; the options make it wrong."""
+    runs = frame.to_dict("records")
+    seeds, found = sorted({run["seed"] for run in runs}), {}
+    for way in ways:
+        differences = []
+        for seed in seeds:
+            picked = {}
+            for arm in ("baseline", "regularized"):
+                own = [run for run in runs if run["arm"] == arm]
+                names = sorted({run["setting"] for run in own})
+                means = {n: sum(r[f"{judge}/{metric}"] for r in own if r["setting"] == n) for n in names}
+                here = {run["setting"]: run for run in own if run["seed"] == seed}
+                by = f"{judge if way != 'test' else 'test'}/{metric}"
+                best = max(names, key=means.get if way == "frozen" else lambda n, by=by: here[n][by])  # noqa: B023
+                picked[arm] = here[best][f"{report}/{metric}"]
+            differences.append(sign * (picked["regularized"] - picked["baseline"]))
+        found[way] = sum(differences) / len(differences)
+    return found
 
 
-GAIN_MISTAKES = {
+WAYS_MISTAKES = {
     "put your own code": lambda frame, metric: None,
-    "the sign is reversed": lambda frame, metric: gain(frame, metric, sign=-1),
-    "runs that validation did not pick": lambda frame, metric: (
-        frame[frame.arm == "regularized"][metric].mean() - frame[frame.arm == "baseline"][metric].mean()
+    "give a dict of three gains": lambda frame, metric: gains_by(frame, metric)["test"],
+    "give validation, test and frozen": lambda frame, metric: gains_by(frame, metric, ("validation", "test")),
+    "the sign is reversed": lambda frame, metric: gains_by(frame, metric, sign=-1),
+    "leave the gain in the unit": lambda frame, metric: gains_by(frame, metric, sign=100),
+    "reports the gain on validation": lambda frame, metric: gains_by(frame, metric, report="validation"),
+    "this picks on test": lambda frame, metric: gains_by(frame, metric, judge="test"),
+    "freezes the setting that is best on test": lambda frame, metric: (
+        gains_by(frame, metric) | {"frozen": gains_by(frame, metric, judge="test")["frozen"]}
     ),
-    "choosing on test": lambda frame, metric: gain(frame, metric, selected=False),
-    "their mean 0.1, not 0.060": lambda frame, metric: gain(frame, metric, how="median"),
-    "their mean 0.1, not 0.300": lambda frame, metric: gain(frame, metric, how="sum"),
-    "the column that `metric` names": lambda frame, metric: gain(frame, "value"),
-    "stopped with KeyError": lambda frame, metric: frame["no such column"],
+    "this picks anew in each seed": lambda frame, metric: (
+        gains_by(frame, metric) | {"frozen": gains_by(frame, metric)["validation"]}
+    ),
+    "this picks one setting for all seeds": lambda frame, metric: (
+        gains_by(frame, metric) | {"validation": gains_by(frame, metric)["frozen"]}
+    ),
+    "one run per seed and arm": lambda frame, metric: gains_by(frame, "accuracy/fused") | {"test": 0.1},
+    "stopped with KeyError": lambda frame, metric: gains_by(frame, "accuracy/none"),
+    "a finite number is asked for": lambda frame, metric: dict.fromkeys(gains_by(frame, metric), math.nan),
 }
-FRAMES_MISTAKES = {
-    "put your own code": None,
-    "stay unframed": 68.4,
-    "one panel of 24": 1.2,
-    "count the cells": 5.0,
-    "of type str": "3.6",
+
+
+def flipped(panels, *, ddof=1, quantile=None, apart=False, strict=False, drop_own=False, total=None):
+    """The right answer to exercise 2 of notebook 08, with half of the patterns; the options make it wrong."""
+    table = np.concatenate(list(panels.values()))
+    parts = panels | {"all": table}
+    seeds = table.shape[1]
+    half_of = (t.ppf(0.975, seeds - 1) if quantile is None else quantile) / seeds**0.5
+
+    def framed(x):
+        return (np.abs(x.mean(1)) > half_of * x.std(1, ddof=ddof)).sum()
+
+    draw, rows = np.random.default_rng(0), {}
+    patterns = [(1, *signs) for signs in itertools.product((1, -1), repeat=seeds - 1)]
+    for name, x in parts.items():
+        counts = [
+            framed(x * (draw.choice([-1, 1], x.shape) if apart else np.array(signs))) for signs in patterns
+        ]
+        counts, found = np.array(counts[1:] if drop_own else counts), framed(x)
+        more = counts > found if strict else counts >= found
+        rows[name] = (found, counts.mean() if total is None else total * len(x), more.mean())
+    return rows
+
+
+FLIP_MISTAKES = {
+    "put your own code": lambda panels: None,
+    "give a dict of rows": lambda panels: list(flipped(panels).values()),
+    "give each panel, and 'all'": lambda panels: {name: flipped(panels)[name] for name in panels},
+    "give found, expected and share": lambda panels: {n: row[:2] for n, row in flipped(panels).items()},
+    "and n - 1 in the deviation": lambda panels: flipped(panels, ddof=0),
+    "Student's t": lambda panels: flipped(panels, quantile=1.959963984540054),
+    "and yours are 0": lambda panels: flipped(panels, quantile=1e9),
+    "what independent normal gains promise": lambda panels: flipped(panels, total=0.05),
+    "turns one seed in all cells at once": lambda panels: flipped(panels, apart=True),
+    "frames on average over all 64": lambda panels: flipped(panels, drop_own=True),
+    "the share is never 0": lambda panels: flipped(panels, strict=True),
+    "have at least as many frames": lambda panels: {
+        name: (*row[:2], row[2] / 2) for name, row in flipped(panels).items()
+    },
+    "not finite": lambda panels: {name: (math.nan,) * 3 for name in flipped(panels)},
+    "stopped with": lambda panels: flipped(panels["all"]),
 }
 
 
@@ -1345,37 +1524,47 @@ MASKED_MISTAKES = {
 }
 
 
-def worlds(claim, **changed):
+def worlds(claim, count=150, **changed):
     """The right answer to exercise 2; a named claim gets another world."""
-    z = F.normalize(torch.randn(150, 24, generator=torch.Generator().manual_seed(5)), dim=1)
-    side = torch.ones(len(z), 1)
+    z = F.normalize(torch.randn(count, 24, generator=torch.Generator().manual_seed(5)), dim=1)
+    side = torch.ones(count, 1)
+    ends = torch.cat([side[: count // 2], -side[count // 2 :]])
     right = {
         "neighborhoods": (z, -z),
         "gap": (torch.cat([z, side], dim=1), torch.cat([z, -side], dim=1)),
         "loss": (torch.cat([0.02 * z, side], dim=1),) * 2,
+        "hubs": (torch.cat([z * (0.05 + (torch.arange(count) % 20 > 0))[:, None], ends], dim=1),) * 2,
+        "rotation": (torch.eye(count), torch.linalg.qr(torch.randn(count, count)).Q + 0.02 / count**0.5),
     }
     return (right | changed)[claim]
 
 
 def other_world(**changed):
-    return lambda claim: worlds(claim, **changed)
+    return lambda claim, count: worlds(claim, count, **{k: f(count) for k, f in changed.items()})
 
 
-CLOUD = torch.randn(150, 24, generator=torch.Generator().manual_seed(5))
+def cloud(count, width=24):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(5))
+
+
 CLAIM_MISTAKES = {
-    "put your own code": lambda claim: None,
-    "two matrices, a and b": other_world(gap=CLOUD),
-    "give 2 dimensions": other_world(gap=(CLOUD[0], CLOUD[0])),
-    "not finite": other_world(loss=(CLOUD / 0, CLOUD)),
-    "N at least 100": lambda claim: tuple(z[:50] for z in worlds(claim)),
-    "'neighborhoods' has uniformity": other_world(neighborhoods=(CLOUD[:, :3], -CLOUD[:, :3])),
-    "'neighborhoods' has mutual 10-NN": other_world(neighborhoods=(CLOUD, CLOUD.roll(1, 0))),
-    "'neighborhoods' has R@1": other_world(neighborhoods=(CLOUD, CLOUD)),
-    "'gap' has R@1": other_world(gap=(CLOUD, -CLOUD)),
-    "'gap' has a modality gap": other_world(gap=(CLOUD, CLOUD)),
-    "'loss' has R@1": other_world(loss=(CLOUD, CLOUD.roll(1, 0))),
-    "'loss' has 0 % of log N": other_world(loss=(CLOUD, CLOUD)),
-    "stopped with": lambda claim: worlds("another"),
+    "put your own code": lambda claim, count: None,
+    "two matrices, a and b": other_world(gap=cloud),
+    "give 2 dimensions": other_world(gap=lambda n: (cloud(n)[0], cloud(n)[0])),
+    "not finite": other_world(loss=lambda n: (cloud(n) / 0, cloud(n))),
+    "D) twice": lambda claim, count: tuple(z[:100] for z in worlds(claim)),
+    "'neighborhoods' has uniformity": other_world(neighborhoods=lambda n: (cloud(n, 3), -cloud(n, 3))),
+    "'neighborhoods' has mutual 10-NN": other_world(neighborhoods=lambda n: (cloud(n), cloud(n).roll(1, 0))),
+    "'neighborhoods' has R@1": other_world(neighborhoods=lambda n: (cloud(n), cloud(n))),
+    "'gap' has R@1": other_world(gap=lambda n: (cloud(n), -cloud(n))),
+    "'gap' has a modality gap": other_world(gap=lambda n: (cloud(n), cloud(n))),
+    "'loss' has R@1": other_world(loss=lambda n: (cloud(n), cloud(n).roll(1, 0))),
+    "'loss' has 0 % of log N": other_world(loss=lambda n: (cloud(n), cloud(n))),
+    "'hubs' has a mean cosine": other_world(hubs=lambda n: (cloud(n) + 1, cloud(n) + 1)),
+    "'hubs' has hubness": other_world(hubs=lambda n: (cloud(n), cloud(n))),
+    "'rotation' has a mean cosine": other_world(rotation=lambda n: (cloud(n), cloud(n).roll(1, 0))),
+    "'rotation' has mutual 10-NN": other_world(rotation=lambda n: (cloud(n), cloud(n).flip(1))),
+    "stopped with": lambda claim, count: worlds("another", count),
 }
 
 
@@ -1408,23 +1597,59 @@ def with_every_tie(a, b, k):
     return (first & second).double().sum() / (k * len(a))
 
 
+def with_share(score, *, rows_only=False, above=False, own=True, rounding=1e-9):
+    """An answer to exercise 3 with this score; the options make its share of permutations wrong."""
+
+    def answer(a, b, k, draws, generator):
+        found, orders = score(a, b, k), [torch.randperm(len(b), generator=generator) for _ in range(draws)]
+        if rows_only:
+            lists = [
+                torch.zeros(len(z), len(z)).scatter_(
+                    1, (F.normalize(z) @ F.normalize(z).T).fill_diagonal_(-9).topk(k).indices, 1.0
+                )
+                for z in (a, b)
+            ]
+            scores = [(lists[0] * lists[1][order]).sum() / (k * len(a)) for order in orders]
+        else:
+            scores = [score(a, b[order], k) for order in orders]
+        high = sum(bool(one > found + 1e-9 if above else one >= found - rounding) for one in scores)
+        return found, (high + own) / (draws + own)
+
+    return answer
+
+
 TIED_MISTAKES = {
-    "put your own code": lambda a, b, k: ...,
-    "divide by k": lambda a, b, k: k * shared_places(a, b, k),
-    "a space agrees with itself": lambda a, b, k: shared_places(a, b.flip(0), k),
-    "leave it out": lambda a, b, k: shared_places(a, b, k, itself=True),
-    "two spaces without ties": lambda a, b, k: shared_places(a, b, k) ** 0.5,
-    "nearness is the cosine": lambda a, b, k: (
-        shared_places(a, b, k, unit=False) if a.norm(dim=1).max() > 8 else shared_places(a, b, k)
+    "put your own code": lambda *given: ...,
+    "return two numbers": lambda a, b, k, draws, generator: shared_places(a, b, k),
+    **{
+        sentence: with_share(score)
+        for sentence, score in {
+            "divide by k": lambda a, b, k: k * shared_places(a, b, k),
+            "a space agrees with itself": lambda a, b, k: shared_places(a, b.flip(0), k),
+            "leave it out": lambda a, b, k: shared_places(a, b, k, itself=True),
+            "two spaces without ties": lambda a, b, k: shared_places(a, b, k) ** 0.5,
+            "nearness is the cosine": lambda a, b, k: (
+                shared_places(a, b, k, unit=False) if a.norm(dim=1).max() > 8 else shared_places(a, b, k)
+            ),
+            "still score 1": lambda a, b, k: shared_places(a, b, k, tie=None),
+            "have chance, 4/11": with_every_tie,
+            "one collapsed encoder has chance": lambda a, b, k: (
+                shared_places(a, b, k) * (1 + (a[0] == a[1]).all() * (b[0] != b[1]).any())
+            ),
+            "ties in the second space": lambda a, b, k: shared_places(
+                a, b, k, one_side=not (b[0] == b[3]).all()
+            ),
+            "stopped with": lambda a, b, k: shared_places(a, b, 400),
+        }.items()
+    },
+    "a finite number is asked for": lambda *given: (math.nan, 1.0),
+    "allow for rounding": with_share(shared_places, above=True),
+    "the share is 0": with_share(shared_places, own=False),
+    "none of 199 permutations comes near": lambda *given: (shared_places(*given[:3]), 1.0),
+    "takes its list along": with_share(shared_places, rows_only=True),
+    "the same generator": lambda a, b, k, draws, generator: with_share(shared_places)(
+        a, b, k, draws, torch.Generator().manual_seed(torch.seed() % 2**31)
     ),
-    "still score 1": lambda a, b, k: shared_places(a, b, k, tie=None),
-    "have chance, 4/11": with_every_tie,
-    "one collapsed encoder has chance": lambda a, b, k: (
-        shared_places(a, b, k) * (1 + (a[0] == a[1]).all() * (b[0] != b[1]).any())
-    ),
-    "ties in the second space": lambda a, b, k: shared_places(a, b, k, one_side=not (b[0] == b[3]).all()),
-    "a finite number is asked for": lambda a, b, k: math.nan,
-    "stopped with": lambda a, b, k: shared_places(a, b, 400),
 }
 
 
@@ -1454,62 +1679,83 @@ LATE_MISTAKES = {
 }
 
 
-def ordered(redundancy, synergy, *, given=None, private=False):
-    """The right answer to exercise 2 of notebook 17; the options make it wrong."""
-    p = torch.zeros(4, 9, 9).double()
-    for first, second, half, shown, paired in itertools.product((0, 1), repeat=5):
-        r, s = (redundancy, synergy) if given is None else given
-        chance = (r if shown else 1 - r) * (s if paired else 1 - s)
-        copies = (first if shown else 2, 2 if private or not shown else first)
-        halves = (half, half ^ second) if paired else (2, 2)
-        a, b = (3 * copy + own for copy, own in zip(copies, halves, strict=True))
-        p[2 * first + second, a, b] += chance / 8
+def one_part(bit_a, bit_b, bits):
+    """A table (2, 3, 3) of one label bit that is shown with some probability; state 2: it is missing."""
+    p = torch.zeros(2, 3, 3).double()
+    for y, coin, shown in itertools.product((0, 1), repeat=3):
+        a, b = (bit_a(y, coin), bit_b(y, coin)) if shown else (2, 2)
+        p[y, a, b] += (bits if shown else 1 - bits) / 4
     return p
 
 
+def side_by_side(*tables):
+    """The table of systems that have nothing to do with each other."""
+    p = torch.ones(1, 1, 1).double()
+    for one in tables:
+        sizes = [n * m for n, m in zip(p.shape, one.shape, strict=True)]
+        p = torch.einsum("yab,zcd->yzacbd", p, one).reshape(sizes)
+    return p
+
+
+def ordered(redundancy, unique_a, unique_b, synergy, private=False):
+    """The right answer to exercise 2 of notebook 17 as a product of tables; the option makes it wrong."""
+    return side_by_side(
+        one_part(lambda y, coin: y, lambda y, coin: coin if private else y, redundancy),
+        one_part(lambda y, coin: y, lambda y, coin: 2, unique_a),
+        one_part(lambda y, coin: 2, lambda y, coin: y, unique_b),
+        one_part(lambda y, coin: coin, lambda y, coin: coin ^ y, synergy),
+    )
+
+
 ORDER_MISTAKES = {
-    "put your own code": lambda redundancy, synergy: None,
-    "both the wrong way round": lambda redundancy, synergy: ordered(synergy, redundancy),
-    "the redundancy 0.000 instead of 1.00 bits": lambda redundancy, synergy: ordered(
-        redundancy, synergy, private=True
+    "put your own code": lambda *bits: None,
+    "your redundancy and your synergy are exchanged": lambda r, a, b, s: ordered(s, a, b, r),
+    "your unique part of A and your unique part of B are exchanged": lambda r, a, b, s: ordered(r, b, a, s),
+    "your redundancy and your unique part of A are exchanged": lambda r, a, b, s: ordered(r, a, b, s, True),
+    "the synergy 1.000 instead of 0.00 bits": lambda r, a, b, s: ordered(r, a, b, 1.0),
+    "the unique part of B 0.000 instead of 1.00 bits": lambda r, a, b, s: ordered(r, a, 0.0, s),
+    "the redundancy 0.500 instead of 1.00 bits": lambda r, a, b, s: ordered(r / 2, a, b, s),
+    "not finite": lambda *bits: torch.full((2, 2, 2), torch.nan),
+    "at most 64 states": lambda *bits: torch.full((2, 80, 1), 1 / 160),
+    "stopped with": lambda redundancy, synergy: ordered(redundancy, 0, 0, synergy),
+}
+
+
+def turned_parts(classes, wanted, column=0, whole=False, longer=1.0):
+    """Another right answer to exercise 3 of notebook 17: a grid, and columns from a turned simplex."""
+    corners = torch.linalg.qr(torch.eye(classes).double() - 1 / classes).R.T
+    corners[0] *= longer
+    best = None
+    for share in torch.linspace(0, 1, 2001):
+        of_a = torch.full((classes,), share.item()).double()
+        of_a[column] = 1.0
+        a = corners * of_a.sqrt()
+        length = (a - a.mean(0)).norm(dim=1)
+        off = abs(length.std(correction=0) / length.mean() - wanted)
+        if best is None or off < best[0]:
+            best = (off, a, corners * (1 - of_a).sqrt())
+    return (corners, torch.zeros(classes, 1)) if whole else best[1:]
+
+
+SIMPLEX_MISTAKES = {
+    "put your own code": lambda classes, wanted: None,
+    "return two matrices": lambda classes, wanted: turned_parts(classes, wanted)[0],
+    "give 2 dimensions": lambda classes, wanted: tuple(z.norm(dim=1) for z in turned_parts(classes, wanted)),
+    "there must be 4 rows each": lambda classes, wanted: turned_parts(classes + 1, wanted),
+    "all class means are the same": lambda classes, wanted: (torch.ones(classes, 2),) * 2,
+    "the fused lengths have the unevenness": lambda classes, wanted: turned_parts(
+        classes, wanted, longer=1.5
     ),
-    "the synergy 1.000 instead of 0.00 bits": lambda redundancy, synergy: ordered(redundancy, 1.0),
-    "the redundancy 0.500 instead": lambda redundancy, synergy: ordered(0, 0, given=(0.5, synergy)),
-    "unique part U_A": lambda redundancy, synergy: torch.cat([
-        ordered(redundancy, synergy).repeat_interleave(2, dim=1) * torch.tensor([1.0, 0] * 9)[:, None] / 2,
-        ordered(redundancy, synergy).repeat_interleave(2, dim=1) * torch.tensor([0, 1.0] * 9)[:, None] / 2,
-    ]),
-    "NaN": lambda redundancy, synergy: (_ for _ in ()).throw(ValueError("NaN")),
-    "not finite": lambda redundancy, synergy: torch.full((2, 2, 2), torch.nan),
-    "stopped with": lambda redundancy, synergy: ordered(redundancy),
-}  # fmt: skip
-
-
-def of_means(z, labels, *, correction=0, share=True, mean=None, rows=torch.unique, diagonal=False, sign=1):
-    """The right answer to exercise 3 of notebook 17; the options make it wrong."""
-    means = torch.stack([z[labels == c].mean(0) for c in rows(labels)])
-    means = means - (z.mean(0) if mean is None else mean(means))
-    length, count = means.norm(dim=1), len(means)
-    cosines = normalize(means, dim=1) @ normalize(means, dim=1).T
-    kept = torch.ones_like(cosines, dtype=torch.bool) if diagonal else ~torch.eye(count, dtype=torch.bool)
-    spread = length.std(correction=correction) / (length.mean() if share else 1)
-    return spread, (cosines[kept] + sign / (count - 1)).abs().mean()
-
-
-NC2_MISTAKES = {
-    "put your own code": lambda z, labels: None,
-    "return two numbers": lambda z, labels: of_means(z, labels)[0],
-    "a regular simplex gives 0 and 0": lambda z, labels: of_means(z, labels, mean=lambda m: 0),
-    "the two numbers are swapped": lambda z, labels: of_means(z, labels)[::-1],
-    "divide the deviation of the lengths": lambda z, labels: of_means(z, labels, share=False),
-    "correction=0": lambda z, labels: of_means(z, labels, correction=1),
-    "not the mean of the class means": lambda z, labels: of_means(z, labels, mean=lambda m: m.mean(0)),
-    "the lengths must give": lambda z, labels: (2 * of_means(z, labels)[0], of_means(z, labels)[1]),
-    "the angles must give": lambda z, labels: (of_means(z, labels)[0], 2 * of_means(z, labels)[1]),
-    "a finite number is asked for": lambda z, labels: of_means(
-        z, labels, rows=lambda y: torch.arange(int(y.max()) + 1)
+    "away from -1/(C-1)": lambda classes, wanted: (
+        torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]),
+        torch.zeros(4, 1),
     ),
-    "stopped with": lambda z, labels: of_means(z, labels[:3]),
+    "these were asked of a": lambda classes, wanted: turned_parts(classes, wanted)[::-1],
+    "the lengths in a have the unevenness 0.000": lambda classes, wanted: turned_parts(
+        classes, 0, whole=True
+    ),
+    "not finite": lambda classes, wanted: (torch.full((classes, 2), math.nan),) * 2,
+    "stopped with": lambda classes, wanted: turned_parts(classes)[9],
 }
 
 
@@ -1618,18 +1864,18 @@ ALARM_MISTAKES = {
 MISTAKES = {
     "masked_info_nce": MASKED_MISTAKES,
     "broken_claims": CLAIM_MISTAKES,
-    "tied_knn": TIED_MISTAKES,
+    "calibrated_knn": TIED_MISTAKES,
     "late_fusion_loses": LATE_MISTAKES,
-    "redundancy_and_synergy": ORDER_MISTAKES,
-    "nc2": NC2_MISTAKES,
+    "parts_to_order": ORDER_MISTAKES,
+    "simplex_in_parts": SIMPLEX_MISTAKES,
     "each_once": ONCE_MISTAKES,
     "active_band": BAND_SEARCH_MISTAKES,
     "false_alarms": ALARM_MISTAKES,
     "mean_cosine": COSINE_MISTAKES,
     "two_dials": DIAL_MISTAKES,
     "term_effects": EFFECTS_MISTAKES,
-    "paired_gain": GAIN_MISTAKES,
-    "false_frames": FRAMES_MISTAKES,
+    "three_ways": WAYS_MISTAKES,
+    "frames_by_flips": FLIP_MISTAKES,
     "squared_band": BAND_MISTAKES,
     "masked_dispersion": DISPERSION_MISTAKES,
     "mixing": MIXING_MISTAKES,
@@ -1642,10 +1888,11 @@ MISTAKES = {
     "lead_at_equal_drift": LEAD_MISTAKES,
     "agreeing": AGREEING_MISTAKES,
     "radius_for": RADIUS_MISTAKES,
-    "ogm_coefficient": OGM_MISTAKES,
+    "broken_shares": SHARES_MISTAKES,
     "dgl_loss": DGL_MISTAKES,
-    "min_norm_weight": MIN_NORM_MISTAKES,
-    "hinge_floor": FLOOR_MISTAKES,
+    "shortest_mixture": SHORTEST_MISTAKES,
+    "blind_controls": BLIND_MISTAKES,
+    "many_intervals": MANY_MISTAKES,
     "same_length": LENGTH_MISTAKES,
     "spread_and_agreed": SPREAD_MISTAKES,
     "collapse_with_dispersion": COLLAPSE_MISTAKES,
@@ -1665,7 +1912,6 @@ MISTAKES = {
     "miscounted": MISCOUNTED_MISTAKES,
     "resting": RESTING_MISTAKES,
     "unshiftable": UNSHIFTABLE_MISTAKES,
-    "any_by_chance": ANY_BY_CHANCE_MISTAKES,
     "sampling_error": SAMPLING_ERROR_MISTAKES,
     "best_of_ten": BEST_OF_TEN_MISTAKES,
     "chance_recall": CHANCE_RECALL_MISTAKES,
@@ -1678,17 +1924,18 @@ MISTAKES = {
 RIGHT = [
     ("masked_info_nce", rival_loss),
     ("broken_claims", worlds),
-    ("tied_knn", shared_places),
+    ("calibrated_knn", with_share(shared_places)),
     ("each_once", first_of_equals),
     ("active_band", halved),
     ("false_alarms", in_nothing),
     ("late_fusion_loses", with_late_loss),
-    ("redundancy_and_synergy", ordered),
-    ("nc2", of_means),
+    ("parts_to_order", ordered),
+    ("simplex_in_parts", turned_parts),
     ("mean_cosine", cosine),
     ("two_dials", arcs),
     ("term_effects", effects_of_terms),
-    ("paired_gain", gain),
+    ("three_ways", gains_by),
+    ("frames_by_flips", flipped),
     ("squared_band", lambda a, b, r: excess(a, b, r).mean()),
     ("masked_dispersion", lambda z, p: dispersion(z[p]) if p.sum() > 1 else 0 * z[p].sum()),
     ("mixing", shortest),
@@ -1704,10 +1951,12 @@ RIGHT = [
     ("lead_at_equal_drift", leads),
     ("agreeing", rippled),
     ("radius_for", lambda a, b, share: pair_distances(a, b).quantile(1 - share)),
-    ("ogm_coefficient", ogm_k),
+    ("broken_shares", loud),
     ("dgl_loss", dgl_answer()),
-    ("min_norm_weight", min_norm),
+    ("shortest_mixture", towards),
     ("same_length", length_class(unlike)),
+    ("blind_controls", blind),
+    ("many_intervals", found_by),
     ("judge", by_rule),
     ("shared_clips", lambda train, test: len(shared(train, test))),
     ("paired_clips", by_name),
@@ -1719,7 +1968,7 @@ RIGHT = [
     ("three_rules", lambda: (IMAGE_SAYS, CAPTION_SAYS)),
     ("collapse_with_dispersion", {"dispersion_weight": 0.3, "anchoring_weight": 1.0, "radius": 0.0}),
     ("effects", by_table(four_signs)),
-    ("searched", lambda run, names, budget: by_mean(run, names, lambda k: range(budget // len(names)))),
+    ("searched", lambda run, names, budget: by_mean(run, names, first_six)),
 ]
 
 
