@@ -219,7 +219,8 @@ CONTRAST = """() => {
         return "rgb(255, 255, 255)";
     };
     const texts = document.querySelectorAll(".lab-knobs :is(p, label, span, select), .lab-message, code,"
-        + ".widget-html :is(b, td, th, caption), .geometry-sphere :is(p, label, output, button)");
+        + ".widget-label, .widget-html :is(b, td, th, caption),"
+        + ".geometry-sphere :is(p, label, output, button)");
     return Array.from(texts).filter((element) => element.checkVisibility()).map((element) => {
         const ink = light(getComputedStyle(element).color), ground = light(behind(element));
         return (Math.max(ink, ground) + .05) / (Math.min(ink, ground) + .05);
