@@ -76,7 +76,10 @@ def mean_over_pairs(
 
 
 def small_batch(reg: nn.Module, embeddings: Embeddings, mask: Embeddings) -> RegularizerOutput | None:
-    """Return the result of a small batch in few operations, or None for others, which do not gain by it."""
+    """Return the result of a small batch in few operations, or None for others, which do not gain by it.
+
+    Values and gradients are those of larger batches, up to the rounding of another order of operations.
+    """
     if torch.compiler.is_compiling():  # before the batch size is asked for, which would make it a constant
         return None
     first, *_ = z = list(embeddings.values())

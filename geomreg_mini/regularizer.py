@@ -101,7 +101,7 @@ class GeometryRegularizer(nn.Module):
         reduction: of dispersion over modalities: "mean" as in Eq. (3) and (6), or "sum" as in Algorithm 1.
             None takes "mean" for balance="sum" and "sum" for balance="pareto".
 
-    An argument out of range, or one that its balance does not use, raises `ValueError`.
+    An argument out of range, or one that its balance does not use, raises `ValueError`, also if set later.
     """
 
     dispersion_weight: float = 0.1
