@@ -159,11 +159,11 @@ class _AllGather(torch.autograd.Function):
         ctx.rank, ctx.counts = dist.get_rank(group), counts
         everyone = x.new_empty(sum(counts), *x.shape[1:])
         parts = everyone.split(counts)
-        if set(counts) == {1}:
+        if len(set(counts)) == 1 and (counts[0] == 1 or x.is_cuda):
             dist.all_gather(list(parts), x.contiguous(), group)
             return everyone
         parts[ctx.rank].copy_(x)
-        # Faster with many rows, because gloo's all_gather copies them twice and needs equal sizes.
+        # Faster with many rows on a CPU, because gloo's all_gather copies them twice.
         for sent in [dist.broadcast(x, group=group, async_op=True, group_src=r) for r, x in enumerate(parts)]:
             sent.wait()
         return everyone
