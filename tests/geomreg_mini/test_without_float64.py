@@ -53,7 +53,8 @@ def test_training_gives_the_record_of_a_cpu(paradigm, combination):
     config = replace(REGULARIZED, paradigm=paradigm, fusion="shared", combination=combination, epochs=1)
     parts = {name: on_apple(getattr(data, name)) for name in ("train", "validation", "test")}
     there = replace(dataset(data.shapes, data.num_classes, **parts), fingerprint=data.fingerprint)
-    assert run(config, there).metrics == run(config, data).metrics
+    # This device takes the general path; a small batch on a CPU does not, and rounds in another order.
+    assert run(config, there).metrics == pytest.approx(run(config, data).metrics, rel=1e-3, abs=1e-5)
 
 
 def test_probes_and_diagnostics_take_embeddings_of_such_a_device():
