@@ -67,7 +67,7 @@ report: $(INSTALLED)
 
 app: $(INSTALLED)
 	PYTHONPATH=notebooks $(BIN)/python -m lab build/app/tuning_lab.ipynb
-	$(BIN)/python -m voila build/app/tuning_lab.ipynb
+	cd build/app && $(CURDIR)/$(BIN)/python -m voila tuning_lab.ipynb
 
 gif: $(INSTALLED)
 	PYTHONPATH=notebooks $(BIN)/python -m lab.film build/states

@@ -320,9 +320,12 @@ def test_the_lab_in_jupyterlab(page, tmp_path):
 @has_front_end
 def test_the_lab_as_a_page_of_voila(page, tmp_path):
     write_app(tmp_path / "app.ipynb")
+    lost = []
+    page.on("requestfailed", lambda request: lost.append((request.url, request.failure)))
     with served(["voila", "app.ipynb", "--Voila.ip=127.0.0.1"], tmp_path, "voila/static/voila.js") as address:
         page.goto(address)
         use_the_lab(page)
+        assert {why for url, why in lost if not url.startswith(address)} <= {"csp"}  # never sent
         pictures(page, "voila_light", "body")
         digits_tab(page)
         pictures(page, "voila_digits", "body")
