@@ -269,7 +269,8 @@ def test_no_picture_of_an_old_value_follows_a_move_and_each_value_of_a_drag_is_s
     seen = drawn(long_lab)
     for radius in (0.1, 0.2, 0.3, 0.4):
         began = len(seen)
-        long_lab.set(radius=radius)  # it returns when its first picture is drawn
+        long_lab.set(radius=radius)  # on a quiet machine it returns when its first picture is drawn
+        until(lambda radius=radius: radius in {shown for shown, _ in seen})
         assert {shown for shown, _ in seen[began + 1 :]} <= {radius}
     assert {0.1, 0.2, 0.3, 0.4} <= {shown for shown, _ in seen}
     first = next(epoch for shown, epoch in seen if shown == 0.4)
