@@ -57,7 +57,7 @@ def open_cache(path: Path) -> Recordings | None:
 
 
 def open_in_place(path: Path) -> Recordings | None:
-    """Return what ``open_cache`` does; raise ``DataError`` if the recordings are no longer in place."""
+    """Return the result of ``open_cache``; raise ``DataError`` if the recordings have been moved."""
     recordings = open_cache(path)
     if recordings is not None and not Path(recordings.source).is_dir():
         raise DataError(

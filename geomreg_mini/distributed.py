@@ -164,7 +164,7 @@ class _AllGather(torch.autograd.Function):
             return everyone
         parts[ctx.rank].copy_(x)
         # Faster with many rows on a CPU, because gloo's all_gather copies them twice.
-        for sent in [dist.broadcast(x, group=group, async_op=True, group_src=r) for r, x in enumerate(parts)]:
+        for sent in [dist.broadcast(p, group=group, async_op=True, group_src=r) for r, p in enumerate(parts)]:
             sent.wait()
         return everyone
 
