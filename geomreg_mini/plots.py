@@ -24,6 +24,7 @@ from .geometry import Array, Arrays, Given, effective_rank, matrix
 with extra("course"):
     import matplotlib
     import matplotlib.pyplot as plt
+    from PIL import Image
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,7 +34,7 @@ Names, Points = Sequence[str], dict[str, np.ndarray]  # points: modality -> (N, 
 # Okabe & Ito (2008): distinct under the common color vision deficiencies. Yellow comes late, faint on white.
 COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
 BLUE, ORANGE, GREEN, VERMILION, PINK, SKY, YELLOW, BLACK = COLORS
-INSIDE = "#9A9A9A"  # a pair inside the agreement band; one outside is vermilion
+INSIDE = "#8A8A8A"  # a pair inside the agreement band; one outside is vermilion
 # The last color, marker and line are those of the fused prediction.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 LINESTYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-"]
@@ -82,14 +83,23 @@ def show(fig: plt.Figure, alt: str) -> None:
     if _in_notebook():
         from IPython.display import Markdown, display
 
-        picture = io.BytesIO()
-        fig.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.1)
-        forms = {"image/png": picture.getvalue(), "text/plain": alt}
+        forms = {"image/png": _png(fig), "text/plain": alt}
         display(forms, metadata={"image/png": {"alt": alt}}, raw=True)
         display(Markdown(f"<details><summary>The figure in words</summary>\n\n{alt}\n\n</details>"))
     else:
         print(alt)
     plt.close(fig)
+
+
+def _png(fig: plt.Figure) -> bytes:
+    """Return ``fig`` as a PNG: a drawing with a palette, a third as large, photographs with all colors."""
+    full, out = io.BytesIO(), io.BytesIO()
+    fig.savefig(full, format="png", bbox_inches="tight", pad_inches=0.1)
+    picture = Image.open(full).convert("RGB")
+    if picture.getcolors(2**13):
+        picture = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    picture.save(out, "png", optimize=True)
+    return out.getvalue()
 
 
 def embeddings_on_circle(

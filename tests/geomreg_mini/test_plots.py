@@ -1,6 +1,7 @@
 """Figures: palette, alt text, and that what is drawn is what was given."""
 
 import base64
+import io
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from geomreg_mini import anchoring, plots
 
@@ -84,6 +86,23 @@ def test_show_puts_alt_text_into_the_output_metadata_of_a_notebook(monkeypatch):
     assert text.data.startswith("<details><summary>") and "\n\nA cloud.\n\n" in text.data  # folded
 
 
+@pytest.mark.parametrize("photograph", [False, True])
+def test_a_stored_drawing_has_a_palette_and_a_photograph_keeps_its_colors(photograph):
+    fig, ax = plt.subplots()
+    if photograph:
+        ax.imshow(np.random.default_rng(0).random((120, 160, 3)))
+    else:
+        ax.plot([0, 1, 2], [1, 0, 2], color=plots.VERMILION, label="a")
+        ax.legend()
+    full = io.BytesIO()
+    fig.savefig(full, bbox_inches="tight", pad_inches=0.1)
+    stored = Image.open(io.BytesIO(plots._png(fig)))
+    plt.close(fig)
+    assert (stored.mode == "P") != photograph
+    before, after = (np.asarray(picture.convert("RGB")).astype(int) for picture in (Image.open(full), stored))
+    assert before.shape == after.shape and abs(before - after).max() <= (0 if photograph else 30)
+
+
 @pytest.mark.parametrize("alt", ["", "  ", None])
 def test_show_refuses_a_figure_without_alt_text(alt):
     with pytest.raises(ValueError, match="alt is"):
@@ -101,7 +120,7 @@ def test_circle_marks_exactly_the_pairs_outside_the_band():
     b = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
     fig = plots.embeddings_on_circle({"a": a, "b": b}, radius=0.6)
     drawn = {line.get_color(): line.get_xdata() for line in lines(fig) if line.get_lw() < 1}
-    assert len(drawn[plots.VERMILION]) == 3 and len(drawn["#9A9A9A"]) == 6  # two ends and a break a pair
+    assert len(drawn[plots.VERMILION]) == 3 and len(drawn[plots.INSIDE]) == 6  # two ends and a break a pair
 
 
 def test_arrows_follow_the_negative_gradient_and_samples_inside_the_band_have_none():

@@ -157,7 +157,7 @@ export function crowds(x, modalities, labels, dimensions, seed) {
 // ---------------------------------------------------------------- drawing and controls
 
 export const CLASSES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442"]; // as in geomreg_mini.plots
-export const OUTSIDE = "#D55E00", INSIDE = "#9A9A9A", BAND = "#009E73";
+export const OUTSIDE = "#D55E00", INSIDE = "#8A8A8A", BAND = "#009E73";
 const SIGNS = "●■▲◆", DASHES = [[], [5, 3], [2, 2], [8, 2, 2, 2]], AROUND = 2 * Math.PI;
 const CORNERS = [[1, 0], [-1, -1, 1, -1, 1, 1, -1, 1], [0, -1.3, 1.3, 1, -1.3, 1], [0, -1.4, 1.3, 0, 0, 1.4, -1.3, 0]];
 const POLES = [[0, 1, 0], [1, 0, 0], [0.7071, 0, 0.7071], [0, 0, 1], [-0.7071, 0, 0.7071]]; // of the grid's circles
@@ -216,7 +216,7 @@ export function mount(element, model) {
   button("Shuffle", () => { crowds(start, M, labels, D, (seed += 7919)); write("first", copy(start)); reset.click(); });
   add(left, "p", { className: "legend", textContent: `${names.map((name, m) => `${SIGNS[m % 4]} ${name}`).join("  ")}`
     + (classes > 1 ? "; color is the class" : "") + ". A line joins a pair: gray inside the band, vermilion outside. "
-    + `Green: the band around the marked sample.${fed ? "" : " Darts: the forces."}` });
+    + `Green: the band around the marked sample.${fed ? "" : " Darts: forces that are left."}` });
   add(left, "p", { textContent: `${fed ? "" : "Drag a point, or turn the picture. "}${KEYS}${fed ? "." : MOVES}` });
   for (const name of controls) {
     const { label, min, max, log } = SLIDERS[name], row = add(right, "label", { textContent: label });
