@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-READ = [f"0{n}" for n in range(10)] + ["16", "17", "18"]
+READ = [f"{n:02}" for n in range(19)]
 
 # term (a pattern) -> the notebook that defines it, and how its definition begins.
 DEFINED = {
@@ -38,6 +38,7 @@ DEFINED = {
     r"min-norm": ("05", "The shortest vector between two is the *min-norm point*"),
     r"Pareto": ("05", "Such balances are called *Pareto*"),
     r"spectrograms?": ("05", "spectrogram, which pictures a sound"),
+    r"spectrum|spectra": ("06", "*Spectrum*: each singular value's share of their sum"),
     r"prototypes?": ("07", "*Prototype*: the mean embedding of a class"),
     r"heads?": ("07", "one linear *head* (the fusion layer of notebook 01)"),
     r"surplus": ("07", "*both minus the sum* or the *surplus*"),
@@ -52,6 +53,17 @@ DEFINED = {
     r"VICReg|Barlow Twins|KoLeo|UniAlign": ("09", "Their formulas and weights in the paper were not seen"),
     r"SIGReg": ("09", "**SIGReg** (LeJEPA, Balestriero and LeCun 2025) asks for"),
     r"false discovery rate": ("09", "among those found, the *false discovery rate*"),
+    r"(?<!normalized )mutual information": ("12", "How much does the one tell of the other?"),
+    r"swapped prediction|SwAV": ("12", "It is *SwAV*'s swapped prediction, with"),
+    r"Sinkhorn(?:'s)?": ("12", "Step 2 is *Sinkhorn's algorithm*, and three lines of code"),
+    r"standardizing head": ("12", "it standardizes each feature of each modality before it compares"),
+    r"ridge regression": ("13", "ridge regression (least squares with a penalty on large weights)"),
+    r"ViT-[BL]/1[46]": ("13", "are a smaller and a larger image encoder of CLIP"),
+    r"GradCache": ("13", "This is known as GradCache"),
+    r"X-Fi": ("14", "X-Fi, a published method"),
+    r"transformers?": ("14", "a transformer, which reads sets of any size by attention"),
+    r"late fusion": ("14", "**Late fusion:** an encoder and a classifier for each signal"),
+    r"tokens": ("14", "gives 32 **tokens** (vectors of 512)"),
     r"negatives": ("16", "the wrong names, the *negatives*"),
     r"hubs?|hubness": ("16", "they are **hubs**"),
     r"skewness": ("16", "skewness of these counts, how far the upper tail outweighs the lower"),
@@ -59,10 +71,9 @@ DEFINED = {
     r"CSLS": ("16", "**CSLS** (Conneau et al. 2018) is"),
     r"Procrustes": ("16", "The *orthogonal Procrustes* problem asks for the best turn"),
     r"mutual k-NN": ("16", "The **mutual k-NN alignment** is the mean share of neighbors in both lists"),
-    r"(?<!normalized )mutual information": ("16", "is the *mutual information* of $a$ and $b$"),
     r"synergistic|synergy": ("17", "redundant R, unique $U_A$ and $U_B$, and synergistic S"),
     r"relative entropy": ("17", "relative entropy, or Kullback-Leibler divergence"),
-    r"late fusion": ("17", "*Late fusion* lets each modality conclude for itself and adds up"),
+    r"best reader": ("17", "the best reader, which names the most probable class"),
     r"latents": ("17", "Here the true latents, the factors behind the inputs"),
     r"von Mises-Fisher": ("17", "the von Mises-Fisher distribution. They have one sensor"),
 }  # fmt: skip
@@ -71,6 +82,7 @@ EXPLAINED_EARLIER = {
     ("02", r"CREMA-D"): "CREMA-D, films of spoken emotions (notebook 10)",
     ("03", r"VICReg|Barlow Twins|KoLeo|UniAlign"): "Published losses with a covariance term (VICReg,",
     ("07", r"spectrograms?"): "spectrogram",
+    ("13", r"transformers?"): "patches of 16 or 14 pixels read one another by attention",
 }
 
 
