@@ -91,7 +91,7 @@ def members(split: Split, clusters: Tensor, *, count: int = 8) -> Figure:
     import matplotlib.pyplot as plt
 
     numbers = clusters.unique().tolist()
-    fig, axes = plt.subplots(len(numbers), count, figsize=(count, 1.05 * len(numbers)), squeeze=False)
+    fig, axes = plt.subplots(len(numbers), count, figsize=(0.75 * count, 0.8 * len(numbers)), squeeze=False)
     for number, line in zip(numbers, axes, strict=True):
         inside = (clusters == number).nonzero()[:, 0]
         photos = split.factors["photo"][inside]
