@@ -100,10 +100,10 @@ def patients(answer: object) -> bool:
     """Exercise 3: the sickness that each of four reports shows."""
     truth = {"P": "cone", "Q": "rotation", "R": "gap", "S": "few directions"}
     hints = {
-        ("P", "few directions"): "all of its 23 directions are in use; look at the mean cosine",
-        ("P", "gap"): "its gap is 0.01; look at the mean cosine",
-        ("Q", "shuffled"): "shuffled pairs have no common structure, and its CKA is 0.94",
-        ("Q", "gap"): "its drift is large, yet its gap is 0.07, so no shift of whole modalities explains it",
+        ("P", "few directions"): "nearly all of its directions are in use; look at the mean cosine",
+        ("P", "gap"): "its gap is near 0; look at the mean cosine",
+        ("Q", "shuffled"): "shuffled pairs have no common structure, and its CKA is that of the healthy pair",
+        ("Q", "gap"): "its drift is large, yet its gap is small, so no shift of whole modalities explains it",
         ("R", "shuffled"): "most partners still find each other; see how much of the drift is gap squared",
         ("R", "rotation"): "a rotation about the origin leaves mean cosine and gap near 0",
         ("R", "cone"): "its two modalities lie apart: square the gap and compare with the drift",

@@ -118,6 +118,7 @@ class Lab:
         for name, pressed in self.presets.items():
             pressed.on_click(lambda _, name=name: self.use(name))
         self.menu = widgets.Dropdown(options=[FREE, *CHALLENGES], description="challenge")
+        self.menu.add_class("lab-menu")
         self.menu.observe(lambda change: self.choose(change["new"]), names="value")
         self.hand_in_button = button("Hand in", disabled=True)
         self.hand_in_button.on_click(lambda _: self.hand_in())

@@ -59,6 +59,7 @@ def served(command, folder, address):
         server = subprocess.Popen(
             [sys.executable, "-m", *options], cwd=folder, env=environment, stdout=log, stderr=log
         )
+    (folder / "server.pid").write_text(str(server.pid))
     try:
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -268,10 +269,14 @@ def restart_kernel(page):
     page.get_by_role("button", name="Confirm Kernel Restart").click()
 
 
-def restarted(page):
-    """After a restart of the kernel the lab on the page says that nobody answers any more."""
-    restart_kernel(page)
-    alert = page.get_by_role("alert").filter(has_text="This lab has lost its kernel. Run its cell again.")
+def kill_kernel(folder):
+    """Kill the kernel that the server in ``folder`` started, as a machine out of memory would."""
+    subprocess.run(["pkill", "-9", "-P", (folder / "server.pid").read_text()], check=True)
+
+
+def says_it_is_lost(page):
+    """The lab on the page says that nobody answers any more, and its sliders rest."""
+    alert = page.get_by_role("alert").filter(has_text="This lab has lost its kernel. Run its cell again")
     sync_api.expect(alert).to_be_visible()
     sync_api.expect(slider(page, "Dispersion weight")).to_be_disabled()
 
@@ -312,7 +317,8 @@ def test_the_lab_in_jupyterlab(page, tmp_path):
         open_sidebar(page)
         where = ".jupyter-widgets.widget-tab, .jupyter-widget-tab"
         pictures(page, "jupyterlab_sidebar", where, sizes=("wide", "middle"))
-        restarted(page)
+        restart_kernel(page)
+        says_it_is_lost(page)
         page.screenshot(path=SCREENSHOTS / "jupyterlab_restarted.png")
         page.goto("about:blank")
 
@@ -332,4 +338,7 @@ def test_the_lab_as_a_page_of_voila(page, tmp_path):
         page.goto(f"{address}/?theme=dark")
         sync_api.expect(page.locator(".geometry-sphere p").last).to_contain_text("Epoch 0 of 60.")
         pictures(page, "voila_dark", "body")
+        kill_kernel(tmp_path)
+        says_it_is_lost(page)
+        page.screenshot(path=SCREENSHOTS / "voila_killed.png")
         page.goto("about:blank")

@@ -195,8 +195,8 @@ DIAGNOSES = {"P": "cone", "Q": "rotation", "R": "gap", "S": "few directions"}
 
 PATIENTS_MISTAKES = {
     "some patients have no diagnosis yet": DIAGNOSES | {"P": None},
-    "all of its 23 directions are in use": DIAGNOSES | {"P": "few directions"},
-    "its CKA is 0.94": DIAGNOSES | {"Q": "shuffled"},
+    "nearly all of its directions are in use": DIAGNOSES | {"P": "few directions"},
+    "its CKA is that of the healthy pair": DIAGNOSES | {"Q": "shuffled"},
     "leaves mean cosine and gap near 0": DIAGNOSES | {"R": "rotation"},
     "compare each number with the healthy pair's": DIAGNOSES | {"S": "shuffled"},
     "'flu' is not among the diagnoses": DIAGNOSES | {"S": "flu"},

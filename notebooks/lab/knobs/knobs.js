@@ -43,7 +43,7 @@ function render({ model, el }) {
 
   function lost() { // after a restart of the kernel the widget stays on the page, and nobody answers
     gone.hidden = false;
-    gone.textContent = "This lab has lost its kernel. Run its cell again.";
+    gone.textContent = "This lab has lost its kernel. Run its cell again, or reload the page if it has no cells.";
     for (const { input } of Object.values(rows)) input.disabled = true;
   }
 
