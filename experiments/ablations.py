@@ -188,7 +188,7 @@ def differences(
 
 
 def in_points(frame: pd.DataFrame, metrics: dict[str, str], *args: str, **options: Any) -> pd.DataFrame:
-    """Return ``differences`` in several metrics, label -> "accuracy/fused", for ``plots.gain_forest``."""
+    """Return ``differences`` in several metrics, label -> "accuracy/fused", for ``gain_forest``."""
     import pandas as pd
 
     tables = [
@@ -246,11 +246,13 @@ def figure(frame: pd.DataFrame) -> Figure:
 
     from geomreg_mini import plots
 
+    from .gain_figures import gain_forest
+
     plots.use_style()
     fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharex=True)
     for ax, against in zip(axes, ("none", BAND), strict=True):
         table = in_points(frame, {"fused": "accuracy/fused"}, "controls", against=against)
-        plots.gain_forest(table.drop(columns="group"), xlabel=f"objective minus {against}, in points", ax=ax)
+        gain_forest(table.drop(columns="group"), xlabel=f"objective minus {against}, in points", ax=ax)
     axes[0].set_title("Fused accuracy against no regularizer")
     axes[1].set_title("and against the bounded band")
     return fig

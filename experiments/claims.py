@@ -253,7 +253,7 @@ def summary(rows: pd.DataFrame) -> str:
 
 
 def beside_the_paper(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return fused and unimodal gains under DGL for ``plots.gain_forest``, the paper's own on top.
+    """Return fused and unimodal gains under DGL for ``gain_forest``, the paper's own on top.
 
     The paper's unimodal gain is the mean of audio and visual. Its Table 1 gives a spread for each row, but no
     interval for a gain.

@@ -289,6 +289,8 @@ def figure(frame: pd.DataFrame) -> Figure:
 
     from geomreg_mini import plots
 
+    from .gain_figures import gain_cell
+
     plots.use_style()
     panels = []
     for grid, published in zip(GRIDS.values(), (FIGURE_8, FIGURE_7), strict=True):
@@ -310,7 +312,7 @@ def figure(frame: pd.DataFrame) -> Figure:
         for y, row in enumerate(mean):
             for x, value in enumerate(row):
                 if value == value:
-                    plots.gain_cell(ax, x, y, value, low[y, x], high[y, x], dark=abs(value) > 3.6)
+                    gain_cell(ax, x, y, value, low[y, x], high[y, x], dark=abs(value) > 3.6)
         ax.set_title(title, fontsize=10)
         ax.set_xticklabels([f"{c:g}" for c in columns])
         ax.set_yticklabels([f"{r:g}" for r in rows], rotation=0)

@@ -172,6 +172,8 @@ def figure(frame: pd.DataFrame, dataset: str = "digits", name: str = "fused") ->
 
     from geomreg_mini import plots
 
+    from .gain_figures import gain_forest
+
     plots.use_style()
     table = over_joint(frame, f"test/accuracy/{name}", dataset).rename(columns={"mean": "gain"})
     table[["gain", "low", "high"]] *= 100
@@ -180,14 +182,14 @@ def figure(frame: pd.DataFrame, dataset: str = "digits", name: str = "fused") ->
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 5.4), sharey=True, width_ratios=[3, 2])
     groups = {"paradigm": "paradigm alone", "both": "paradigm + regularizer"}
     alone = table[table["part"].isin(groups)]
-    plots.gain_forest(alone.assign(group=alone["part"].map(groups)), ax=left)
+    gain_forest(alone.assign(group=alone["part"].map(groups)), ax=left)
     lift = parts["regularizer"].iloc[0]
     left.axvline(lift["gain"], color=plots.GREEN, ls="--", lw=1.4, label="joint + regularizer")
     band = {"color": plots.GREEN, "alpha": 0.13, "lw": 0, "label": "its interval"}
     left.axvspan(lift["low"], lift["high"], **band)
     left.set(xlabel="gain over joint training (points)", title=f"Test accuracy, {name}")
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4, columnspacing=1)
-    plots.gain_forest(parts["surplus"], title="Both minus the sum", ax=right)
+    gain_forest(parts["surplus"], title="Both minus the sum", ax=right)
     right.set_xlabel("points; 0: the gains add up")
     return fig
 

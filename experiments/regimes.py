@@ -107,13 +107,15 @@ def figure(frame: pd.DataFrame) -> Figure:
     """Draw the map: one panel each for fused, audio and image accuracy, in points."""
     from geomreg_mini import plots
 
+    from .gain_figures import gain_map
+
     plots.use_style()
     # Joint on the left, DGL on the right.
     frame = frame.sort_values("paradigm", ascending=False, kind="stable")
     panels = {
         f"Gain in {m} accuracy": STUDY.gains(frame, f"test/accuracy/{m}") for m in ("fused", "audio", "image")
     }
-    return plots.gain_map(panels, rows=["protocol", "labels"], columns=["paradigm", "image_noise"])
+    return gain_map(panels, rows=["protocol", "labels"], columns=["paradigm", "image_noise"])
 
 
 if __name__ == "__main__":

@@ -108,6 +108,8 @@ def gain_figure(
     """
     from geomreg_mini import plots
 
+    from .gain_figures import gain_map
+
     shown, marks = {}, []
     for title, table in panels.items():
         worlds = zip(table["imbalance"], table["share"], strict=True)
@@ -121,7 +123,7 @@ def gain_figure(
         ]
         marks.append(list(zip(places, table["note"], _at(table, star), strict=True)))
         shown[title] = table
-    fig = plots.gain_map(shown, rows=["world"], columns=[columns])
+    fig = gain_map(shown, rows=["world"], columns=[columns])
     for ax, cells in zip(fig.axes, marks, strict=False):
         for (x, y), note, starred in cells:
             ax.text(x + 0.5, y + 0.5, note, ha="center", va="center", fontsize=13 if note == "?" else 8)

@@ -13,7 +13,7 @@ MOST = 8  # rows of one side that are named; of more, the number and the range a
 def in_words(gains: pd.DataFrame, *names: str, scale: float = 1.0, digits: int = 1) -> str:
     """Return which intervals lie above zero and which below, with their means, and the range of the others.
 
-    gains: as ``plots.gain_forest`` or ``plots.gain_map`` draws them: ``gain`` or ``mean``, ``low``, ``high``,
+    gains: as ``gain_forest`` or ``gain_map`` draws them: ``gain`` or ``mean``, ``low``, ``high``,
     and the columns ``names``, by default "label", which name a row. ``scale`` multiplies the values.
     """
     column = "gain" if "gain" in gains else "mean"

@@ -185,50 +185,11 @@ def test_unknown_quantity_is_answered_with_the_known_ones():
         plots.training_curves(history(), "accurcy")
 
 
-def test_forest_fills_a_marker_only_where_the_interval_leaves_zero_out():
-    table = pd.DataFrame({"label": ["helps", "unclear", "hurts"], "gain": [2.0, 0.5, -3.0]})
-    table = table.assign(low=table["gain"] - 1, high=table["gain"] + 1)
-    fig = plots.gain_forest(table)
-    markers = [line for line in lines(fig) if line.get_marker() == "o"]
-    assert [m.get_markerfacecolor() == "white" for m in markers] == [False, True, False]
-    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["helps", "unclear", "hurts"]
-
-
 def test_every_figure_draws_into_the_axes_it_is_given():
     fig, axes = plt.subplots(1, 2)
     pair = {"a": cloud(), "b": cloud(seed=1)}
     assert plots.embeddings_on_circle(pair, ax=axes[0]) is fig
     assert plots.drift_histogram({"p": (pair["a"], pair["b"])}, ax=axes[1]) is fig
-
-
-def test_gain_map_frames_exactly_the_cells_whose_interval_leaves_zero_out():
-    table = pd.DataFrame(
-        [
-            ("few", "low", 0.02, 0.01, 0.03),
-            ("few", "high", -0.01, -0.02, 0.01),
-            ("all", "low", 0.0, -0.01, 0.01),
-        ]
-        + [("all", "high", -0.04, -0.05, -0.02)],
-        columns=["labels", "noise", "mean", "low", "high"],
-    )
-    fig = plots.gain_map({"fused": table}, rows=["labels"], columns=["noise"])
-    ax = fig.axes[0]
-    frames = sorted((int(patch.get_x()), int(patch.get_y())) for patch in ax.patches)
-    assert frames == [(0, 0), (1, 1)]
-    texts = [text.get_text() for text in ax.texts]
-    assert texts[:2] == ["+2.0", "[+1.0, +3.0]"] and "-4.0" in texts
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["low", "high"]
-
-
-def test_gain_map_leaves_a_cell_without_a_row_empty():
-    rows = [
-        ("few", "low", 0.02, 0.01, 0.03),
-        ("few", "high", -0.01, -0.02, 0.01),
-        ("all", "low", 0.0, -0.01, 0.01),
-    ]
-    table = pd.DataFrame(rows, columns=["labels", "noise", "mean", "low", "high"])
-    fig = plots.gain_map({"fused": table}, rows=["labels"], columns=["noise"])
-    assert len(fig.axes[0].texts) == 2 * len(rows)
 
 
 def test_figures_do_not_depend_on_a_reader_s_matplotlibrc_or_backend(tmp_path):
