@@ -1,6 +1,4 @@
 """Figures of notebooks 10 to 14 and 16 to 18, one file per kind of data, and the README's moving picture.
 
-`gains` says in words what a figure of gains shows.
-
 Figures that all notebooks share are in `geomreg_mini.plots`.
 """
