@@ -538,7 +538,7 @@ SHOWN = {
     "package}^": ["for one panel of 24 cells", "radius 1 must give"],
     'package}"': ["return 0 * z.sum()  # a zero", "return 0 * z[present].sum()  # a zero"],
     "points at rest": ["and nothing spreads"],
-    "shorter quick mode": ["the runs beat random clusters by far: False"],
+    "asked or conditional": ["Closing the gap changes what is found by a few queries at most."],
     "compare a source": ["-_COMMIT = ", "+_COMMIT = "],
 }
 
