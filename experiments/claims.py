@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 RIGID = "both, radius 0 (rigid)"
 # What each arm may choose from, on validation.
-MAP, TABLE, COMPONENTS = "four settings an arm", "four runs an arm", "fixed settings"
-CONTROLS, CLUSTERS = "three settings an objective", "three settings an arm, no label"
+MAP, TABLE, COMPONENTS = "four settings per arm", "four runs per arm", "fixed settings"
+CONTROLS, CLUSTERS = "three settings per objective", "three settings per arm, no label"
 
 
 class Records(NamedTuple):

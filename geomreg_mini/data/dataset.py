@@ -297,7 +297,7 @@ def _refuse_leaks(splits: Mapping[str, Split]) -> None:
                     equal.append(f"row {j} of {other} and row {i} of {name} in {m!r}")
     if equal:
         raise ValueError(
-            f"The splits share {len(equal)} equal rows, such as {', '.join(equal[:3])}; leave leaked samples "
+            f"Rows that two splits share: {len(equal)}, such as {', '.join(equal[:3])}; leave leaked samples "
             "out of one split, or pass allow_equal=True if rows may repeat."
         )
 

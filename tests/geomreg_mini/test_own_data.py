@@ -149,7 +149,7 @@ def test_a_row_in_two_splits_is_found_and_named(names):
     leaked = arrays()
     leaked[names[1]]["audio"][2] = leaked[names[0]]["audio"][7]
     expected = f"row 7 of {names[0]} and row 2 of {names[1]} in 'audio'"
-    with pytest.raises(ValueError, match=f"share 1 equal rows, such as {expected}; leave"):
+    with pytest.raises(ValueError, match=f"share: 1, such as {expected}; leave"):
         MultimodalDataset.from_arrays(**leaked)
     data = MultimodalDataset.from_arrays(**leaked, allow_equal=True)
     assert torch.equal(data.train.inputs["audio"][0], torch.tensor(leaked["train"]["audio"][0]).float())
