@@ -113,7 +113,10 @@ def in_words(gains: DataFrame, *names: str, scale: float = 1.0, digits: int = 1)
     for side, own in sides.items():
         named = "; ".join(f"{name} {value:+.{digits}f}" for name, value in own)
         parts.append(f"{side}: {named if len(own) <= MOST else f'{len(own)}, from {span(own)}'}." * bool(own))
-    if others:
+    if len(others) == 1:
+        name, value = others[0]
+        parts.append(f"The interval of {name} includes zero, with a mean of {value:+.{digits}f}.")
+    elif others:
         all_of_them = "All" if len(others) == len(gains) else "The other"
         parts.append(f"{all_of_them} {len(others)} include zero, with means from {span(others)}.")
     return " ".join(filter(None, parts))

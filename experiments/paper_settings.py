@@ -260,7 +260,7 @@ def summary(frame: pd.DataFrame) -> str:
             up, down = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
             lines.append(
                 f"- {NAMES[paradigm]}, the paper's {words}: mean {100 * rows['mean'].mean():+.1f} points "
-                f"over {len(rows)} cells; the interval excludes zero above in {up}, below in {down}."
+                f"over {len(rows)} cells; the interval lies above zero in {up}, below it in {down}."
             )
     return "\n".join(lines)
 

@@ -68,6 +68,11 @@ def test_a_bound_at_zero_does_not_exclude_it():
     )
 
 
+def test_a_single_interval_with_zero_is_named():
+    rows = table(("up", 2.0, 0.5, 3), ("one", 0.3, -1, 2))
+    assert in_words(rows) == "Above zero: up +2.0. The interval of one includes zero, with a mean of +0.3."
+
+
 def test_a_row_may_have_several_names_and_another_unit():
     rows = table(("x", 0.021, 0.01, 0.03), column="mean").assign(paradigm="dgl")
     assert in_words(rows, "label", "paradigm", scale=100) == "Above zero: x dgl +2.1."
