@@ -25,9 +25,10 @@ STAND_IN = {  # small networks, in seconds
 DEVIATIONS = (
     "The paper adds its terms to DCMEM, of which neither code nor recipe is public. Here they are added to a "
     "baseline of this project, so the effect of the terms can be compared, and numbers cannot.",
-    "The reference below is CMVAE's released code for the same data, with Adam but without its AMSGrad. Its "
-    "model is variational, with a mixture as prior; here autoencoders learn clusters by SwAV's swapped "
-    "prediction between image and caption, with codes twice as sharp as SwAV's.",
+    "The reference below is CMVAE's released code for the same data, with Adam but without its AMSGrad, a "
+    "variant of Adam whose steps cannot grow again. Its model is variational: embeddings are random, and a "
+    "mixture of clusters is their prior. Here autoencoders (networks that restore their input) learn "
+    "clusters by SwAV's swapped prediction between image and caption, with codes twice as sharp as SwAV's.",
     "There are as many clusters as classes; CMVAE starts with 35 and prunes them on the validation split, "
     "without labels.",
     "Mutual information of both modalities' clusters on the validation split picks the epoch, without "

@@ -37,11 +37,12 @@ STAND_IN = {  # a model from random weights, in seconds
 DEVIATIONS = (
     "The paper's fine-tuning recipe for retrieval is not public: neither which layers are trained, nor "
     "optimizer, rates, length, batch and loss, nor whether COCO is reported on 5K or 1K.",
-    "Optimizer, rates, length and batch are those of BLIP's released fine-tuning; its loss has a momentum "
-    "queue and a matching head; here the only loss is CLIP's contrast within the batch.",
+    "Optimizer, rates, length and batch are those of BLIP's released fine-tuning. Its loss also contrasts "
+    "with earlier batches, which a slowly moving copy of the model embeds, and has a head that says whether "
+    "image and text match; here the only loss is CLIP's contrast within the batch.",
     "Images are resized and cropped in the middle as CLIP needs them, also in training; BLIP's fine-tuning "
     "crops at random and augments.",
-    "All layers of both towers are trained.",
+    "All layers of both encoders are trained.",
 )
 
 
