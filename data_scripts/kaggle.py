@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import logging
 import os
+import sys
 import zipfile
 from concurrent.futures import Future
 from contextlib import suppress
@@ -69,6 +71,9 @@ def download(name: str, folder: Path) -> Path:
     from kagglehub.exceptions import DataCorruptionError
 
     page = f"kaggle.com/datasets/{name}"
+    for handler in logging.getLogger("kagglehub").handlers:
+        if type(handler) is logging.StreamHandler:  # its messages are no output of the command
+            handler.setStream(sys.stderr)
     earlier = os.environ.get("KAGGLEHUB_CACHE")
     os.environ["KAGGLEHUB_CACHE"] = str(folder)
     try:

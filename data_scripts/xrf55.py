@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import accumulate, product
 from operator import mul
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -76,6 +77,10 @@ ACTIONS = (
     "swiping left", "swiping right", "swiping up", "swiping down",
 )  # fmt: skip
 
+# NumPy reads a header with Python's own parser, which fails at random in threads of Python 3.11.0 to 3.11.7
+# (python/cpython#106905).
+PARSER = Lock()
+
 Key = tuple[int, int, int, int]  # scene (0: no folder names it), volunteer, action, repetition; from 1
 
 
@@ -105,8 +110,9 @@ class Recordings:
         """Return a recording as float32 of the modality's shape; ``DataError`` if its file is unreadable."""
         path = Path(self.source) / self.files[modality][row]
         try:
-            check_file(path, modality)
-            values = np.load(path, allow_pickle=False)
+            shape, fortran, dtype, begin = check_file(path, modality)
+            values = np.fromfile(path, dtype, math.prod(shape), offset=begin)
+            values = values.reshape(shape, order="F" if fortran else "C")
         except (RecordingError, OSError, ValueError) as error:
             raise DataError(
                 f"The file {path} {error if isinstance(error, RecordingError) else 'cannot be read'}; run "
@@ -116,10 +122,11 @@ class Recordings:
         return values.astype(np.float32, order="C", copy=False).reshape(SHAPES[modality])
 
 
-def check_file(path: Path, modality: str) -> None:
-    """Raise :class:`RecordingError` unless a file is a whole array of numbers of the modality's shape.
+def check_file(path: Path, modality: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Return a file's shape, whether it is in Fortran's order, its type, and the position of its values.
 
-    Axes of length one are ignored, and radar's axes may be merged, as X-Fi's loader allows.
+    Raise :class:`RecordingError` unless the file is a whole array of numbers of the modality's shape. Axes of
+    length one are ignored, and radar's axes may be merged, as X-Fi's loader allows.
     """
     try:
         with open(path, "rb") as file:
@@ -132,7 +139,8 @@ def check_file(path: Path, modality: str) -> None:
             header = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
             if header is None:
                 raise RecordingError("has a version of .npy that XRF55 does not use")
-            shape, _, dtype = header(file)
+            with PARSER:
+                shape, fortran, dtype = header(file)
             begin, size = file.tell(), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         raise RecordingError("is missing") from None
@@ -151,6 +159,7 @@ def check_file(path: Path, modality: str) -> None:
         raise RecordingError(f"has the shape {shape}, and {modality} has {wanted}")
     if size < begin + dtype.itemsize * math.prod(wanted):
         raise RecordingError("is cut short")
+    return shape, fortran, dtype, begin
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], merged: bool) -> bool:

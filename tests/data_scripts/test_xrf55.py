@@ -10,6 +10,7 @@ import pickle
 import shutil
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +23,7 @@ from local_server import Quiet, serving
 
 from data_scripts import __main__, kaggle, stand_ins
 from data_scripts import xrf55 as script
+from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DataError
 from data_scripts.stand_ins.xrf55 import ACTIONS, BLIND, REPETITIONS
 from geomreg_mini.benchmarks import xrf55 as data
@@ -133,6 +135,36 @@ def test_a_published_volunteer_is_complete(one_person, grid, tmp_path, capsys):
     assert __main__.main(["xrf55", *map(str, arguments)]) == 0
     assert "1100 recordings, 1 volunteers, 1 scenes" in capsys.readouterr().out
     assert len(script.ACTIONS) == len(set(script.ACTIONS)) == 55
+
+
+def test_one_header_is_parsed_at_a_time(one_person, grid, tmp_path, monkeypatch):
+    """Two threads that parse fail at random in Python 3.11.7, and a good file would be called damaged."""
+    parse, inside, most = np.lib.format.read_array_header_1_0, [], []
+
+    def watched(file):
+        inside.append(file)
+        time.sleep(1e-4)
+        most.append(len(inside))
+        inside.pop()
+        return parse(file)
+
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", watched)
+    found = script.prepare(tmp_path / "root", folder=grid, workers=8, progress=False)
+    assert len(most) == 3300 and len(found.keys) == 1100
+    assert len(list(in_order(lambda row: found.read("RFID", row), range(1100), 8))) == 1100
+    assert len(most) == 4400 and max(most) == 1
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["<f4", ">f8", "<i2"])
+def test_values_are_read_as_numpy_reads_them(tmp_path, order, kind):
+    folder = write(tmp_path / "files", FEW[:1])
+    values = np.arange(23 * 148).reshape(1, 23, 148)
+    path = next(folder.rglob("RFID/*.npy"))
+    np.save(path, np.asarray(values.astype(kind), order=order))
+    found = script.prepare(tmp_path / "root", folder=folder, published=False, progress=False)
+    read = found.read("RFID", 0)
+    assert np.array_equal(read, values[0]) and read.flags.c_contiguous and read.dtype == np.float32
 
 
 @pytest.mark.parametrize(
