@@ -16,21 +16,24 @@ T = TypeVar("T")
 _unavailable: dict[tuple, str] = {}  # (prepared file, mirror) -> why; a process asks the internet once
 
 
-def prepared_arrays(script: ModuleType, *, required: bool = True) -> tuple[dict[str, np.ndarray] | None, str]:
+def prepared_arrays(script: ModuleType, source: str = "") -> tuple[dict[str, np.ndarray] | None, str]:
     """Return the arrays that a data script prepares, and "". Fetch and prepare them first if necessary.
 
-    If that fails, raise ``data_scripts.fetch.DataError``, or without ``required`` return None and the reason,
-    which is remembered: later calls without ``required`` do not try again.
+    For a data set that also has embedded data, ``source`` "embedded" returns None and why these are used.
+    With "auto" so does a failure, whose reason is remembered: later calls with "auto" do not try again. With
+    any other ``source`` a failure raises ``data_scripts.fetch.DataError``.
     """
+    if source == "embedded":
+        return None, "they were asked for"
     path, mirror = data_root() / script.INFO.prepared, named_folder("GEOMREG_MIRROR")
     if (arrays := load_arrays(path)) is not None:
         return arrays, ""
-    if not required and (path, mirror) in _unavailable:
+    if source == "auto" and (path, mirror) in _unavailable:
         return None, _unavailable[path, mirror]
     try:
         return load_arrays(script.prepare(progress=False)), ""
     except DataError as error:
-        if required:
+        if source != "auto":
             name = script.INFO.name
             raise DataError(
                 f"The data set {name} is not prepared in {path.parent} and {error.brief}; run `python -m "

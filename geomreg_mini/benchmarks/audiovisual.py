@@ -23,14 +23,7 @@ from data_scripts.fetch import DatasetInfo, data_root
 from data_scripts.prepared import open_source
 
 from ..data.corruptions import FIGURE_9, Clip, Spectrogram
-from ..data.dataset import (
-    SPLITS,
-    MultimodalDataset,
-    Split,
-    parts_of,
-    provenance,
-    stratified_order,
-)
+from ..data.dataset import SPLITS, MultimodalDataset, Split, parts_of, provenance, stratified_order
 from ..inputs import check_choice, check_whole
 
 FOLDS = 10  # groups of speakers

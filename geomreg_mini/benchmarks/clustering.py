@@ -73,56 +73,42 @@ def _stages(layers: Callable[[int, int], tuple[nn.Module, ...]], widths: list[in
     return [layer for pair in pairwise(widths) for layer in layers(*pair)]
 
 
-class ImageEncoder(nn.Sequential):
-    """A map from images (B, 3, S, S) in [0, 1] to (B, D)."""
+class Transposed(nn.Module):
+    """A swap of the last two dimensions, of words (B, L, D) and of channels (B, D, L)."""
 
-    def __init__(self, side: int, embedding_dim: int, width: int) -> None:
-        widths = _widths(side // 2, width)
-        stages = _stages(lambda s, t: (Residual(s, t), nn.AvgPool2d(2)), widths)
-        last = [*_activated(widths[-1]), nn.Flatten(), nn.Linear(widths[-1] * SMALLEST**2, embedding_dim)]
-        super().__init__(nn.Conv2d(3, width, 4, stride=2, padding=1), *stages, *last)
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
 
 
-class ImageDecoder(nn.Sequential):
-    """A map from (B, D) to images (B, 3, S, S) in [0, 1]."""
-
-    def __init__(self, side: int, embedding_dim: int, width: int) -> None:
-        widths = _widths(side // 2, width)[::-1]
-        first = [nn.Linear(embedding_dim, widths[0] * SMALLEST**2)]
-        first.append(nn.Unflatten(1, (widths[0], SMALLEST, SMALLEST)))
-        stages = _stages(lambda s, t: (Residual(s, t), nn.Upsample(scale_factor=2)), widths)
-        last = [*_activated(width), nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1), nn.Sigmoid()]
-        super().__init__(*first, *stages, *last)
+def image_encoder(widths: list[int], embedding_dim: int) -> nn.Sequential:
+    """Return a map from images (B, 3, S, S) in [0, 1] to (B, D)."""
+    stages = _stages(lambda s, t: (Residual(s, t), nn.AvgPool2d(2)), widths)
+    last = [*_activated(widths[-1]), nn.Flatten(), nn.Linear(widths[-1] * SMALLEST**2, embedding_dim)]
+    return nn.Sequential(nn.Conv2d(3, widths[0], 4, stride=2, padding=1), *stages, *last)
 
 
-class CaptionEncoder(nn.Module):
-    """A map from word numbers (B, L) to (B, D)."""
-
-    def __init__(self, length: int, vocabulary: int, embedding_dim: int, width: int, word_dim: int) -> None:
-        super().__init__()
-        self.words = nn.Embedding(vocabulary, word_dim)
-        widths = [word_dim, *_widths(length, width)[1:]]
-        stages = _stages(lambda s, t: (nn.Conv1d(s, t, 4, 2, padding=1), *_activated(t)), widths)
-        last = nn.Linear(widths[-1] * SMALLEST, embedding_dim)
-        self.convolutions = nn.Sequential(*stages, nn.Flatten(), last)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.convolutions(self.words(tokens).transpose(1, 2))
+def image_decoder(widths: list[int], embedding_dim: int) -> nn.Sequential:
+    """Return a map from (B, D) to images (B, 3, S, S) in [0, 1]."""
+    small = widths[0], SMALLEST, SMALLEST
+    first = nn.Linear(embedding_dim, math.prod(small)), nn.Unflatten(1, small)
+    stages = _stages(lambda s, t: (Residual(s, t), nn.Upsample(scale_factor=2)), widths)
+    last = [*_activated(widths[-1]), nn.ConvTranspose2d(widths[-1], 3, 4, stride=2, padding=1), nn.Sigmoid()]
+    return nn.Sequential(*first, *stages, *last)
 
 
-class CaptionDecoder(nn.Module):
-    """A map from (B, D) to logits (B, L, words)."""
+def caption_encoder(widths: list[int], embedding_dim: int, vocabulary: int) -> nn.Sequential:
+    """Return a map from word numbers (B, L) to (B, D)."""
+    words = nn.Embedding(vocabulary, widths[0])
+    stages = _stages(lambda s, t: (nn.Conv1d(s, t, 4, 2, padding=1), *_activated(t)), widths)
+    last = nn.Linear(widths[-1] * SMALLEST, embedding_dim)
+    return nn.Sequential(words, Transposed(), *stages, nn.Flatten(), last)
 
-    def __init__(self, length: int, vocabulary: int, embedding_dim: int, width: int, word_dim: int) -> None:
-        super().__init__()
-        widths = [word_dim, *_widths(length, width)[1:]][::-1]
-        stages = _stages(lambda s, t: (*_activated(s), nn.ConvTranspose1d(s, t, 4, 2, padding=1)), widths)
-        first = [nn.Linear(embedding_dim, widths[0] * SMALLEST), nn.Unflatten(1, (widths[0], SMALLEST))]
-        self.convolutions = nn.Sequential(*first, *stages)
-        self.words = nn.Linear(word_dim, vocabulary)
 
-    def forward(self, z: Tensor) -> Tensor:
-        return self.words(self.convolutions(z).transpose(1, 2))
+def caption_decoder(widths: list[int], embedding_dim: int, vocabulary: int) -> nn.Sequential:
+    """Return a map from (B, D) to logits (B, L, words)."""
+    stages = _stages(lambda s, t: (*_activated(s), nn.ConvTranspose1d(s, t, 4, 2, padding=1)), widths)
+    first = nn.Linear(embedding_dim, widths[0] * SMALLEST), nn.Unflatten(1, (widths[0], SMALLEST))
+    return nn.Sequential(*first, *stages, Transposed(), nn.Linear(widths[-1], vocabulary))
 
 
 class Prototypes(Fusion):
@@ -207,9 +193,11 @@ def captioned_autoencoders(
         width: channels of the first layers.
         word_dim: of a word's embedding.
     """
-    sentence = (length, vocabulary, embedding_dim, width, word_dim)
-    encoders = {"image": ImageEncoder(side, embedding_dim, width), "caption": CaptionEncoder(*sentence)}
-    decoders = {"image": ImageDecoder(side, embedding_dim, width), "caption": CaptionDecoder(*sentence)}
+    picture, words = _widths(side // 2, width), [word_dim, *_widths(length, width)[1:]]
+    encoders = {"image": image_encoder(picture, embedding_dim)}
+    encoders["caption"] = caption_encoder(words, embedding_dim, vocabulary)
+    decoders = {"image": image_decoder(picture[::-1], embedding_dim)}
+    decoders["caption"] = caption_decoder(words[::-1], embedding_dim, vocabulary)
     return encoders, decoders
 
 

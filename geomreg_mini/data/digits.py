@@ -17,13 +17,7 @@ from data_scripts.prepared import prepared_arrays
 
 from ..inputs import check_choice, check_number, check_whole
 from .corruptions import Picture, Spectrogram
-from .dataset import (
-    MultimodalDataset,
-    say_once,
-    split_arrays,
-    stratified_order,
-    stratified_parts,
-)
+from .dataset import MultimodalDataset, say_once, split_arrays, stratified_order, stratified_parts
 
 TRAIN_IMAGES = 8000  # MNIST images 0-7999 go to training, 8000-9999 to validation and test
 # MNIST's usual constants, so that noise of one strength means the same to a network for every split.
@@ -66,9 +60,7 @@ def load(
     check_choice(("auto", "spoken", "embedded"), source=source)
     check_choice(("unseen_speakers", "official"), protocol=protocol)
     check_number(0, image_noise=image_noise)
-    arrays, why = None, "they were asked for"
-    if source != "embedded":
-        arrays, why = prepared_arrays(digits, required=source == "spoken")
+    arrays, why = prepared_arrays(digits, source)
     if arrays is not None:
         return _spoken(arrays, seed, protocol, labels, image_noise)
     data = _embedded(seed, labels, image_noise, why)

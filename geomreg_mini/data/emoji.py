@@ -150,9 +150,7 @@ def read(source: str = "auto") -> tuple[dict[str, np.ndarray], str]:
 
     ``source`` and errors as in :func:`load`. :func:`data_scripts.emoji.texts_of` gives the names.
     """
-    arrays, why = None, "they were asked for"
-    if source != "embedded":
-        arrays, why = prepared_arrays(emoji, required=source == "full")
+    arrays, why = prepared_arrays(emoji, source)
     if arrays is not None:
         return arrays, ""
     note = (
