@@ -599,6 +599,22 @@ def replacing_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old or the new one, never a part, even after a kill.
+
+    The new file has the permissions that the umask allows. Leftovers of a killed writer of the same file are
+    removed after a day. ``OSError`` names the file.
+    """
+    try:
+        with replacing_file(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise type(error)(
+            f"{path} cannot be written ({error.strerror or error}): free space there or choose another "
+            "folder. An earlier file has not changed."
+        ) from error
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Do as ``replacing_file``, but raise a :class:`DataError` for an ``OSError`` of the disk."""

@@ -9,9 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from data_scripts.fetch import write_atomically
+
 from .data.dataset import read_npz
 from .measure import measure
-from .records import write_atomically
 from .regularizer import GeometryRegularizer
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_scripts.extras import extra
-from data_scripts.fetch import replacing_file
+from data_scripts.fetch import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,22 +166,6 @@ class Record:
 def rounded(values: dict[str, Any]) -> dict[str, Any]:
     """Return ``values`` rounded to six significant digits, more than two machines agree on."""
     return {k: [_rounded(v) for v in x] if isinstance(x, list) else _rounded(x) for k, x in values.items()}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old or the new one, never a part, even after a kill.
-
-    The new file has the permissions that the umask allows. Leftovers of a killed writer of the same file are
-    removed after a day. ``OSError`` names the file.
-    """
-    try:
-        with replacing_file(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise type(error)(
-            f"{path} cannot be written ({error.strerror or error}): free space there or choose another "
-            "folder. An earlier file has not changed."
-        ) from error
 
 
 def plain(value: Any) -> Any:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from data_scripts.extras import extra
+from data_scripts.fetch import write_atomically
 
 from . import distributed
 from .benchmarks import TASKS
@@ -31,7 +32,7 @@ from .models import Encoded
 from .paradigms import Paradigm
 from .paradigms.base import Batch, Losses
 from .paradigms.pareto import ParetoGeometry
-from .records import Record, rounded, versions, write_atomically
+from .records import Record, rounded, versions
 
 STATES = ("model", "optimizer", "scaler", "paradigm")  # attributes of a run that a checkpoint holds
 MOST_NAMED = 5  # samples in an error message

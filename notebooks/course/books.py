@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-from geomreg_mini.records import write_atomically
+from data_scripts.fetch import write_atomically
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SPHERE = "application/vnd.geomreg.sphere+json"  # the live figure of `lab.sphere`, for pages without a kernel

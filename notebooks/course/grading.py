@@ -41,8 +41,7 @@ import nbformat
 from tqdm import tqdm
 
 from data_scripts.digits import INFO as DIGITS
-from data_scripts.fetch import DataError, data_root, named_folder
-from geomreg_mini.records import write_atomically
+from data_scripts.fetch import DataError, data_root, named_folder, write_atomically
 
 from . import books, midterm, sandbox
 from .books import CourseError, Exercise, exercises, one_line, select

@@ -20,7 +20,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from geomreg_mini.records import write_atomically
+from data_scripts.fetch import write_atomically
 
 from .books import SPHERE, WIDGET_VIEW, CourseError, describe, has_tag, read, title_of
 

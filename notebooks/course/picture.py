@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from geomreg_mini.records import write_atomically
+from data_scripts.fetch import write_atomically
 
 from .books import CourseError, notebooks_folder, one_line
 from .pages import LIVE, styles

@@ -30,7 +30,7 @@ from papermill.engines import papermill_engines
 from papermill.iorw import LocalHandler, papermill_io
 from tqdm import tqdm
 
-from geomreg_mini.records import write_atomically
+from data_scripts.fetch import write_atomically
 
 from .books import WIDGET_VIEW, CourseError, has_tag, one_line, parameters_of, read
 from .kernels import LostReply, ThisPython, WatchedEngine

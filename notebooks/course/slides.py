@@ -17,7 +17,7 @@ from jinja2 import Template
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
-from geomreg_mini.records import write_atomically
+from data_scripts.fetch import write_atomically
 
 from .books import CourseError, has_tag, read, title_of
 from .pages import body, styles, with_script
