@@ -235,7 +235,7 @@ if not Path("dropped").exists():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(kernels, "PATIENCE", 8.0)
+    monkeypatch.setattr(kernels, "PATIENCE", 5.0)
 
 
 @pytest.mark.slow
@@ -260,12 +260,12 @@ def test_a_reply_behind_more_outputs_than_can_be_read_at_once_is_not_lost(
     monkeypatch.setattr(
         PapermillNotebookClient, "process_message", lambda *given: time.sleep(0.1) or process(*given)
     )
-    write(folder / "00_talks.ipynb", "for line in range(200):\n    print(line, flush=True)", "print('after')")
+    write(folder / "00_talks.ipynb", "for line in range(120):\n    print(line, flush=True)", "print('after')")
     assert course.main(["run", "--out", str(tmp_path / "out")]) == 0
     assert summary(tmp_path / "out")["00_talks"]["note"] == ""
     executed = nbformat.read(tmp_path / "out" / "00_talks.ipynb", as_version=4)
     said = "".join(output.text for output in executed.cells[-2].outputs)
-    assert said.split() == [str(line) for line in range(200)]
+    assert said.split() == [str(line) for line in range(120)]
 
 
 KILL = "import os, signal\nfrom pathlib import Path\nif not Path('{0}').exists():\n    Path('{0}').touch()\n"
@@ -303,8 +303,8 @@ def test_a_kernel_that_stops_in_its_second_run_too_is_a_failure(folder, tmp_path
 @pytest.mark.parametrize(
     "source",
     [
-        "import time\ntime.sleep(20)",
-        "import asyncio\nawait asyncio.sleep(20)",
+        "import time\ntime.sleep(12)",
+        "import asyncio\nawait asyncio.sleep(12)",
         "import re\nre.match('(a+)+$', 'a' * 28 + 'b')",  # keeps every other thread of Python out
     ],
 )

@@ -231,16 +231,11 @@ city = "Oslo"
     assert [(rows[n].passed, rows[n].status) for n in "12"] == [("True", "checked")] * 2
 
 
-@pytest.mark.parametrize(
-    "cell",
-    ["%ls\n" * 50_000, "def twice(x):\n    while True:\n        pass\n\n\nchecks.double(twice)"],
-    ids=["to_transform", "to_run"],
-)
-def test_time_is_limited(course, cell):
-    grader = grading.Grader(course / "in", timeout=25)
+def test_time_is_limited(course):
+    grader = grading.Grader(course / "in", timeout=10)
     started = time.monotonic()
-    rows = graded(course, cell, grader=grader)
-    assert time.monotonic() - started < 300, "not the minutes or hours that this cell takes"
+    rows = graded(course, "%ls\n" * 50_000, grader=grader)
+    assert time.monotonic() - started < 300, "not the minutes that its cell takes to be read"
     assert {row.status for row in rows.values()} <= {"timeout", "open", "broken"} and not grading.RUNNING
 
 
