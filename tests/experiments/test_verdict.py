@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from itertools import islice, product
 
 import numpy as np
@@ -294,13 +295,23 @@ def write_records(study, folder):
                 study.walk(part, seed, save)
 
 
-def by_hand(folder, ours, other, metric, speakers, level=0.95):
-    """Mean and interval of the differences in the files, by this test's own arithmetic."""
-    values = {}
+@cache
+def metrics_in(folder):
+    """Seed -> (paradigm, arm) -> metrics, from the files of the frozen settings, each read once."""
+    found = {}
     for path in folder.rglob(f"*-{FROZEN}.json"):
         record = json.loads(path.read_text())
         key = record["config"]["paradigm"], path.name.removesuffix(f"-{FROZEN}.json").replace("_", " ")
-        values.setdefault(record["seed"], {})[key] = record["metrics"].get(metric)
+        found.setdefault(record["seed"], {})[key] = record["metrics"]
+    return found
+
+
+def by_hand(folder, ours, other, metric, speakers, level=0.95):
+    """Mean and interval of the differences in the files, by this test's own arithmetic."""
+    values = {
+        seed: {key: metrics.get(metric) for key, metrics in own.items()}
+        for seed, own in metrics_in(folder).items()
+    }
     every = len(AXES) * len(PARADIGMS)
     whole = {
         seed: own for seed, own in sorted(values.items()) if len(own) == every and None not in own.values()
