@@ -1,6 +1,7 @@
 """Two and three processes whose samples form one batch: the value and the gradient of one process with it."""
 
 import copy
+import multiprocessing
 from functools import partial
 
 import pytest
@@ -32,6 +33,10 @@ CASES += [(CASES[0][0], False), (CASES[len(SUMS)][0], False)]  # options, masked
 
 
 IN_A_GROUP, WRAPPERS = (7, 3), ("DDP", "FSDP")
+START = "spawn"
+if "forkserver" in multiprocessing.get_all_start_methods():  # imports what takes seconds once for all
+    START = "forkserver"
+    multiprocessing.set_forkserver_preload([__name__, "torch._dynamo", "torch.distributed.fsdp"])
 TWICE = ("rbf", "hinge", "covariance")
 ONE_PROCESS = {"balance": "pareto"}
 
@@ -174,7 +179,8 @@ def process(rank, count, folder):
 def processes(request, tmp_path_factory):
     """What each of 2 or 3 processes found."""
     folder = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.spawn(process, (request.param, folder), nprocs=request.param)
+    given = process, (request.param, folder), request.param
+    torch.multiprocessing.start_processes(*given, start_method=START)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(request.param)]
 
 

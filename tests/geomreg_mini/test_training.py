@@ -118,13 +118,12 @@ def test_a_dict_of_another_version_is_refused():
 
 def test_every_committed_config_is_read_and_written_as_it_was_and_keeps_its_key():
     earlier = {"depth": "embedding", "combination": "sum"}  # the first records have no such fields
-    stored = [
-        values["config"]
-        for path in sorted((ROOT / "results").rglob("*.json"))
-        if "config" in (values := json.loads(path.read_text()))
-    ]
-    assert len(stored) > 3000
-    for values in stored:
+    stored = {}  # one of those that differ in their seed alone
+    for path in sorted((ROOT / "results").rglob("*.json")):
+        if "config" in (values := json.loads(path.read_text())):
+            stored[json.dumps(values["config"] | {"seed": 0}, sort_keys=True)] = values["config"]
+    assert len(stored) > 500
+    for values in stored.values():
         config = TrainConfig.from_dict(values)
         assert config.to_dict() == earlier | values and config.key == config_key(earlier | values)
         assert TrainConfig.from_dict(config.to_dict()) == config
