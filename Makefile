@@ -121,6 +121,6 @@ $(STUDENT): $(INSTALLED) $(SOURCES)
 
 $(NBVAL): $(INSTALLED) $(SOURCES)
 	@mkdir -p build
-	printf '%s\n' $(NOTEBOOKS) | xargs -n 1 -P 2 $(BIN)/python -m pytest -p no:cacheprovider \
+	$(BIN)/python -m pytest $(NOTEBOOKS) -n 2 --dist loadfile -p no:cacheprovider \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=600
 	@touch $@
