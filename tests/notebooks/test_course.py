@@ -467,7 +467,7 @@ def test_a_run_that_is_killed_again_and_again_says_what_is_done_and_comes_to_its
     out, log = tmp_path / "out", tmp_path / "log"
     names = [f"0{number}_short" for number in range(4)]
     for name in names:
-        note = f"import time\ntime.sleep(1)\nprint('{name}', file=open('{log}', 'a'))"
+        note = f"import time\ntime.sleep(0.3)\nprint('{name}', file=open('{log}', 'a'))"
         write(folder / f"{name}.ipynb", note)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["geomreg_course.command"])
@@ -475,7 +475,7 @@ def test_a_run_that_is_killed_again_and_again_says_what_is_done_and_comes_to_its
     while True:
         process = context.Process(target=run_until_killed, args=(folder, out))
         process.start()
-        process.join(chance.uniform(0, 10) if killed < kills else None)
+        process.join(chance.uniform(0, 6) if killed < kills else None)
         if process.exitcode is not None and killed == kills:
             break
         if process.exitcode is None:

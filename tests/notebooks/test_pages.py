@@ -6,7 +6,7 @@ from pathlib import Path
 import geomreg_course as course
 import nbformat
 import pytest
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, SoupStrainer
 from geomreg_course import books, pages
 from nbformat.v4 import new_markdown_cell, new_output
 from small_course import notebook, write_course
@@ -27,7 +27,7 @@ def external(page):
 
 
 def figures(page):
-    return BeautifulSoup(page, "html.parser").find_all("img")
+    return BeautifulSoup(page, "html.parser", parse_only=SoupStrainer("img")).find_all("img")
 
 
 @pytest.fixture
