@@ -235,7 +235,7 @@ if not Path("dropped").exists():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(kernels, "PATIENCE", 5.0)
+    monkeypatch.setattr(kernels, "PATIENCE", 8.0)
 
 
 @pytest.mark.slow
