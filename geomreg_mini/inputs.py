@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,21 +43,21 @@ class RegularizerOutput(NamedTuple):
     alpha: dict[str, Tensor] = {}
 
 
-def check_arguments(regularizer: nn.Module) -> None:
-    """Raise ValueError unless the arguments of a GeometryRegularizer are in range and used by its balance."""
-    weights = ("dispersion_weight", "anchoring_weight", "strength")
-    check_number(0, **{name: getattr(regularizer, name) for name in weights})
-    check_dispersion_arguments(regularizer.temperature, regularizer.form, regularizer.chunk_size)
-    check_anchoring_arguments(regularizer.radius, regularizer.power)
-    check_choice(("sum", "pareto"), balance=regularizer.balance)
-    check_choice(("embeddings", "parameters"), at=regularizer.at)
-    check_choice((None, "mean", "sum"), reduction=regularizer.reduction)
-    if regularizer.process_group is not None and not regularizer.gather:
+def check_arguments(regularizer: nn.Module, **changes: Any) -> None:
+    """Raise ValueError unless the arguments of a GeometryRegularizer, once changed, are in range and used."""
+    reg = SimpleNamespace(**vars(regularizer) | changes)
+    check_number(0, **{x: getattr(reg, x) for x in ("dispersion_weight", "anchoring_weight", "strength")})
+    check_dispersion_arguments(reg.temperature, reg.form, reg.chunk_size)
+    check_anchoring_arguments(reg.radius, reg.power)
+    check_choice(("sum", "pareto"), balance=reg.balance)
+    check_choice(("embeddings", "parameters"), at=reg.at)
+    check_choice((None, "mean", "sum"), reduction=reg.reduction)
+    if reg.process_group is not None and not reg.gather:
         raise ValueError("process_group is for gather=True: set `gather`, or leave the group out.")
-    used = "sum" if regularizer.balance == "pareto" else "pareto"
-    for name in UNUSED[regularizer.balance]:
-        if getattr(regularizer, name) != getattr(type(regularizer), name):
-            raise ValueError(f"{name} is for balance={used!r}: leave it out with {regularizer.balance!r}.")
+    used = "sum" if reg.balance == "pareto" else "pareto"
+    for name in UNUSED[reg.balance]:
+        if getattr(reg, name) != getattr(type(regularizer), name):
+            raise ValueError(f"{name} is for balance={used!r}: leave it out with {reg.balance!r}.")
 
 
 def check_number(least: float, most: float = math.inf, *, above: bool = False, **arguments: float) -> None:
@@ -121,8 +122,9 @@ def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: boo
     for name, z in embeddings.items():
         if not torch.is_tensor(z):
             raise ValueError(f"{kind} {name!r} must be a torch.Tensor, got {type(z).__name__}.")
-        if z.layout is not torch.strided or z.is_nested:
-            raise ValueError(f"{kind} {name!r} must be dense, got a sparse or nested tensor.")
+        whole = all(p.is_replicate() for p in getattr(z, "placements", ()))  # of a DTensor
+        if z.layout is not torch.strided or z.is_nested or not whole:
+            raise ValueError(f"{kind} {name!r} must be dense and whole, got a sparse, nested or sharded one.")
         if z.ndim != 2 or z.shape[1] == 0:
             raise ValueError(f"{kind} {name!r} must have shape (batch, features), got {tuple(z.shape)}.")
         if not z.is_floating_point() or z.element_size() < 2:
@@ -156,16 +158,12 @@ def check_batch(embeddings: Embeddings, mask: Embeddings, equal_widths: bool = F
             )
 
 
-def check_given(
-    regularizer: nn.Module, mask: Embeddings, embeddings: Embeddings, parameters: Iterable[str]
-) -> None:
+def check_given(reg: nn.Module, mask: Embeddings, embeddings: Embeddings, parameters: Iterable[str]) -> None:
     """Raise ValueError unless the arguments of a call fit each other and the GeometryRegularizer."""
-    check_batch(embeddings, mask, regularizer.balance == "pareto" or regularizer.anchoring_weight > 0)
-    wanted = set(embeddings) if regularizer.at == "parameters" else set()
+    check_batch(embeddings, mask, reg.balance == "pareto" or reg.anchoring_weight > 0)
+    wanted = set(embeddings) if reg.at == "parameters" else set()
     if set(parameters) != wanted:
-        raise ValueError(
-            f"at={regularizer.at!r} takes the parameters of {sorted(wanted)}, got {sorted(parameters)}."
-        )
+        raise ValueError(f"at={reg.at!r} takes the parameters of {sorted(wanted)}, got {sorted(parameters)}.")
 
 
 def units_and_kinds(reg: nn.Module, *arguments: Any, **options: Any) -> tuple[tuple, dict, int]:

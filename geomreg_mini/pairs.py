@@ -225,17 +225,16 @@ class _WithGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        half = len(ctx.saved_tensors) // 2
-        gradients = ctx.saved_tensors[half:]
+        half = len(saved := ctx.saved_tensors) // 2  # asked for once: a checkpoint does not unpack it twice
+        gradients = saved[half:]
         if torch.is_grad_enabled() or forward_ad._current_level >= 0:  # they may be differentiated
-            gradients = map(_Once.apply, gradients, ctx.saved_tensors)
+            gradients = map(_Once.apply, gradients, saved)
         return None, *(grad * gradient for gradient in gradients), *[None] * half
 
     @staticmethod
     def jvp(ctx: Any, _: Any, *tangents: Tensor | None) -> Tensor:
-        half = len(tangents) // 2
-        gradients = map(_Once.apply, ctx.saved_tensors[half:], ctx.saved_tensors[:half])
-        both = zip(gradients, tangents, strict=False)
+        half = len(saved := ctx.saved_tensors) // 2
+        both = zip(map(_Once.apply, saved[half:], saved), tangents, strict=False)
         return sum((gradient * tangent).sum() for gradient, tangent in both if tangent is not None)
 
 

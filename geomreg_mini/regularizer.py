@@ -123,9 +123,10 @@ class GeometryRegularizer(nn.Module):
         inputs.check_arguments(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
+        value = plain(value)  # numbers of other libraries become Python's, for records
         if "training" in vars(self):  # all arguments are there
-            inputs.check_arguments(self)
+            inputs.check_arguments(self, **{name: value})
+        super().__setattr__(name, value)
 
     def forward(
         self, embeddings: Given, *others: Any, mask: Mask = None, parameters: Parameters | None = None
