@@ -128,9 +128,7 @@ def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: boo
         if z.ndim != 2 or z.shape[1] == 0:
             raise ValueError(f"{kind} {name!r} must have shape (batch, features), got {tuple(z.shape)}.")
         if not z.is_floating_point() or z.element_size() < 2:
-            raise ValueError(
-                f"{kind} {name!r} must be a floating-point tensor of 16 bits or more, got {z.dtype}."
-            )
+            raise ValueError(f"{kind} {name!r} must be floating-point of 16 bits or more, got {z.dtype}.")
         if z.shape[0] != reference.shape[0]:  # len would make a constant of the batch size in an export
             raise ValueError(f"{kind} {name!r} has batch size {len(z)}, but {first!r} has {len(reference)}.")
         if equal_widths and z.shape[1] != reference.shape[1]:
@@ -150,12 +148,10 @@ def check_batch(embeddings: Embeddings, mask: Embeddings, equal_widths: bool = F
     for name, here in mask.items():
         if name not in embeddings:
             raise ValueError(f"mask names modality {name!r}, but the embeddings are {list(embeddings)}.")
-        expected, tensor = embeddings[name].shape[:1], torch.is_tensor(here)
-        if not tensor or here.dtype != torch.bool or here.shape != expected:
+        size, tensor = embeddings[name].shape[:1], torch.is_tensor(here)
+        if not tensor or here.dtype != torch.bool or here.shape != size:
             got = f"{here.dtype} of shape {tuple(here.shape)}" if tensor else type(here).__name__
-            raise ValueError(
-                f"mask of modality {name!r} must be torch.bool of shape {tuple(expected)}, got {got}."
-            )
+            raise ValueError(f"mask of {name!r} must be torch.bool of shape {tuple(size)}, got {got}.")
 
 
 def check_given(reg: nn.Module, mask: Embeddings, embeddings: Embeddings, parameters: Iterable[str]) -> None:

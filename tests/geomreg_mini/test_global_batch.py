@@ -247,7 +247,7 @@ def test_a_mistake_of_one_process_is_an_error_in_all(processes):
         assert "but process 0" in mistakes[0][kind]
     for kind, words in (
         ("NaN", "modality 'a' holds NaN in 1 of 3 samples"),
-        ("type", "modality 'a' must be a floating-point tensor of 16 bits or more, got torch.int64"),
+        ("type", "modality 'a' must be floating-point of 16 bits or more, got torch.int64"),
         ("no dict", "mask must be a dict, modality -> boolean (B,), got Tensor"),
         ("nothing", "embeddings must be a dict or tensors, got NoneType"),
     ):
