@@ -219,7 +219,7 @@ def chart(curves: Sequence[Curve], x_label: str, y_label: str, band: float = 0.0
     legend = []
     for name, color, dashed, xs, ys in curves:
         points = " ".join(f"{place(x, 0)},{place(y, 1)}" for x, y in zip(xs, ys, strict=True))
-        look = f'class="c{color % 4}{" reference" * dashed}"'
+        look = f'class="c{color % 10}{" reference" * dashed}"'
         shapes.append(f'<polyline {look} points="{points}"/>')
         legend.append(f"<span><i {look}></i>{escape(name)}</span>")
     shapes.append(f'<text x="250" y="227" text-anchor="middle">{x_label}</text>')

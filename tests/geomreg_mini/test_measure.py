@@ -220,6 +220,16 @@ def test_names_from_outside_are_text_on_the_page():
     assert page.scripts == 0 and page.words.count("alert") > 5
 
 
+def test_five_modalities_and_their_ten_pairs_have_colors_of_their_own():
+    text = measured({f"m{k}": gaussian(12, 3, k) for k in range(5)}).html()
+    for figure in re.findall("<svg.*?</svg>", text, re.DOTALL):
+        colors = re.findall(r'<polyline class="(c\d+)"', figure)
+        assert len(colors) in (5, 10) and len(set(colors)) == len(colors)
+        for color in colors:
+            assert text.count(f"--{color}: #") == 2  # light and dark
+            assert f".{color} {{ stroke: var(--{color}); border-color: var(--{color}); }}" in text
+
+
 def test_names_may_be_numbers():
     assert "modality_gap" in measured({0: gaussian(20, 3), 1: gaussian(20, 3)}).html()
 
