@@ -296,7 +296,7 @@ def _refuse_leaks(splits: Mapping[str, Split]) -> None:
     equal = []
     for name, split in splits.items():
         for m, x in split.inputs.items():
-            here = split.factors.get(f"present/{m}", torch.ones(len(x)).bool())
+            here = split.factors.get(f"present/{m}", torch.ones(len(x), device="cpu").bool())
             for i in here.nonzero()[:, 0].tolist():
                 other, j = seen.setdefault((m, hashlib.sha256(x[i].numpy()).digest()), (name, i))
                 if other != name:

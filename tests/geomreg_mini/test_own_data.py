@@ -110,6 +110,14 @@ def test_modalities_are_in_the_order_of_the_training_split():
     assert list(data.test.inputs) == ["audio", "image"] == list(data.modalities)
 
 
+def test_the_default_device_of_torch_does_not_matter():
+    audio = arrays()["train"]["audio"]
+    audio[3] = np.nan
+    expected = MultimodalDataset.from_arrays(**arrays(train_audio=audio)).fingerprint
+    with torch.device("meta"):  # stands in for a GPU
+        assert MultimodalDataset.from_arrays(**arrays(train_audio=audio)).fingerprint == expected
+
+
 def test_the_callers_arrays_are_copied():
     given = arrays(train_audio=torch.randn(24, 5), test_image=torch.randint(256, (12, 1, 4, 4)).byte())
     for split in SIZES:
