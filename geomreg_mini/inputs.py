@@ -122,7 +122,7 @@ def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: boo
     for name, z in embeddings.items():
         if not torch.is_tensor(z):
             raise ValueError(f"{kind} {name!r} must be a torch.Tensor, got {type(z).__name__}.")
-        whole = all(p.is_replicate() for p in getattr(z, "placements", ()))  # of a DTensor
+        whole = not hasattr(z, "placements") or all(p.is_replicate() for p in z.placements)  # a DTensor
         if z.layout is not torch.strided or z.is_nested or not whole:
             raise ValueError(f"{kind} {name!r} must be dense and whole, got a sparse, nested or sharded one.")
         if z.ndim != 2 or z.shape[1] == 0:
