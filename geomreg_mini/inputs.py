@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,21 +42,20 @@ class RegularizerOutput(NamedTuple):
     alpha: dict[str, Tensor] = {}
 
 
-def check_arguments(regularizer: nn.Module, **changes: Any) -> None:
-    """Raise ValueError unless the arguments of a GeometryRegularizer, once changed, are in range and used."""
-    reg = SimpleNamespace(**vars(regularizer) | changes)
+def check_arguments(reg: nn.Module) -> None:
+    """Raise ValueError unless the arguments of a GeometryRegularizer are in range and used by its balance."""
     check_number(0, **{x: getattr(reg, x) for x in ("dispersion_weight", "anchoring_weight", "strength")})
     check_dispersion_arguments(reg.temperature, reg.form, reg.chunk_size)
     check_anchoring_arguments(reg.radius, reg.power)
     check_choice(("sum", "pareto"), balance=reg.balance)
     check_choice(("embeddings", "parameters"), at=reg.at)
     check_choice((None, "mean", "sum"), reduction=reg.reduction)
+    check_choice((False, True), gather=reg.gather)
     if reg.process_group is not None and not reg.gather:
         raise ValueError("process_group is for gather=True: set `gather`, or leave the group out.")
-    used = "sum" if reg.balance == "pareto" else "pareto"
     for name in UNUSED[reg.balance]:
-        if getattr(reg, name) != getattr(type(regularizer), name):
-            raise ValueError(f"{name} is for balance={used!r}: leave it out with {reg.balance!r}.")
+        if getattr(reg, name) != getattr(type(reg), name):
+            raise ValueError(f"{name} is for balance={min({*UNUSED} - {reg.balance})!r}: leave it out.")
 
 
 def check_number(least: float, most: float = math.inf, *, above: bool = False, **arguments: float) -> None:

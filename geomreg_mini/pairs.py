@@ -204,9 +204,7 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> None:
-        raise RuntimeError(
-            'balance="pareto" and `gather` are differentiable once: take no second derivative.'
-        )
+        raise RuntimeError('balance="pareto" and `gather` are differentiable once: no second derivative.')
 
     jvp = backward
 
@@ -404,9 +402,7 @@ def balanced(reg: nn.Module, units: Embeddings, *given: Any) -> tuple[Regularize
     return RegularizerOutput(total, dispersions, anchorings, active, alpha), gradients
 
 
-def shortest(
-    z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Group = None
-) -> Tensor:
+def shortest(z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Group) -> Tensor:
     """Return `min_norm_weight` (M,) of two gradients (M, 2, B, D) at the unit vectors of M modalities.
 
     They are compared at the embeddings, or at the parameters of the encoders if given.
@@ -434,8 +430,11 @@ def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor, gr
     """Return gradients (K, B, D) at u as gradients (K, P) at an encoder's P parameters, means over processes.
 
     Fixed parameters and those that do not reach u are left out; if none is left, the gradients are zero.
+    Raises ``ValueError`` for sharded ones.
     """
     trained = [p for p in parameters if p.requires_grad]
+    if any(hasattr(p, "placements") for p in trained):  # as FSDP does; the gradient at u would miss them
+        raise ValueError("parameters are sharded: compare gradients at='embeddings' instead.")
     if not (trained and u.requires_grad):
         return gradients.new_zeros(len(gradients), 1)
     rows = []

@@ -110,13 +110,18 @@ def errors(rank):
 
 
 def sharded():
-    """What a call with DTensors raises: copies of the whole batch, and a part of it in each process."""
+    """What calls with DTensors raise: copies of the whole batch, a part of it in each process, parameters."""
     from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import Shard, distribute_tensor
 
     whole = distribute_tensor(torch.ones(6, 5), init_device_mesh("cpu", (dist.get_world_size(),)))
     part = whole.redistribute(placements=[Shard(0)])
-    return [failure(partial(GeometryRegularizer(), whole, other)) for other in (whole, part)]
+    found = [failure(partial(GeometryRegularizer(), whole, other)) for other in (whole, part)]
+    model = Regularized(balance="pareto", at="parameters", gather=True)
+    [fully_shard(part) for part in (*model.encoders.values(), model)]
+    inputs = dict(sorted(batch((2,) * dist.get_world_size(), False, dist.get_rank())[0].items()))
+    return [*found, failure(partial(model, inputs, {}))]
 
 
 def through_others(sizes, rank):
@@ -260,6 +265,7 @@ def test_sharded_tensors_are_refused_and_copies_of_the_whole_are_not(processes):
     for each in processes:
         assert each["sharded"][0] == "nothing"
         assert "modality '1' must be dense and whole" in each["sharded"][1]
+        assert "parameters are sharded: compare gradients at='embeddings'" in each["sharded"][2]
 
 
 def test_torch_func_and_checkpoints_give_each_process_its_part_of_the_gradient(processes):

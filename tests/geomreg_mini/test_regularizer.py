@@ -699,6 +699,8 @@ def test_a_pair_that_no_sample_has_both_of_has_anchoring_zero():
         ({"form": "gauss"}, ["form", "gauss", "rbf, cosine, hinge, covariance"]),
         ({"chunk_size": 0}, ["chunk_size", "=0"]),
         ({"chunk_size": 2.5}, ["chunk_size", "2.5"]),
+        ({"gather": "False"}, ["gather", "'False'", "False, True"]),
+        ({"gather": None}, ["gather", "None"]),
     ],
 )
 def test_a_bad_argument_is_named_with_its_value(options, words):
