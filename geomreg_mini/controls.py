@@ -296,7 +296,7 @@ class SIGReg(_Control):
     def terms(self, z: Embeddings, mask: Embeddings) -> Terms:
         inputs.check_embeddings(z, "modality", equal_widths=True)
         first = next(iter(z.values()))
-        directions, t = self.directions(first), torch.linspace(*FREQUENCIES).to(first)
+        directions, t = self.directions(first), torch.linspace(*FREQUENCIES, device=first.device).to(first)
         normal = (-t.square() / 2).exp()
 
         def within(x: Tensor) -> Tensor:

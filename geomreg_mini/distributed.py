@@ -155,18 +155,21 @@ class _AllGather(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, counts: list[int], group: Any) -> Tensor:
-        ctx.rank, ctx.counts = dist.get_rank(group), counts
+    def forward(x: Tensor, counts: list[int], group: Any) -> Tensor:
         everyone = x.new_empty(sum(counts), *x.shape[1:])
         parts = everyone.split(counts)
         if len(set(counts)) == 1 and (counts[0] == 1 or x.is_cuda):
             dist.all_gather(list(parts), x.contiguous(), group)
             return everyone
-        parts[ctx.rank].copy_(x)
+        parts[dist.get_rank(group)].copy_(x)
         # Faster with many rows on a CPU, because gloo's all_gather copies them twice.
         for sent in [dist.broadcast(p, group=group, async_op=True, group_src=r) for r, p in enumerate(parts)]:
             sent.wait()
         return everyone
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, list[int], Any], output: Tensor) -> None:
+        ctx.rank, ctx.counts = dist.get_rank(inputs[2]), inputs[1]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:

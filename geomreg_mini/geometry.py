@@ -102,7 +102,7 @@ def spectrum_summary(z: Array, *, normalize: bool = True, center: bool = True) -
     z = matrix(z, rescale=True, normalize=normalize)  # no number below depends on the scale
     values = spectrum(z, normalize=False, center=center)
     rank = int((values > max(z.shape) * EPS * values[0]).sum())
-    values = values if rank else torch.eye(1, len(values)).double()[0]
+    values = values if rank else torch.eye(1, len(values), dtype=values.dtype, device=values.device)[0]
     shares = values / values.sum()
     return {
         "effective_rank": torch.special.entr(values.sqrt() / values.sqrt().sum()).sum().exp().item(),
@@ -241,7 +241,7 @@ def silhouette(
     """
     z = matrix(z, rescale=True, normalize=normalize, min_samples=3)
     index = class_sums(z, labels)[0]
-    rows = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:max_samples].to(z.device)
+    rows = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed), device="cpu")[:max_samples]
     z, (_, index, sizes) = z[rows], index[rows].unique(return_inverse=True, return_counts=True)
     if not 2 <= len(sizes) < len(z):
         raise ValueError(f"labels have {len(sizes)} classes in {len(z)} rows; a silhouette needs 2 to N - 1.")
@@ -277,8 +277,8 @@ def knn_accuracy(
         raise ValueError(f"z has shape {tuple(u.shape)} and bank {tuple(bank.shape)}; pass equal widths.")
     names, named = class_index(labels, len(u))
     known, index = (names, named) if alone else class_index(bank_labels, len(bank), "bank_labels")
-    labels = torch.tensor([{c: i for i, c in enumerate(known)}.get(c, -1) for c in names])[named].to(u.device)
-    index, hits = index.to(u.device), 0
+    labels = named.new_tensor([{c: i for i, c in enumerate(known)}.get(c, -1) for c in names])[named]
+    labels, index, hits = labels.to(u.device), index.to(u.device), 0
     for start, block in cosine_blocks(u, bank):
         if alone:
             block.diagonal(offset=start).fill_(-math.inf)

@@ -42,21 +42,20 @@ class RegularizerOutput(NamedTuple):
     alpha: dict[str, Tensor] = {}
 
 
-def check_arguments(regularizer: nn.Module) -> None:
+def check_arguments(reg: nn.Module) -> None:
     """Raise ValueError unless the arguments of a GeometryRegularizer are in range and used by its balance."""
-    weights = ("dispersion_weight", "anchoring_weight", "strength")
-    check_number(0, **{name: getattr(regularizer, name) for name in weights})
-    check_dispersion_arguments(regularizer.temperature, regularizer.form, regularizer.chunk_size)
-    check_anchoring_arguments(regularizer.radius, regularizer.power)
-    check_choice(("sum", "pareto"), balance=regularizer.balance)
-    check_choice(("embeddings", "parameters"), at=regularizer.at)
-    check_choice((None, "mean", "sum"), reduction=regularizer.reduction)
-    if regularizer.process_group is not None and not regularizer.gather:
+    check_number(0, **{x: getattr(reg, x) for x in ("dispersion_weight", "anchoring_weight", "strength")})
+    check_dispersion_arguments(reg.temperature, reg.form, reg.chunk_size)
+    check_anchoring_arguments(reg.radius, reg.power)
+    check_choice(("sum", "pareto"), balance=reg.balance)
+    check_choice(("embeddings", "parameters"), at=reg.at)
+    check_choice((None, "mean", "sum"), reduction=reg.reduction)
+    check_choice((False, True), gather=reg.gather)
+    if reg.process_group is not None and not reg.gather:
         raise ValueError("process_group is for gather=True: set `gather`, or leave the group out.")
-    used = "sum" if regularizer.balance == "pareto" else "pareto"
-    for name in UNUSED[regularizer.balance]:
-        if getattr(regularizer, name) != getattr(type(regularizer), name):
-            raise ValueError(f"{name} is for balance={used!r}: leave it out with {regularizer.balance!r}.")
+    for name in UNUSED[reg.balance]:
+        if getattr(reg, name) != getattr(type(reg), name):
+            raise ValueError(f"{name} is for balance={min({*UNUSED} - {reg.balance})!r}: leave it out.")
 
 
 def check_number(least: float, most: float = math.inf, *, above: bool = False, **arguments: float) -> None:
@@ -121,14 +120,13 @@ def check_embeddings(embeddings: dict[str, Tensor], kind: str, equal_widths: boo
     for name, z in embeddings.items():
         if not torch.is_tensor(z):
             raise ValueError(f"{kind} {name!r} must be a torch.Tensor, got {type(z).__name__}.")
-        if z.layout is not torch.strided or z.is_nested:
-            raise ValueError(f"{kind} {name!r} must be dense, got a sparse or nested tensor.")
+        whole = not hasattr(z, "placements") or all(p.is_replicate() for p in z.placements)  # a DTensor
+        if z.layout is not torch.strided or z.is_nested or not whole:
+            raise ValueError(f"{kind} {name!r} must be dense and whole, got a sparse, nested or sharded one.")
         if z.ndim != 2 or z.shape[1] == 0:
             raise ValueError(f"{kind} {name!r} must have shape (batch, features), got {tuple(z.shape)}.")
         if not z.is_floating_point() or z.element_size() < 2:
-            raise ValueError(
-                f"{kind} {name!r} must be a floating-point tensor of 16 bits or more, got {z.dtype}."
-            )
+            raise ValueError(f"{kind} {name!r} must be floating-point of 16 bits or more, got {z.dtype}.")
         if z.shape[0] != reference.shape[0]:  # len would make a constant of the batch size in an export
             raise ValueError(f"{kind} {name!r} has batch size {len(z)}, but {first!r} has {len(reference)}.")
         if equal_widths and z.shape[1] != reference.shape[1]:
@@ -148,24 +146,18 @@ def check_batch(embeddings: Embeddings, mask: Embeddings, equal_widths: bool = F
     for name, here in mask.items():
         if name not in embeddings:
             raise ValueError(f"mask names modality {name!r}, but the embeddings are {list(embeddings)}.")
-        expected, tensor = embeddings[name].shape[:1], torch.is_tensor(here)
-        if not tensor or here.dtype != torch.bool or here.shape != expected:
+        size, tensor = embeddings[name].shape[:1], torch.is_tensor(here)
+        if not tensor or here.dtype != torch.bool or here.shape != size:
             got = f"{here.dtype} of shape {tuple(here.shape)}" if tensor else type(here).__name__
-            raise ValueError(
-                f"mask of modality {name!r} must be torch.bool of shape {tuple(expected)}, got {got}."
-            )
+            raise ValueError(f"mask of {name!r} must be torch.bool of shape {tuple(size)}, got {got}.")
 
 
-def check_given(
-    regularizer: nn.Module, mask: Embeddings, embeddings: Embeddings, parameters: Iterable[str]
-) -> None:
+def check_given(reg: nn.Module, mask: Embeddings, embeddings: Embeddings, parameters: Iterable[str]) -> None:
     """Raise ValueError unless the arguments of a call fit each other and the GeometryRegularizer."""
-    check_batch(embeddings, mask, regularizer.balance == "pareto" or regularizer.anchoring_weight > 0)
-    wanted = set(embeddings) if regularizer.at == "parameters" else set()
+    check_batch(embeddings, mask, reg.balance == "pareto" or reg.anchoring_weight > 0)
+    wanted = set(embeddings) if reg.at == "parameters" else set()
     if set(parameters) != wanted:
-        raise ValueError(
-            f"at={regularizer.at!r} takes the parameters of {sorted(wanted)}, got {sorted(parameters)}."
-        )
+        raise ValueError(f"at={reg.at!r} takes the parameters of {sorted(wanted)}, got {sorted(parameters)}.")
 
 
 def units_and_kinds(reg: nn.Module, *arguments: Any, **options: Any) -> tuple[tuple, dict, int]:

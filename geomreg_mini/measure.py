@@ -79,7 +79,7 @@ def permuted_gaps(a: Array, b: Array, *, seed: int = 0) -> Tensor:
     """Return `modality_gap` of a and b (N, D) after each of 500 seeded swaps of random pairs' two rows."""
     difference = matrix(a, "a", normalize=True) - matrix(b, "b", normalize=True)
     generator = torch.Generator().manual_seed(seed)
-    swaps = torch.randint(0, 2, (PERMUTATIONS, len(difference)), generator=generator)
+    swaps = torch.randint(0, 2, (PERMUTATIONS, len(difference)), generator=generator, device="cpu")
     return ((2 * swaps - 1).to(difference) @ difference).norm(dim=1) / len(difference)
 
 
@@ -149,14 +149,14 @@ def measure(
     whole = {str(m): z for m, z in matrices(embeddings).items()}
     generator = torch.Generator().manual_seed(0)
     total = len(next(iter(whole.values())))
-    chosen = torch.randperm(total, generator=generator)[:rows].sort().values
+    chosen = torch.randperm(total, generator=generator, device="cpu")[:rows].sort().values
     n, z = len(chosen), {m: x.cpu()[chosen] for m, x in whole.items()}
     labels = None if labels is None else class_index(labels, total)[1][chosen]
-    shuffled = {m: x[torch.randperm(n, generator=generator)] for m, x in z.items()}
+    shuffled = {m: x[torch.randperm(n, generator=generator, device="cpu")] for m, x in z.items()}
     values, reference = (geometry_report(x, labels, radius, detailed=True) for x in (z, shuffled))
     curves: dict[str, list[Curve]] = {section: [] for section in SECTIONS}
     for color, (m, x) in enumerate(z.items()):
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         reference |= geometry_report({m: noise})
         counts = neighbor_counts(x), neighbor_counts(noise)
         top = BINS * math.ceil(max(map(torch.max, counts)).item() / BINS)  # bins have whole edges
@@ -186,7 +186,7 @@ def measure(
 
 def _histogram(name: str, color: int, dashed: bool, values: Tensor, high: float) -> Curve:
     shares = torch.histc(values.clamp(0, high), BINS, 0, high).repeat_interleave(2) / len(values)
-    edges = torch.linspace(0, high, BINS + 1, dtype=torch.float64).repeat_interleave(2)
+    edges = torch.linspace(0, high, BINS + 1, dtype=torch.float64, device="cpu").repeat_interleave(2)
     return name, color, dashed, edges[1:-1].tolist(), shares.tolist()
 
 
@@ -219,7 +219,7 @@ def chart(curves: Sequence[Curve], x_label: str, y_label: str, band: float = 0.0
     legend = []
     for name, color, dashed, xs, ys in curves:
         points = " ".join(f"{place(x, 0)},{place(y, 1)}" for x, y in zip(xs, ys, strict=True))
-        look = f'class="c{color % 4}{" reference" * dashed}"'
+        look = f'class="c{color % 10}{" reference" * dashed}"'
         shapes.append(f'<polyline {look} points="{points}"/>')
         legend.append(f"<span><i {look}></i>{escape(name)}</span>")
     shapes.append(f'<text x="250" y="227" text-anchor="middle">{x_label}</text>')
@@ -248,7 +248,8 @@ class GeometryTracker:
         self.generator = torch.Generator().manual_seed(seed)
         self.embeddings: dict[str, Tensor] = {}  # the sample, modality -> (N, D) float64, N <= rows
         self.labels: np.ndarray | None = None
-        self.keys = torch.empty(0)  # a random number for each row; the smallest stay
+        # A random number for each row; the smallest stay.
+        self.keys = torch.empty(0, dtype=torch.float32, device="cpu")
         self.sums: dict[str, Tensor] = {}  # of the unit vectors
         self.products: dict[tuple[str, str], float] = {}  # sums of the inner products of pairs
 
@@ -268,7 +269,7 @@ class GeometryTracker:
             labels = labels.detach().cpu().numpy() if torch.is_tensor(labels) else np.asarray(labels)
             labels = labels if self.labels is None else np.concatenate([self.labels, labels])
         self.count += n
-        keys = torch.cat([self.keys, torch.rand(n, generator=self.generator)])
+        keys = torch.cat([self.keys, self.keys.new_empty(n).uniform_(generator=self.generator)])
         kept = keys.argsort()[: self.limit].sort().values
         self.keys, self.labels = keys[kept], None if labels is None else labels[kept.numpy()]
         for m, z in batch.items():

@@ -204,9 +204,7 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> None:
-        raise RuntimeError(
-            'balance="pareto" and `gather` are differentiable once: take no second derivative.'
-        )
+        raise RuntimeError('balance="pareto" and `gather` are differentiable once: no second derivative.')
 
     jvp = backward
 
@@ -225,17 +223,16 @@ class _WithGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        half = len(ctx.saved_tensors) // 2
-        gradients = ctx.saved_tensors[half:]
+        half = len(saved := ctx.saved_tensors) // 2  # asked for once: a checkpoint does not unpack it twice
+        gradients = saved[half:]
         if torch.is_grad_enabled() or forward_ad._current_level >= 0:  # they may be differentiated
-            gradients = map(_Once.apply, gradients, ctx.saved_tensors)
+            gradients = map(_Once.apply, gradients, saved)
         return None, *(grad * gradient for gradient in gradients), *[None] * half
 
     @staticmethod
     def jvp(ctx: Any, _: Any, *tangents: Tensor | None) -> Tensor:
-        half = len(tangents) // 2
-        gradients = map(_Once.apply, ctx.saved_tensors[half:], ctx.saved_tensors[:half])
-        both = zip(gradients, tangents, strict=False)
+        half = len(saved := ctx.saved_tensors) // 2
+        both = zip(map(_Once.apply, saved[half:], saved), tangents, strict=False)
         return sum((gradient * tangent).sum() for gradient, tangent in both if tangent is not None)
 
 
@@ -405,9 +402,7 @@ def balanced(reg: nn.Module, units: Embeddings, *given: Any) -> tuple[Regularize
     return RegularizerOutput(total, dispersions, anchorings, active, alpha), gradients
 
 
-def shortest(
-    z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Group = None
-) -> Tensor:
+def shortest(z: Embeddings, units: Embeddings, both: Tensor, given: Parameters, group: Group) -> Tensor:
     """Return `min_norm_weight` (M,) of two gradients (M, 2, B, D) at the unit vectors of M modalities.
 
     They are compared at the embeddings, or at the parameters of the encoders if given.
@@ -435,8 +430,11 @@ def at_parameters(parameters: Iterable[Tensor], u: Tensor, gradients: Tensor, gr
     """Return gradients (K, B, D) at u as gradients (K, P) at an encoder's P parameters, means over processes.
 
     Fixed parameters and those that do not reach u are left out; if none is left, the gradients are zero.
+    Raises ``ValueError`` for sharded ones.
     """
     trained = [p for p in parameters if p.requires_grad]
+    if any(hasattr(p, "placements") for p in trained):  # as FSDP does; the gradient at u would miss them
+        raise ValueError("parameters are sharded: compare gradients at='embeddings' instead.")
     if not (trained and u.requires_grad):
         return gradients.new_zeros(len(gradients), 1)
     rows = []

@@ -123,9 +123,14 @@ class GeometryRegularizer(nn.Module):
         inputs.check_arguments(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name)
         super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
         if "training" in vars(self):  # all arguments are there
-            inputs.check_arguments(self)
+            try:
+                inputs.check_arguments(self)
+            except ValueError:
+                super().__setattr__(name, before)
+                raise
 
     def forward(
         self, embeddings: Given, *others: Any, mask: Mask = None, parameters: Parameters | None = None

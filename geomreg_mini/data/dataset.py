@@ -145,27 +145,29 @@ class MultimodalDataset:
         for name in ("modalities", "class_names", "corruptions"):
             if isinstance(facts.get(name), str):
                 raise ValueError(f"{name}={facts[name]!r} is one text; pass a list of texts.")
-        given = {"train": train, "validation": validation, "test": test}
-        for name, arrays in given.items():
+        splits = {}
+        for name, arrays in {"train": train, "validation": validation, "test": test}.items():
             if not isinstance(arrays, Mapping):
                 raise ValueError(f"{name} is a {type(arrays).__name__}; pass a dict, modality -> array.")
-            given[name] = {m: arrays[m] for m in (*train, *arrays) if m in arrays}  # in the order of train
-        splits = {name: _own_split(name, arrays) for name, arrays in given.items()}
+            arrays = {m: arrays[m] for m in (*train, *arrays) if m in arrays}  # in the order of train
+            splits[name] = _own_split(name, arrays)
         kinds = {s: {m: (x.dtype, *x.shape[1:]) for m, x in splits[s].inputs.items()} for s in splits}
         if any(own != kinds["train"] for own in kinds.values()):
             raise ValueError(f"the splits differ in modalities, types or shapes: {kinds}; make them equal.")
         if not allow_equal:
             _refuse_leaks(splits)
         if gaps := sum(int((~x).sum()) for split in splits.values() for x in split.factors.values()):
-            facts = {"note": f"Zeros stand for {gaps} missing rows, for training takes no mask.", **facts}
+            of = ", ".join(sorted({key[len("present/") :] for s in splits.values() for key in s.factors}))
+            facts = {"note": f"Zeros stand for {gaps} missing rows ({of}): training takes no mask.", **facts}
             say_once(facts["note"])
-        data = {"name": "own", **splits, **facts, "class_names": tuple(facts.get("class_names", ()))}
+        names = tuple(map(str, facts.get("class_names", ())))
+        data = {"name": "own", **splits, **facts, "class_names": names}
         known, last = set(splits["train"].labels.tolist()), max(int(s.labels.max()) for s in splits.values())
-        classes = facts.get("num_classes") or len(data["class_names"]) or last + 1  # may be billions
-        if len(known) != classes or last >= classes:
+        classes = facts.get("num_classes") or len(names) or last + 1  # may be billions
+        if len(known) != classes or last >= classes or len(set(names)) < len(names):
             raise ValueError(
                 f"train has {len(known)} of {classes} classes, and labels go up to {last}; number "
-                "the classes of train from 0 without gaps, and name each of them or none."
+                "the classes of train from 0 without gaps, and give each a name of its own, or none."
             )
         return cls(**data)
 
@@ -179,7 +181,7 @@ class MultimodalDataset:
         arrays, splits = read_npz(path), {name: {} for name in SPLITS}
         options = {"name": Path(path).stem, "source": Path(path).name, **options}
         if "class_names" in arrays:
-            options = {"class_names": np.atleast_1d(arrays.pop("class_names")).tolist(), **options}
+            options = {"class_names": np.ravel(arrays.pop("class_names")).astype(str).tolist(), **options}
         for key, array in arrays.items():
             if not (parts := re.fullmatch(rf"({'|'.join(SPLITS)})[_/](.+)", key)):
                 raise ValueError(f"{path} has an array {key!r}; name each SPLIT_MODALITY, split of {SPLITS}.")
@@ -195,14 +197,16 @@ class MultimodalDataset:
         of bytes is read as [0, 1]; names that begin with a dot are left out. ``options`` are those of
         ``from_arrays``. Raises ``ValueError`` naming the file and its fault; nothing is unpickled.
         """
-        found = sorted(Path(path).glob("[!.]*/[!.]*/[!.]*.npy"))
+        found, splits = sorted(Path(path).glob("[!.]*/[!.]*/[!.]*.[nN][pP][yY]")), {}
         files = {(*file.parts[-3:-1], *file.stem.rpartition(".")[::2]): file for file in found}
-        if not files or any(key[0] not in SPLITS or not key[2] for key in files):
+        if {key[0] for key in files} != set(SPLITS) or not all(key[2] for key in files):
             raise ValueError(f"{path} needs files SPLIT/CLASS/SAMPLE.MODALITY.npy, with splits {SPLITS}.")
-        classes, splits = sorted({key[1] for key in files}), {name: {} for name in SPLITS}
+        classes = sorted({key[1] for key in files if key[0] == "train"})
+        if lost := {key[1] for key in files}.difference(classes):
+            raise ValueError(f"{path} has no file of class {min(lost)!r} in train; each class must be there.")
         for name in SPLITS:
             samples = sorted({key[1:3] for key in files if key[0] == name})
-            splits[name]["labels"] = np.array([classes.index(own) for own, _ in samples], dtype=int)
+            splits[name] = {"labels": np.array([classes.index(own) for own, _ in samples], dtype=int)}
             for m in sorted({key[3] for key in files}):
                 shape = _load(next(file for key, file in files.items() if key[3] == m)).shape
                 splits[name][m] = rows = np.full((len(samples), *shape), np.nan, np.float32)
@@ -222,13 +226,14 @@ def numbers(values: Any, name: str) -> Tensor:
             values = torch.stack(list(values))
         if torch.is_tensor(values) and not values.is_meta:
             return values.detach().to_dense()
-        array = np.asarray(values)
+        # A column of a table is an array of objects, with an array for each row.
+        array = np.asarray(x.tolist() if (x := np.asarray(values)).dtype == object and x.ndim == 1 else x)
         if array.dtype.kind not in "biufc" or np.ma.is_masked(values):
             raise TypeError(f"{array.dtype} array")
         kept = array.dtype.name in ("uint8", "float32", "complex64", "complex128")
         return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=") if kept else float))
     except (TypeError, ValueError, RuntimeError) as error:
-        kind = type(values).__name__
+        kind = f"{type(values).__name__} {getattr(values, 'dtype', '')}".rstrip()
         raise ValueError(f"{name} is a {kind}; pass real numbers in rows of equal size, no gaps.") from error
 
 
@@ -260,7 +265,8 @@ def _load(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
 def _own_split(name: str, arrays: Own) -> Split:
     """Return the split of a caller's arrays, with ``present/MODALITY`` for each modality that has gaps."""
     labels, inputs, present, some = np.asarray(arrays.get("labels")), {}, {}, False
-    if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels) or labels.min() < 0:
+    whole = labels.dtype.kind in "iu" and labels.ndim == 1 and not np.ma.is_masked(arrays.get("labels"))
+    if not whole or not len(labels) or labels.astype(np.int64).min() < 0:  # also of unsigned ones
         raise ValueError(f"labels of {name} are {labels.dtype} {labels.shape}; pass integers >= 0, (N,).")
     for m in (m for m in arrays if m != "labels"):
         x = numbers(arrays[m], of := f"{m!r} of {name}").cpu().contiguous()
@@ -290,7 +296,7 @@ def _refuse_leaks(splits: Mapping[str, Split]) -> None:
     equal = []
     for name, split in splits.items():
         for m, x in split.inputs.items():
-            here = split.factors.get(f"present/{m}", torch.ones(len(x)).bool())
+            here = split.factors.get(f"present/{m}", torch.ones(len(x), device="cpu").bool())
             for i in here.nonzero()[:, 0].tolist():
                 other, j = seen.setdefault((m, hashlib.sha256(x[i].numpy()).digest()), (name, i))
                 if other != name:
@@ -369,9 +375,8 @@ def batches(
             inputs = {m: x.pin_memory() for m, x in inputs.items()}
         return {**batch, "inputs": inputs}
 
-    needed = device.type == "cuda" or any(type(split) is not Split for split, _ in parts)
-    threads = READERS if needed else 1
-    for (split, _), batch in zip(parts, in_order(read, parts, threads), strict=True):
+    alone = device.type != "cuda" and all(type(split) is Split for split, _ in parts)
+    for (split, _), batch in zip(parts, in_order(read, parts, 1 if alone else READERS), strict=True):
         inputs = {m: x.to(device, non_blocking=True) for m, x in batch["inputs"].items()}
         yield {**batch, "inputs": split.prepare(inputs), "label": batch["label"].to(device)}
 

@@ -333,6 +333,19 @@ def test_controls_names_every_class_and_only_the_unit_sphere_normalizes():
     assert normalizing == {UnitSphere}
 
 
+@everything
+@pytest.mark.parametrize("batch", [20, 150])
+def test_what_is_computed_and_drawn_does_not_depend_on_the_default_device_of_torch(module, batch):
+    def found():
+        torch.manual_seed(0)
+        return gradient(lambda z: module(z).total, z)
+
+    z = modalities(batch, 3)
+    expected = found()
+    with torch.device("meta"):  # stands in for a GPU
+        torch.testing.assert_close(found(), expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("module", [UnitSphere(), *(CONTROLS[n](0) for n in CONTROLS if n != "UnitSphere")])
 def test_without_weight_nothing_is_computed_and_backward_gives_zeros(module):
     out = module({"a": randn(3, 2), "b": randn(3, 4)})

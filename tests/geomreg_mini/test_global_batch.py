@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from geomreg_mini import GeometryRegularizer
@@ -113,6 +114,33 @@ def errors(rank):
     return found
 
 
+def sharded():
+    """What calls with DTensors raise: copies of the whole batch, a part of it in each process, parameters."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    whole = distribute_tensor(torch.ones(6, 5), init_device_mesh("cpu", (dist.get_world_size(),)))
+    part = whole.redistribute(placements=[Shard(0)])
+    found = [failure(partial(GeometryRegularizer(), whole, other)) for other in (whole, part)]
+    model = Regularized(balance="pareto", at="parameters", gather=True)
+    [fully_shard(part) for part in (*model.encoders.values(), model)]
+    inputs = dict(sorted(batch((2,) * dist.get_world_size(), False, dist.get_rank())[0].items()))
+    return [*found, failure(partial(model, inputs, {}))]
+
+
+def through_others(sizes, rank):
+    """The gradient at the own embeddings through torch.func, and through a checkpoint."""
+    a, c = (batch(sizes, False, rank)[0][m] for m in "ac")
+    at = a.clone().requires_grad_()
+
+    def total(a):
+        return GeometryRegularizer(radius=0.3, gather=True)(a, c).total
+
+    checkpoint(total, at, use_reentrant=False).backward()
+    return [torch.func.grad(total)(a) / len(sizes), at.grad / len(sizes)]
+
+
 def compiled(sizes, rank):
     torch._dynamo.reset()
     model = Regularized(radius=0.3, gather=True, chunk_size=2)
@@ -169,6 +197,8 @@ def process(rank, count, folder):
             results["cases"].append(numbers(out, model))
     results["compiled"] = compiled(SHARES[count][1], rank)
     results["errors"] = errors(rank)
+    results["sharded"] = sharded()
+    results["others"] = [through_others(sizes, rank) for sizes in SHARES[count]]
     results["group"] = in_a_group(rank)
     results |= {wrapper: wrapped(wrapper, SHARES[count][0], rank) for wrapper in WRAPPERS}
     torch.save(results, folder / f"{rank}.pt")
@@ -228,13 +258,28 @@ def test_a_mistake_of_one_process_is_an_error_in_all(processes):
         assert "but process 0" in mistakes[0][kind]
     for kind, words in (
         ("NaN", "modality 'a' holds NaN in 1 of 3 samples"),
-        ("type", "modality 'a' must be a floating-point tensor of 16 bits or more, got torch.int64"),
+        ("type", "modality 'a' must be floating-point of 16 bits or more, got torch.int64"),
         ("no dict", "mask must be a dict, modality -> boolean (B,), got Tensor"),
         ("nothing", "embeddings must be a dict or tensors, got NoneType"),
     ):
         assert f"Error: {words}" in mistakes[1][kind]
         assert f"process 1 failed: {words}" in mistakes[0][kind]
     assert all("differentiable once" in found[f"twice {form}"] for found in mistakes for form in TWICE)
+
+
+def test_sharded_tensors_are_refused_and_copies_of_the_whole_are_not(processes):
+    for each in processes:
+        assert each["sharded"][0] == "nothing"
+        assert "modality '1' must be dense and whole" in each["sharded"][1]
+        assert "parameters are sharded: compare gradients at='embeddings'" in each["sharded"][2]
+
+
+def test_torch_func_and_checkpoints_give_each_process_its_part_of_the_gradient(processes):
+    for number, sizes in enumerate(SHARES[len(processes)]):
+        z = {m: x.requires_grad_() for m, x in batch(sizes, False)[0].items() if m != "b"}
+        (expected,) = torch.autograd.grad(GeometryRegularizer(radius=0.3)(z).total, z["a"])
+        for found in zip(*(each["others"][number] for each in processes), strict=True):
+            torch.testing.assert_close(torch.cat(found), expected)
 
 
 def test_some_of_the_processes_share_a_batch_in_their_group(processes):

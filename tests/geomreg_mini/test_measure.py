@@ -113,6 +113,28 @@ def test_references_are_noise_for_one_modality_and_chance_for_pairs_and_classes(
     assert found.values["knn_accuracy/a"] > 0.95 and found.values["effective_rank/a"] < 14
 
 
+@pytest.mark.parametrize("labels", [None, torch.arange(30) % 3])
+def test_the_default_device_and_type_of_torch_change_no_number(labels):
+    """A GPU as default device, for which "meta" stands in here, must not get parts of the computation."""
+    z = pairs_of(n=30, d=4)
+
+    def numbers():
+        tracker = GeometryTracker(rows=20)
+        for part in (slice(12), slice(12, 30)):
+            tracker.update({m: x[part] for m, x in z.items()}, None if labels is None else labels[part])
+        found = measured(z, labels, rows=25)
+        return tracker.report(), found.values, found.reference, found.html(), measured(ZERO).values
+
+    expected = numbers()
+    with torch.device("meta"):
+        assert numbers() == expected
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert numbers() == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_many_rows_are_sampled_together_with_their_labels():
     y = torch.arange(500) % 4
     z = torch.eye(4, dtype=torch.float64)[y] + 0.01 * gaussian(500, 4)
@@ -218,6 +240,16 @@ def test_names_from_outside_are_text_on_the_page():
     name = "<script>alert('a')</script> & b"
     page = Page(measured({name: gaussian(9, 3), "b": gaussian(9, 3, 1)}).html(name))
     assert page.scripts == 0 and page.words.count("alert") > 5
+
+
+def test_five_modalities_and_their_ten_pairs_have_colors_of_their_own():
+    text = measured({f"m{k}": gaussian(12, 3, k) for k in range(5)}).html()
+    for figure in re.findall("<svg.*?</svg>", text, re.DOTALL):
+        colors = re.findall(r'<polyline class="(c\d+)"', figure)
+        assert len(colors) in (5, 10) and len(set(colors)) == len(colors)
+        for color in colors:
+            assert text.count(f"--{color}: #") == 2  # light and dark
+            assert f".{color} {{ stroke: var(--{color}); border-color: var(--{color}); }}" in text
 
 
 def test_names_may_be_numbers():

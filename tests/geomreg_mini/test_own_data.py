@@ -2,12 +2,14 @@
 
 import ast
 import inspect
+import shutil
 import textwrap
 
 import numpy as np
 import pytest
 import torch
 
+from geomreg_mini import geometry
 from geomreg_mini.data import MultimodalDataset, Split, fingerprint, load
 from geomreg_mini.data.dataset import read_npz, say_once
 from geomreg_mini.training import TrainConfig, fit
@@ -84,11 +86,36 @@ def test_lists_tensors_and_half_precision_give_the_same_data_set():
     assert MultimodalDataset.from_arrays(**tensors).fingerprint == whole.fingerprint
 
 
+@pytest.mark.parametrize("column", [list, tuple, np.array])
+def test_a_column_of_a_table_holds_an_array_for_each_row(column):
+    def table(x):  # what pandas, polars and pyarrow give for a column of vectors
+        rows = np.empty(len(x), dtype=object)
+        rows[:] = [column(row.tolist()) for row in x]
+        return rows
+
+    given = {
+        name: {m: x if m == "labels" else table(x.reshape(len(x), -1)) for m, x in split.items()}
+        for name, split in arrays().items()
+    }
+    data = MultimodalDataset.from_arrays(**given)
+    expected = arrays()["train"]
+    assert np.array_equal(data.train.inputs["audio"], expected["audio"].astype(np.float32))
+    assert geometry.effective_rank(given["train"]["audio"]) == geometry.effective_rank(expected["audio"])
+
+
 def test_modalities_are_in_the_order_of_the_training_split():
     turned = arrays()
     turned["test"] = dict(reversed(turned["test"].items()))
     data = MultimodalDataset.from_arrays(**turned)
     assert list(data.test.inputs) == ["audio", "image"] == list(data.modalities)
+
+
+def test_the_default_device_of_torch_does_not_matter():
+    audio = arrays()["train"]["audio"]
+    audio[3] = np.nan
+    expected = MultimodalDataset.from_arrays(**arrays(train_audio=audio)).fingerprint
+    with torch.device("meta"):  # stands in for a GPU
+        assert MultimodalDataset.from_arrays(**arrays(train_audio=audio)).fingerprint == expected
 
 
 def test_the_callers_arrays_are_copied():
@@ -127,7 +154,7 @@ def test_a_row_of_nan_is_a_missing_modality_marked_counted_and_trained_as_zeros(
     assert (~present).nonzero()[:, 0].tolist() == [3, 7] and set(data.validation.factors) == set()
     assert not data.train.inputs["audio"][~present].any() and data.train.inputs["audio"][present].all()
     assert data.test.factors["present/image"].tolist() == [False] + [True] * 11
-    assert data.note == "Zeros stand for 3 missing rows, for training takes no mask."
+    assert data.note == "Zeros stand for 3 missing rows (audio, image): training takes no mask."
     assert data.note in capsys.readouterr().out
     record = fit(TrainConfig("mine", epochs=1, batch_size=8), data=data, progress=False)
     assert record.data_note == data.note
@@ -175,6 +202,8 @@ def test_leaks_are_found_in_other_types_and_with_negative_zeros_and_not_within_a
         ({"test_labels": np.arange(12) / 2}, "labels of test are float64 .12,.; pass integers"),
         ({"test_labels": ["a"] * 12}, "labels of test are <U1"),
         ({"test_labels": np.arange(12) - 1}, "labels of test are int64"),
+        ({"test_labels": (np.arange(12) - 1).astype(np.uint64)}, "labels of test are uint64"),
+        ({"test_labels": np.ma.masked_equal(np.arange(12) % 3, 1)}, "labels of test are int64"),
         ({"test_labels": np.ones((12, 1), int)}, "labels of test are int64 .12, 1.; pass"),
         ({"test_labels": None}, "labels of test are object"),
         ({"test_labels": np.arange(12) % 3 + 1}, "train has 3 of 4 classes, and labels go up to 3; number"),
@@ -184,10 +213,13 @@ def test_leaks_are_found_in_other_types_and_with_negative_zeros_and_not_within_a
         ({"train_audio": np.zeros(24)}, "'audio' of train is float64 .24,.; pass real"),
         ({"train_audio": np.zeros((24, 0))}, "'audio' of train is float64 .24, 0.; pass real"),
         ({"train_audio": np.ones((24, 5)) + 1j}, "'audio' of train is complex128"),
-        ({"train_audio": torch.empty(24, 5, device="meta")}, "'audio' of train is a Tensor; pass real"),
+        ({"train_audio": torch.empty(24, 5, device="meta")}, "'audio' of train is a Tensor torch.float32"),
         ({"train_audio": [["a"]] * 24}, "'audio' of train is a list; pass real numbers"),
         ({"train_audio": [[1.0], [2.0, 3.0]] * 12}, "'audio' of train is a list; pass real numbers"),
-        ({"train_audio": np.full((24, 5), None)}, "'audio' of train is a ndarray; pass real numbers"),
+        ({"train_audio": np.full((24, 5), None)}, "'audio' of train is a ndarray object; pass real numbers"),
+        ({"train_audio": [None, *np.ones((23, 5))]}, "'audio' of train is a list; pass real numbers"),
+        ({"train_audio": np.zeros((24, 5), "V2")}, "'audio' of train is a ndarray .V2; pass real numbers"),
+        ({"train_audio": np.ma.masked_less(np.eye(24, 5), 1)}, "'audio' of train is a MaskedArray float64"),
         ({"train_audio": np.where(np.eye(24, 5), np.nan, 1)}, "'audio' of train has NaN or .* row 0 and 4"),
         ({"train_audio": np.full((24, 5), np.inf)}, "'audio' of train has NaN or .* row 0 and 23"),
         ({"test_audio": np.random.rand(12, 6)}, "the splits differ .*'test': .'audio': .torch.float32, 6"),
@@ -204,6 +236,7 @@ def test_other_faults_are_one_sentence():
     for options, message in [
         ({"class_names": ["a", "b"]}, "train has 3 of 2 classes"),
         ({"class_names": list("abcd")}, "train has 3 of 4 classes"),
+        ({"class_names": list("aab")}, "give each a name of its own, or none"),
         ({"seed": 3}, "own data have no option 'seed'"),
         ({"class_names": "abc"}, "class_names='abc' is one text; pass a list of texts."),
         ({"corruptions": "noise"}, "corruptions='noise' is one text"),
@@ -233,6 +266,9 @@ def test_an_npz_file_is_the_data_set_of_its_arrays(tmp_path, between):
     assert data.fingerprint == MultimodalDataset.from_arrays(**arrays()).fingerprint
     assert (data.name, data.source, data.licence) == ("mine", "mine.npz", "ours")
     assert data.class_names == ("x", "y", "z")
+    for names in ([b"x", b"y", b"z"], [["x"], ["y"], ["z"]]):  # as other programs write them
+        write(path, arrays(), between, class_names=names)
+        assert MultimodalDataset.from_npz(path).class_names == ("x", "y", "z")
 
 
 def test_the_path_of_an_npz_file_is_the_name_of_a_data_set_in_a_config(tmp_path):
@@ -320,6 +356,18 @@ def test_hidden_files_and_folders_are_no_samples_and_no_classes(tmp_path):
     assert len(data.train) == SIZES["train"] and data.class_names == ("class0", "class1", "class2")
 
 
+def test_a_folder_from_windows_is_the_same(tmp_path):
+    root = make_folder(tmp_path / "mine", arrays())
+    for number, file in enumerate(sorted(root.rglob("*.npy"))):
+        if number % 2:
+            file.rename(file.with_suffix(".NPY"))
+    for other in ("Thumbs.db", "train/desktop.ini", "test/class0/Thumbs.db"):
+        (root / other).write_bytes(b"not an array")
+    other = make_folder(tmp_path / "other", arrays())
+    expected = MultimodalDataset.from_folder(other).fingerprint
+    assert MultimodalDataset.from_folder(root).fingerprint == expected
+
+
 def test_faults_of_a_folder_name_the_file(tmp_path):
     root = make_folder(tmp_path / "mine", arrays())
 
@@ -343,6 +391,11 @@ def test_faults_of_a_folder_name_the_file(tmp_path):
     file.with_name("plain.npy").unlink()
     (root / "valid" / "class0").mkdir(parents=True)
     np.save(root / "valid" / "class0" / "0.audio.npy", np.zeros(5))
+    refused("mine needs files SPLIT/CLASS/SAMPLE.MODALITY.npy, with splits")
+    shutil.rmtree(root / "valid")
+    (root / "test" / "class2").rename(root / "test" / "Class2")
+    refused("mine has no file of class 'Class2' in train; each class must be there")
+    shutil.rmtree(root / "test")
     refused("mine needs files SPLIT/CLASS/SAMPLE.MODALITY.npy, with splits")
     root = tmp_path / "nothing"
     refused("nothing needs files")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
 
 from geomreg_mini import GeometryRegularizer, anchoring, dispersion
 from geomreg_mini.inputs import FORMS
@@ -297,6 +298,20 @@ def test_functions_of_torch_func_see_the_same_value_and_gradient(reg):
     torch.testing.assert_close(tangent, (gradients[0] * other).sum())
     output = torch.func.vmap(lambda z: reg([z, other]))(batches)
     torch.testing.assert_close(output.total, values)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("options", [{}, {"balance": "pareto"}, {"balance": "pareto", "chunk_size": 7}])
+@pytest.mark.parametrize("batch", [1, 20, 150])
+def test_a_checkpoint_changes_no_gradient(options, reentrant, batch):
+    z = [randn(batch, 3).requires_grad_() for _ in "ab"]
+
+    def total(*z):
+        return GeometryRegularizer(**options)(*z).total
+
+    expected = torch.autograd.grad(total(*z), z)
+    checkpoint(total, *z, use_reentrant=reentrant).backward()
+    assert all(torch.equal(x.grad, e) for x, e in zip(z, expected, strict=True))
 
 
 def test_embeddings_may_come_in_a_sequence_or_one_by_one():
@@ -684,6 +699,8 @@ def test_a_pair_that_no_sample_has_both_of_has_anchoring_zero():
         ({"form": "gauss"}, ["form", "gauss", "rbf, cosine, hinge, covariance"]),
         ({"chunk_size": 0}, ["chunk_size", "=0"]),
         ({"chunk_size": 2.5}, ["chunk_size", "2.5"]),
+        ({"gather": "False"}, ["gather", "'False'", "False, True"]),
+        ({"gather": None}, ["gather", "None"]),
     ],
 )
 def test_a_bad_argument_is_named_with_its_value(options, words):
@@ -696,6 +713,16 @@ def test_a_bad_argument_is_named_with_its_value(options, words):
         with pytest.raises(ValueError) as error:
             call(**options)
         assert all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize("name, value", [("radius", 5), ("balance", "x"), ("strength", 0.2), ("form", None)])
+def test_a_refused_change_leaves_the_old_value(name, value):
+    reg, z = GeometryRegularizer(), {"a": randn(5, 3), "b": randn(5, 3)}
+    before, total = reg.hyperparameters(), reg(z).total
+    with pytest.raises(ValueError):
+        setattr(reg, name, value)
+    assert reg.hyperparameters() == before and torch.equal(reg(z).total, total)
+    reg.power = 1  # another change is not refused for it
 
 
 def broken(value):
