@@ -53,7 +53,7 @@ def first_problem(answer: object, cases: Callable[[object], Iterable[str]]) -> s
         return OPEN
     except Unsuitable as problem:
         return str(problem)
-    except Exception as error:  # whatever the code of a student does, the notebook goes on
+    except (Exception, SystemExit) as error:  # whatever the code of a student does, the notebook goes on
         said = " ".join(str(error).split()).rstrip(".") or "no message"
         return f"your code stopped with {type(error).__name__}: {said}."
 

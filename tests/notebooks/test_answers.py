@@ -9,6 +9,7 @@ import copy
 import inspect
 import itertools
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -128,6 +129,12 @@ def test_what_is_not_an_answer_is_refused_in_one_sentence(check, kind, capsys):
         passed, said = judged(check, answer, capsys)
         assert not passed
         assert said.startswith("Not yet: ") and said.count("\n") == 1 and said.endswith(".\n")
+
+
+@pytest.mark.parametrize("check", [c for c in CHECKS if callable(OFFICIAL[c])])
+def test_an_answer_that_ends_the_program_is_wrong_and_ends_nothing(check, capsys):
+    passed, said = judged(check, lambda *given, **named: sys.exit(), capsys)
+    assert not passed and "stopped with SystemExit" in said
 
 
 @pytest.mark.parametrize(
