@@ -6,11 +6,13 @@ is not finite, so a check may compare freely: a comparison with NaN is False and
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 OPEN = "nothing here yet: put your own code or value where `...` or None stands, and run the cell again."
@@ -46,14 +48,34 @@ def verdict(problem: str | None, praise: str) -> bool:
 def first_problem(answer: object, cases: Callable[[object], Iterable[str]]) -> str | None:
     """Return the first sentence that ``cases(answer)`` yields; an exception becomes a sentence as well."""
     try:
-        return next(iter(cases(filled(answer))), None)
+        return next(iter(cases(_with_copies(filled(answer)))), None)
     except Open:
         return OPEN
     except Unsuitable as problem:
         return str(problem)
-    except Exception as error:  # whatever the code of a student does, the notebook goes on
+    except (Exception, SystemExit) as error:  # whatever the code of a student does, the notebook goes on
         said = " ".join(str(error).split()).rstrip(".") or "no message"
         return f"your code stopped with {type(error).__name__}: {said}."
+
+
+def _with_copies(answer: object) -> object:
+    """Return ``answer``, if it is a function one that works on copies.
+
+    A case compares with what it gave. A function that works in place would change both.
+    """
+    if not inspect.isroutine(answer):
+        return answer
+    return lambda *given, **named: answer(*_copied(given), **_copied(named))
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()  # a gradient flows on to the original
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
+    if type(value) is dict:
+        return {name: _copied(one) for name, one in value.items()}
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def filled(value: T) -> T:
@@ -95,11 +117,19 @@ def scalar(value: object, *, if_not_finite: str = "") -> torch.Tensor:
 
 
 def tensor(value: object, name: str, dims: int, *, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Return an array, a list or a tensor of finite numbers as a tensor with ``dims`` dimensions.
+    """Return an array, a list, a Series or a tensor of finite numbers as a tensor with ``dims`` dimensions.
 
     ``name`` says in the sentence which part of the answer is meant.
     """
-    made = torch.as_tensor(filled(value), dtype=dtype)
+    if hasattr(filled(value), "to_numpy"):  # of pandas: its index is no part of the answer
+        value = value.to_numpy(copy=True)
+    try:
+        made = torch.as_tensor(value, dtype=dtype)
+    except (RuntimeError, TypeError, ValueError):
+        kind = type(value).__name__
+        raise Unsuitable(
+            f"{name} is a {kind} that is no table of numbers: give an array or a tensor."
+        ) from None
     if made.ndim != dims:
         raise Unsuitable(f"{name} has shape {tuple(made.shape)}: give {dims} dimension{'s' * (dims > 1)}.")
     if not made.isfinite().all():

@@ -110,6 +110,9 @@ def _slope(loss: Any, z: torch.Tensor) -> torch.Tensor:
     return torch.autograd.grad(loss(leaf), leaf)[0]
 
 
+CLOSE = 1e-3  # so that a search over a grid will do
+
+
 def mixing(answer: object) -> bool:
     """Exercise 4: alpha of the shortest alpha * g_inter + (1 - alpha) * g_disp."""
 
@@ -118,29 +121,29 @@ def mixing(answer: object) -> bool:
             return number(f(torch.tensor(first), torch.tensor(second)), if_not_finite=if_not_finite)
 
         orthogonal = alpha([3.0, 0.0], [0.0, 1.0])
-        if abs(orthogonal - 0.9) < 1e-5:
+        if abs(orthogonal - 0.9) < CLOSE:
             yield "alpha belongs to g_inter: for (3, 0) and (0, 1) it is 0.1, and yours is that of g_disp."
-        if abs(orthogonal - 0.1) > 1e-5:
+        if abs(orthogonal - 0.1) > CLOSE:
             yield f"for g_inter = (3, 0) and g_disp = (0, 1) alpha is 0.1, and yours is {orthogonal:.4f}."
         oblique = alpha([3.0, 0.0], [-1.0, 1.0])
-        if abs(oblique - 5 / 17) > 1e-5:
+        if abs(oblique - 5 / 17) > CLOSE:
             yield f"for (3, 0) and (-1, 1) it is 0.294, not {oblique:.3f}: mind the inner product of the two."
         negative = alpha([-1.0, 2.0], [1.0, 1.0])
-        if abs(negative - 1 / 5) > 1e-5:
+        if abs(negative - 1 / 5) > CLOSE:
             yield f"for (-1, 2) and (1, 1) it is 0.2, not {negative:.3f}: entries may be negative."
         for first, second, wanted in (([1.0, 0.0], [5.0, 0.0], 1), ([5.0, 0.0], [1.0, 0.0], 0)):
             got = alpha(first, second)
-            if abs(got - wanted) > 1e-5:
+            if abs(got - wanted) > CLOSE:
                 yield (
                     f"for g_inter = {first} and g_disp = {second} the shorter one alone is shortest: alpha "
                     f"is {wanted}, and yours is {got:.4f}. Keep it between 0 and 1."
                 )
         silent = alpha([0.0, 0.0], [1.0, 2.0])
-        if abs(silent - 1) > 1e-5:
+        if abs(silent - 1) > CLOSE:
             yield f"if g_inter is zero, alpha = 1 gives the zero vector, and yours is {silent:.4f}."
         undefined = "for two equal gradients the formula divides 0 by 0: return 0.5 there."
         equal = alpha([0.3, 0.4], [0.3, 0.4], undefined)
-        if abs(equal - 0.5) > 1e-5:
+        if abs(equal - 0.5) > CLOSE:
             yield f"for two equal gradients return 0.5; yours is {equal:.4f}."
 
     return verdict(first_problem(answer, cases), "the shorter gradient weighs more, and zero weighs all.")

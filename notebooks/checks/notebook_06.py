@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -149,7 +150,7 @@ def _landscape(seed: int) -> tuple[dict[str, float], Callable[[str, int], float]
     def run(name: str, seed: int) -> float:
         if name not in names:
             raise ValueError(f"there is no {name!r}")
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 500:
+        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 500:
             raise ValueError(f"seed must be a whole number in [0, 500), got {seed!r}")
         if len(seen) > 10 * BUDGET:
             raise RuntimeError("far beyond the budget")
@@ -205,7 +206,7 @@ def _factors(
     seen: list[tuple[int, int, int]] = []
 
     def run(size: int, epochs: int, seed: int) -> float:
-        if size not in sizes or isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        if size not in sizes or isinstance(epochs, bool) or not isinstance(epochs, Integral) or epochs < 1:
             raise ValueError(f"size {size} must be one of {sizes}, and epochs {epochs} a whole number")
         seen.append((size, epochs, seed))
         taken = epochs * (size // BATCH)

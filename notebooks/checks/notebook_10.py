@@ -13,7 +13,8 @@ def shared_clips(answer: object) -> bool:
     """Exercise 1: test clips whose actor and sentence occur together in training."""
 
     def cases(f: Any) -> Iterator[str]:
-        train = ["1001_IEO_NEU_XX", "1001_IEO_HAP_LO", "1001_TIE_SAD_XX", "1002_DFA_ANG_XX"]
+        train = ["1001_TIE_SAD_XX"]  # not shared
+        train += ["1001_IEO_NEU_XX", "1001_IEO_HAP_LO", "1001_IEO_DIS_XX", "1002_DFA_ANG_XX"]  # shared
         test = ["1001_IEO_SAD_XX", "1001_IEO_ANG_XX", "1002_DFA_HAP_XX"]  # shared
         test[:0] = ["1001_DFA_ANG_XX", "1002_IEO_NEU_XX", "1003_IEO_NEU_XX", "1002_WSI_FEA_XX"]  # not
         value = number(f(train, test))
@@ -23,6 +24,8 @@ def shared_clips(answer: object) -> bool:
             yield "1002 says WSI in no training clip: the sentence must be the same too."
         if value == 5:
             yield "1001 is in training and DFA is, but 1001 never says DFA there: both in *one* clip."
+        if value == 4:
+            yield "these are the training clips with a partner in the test split: count the test clips."
         if value == 2:
             yield "two test clips of one actor and sentence count as two."
         if value == 0:

@@ -134,9 +134,9 @@ def false_alarms(answer: object) -> bool:
                 yield f"the runs of {name} have shape {own}, not (settings, seeds, 2) = ({settings}, 6, 2)."
         if not all(np.isfinite(x).all() for pair in seen for x in pair):
             yield "some accuracies are not finite."
-        if abs(share - 0.5) < 1e-9:
+        if abs(share - 0.5) < 1e-6:
             yield "an interval below zero is no false gain: count those whose low end is above zero."
-        if abs(share - 1 / 3) > 1e-9:
+        if abs(share - 1 / 3) > 1e-6:
             yield f"a third of the intervals had its low end above zero, and yours is {share:g}."
         ours, theirs = (np.stack([pair[k] for pair in seen]) for k in (0, 1))  # (worlds, settings, seeds, 2)
         yield from _wrong_draws(ours, theirs)

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -139,6 +140,28 @@ def course_checks(folder: str) -> Iterator[ModuleType]:
         sys.path = path
 
 
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the code below after so many seconds, and again while it goes on; not on Windows.
+
+    A function that never ends, which a mid-term's author may not have called, must not cost other answers.
+    """
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"no end within {seconds:.0f} seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds / 8)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def evaluate(
     job: dict[str, Any], check: str, arguments: str, namespace: dict[str, Any]
 ) -> tuple[str, bool | int, str]:
@@ -177,8 +200,9 @@ async def grade(job: dict[str, Any], content: bytes, say: Callable[..., None]) -
         error = ran.error_before_exec or ran.error_in_exec
         for index, check, arguments in due:
             try:
-                status, result, message = evaluate(job, check, arguments, shell.user_ns)
-            except Exception as problem:
+                with within(job["timeout"] / (2 + len(job["known"][stem]))):
+                    status, result, message = evaluate(job, check, arguments, shell.user_ns)
+            except BaseException as problem:  # an exit() in one answer must not cost the others
                 status, result, message = "checked", False, f"Not yet: {type(problem).__name__}"
             if status == "missing" and error:
                 message += f"; the cell stopped with {type(error).__name__}"

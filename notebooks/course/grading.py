@@ -52,6 +52,7 @@ ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 RUNNING: set[subprocess.Popen[bytes]] = set()
 # in known messages
 SAID = "name is not defined; the cell stopped with NotJSONError NBFormatError ValidationError JSONDecodeError"
+SAID += " no end within seconds"
 EMPTY = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 
 
@@ -242,6 +243,7 @@ class Grader:
                 "known": json.loads(self.job),
                 "checks": str(course / "notebooks"),
                 "phrase": self.phrase,
+                "timeout": timeout,
                 "seconds": int(4 * timeout) + 10,
                 "user": sandbox.unprivileged() if self.bubblewrap else None,
                 "confined": bool(self.bubblewrap),

@@ -45,7 +45,8 @@ pre, code { font: .88rem/1.5 ui-monospace, monospace; } pre { margin: 0; overflo
 .output_text pre, .output_stream pre { white-space: pre-wrap; } .prompt { display: none; }
 img { max-width: 100%; height: auto; background: #fff; }
 .output_html, .text_cell_render { overflow-x: auto; } math[display=block] { margin: 1rem 0; }
-table { border-collapse: collapse; } td, th { padding: .2rem .7rem; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; } main > table { overflow-wrap: anywhere; }
+td, th { padding: .2rem .7rem; border-bottom: 1px solid var(--line); }
 details { margin: 1rem 0; padding: .3rem .8rem; border: 1px solid var(--line); border-radius: 4px; }
 summary { cursor: pointer; }
 """

@@ -5,15 +5,18 @@ in which students err (a sign, a square, a factor, an argument left out, a mean 
 """
 
 import ast
+import copy
 import inspect
 import itertools
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import checks
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -128,12 +131,67 @@ def test_what_is_not_an_answer_is_refused_in_one_sentence(check, kind, capsys):
         assert said.startswith("Not yet: ") and said.count("\n") == 1 and said.endswith(".\n")
 
 
-@pytest.mark.parametrize("form", [np.float64, np.asarray, lambda x: torch.tensor(x, dtype=torch.float64)])
+@pytest.mark.parametrize("check", [c for c in CHECKS if callable(OFFICIAL[c])])
+def test_an_answer_that_ends_the_program_is_wrong_and_ends_nothing(check, capsys):
+    passed, said = judged(check, lambda *given, **named: sys.exit(), capsys)
+    assert not passed and "stopped with SystemExit" in said
+
+
+@pytest.mark.parametrize(
+    "form", [np.float64, np.asarray, np.float32, torch.tensor, lambda x: torch.tensor(x, dtype=torch.float64)]
+)
 @pytest.mark.parametrize("check", [*NUMBERS, *RETURN_A_NUMBER])
 def test_a_right_number_is_right_in_every_form(check, form, capsys):
     answer = OFFICIAL[check]
     changed = (lambda *given: form(float(answer(*given)))) if callable(answer) else form(float(answer))
     assert judged(check, changed, capsys)[0]
+
+
+def mapped(change, value):
+    """``value`` with ``change`` applied to the tensors and arrays in its lists, tuples and dicts."""
+    if type(value) in (list, tuple):
+        return type(value)(mapped(change, x) for x in value)
+    if isinstance(value, dict):
+        return {name: mapped(change, x) for name, x in value.items()}
+    return change(value) if isinstance(value, torch.Tensor | np.ndarray) else value
+
+
+def spoiled(z):
+    """Overwrite the numbers of a tensor or an array, as a function does that works in place."""
+    with torch.no_grad():
+        z[...] = 0
+    return z
+
+
+@pytest.mark.parametrize(  # a loss must keep its input for backward()
+    "check", [c for c in CHECKS if inspect.isfunction(OFFICIAL[c]) and c not in RETURN_A_LOSS]
+)
+def test_a_function_that_overwrites_what_it_is_given_is_judged_by_what_it_returns(check, capsys):
+    def answer(*given, **named):
+        result = mapped(copy.deepcopy, OFFICIAL[check](*given, **named))
+        mapped(spoiled, [list(given), named])
+        return result
+
+    assert judged(check, answer, capsys)[0]
+
+
+CONTAINERS = {
+    "array": np.asarray,
+    "list": lambda z: z.tolist(),
+    "float64": lambda z: z.double() if torch.is_tensor(z) and z.is_floating_point() else z,
+    "float32": lambda z: z.float() if torch.is_tensor(z) and z.is_floating_point() else z,
+    "needs a gradient": lambda z: z.double().requires_grad_() if torch.is_tensor(z) and z.ndim > 1 else z,
+    "Series": lambda z: pd.Series(np.asarray(z), index=range(7, 7 + len(z))) if z.ndim == 1 else z,
+}
+
+
+@pytest.mark.parametrize("form", CONTAINERS)
+@pytest.mark.parametrize(
+    "check", [c for c in CHECKS if inspect.isfunction(OFFICIAL[c]) and c not in RETURN_A_LOSS]
+)
+def test_a_right_answer_is_right_in_every_container(check, form, capsys):
+    passed, said = judged(check, lambda *given: mapped(CONTAINERS[form], OFFICIAL[check](*given)), capsys)
+    assert passed, said
 
 
 # ------------------------------------------------------------ wrong answers
@@ -150,7 +208,11 @@ RESULTS = {
     "plus one": lambda x: x + 1,
     "zero": lambda x: 0 * x,
 }
-OF_A_LOSS = RESULTS | {"detached": lambda x: x.detach(), "as a float": float}
+OF_A_LOSS = RESULTS | {
+    "detached": lambda x: x.detach(),
+    "as a float": float,
+    "with half its gradient": lambda x: (x + x.detach()) / 2,
+}
 GIVEN = {  # by the type of an argument
     "matrix": {
         "first row dropped": lambda z: z[1:],
@@ -199,6 +261,17 @@ def changed_argument(f, place, name):
         value = bound.arguments[key]
         bound.arguments[key] = GIVEN[kind_of(value)][name](value)
         return f(*bound.args, **bound.kwargs)
+
+    return answer
+
+
+def exchanged_arguments(f, one, other):
+    def answer(*given, **named):
+        bound = inspect.signature(f).bind(*given, **named)
+        keys = list(bound.arguments)
+        first, second = keys[one], keys[other]
+        values = {first: bound.arguments[second], second: bound.arguments[first]}
+        return f(**bound.arguments | values)
 
     return answer
 
@@ -1175,7 +1248,13 @@ STILL_RIGHT = {
     ("seeds_for", "result plus one"): "Student's t takes one or two seeds more",
     **{("seeds_for", f"argument {n} other sign"): "all three are squared" for n in range(3)},
     ("squared_band", "argument 2 other sign"): "the radius is squared",
-}
+    **{
+        (check, "arguments 0 and 1 exchanged"): "both sides count alike"
+        for check in ("best_naming", "calibrated_knn", "drift_parts", "masked_info_nce", "radius_for",
+                      "squared_band")
+    },
+    ("seeds_for", "arguments 1 and 2 exchanged"): "both arms count alike",
+}  # fmt: skip
 
 
 def wrong_answers(check):
@@ -1191,6 +1270,9 @@ def wrong_answers(check):
         wrong |= {
             f"argument {place} {name}": changed_argument(right, place, name) for name in GIVEN.get(kind, ())
         }
+    for (one, kind), (other, same) in itertools.combinations(enumerate(ARGUMENTS.get(check, [])), 2):
+        if kind == same is not None:
+            wrong[f"arguments {one} and {other} exchanged"] = exchanged_arguments(right, one, other)
     wrong |= dict(WRONG.get(check, dict)())
     return {name: answer for name, answer in wrong.items() if (check, name) not in STILL_RIGHT}
 

@@ -76,6 +76,12 @@ MIXING_MISTAKES = {
 }
 
 
+def by_grid(g_inter, g_disp):
+    alpha = torch.linspace(0, 1, 1001)[:, None]
+    length = (alpha * g_inter + (1 - alpha) * g_disp).norm(dim=1)
+    return 0.5 if torch.equal(g_inter, g_disp) else alpha[length.argmin()]
+
+
 @pytest.mark.parametrize(
     ("guess", "opening"),
     [
@@ -108,7 +114,7 @@ RANK_MISTAKES = {
     "normalize each row first": lambda z: spectrum_rank(z, normalized=False),
     "subtract the mean row": lambda z: spectrum_rank(z, center=False),
     "squares of the singular values": lambda z: spectrum_rank(z, power=2),
-    "normalize first, then center": lambda z: spectrum_rank(z - z.mean(0)),
+    "normalize first, then center": lambda z: spectrum_rank(z.sub_(z.mean(0))),
 }
 
 
@@ -1019,7 +1025,10 @@ SEEDS_MISTAKES = {
     "both arms together": lambda gain, a, b: 2 * seeds(gain, a, b),
     "cannot be run: round up": lambda gain, a, b: seeds(gain, a, b) - 0.1,
     "must be 1256": lambda gain, a, b: 1000,
-    "f(-0.4, 1.0, 1.0) must be": lambda gain, a, b: seeds(max(gain, 0.1), a, b),
+    "f(-0.5, 1.0, 1.0) must be": lambda gain, a, b: seeds(max(gain, 0.1), a, b),
+    "f(-0.5, 1.0, 1.0) must be 63": lambda gain, a, b: int(
+        2.80**2 * (a**2 + b**2) / gain**2 + 0.99 * (gain > 0)
+    ),
     "stopped with TypeError": lambda gain: 3,
 }
 
@@ -1970,6 +1979,16 @@ RIGHT = [
     ("collapse_with_dispersion", {"dispersion_weight": 0.3, "anchoring_weight": 1.0, "radius": 0.0}),
     ("effects", by_table(four_signs)),
     ("searched", lambda run, names, budget: by_mean(run, names, first_six)),
+    (
+        "searched",
+        lambda run, names, budget: by_mean(lambda name, seed: run(name, np.int64(seed)), names, first_six),
+    ),
+    (
+        "effects",
+        lambda run, sizes, steps, seeds: by_table(four_signs)(run, np.array(sizes), np.array(steps), seeds),
+    ),
+    ("seeds_for", lambda gain, a, b: math.ceil((1.96 + 0.84) ** 2 * (a**2 + b**2) / gain**2)),
+    ("mixing", lambda first, second: by_grid(first, second)),
 ]
 
 

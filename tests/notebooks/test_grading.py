@@ -58,6 +58,8 @@ def rows(tmp_path_factory):
         "gil": notebook(RIGHT, "import os\nos._exit(0)", OSLO),
         "hal": notebook(KERNEL, "factor = await task", TIMED, CAPTURED),
         "ida": notebook(RIGHT, OSLO, title="07 · Something else"),
+        "leo": notebook(RIGHT.replace("return 2 * x", "raise SystemExit"), OSLO),
+        "max": notebook(RIGHT.replace("return 2 * x", "while True: pass").partition("passed")[0], OSLO),
         "joe": notebook(RIGHT, RIGHT, OSLO.replace("Oslo", "Lima"), OSLO),
     }
     for who, submission in handed_in.items():
@@ -122,6 +124,17 @@ def test_a_missing_answer_says_what_is_not_defined_and_why(rows):
 
 def test_what_was_decided_before_the_process_died_stays(rows):
     assert [result(rows["gil"][n]) for n in "12"] == [("True", "checked"), ("False", "crashed")]
+
+
+def test_an_exit_in_one_answer_leaves_the_others(rows):
+    assert [result(rows["leo"][n]) for n in "12"] == [("False", "checked"), ("True", "checked")]
+    assert rows["leo"]["1"]["message"] == "Not yet: SystemExit"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no timer that interrupts")
+def test_a_function_that_never_ends_leaves_the_others(rows):
+    assert [result(rows["max"][n]) for n in "12"] == [("False", "checked"), ("True", "checked")]
+    assert rows["max"]["1"]["message"] == "Not yet: TimeoutError"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="uses a shell of Unix")

@@ -167,7 +167,7 @@ const SLIDERS = {
   dispersion_weight: { label: "Dispersion weight", min: 0, max: 1, says },
   anchoring_weight: { label: "Anchoring weight", min: 0, max: 1, says },
   radius: { label: "Radius of the band", min: 0, max: 2, says: (r) => `${says(r)} (${angle(r)}°)`, needs: "anchoring_weight" },
-  temperature: { label: "Temperature", min: 0.02, max: 20, log: true, says, needs: "dispersion_weight" },
+  temperature: { label: "Temperature", min: 0.02, max: 20, log: true, says: (t) => t.toFixed(t < 0.1 ? 3 : 2), needs: "dispersion_weight" },
 };
 const KEYS = "Arrow keys turn the picture; N and M mark another sample or modality";
 const MOVES = "; Shift with an arrow moves it.";
