@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from geomreg_mini.data import MultimodalDataset, load
 from geomreg_mini.evaluation import accuracies
 from geomreg_mini.geometry import effective_rank, knn_accuracy, mean_cosine, paired_drift
+from geomreg_mini.inputs import check_choice, check_whole
 from geomreg_mini.models import encode
 from geomreg_mini.paradigms import PARADIGMS
 from geomreg_mini.regularizer import GeometryRegularizer
@@ -67,7 +68,14 @@ class Setting:
         return GeometryRegularizer(**{name: getattr(self, name) for name in used})
 
     def config(self, seed: int, epochs: int) -> TrainConfig:
-        """Return the configuration of a training with this setting."""
+        """Return the configuration of a training with this setting.
+
+        Raises:
+            ValueError: naming the value that is out of range.
+        """
+        check_whole(64, train_size=self.train_size)
+        check_choice((2, 3), dimensions=self.dimensions)
+        check_choice(PARADIGMS, paradigm=self.paradigm)
         return TrainConfig(
             dataset="toy",
             dataset_options=self.world(),

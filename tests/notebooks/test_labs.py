@@ -105,9 +105,12 @@ def test_each_balance_builds_its_regularizer():
         ({"balance": "pareto", "anchoring_weight": 0.3}, "anchoring_weight is for balance='sum'"),
         ({"strength": 1.0}, "strength is for balance='pareto'"),
         ({"balance": "Pareto"}, "balance='Pareto' is unknown: choose one of sum, pareto"),
+        ({"train_size": 63}, "train_size=63: give a whole number of at least 64"),
+        ({"dimensions": 4}, "dimensions=4 is unknown: choose one of 2, 3"),
+        ({"paradigm": "Joint"}, "paradigm='Joint' is unknown: choose one of joint, "),
     ],
 )
-def test_a_value_that_the_balance_does_not_use_is_refused(setting, sentence):
+def test_a_value_that_is_out_of_range_or_unused_is_refused(setting, sentence):
     with pytest.raises(ValueError, match=sentence):
         train(setting, epochs=1)
 
