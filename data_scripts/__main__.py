@@ -27,6 +27,7 @@ from . import (
     xrf55_half,
 )
 from .fetch import AnyPath, DataError, DatasetInfo, data_root, load_arrays
+from .output import until_closed
 
 SCRIPTS = {
     script.INFO.name: script
@@ -172,4 +173,4 @@ def describe(info: DatasetInfo, root: str | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_closed(main))

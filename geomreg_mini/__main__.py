@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from data_scripts.fetch import write_atomically
+from data_scripts.output import until_closed
 
 from .data.dataset import read_npz
 from .measure import measure
@@ -35,14 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
         if not arrays:
             raise ValueError(f"{options.file} has no embeddings; write an array (N, D) for each modality.")
         measured = measure(arrays, labels, radius=options.radius, rows=options.rows)
-        print(measured)
         if options.html:
             write_atomically(Path(options.html), measured.html(Path(options.file).name).encode())
     except (OSError, ValueError) as error:
         print(f"geomreg_mini: {error}", file=sys.stderr)
         return 2
+    print(measured)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_closed(main))

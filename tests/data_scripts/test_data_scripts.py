@@ -48,6 +48,16 @@ def command(*arguments, **options) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a pipe of Unix")
+def test_a_reader_who_closes_the_pipe_gets_no_traceback():
+    words, pipe = [sys.executable, "-m", "data_scripts", "list"], subprocess.PIPE
+    process = subprocess.Popen(
+        words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (141, "")
+
+
 def called(capsys, *arguments) -> SimpleNamespace:
     """The command in this process, where lists with other checksums can be the expected ones."""
     status, said = main(list(map(str, arguments))), capsys.readouterr()

@@ -1,6 +1,7 @@
 """The report on any embeddings: numbers with references, a page, a tracker, and the command."""
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -434,6 +435,16 @@ def test_the_command_runs_as_a_module_and_needs_torch_and_numpy_alone(file, tmp_
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "" and "effective_rank" in done.stdout
     assert (tmp_path / "r.html").stat().st_size > 5000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pipe of Unix")
+def test_a_reader_who_closes_the_pipe_gets_the_page_and_no_traceback(file, tmp_path):
+    np.savez(file, audio=gaussian(30, 3).numpy())
+    page = tmp_path / "r.html"
+    words = [sys.executable, "-m", "geomreg_mini", str(file), "--html", str(page)]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (141, "") and page.stat().st_size > 5000
 
 
 def test_every_quantity_of_the_page_exists():
