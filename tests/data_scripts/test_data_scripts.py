@@ -50,7 +50,7 @@ def command(*arguments, **options) -> subprocess.CompletedProcess:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pipe of Unix")
 def test_a_reader_who_closes_the_pipe_gets_no_traceback():
-    words, pipe = [sys.executable, "-m", "data_scripts", "list"], subprocess.PIPE
+    words = [sys.executable, "-m", "data_scripts", "list"]
     process = subprocess.Popen(
         words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
