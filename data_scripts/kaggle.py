@@ -72,7 +72,7 @@ def download(name: str, folder: Path) -> Path:
 
     page = f"kaggle.com/datasets/{name}"
     for handler in logging.getLogger("kagglehub").handlers:
-        if type(handler) is logging.StreamHandler:  # its messages are no output of the command
+        if type(handler) is logging.StreamHandler:  # its messages are not what the command prints
             handler.stream = sys.stderr  # setStream would flush the other, which may be closed
     earlier = os.environ.get("KAGGLEHUB_CACHE")
     os.environ["KAGGLEHUB_CACHE"] = str(folder)

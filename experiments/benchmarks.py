@@ -36,13 +36,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from data_scripts.fetch import write_atomically
 from data_scripts.stand_ins import NOTE
 from geomreg_mini import distributed
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.data import Split
 from geomreg_mini.data.dataset import note_of_loss
 from geomreg_mini.models import Encoded, Fusion, encode
-from geomreg_mini.records import Record, write_atomically
+from geomreg_mini.records import Record
 from geomreg_mini.training import Stopped, TrainConfig, set_seed
 
 from .recipes import ARMS, RECIPES, Recipe, deviations, recipe

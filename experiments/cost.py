@@ -32,9 +32,9 @@ from pathlib import Path
 
 import torch
 
+from data_scripts.fetch import write_atomically
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.data import MultimodalDataset, load
-from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
 from . import benchmarks

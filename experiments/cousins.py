@@ -62,13 +62,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from data_scripts.fetch import write_atomically
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.benchmarks import TASKS
 from geomreg_mini.benchmarks.subset_models import subsets
 from geomreg_mini.controls import BarlowTwins
 from geomreg_mini.data import load
 from geomreg_mini.models import Encoded
-from geomreg_mini.records import write_atomically
 
 from . import paper_settings
 from .judging import verdict

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_scripts.fetch import write_atomically
 from geomreg_mini.data import load
 from geomreg_mini.data.dataset import read_npz
-from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
 from .judging import ACTIVE, verdict

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from geomreg_mini.records import write_atomically
+from data_scripts.fetch import write_atomically
 
 NAME = "manifest.csv"
 RESULTS = Path("results")

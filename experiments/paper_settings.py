@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from data_scripts.fetch import write_atomically
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.data import load
 from geomreg_mini.models import MultimodalClassifier
-from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig, fit
 
 from .paper import BETA_TAU, FIGURE_7, FIGURE_8, INTRA_INTER, TABLE_1, axes

@@ -72,9 +72,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_scripts.fetch import write_atomically
 from geomreg_mini import GeometryRegularizer
 from geomreg_mini.controls import BarlowTwins, UnitSphere
-from geomreg_mini.records import write_atomically
 from geomreg_mini.training import TrainConfig
 
 from .cousins import (

@@ -26,14 +26,13 @@ from nursery import TOY, Nursery, content
 from small_data import clouds, dataset
 from test_training import REGULARIZED, SMALL, as_json, run
 
-from data_scripts.fetch import atomic_file
+from data_scripts.fetch import atomic_file, write_atomically
 from experiments.benchmarks import Deadline
 from experiments.study import Arm, Cell, Study
 from experiments.sweeps import load_or_train
 from geomreg_mini import training
 from geomreg_mini.data import Split
 from geomreg_mini.paradigms import PARADIGMS
-from geomreg_mini.records import write_atomically
 from geomreg_mini.training import Stopped
 
 REPOSITORY = Path(__file__).parents[1]

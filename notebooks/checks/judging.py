@@ -121,15 +121,13 @@ def tensor(value: object, name: str, dims: int, *, dtype: torch.dtype | None = N
 
     ``name`` says in the sentence which part of the answer is meant.
     """
-    if hasattr(filled(value), "to_numpy"):  # of pandas: its index is no part of the answer
+    if hasattr(filled(value), "to_numpy"):  # a pandas Series, whose index does not count
         value = value.to_numpy(copy=True)
     try:
         made = torch.as_tensor(value, dtype=dtype)
     except (RuntimeError, TypeError, ValueError):
         kind = type(value).__name__
-        raise Unsuitable(
-            f"{name} is a {kind} that is no table of numbers: give an array or a tensor."
-        ) from None
+        raise Unsuitable(f"{name} is a {kind}, not a table of numbers: give an array or a tensor.") from None
     if made.ndim != dims:
         raise Unsuitable(f"{name} has shape {tuple(made.shape)}: give {dims} dimension{'s' * (dims > 1)}.")
     if not made.isfinite().all():

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomreg_mini.records import Record, config_key, current_names, rounded, write_atomically
+from data_scripts.fetch import write_atomically
+from geomreg_mini.records import Record, config_key, current_names, rounded
 
 RESULTS = Path(__file__).parents[2] / "results"
 
