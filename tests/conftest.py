@@ -1,7 +1,9 @@
 """What every test can rely on: one thread, and a GPU where a test asks for one."""
 
 import os
+import shutil
 import signal
+import tempfile
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,15 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: results as on a reader's machine
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell, and then in every child
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+ROOM = 2 * 10**9  # bytes; the suite uses a quarter of it at once, and a full disk fails everything that follows
+
+
+def pytest_sessionstart():
+    folder = tempfile.gettempdir()
+    if (free := shutil.disk_usage(folder).free) < ROOM:
+        need = f"The tests need {ROOM / 1e9:.0f} GB of free disk in {folder}, and it has {free / 1e9:.1f}"
+        pytest.exit(f"{need}. Make room, or name another folder in TMPDIR.", returncode=1)
 
 
 def pytest_collection_modifyitems(items):
