@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: resul
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell, and then in every child
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-ROOM = 2 * 10**9  # bytes; the suite uses a quarter of it at once, and a full disk fails everything that follows
+ROOM = 2 * 10**9  # bytes; the suite uses a quarter of it at once, and a full disk fails all that follow
 
 
 def pytest_sessionstart():
