@@ -73,10 +73,16 @@ def test_version_is_the_same_in_the_package_and_the_citation():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
 
 
-def test_every_folder_with_code_is_installed():
-    folders = [p.parent for root in (PACKAGE, ROOT / "data_scripts") for p in root.rglob("__init__.py")]
-    packages = {str(folder.relative_to(ROOT)).replace("/", ".") for folder in folders}
-    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages | {"geomreg_course"}
+def test_every_folder_of_code_or_data_is_an_installed_package():
+    """Setuptools warns whoever installs of a folder of data that is none, and may leave it out one day."""
+    packages = {
+        ".".join((name, *file.parent.relative_to(folder).parts))
+        for name in ("data_scripts", "geomreg_mini", "geomreg_course")
+        for folder in [ROOT / PYPROJECT["tool"]["setuptools"]["package-dir"].get(name, name)]
+        for file in folder.rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    }
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages
 
 
 def test_the_library_stays_small():
