@@ -121,7 +121,7 @@ def without_scripts(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if "<table" in (table := "".join(output.get("data", {}).get("text/html", ""))):
             widest = max(len(re.findall(r"<t[dh]\b", row)) for row in table.split("<tr"))
             if widest > COLUMNS:
-                named = '<div class="wide" role="region" aria-label="Table" tabindex="0">'
+                named = '<div class="wide" role="group" aria-label="Table" tabindex="0">'
                 output.data["text/html"] = f"{named}{table}</div>"
         alt = output.get("metadata", {}).get("image/png", {}).get("alt")
         if alt and "image/png" in output.get("data", {}):
