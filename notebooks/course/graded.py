@@ -12,21 +12,23 @@ import asyncio
 import contextlib
 import importlib
 import io
+import itertools
 import json
 import os
 import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import nbformat
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
 from .books import EXAM, check_calls, has_tag
-from .sandbox import INSTALLERS, SOLUTIONS, limit
+from .sandbox import ENDLESS, INSTALLERS, SOLUTIONS, limit
 
 INSTALLER = re.compile(
     rf"\s*(?:sudo\s+)?(?:\S*python\S*\s+-m\s+)?(?:\S*/)?({'|'.join(INSTALLERS)})[\d.]*(?:\s|$)"
@@ -162,6 +164,38 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@contextlib.contextmanager
+def cell_within(shell: Shell, seconds: float) -> Iterator[None]:
+    """Cancel the cell that runs below after so many seconds, and while it goes on; not on Windows.
+
+    Code of the shell is never interrupted, so later cells find it whole.
+    """
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    loop, task, tries = asyncio.get_running_loop(), asyncio.current_task(), itertools.count()
+
+    def late(_: int, frame: FrameType | None) -> None:
+        if not (tried := next(tries)):
+            shell.skipped(ENDLESS)
+        while frame and frame.f_globals is not shell.user_ns:
+            frame = frame.f_back
+        # A cell that catches this is cancelled again, soon enough to meet it outside its `try`.
+        signal.setitimer(signal.ITIMER_REAL, (7 * tried % 500 + 1) * 1e-6 if tried else 1)
+        if frame:
+            raise asyncio.CancelledError
+        if asyncio.current_task() is None:  # the cell awaits
+            loop.call_soon_threadsafe(task.cancel)
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.1))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def evaluate(
     job: dict[str, Any], check: str, arguments: str, namespace: dict[str, Any]
 ) -> tuple[str, bool | int, str]:
@@ -195,9 +229,14 @@ async def grade(job: dict[str, Any], content: bytes, say: Callable[..., None]) -
         say(skipped=SOLUTIONS)
     shell = Shell.instance()
     shell.skipped = lambda name: say(skipped=name)
+    end = time.monotonic() + job["timeout"]
     for source, due in cells:
-        ran = await run(shell, source)
-        error = ran.error_before_exec or ran.error_in_exec
+        try:
+            with cell_within(shell, (end - time.monotonic()) / 2):
+                ran = await run(shell, source)
+            error = ran.error_before_exec or ran.error_in_exec
+        except asyncio.CancelledError as cancelled:  # in the pause after the cell
+            error = cancelled
         for index, check, arguments in due:
             try:
                 with within(job["timeout"] / (2 + len(job["known"][stem]))):

@@ -52,7 +52,7 @@ ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 RUNNING: set[subprocess.Popen[bytes]] = set()
 # in known messages
 SAID = "name is not defined; the cell stopped with NotJSONError NBFormatError ValidationError JSONDecodeError"
-SAID += " no end within seconds"
+SAID += " CancelledError no end within seconds"
 EMPTY = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 
 
@@ -330,7 +330,8 @@ class Grader:
             if type(line.get("exercise")) is int and line.get("status") in ("checked", "missing"):
                 results[line["exercise"]] = line
         skipped = {line["skipped"] for line in lines if isinstance(line.get("skipped"), str)}
-        named = {sandbox.SOLUTIONS, *(mark + tool for mark in "!%" for tool in sandbox.INSTALLERS)}
+        named = {mark + tool for mark in "!%" for tool in sandbox.INSTALLERS}
+        named |= {sandbox.SOLUTIONS, sandbox.ENDLESS}
         left = ", ".join(sorted(skipped & named))
         why = {
             "timeout": f"stopped after {self.timeout:g} s, before this exercise was decided",

@@ -26,10 +26,11 @@ from .books import SPHERE, WIDGET_VIEW, CourseError, describe, has_tag, read, ti
 
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
 LIVE = Path("lab", "sphere")  # beside the notebooks; without it, figures do not move
+COLUMNS = 4  # of a table; with more, it may be wider than the page, and arrow keys can scroll it
 PROSE = ("recipes.md",)  # pages beside the notebooks; other files there may be a lecturer's or a student's
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8888; --soft: #8881; --link: light-dark(#0b57a4, #8ab8ff); }
+:root { color-scheme: light dark; --line: #8888; --soft: #8888880d; --link: light-dark(#0b57a4, #8ab8ff); }
 body { margin: 0 auto; max-width: 58rem; padding: 0 1rem 3rem; font: 1rem/1.6 system-ui, sans-serif;
   color: light-dark(#1b1b1b, #e4e4e4); background: light-dark(#fff, #16181b); }
 a { color: var(--link); } a:focus-visible, summary:focus-visible { outline: 3px solid var(--link); }
@@ -44,9 +45,11 @@ pre, code { font: .88rem/1.5 ui-monospace, monospace; } pre { margin: 0; overflo
 .output_text, .output_stream { border-left: 3px solid var(--line); border-radius: 0; margin: .4rem 0; }
 .output_text pre, .output_stream pre { white-space: pre-wrap; } .prompt { display: none; }
 img { max-width: 100%; height: auto; background: #fff; }
-.output_html, .text_cell_render { overflow-x: auto; } math[display=block] { margin: 1rem 0; }
+.output_html, .wide, .text_cell_render { overflow-x: auto; } math[display=block] { margin: 1rem 0; }
 table { border-collapse: collapse; } main > table { overflow-wrap: anywhere; }
 td, th { padding: .2rem .7rem; border-bottom: 1px solid var(--line); }
+/* Arrow keys scroll it in some browsers only. */
+@media (pointer: fine) { pre { white-space: pre-wrap; overflow-wrap: anywhere; } }
 details { margin: 1rem 0; padding: .3rem .8rem; border: 1px solid var(--line); border-radius: 4px; }
 summary { cursor: pointer; }
 """
@@ -65,7 +68,7 @@ PAGE = """<!doctype html>
 <main id="content">
 {content}
 </main>
-{navigation}
+{below}
 </body>
 </html>
 """
@@ -115,6 +118,11 @@ def without_scripts(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
         if output.get("data", {}).pop(WIDGET_VIEW, None) and "image/png" not in output.data:
             output.data = {"text/markdown": "*Controls: open the notebook in Jupyter to use them.*"}
+        if "<table" in (table := "".join(output.get("data", {}).get("text/html", ""))):
+            widest = max(len(re.findall(r"<t[dh]\b", row)) for row in table.split("<tr"))
+            if widest > COLUMNS:
+                named = '<div class="wide" role="group" aria-label="Table" tabindex="0">'
+                output.data["text/html"] = f"{named}{table}</div>"
         alt = output.get("metadata", {}).get("image/png", {}).get("alt")
         if alt and "image/png" in output.get("data", {}):
             png = base64.b64encode(base64.b64decode(output.data.pop("image/png"))).decode()
@@ -205,7 +213,11 @@ def styles() -> str:
 def to_html(notebook: nbformat.NotebookNode) -> str:
     """Return the page of one notebook, without links to others than its own."""
     return PAGE.format(
-        title=html.escape(title_of(notebook)), style=styles(), navigation="", content=body(notebook)
+        title=html.escape(title_of(notebook)),
+        style=styles(),
+        navigation="",
+        content=body(notebook),
+        below="",
     )
 
 
@@ -226,7 +238,8 @@ def write_site(sources: list[Path], out: Path) -> None:
 
     def save(name: str, title: str, navigation: str, content: str) -> None:
         content = with_script(content, sources[0].parent)
-        page = PAGE.format(title=html.escape(title), style=style, navigation=navigation, content=content)
+        parts = {"title": html.escape(title), "style": style, "navigation": navigation, "content": content}
+        page = PAGE.format(below=navigation.replace('"Notebooks"', '"Notebooks, again"'), **parts)
         write_atomically(out / name, page.encode())
 
     for position, (path, (number, title, *_)) in enumerate(zip(sources, rows, strict=True)):
@@ -247,7 +260,8 @@ def write_site(sources: list[Path], out: Path) -> None:
         if path.exists():
             page = new_notebook(cells=[new_markdown_cell(path.read_text(encoding="utf-8"))])
             title, name = title_of(page), f"{path.stem}.html"
-            save(name, title, '<nav><a href="index.html">All notebooks</a></nav>', body(page))
+            back = '<nav aria-label="Notebooks"><a href="index.html">All notebooks</a></nav>'
+            save(name, title, back, body(page))
             prose += f'\n<p><a href="{name}">{html.escape(title)}</a></p>'
 
     table = "\n".join(

@@ -44,7 +44,7 @@ td code { font-size: 1em; }
   :root { color-scheme: light; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .skip, .anchor-link { display: none; }
-  table { font-size: 7.2pt; } td, th { padding: .1rem .3rem; } .output_html { overflow: visible; }
+  table { font-size: 7.2pt; } td, th { padding: .1rem .3rem; } :is(.output_html, .wide) { overflow: visible; }
   thead { display: table-header-group; } table, tr, img, pre { break-inside: avoid; }
   h2, h3, .output_area:has(> .output_markdown) { break-after: avoid; }
 }
@@ -78,6 +78,7 @@ def page(notebook: nbformat.NotebookNode) -> str:
         title="Replication report",
         style=styles() + PRINT,
         navigation="",
+        below="",
         content=body(report_form(notebook), code=False).replace("<details>", "<details open>"),
     )
 

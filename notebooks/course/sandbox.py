@@ -23,6 +23,7 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/e
           "/etc/fonts", "/etc/ld.so.cache", "/etc/localtime")  # fmt: skip
 INSTALLERS = ("pip", "conda", "mamba", "micromamba", "uv", "apt-get", "apt")  # they do nothing in a notebook
 SOLUTIONS = "cells tagged solution"  # nor do these, since the course's own answers are nobody's
+ENDLESS = "a cell without end"  # interrupted after half of the time that was left
 INSIDE = Path("/tmp/course")  # the course's place in bubblewrap
 
 

@@ -338,7 +338,8 @@ def test_the_lab_as_a_page_of_voila(page, tmp_path):
         page.goto(f"{address}/?theme=dark")
         sync_api.expect(page.locator(".geometry-sphere p").last).to_contain_text("Epoch 0 of 60.")
         pictures(page, "voila_dark", "body")
-        kill_kernel(tmp_path)
-        says_it_is_lost(page)
-        page.screenshot(path=SCREENSHOTS / "voila_killed.png")
+        if MAJOR["ipywidgets"] > 7:  # with 7, Voila does not tell its widgets what became of the kernel
+            kill_kernel(tmp_path)
+            says_it_is_lost(page)
+            page.screenshot(path=SCREENSHOTS / "voila_killed.png")
         page.goto("about:blank")

@@ -185,3 +185,13 @@ def test_a_wrong_address_is_one_sentence(colab, tmp_path):
     address = (tmp_path / "nowhere").as_uri()
     said = f"RuntimeError: git did not get {address}: check address, REF and connection."
     assert start(colab, setup_cell(address)).stderr.splitlines()[-1] == said
+
+
+def test_without_git_the_set_up_cell_says_what_to_install(colab, tmp_path):
+    python, content = colab
+    program = f"import sys, google.colab\n{setup_cell('https://example.org/course.git')}\n"
+    done = subprocess.run(
+        [python, "-c", program], cwd=content, env={"PATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    said = "RuntimeError: There is no git: install it from git-scm.com, then run this cell."
+    assert done.stderr.splitlines()[-1] == said

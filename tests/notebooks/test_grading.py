@@ -254,12 +254,45 @@ def test_a_cell_whose_tags_are_null_is_a_cell_without_tags():
 
 
 def test_a_notebook_that_never_ends_is_stopped(course_folder):
-    endless = notebook("def twice(x):\n    while True:\n        pass\n\n\npassed = checks.double(twice)")
+    endless = notebook("sum(range(10**15))")  # one call of compiled code, which no signal interrupts
     path = course_folder / "in" / "01_tiny.ipynb"
     nbformat.write(endless, path)
     rows = grading.Grader(path.parent, timeout=20).rows(grading.HandIn(path))
     assert [row.status for row in rows] == ["timeout", "timeout", "open"]
     assert "stopped after 20 s" in rows[0].message and not grading.RUNNING
+
+
+ENDLESS = {
+    "a loop": "while True:\n    pass",
+    "a loop that catches all": "while True:\n    try:\n        x = 1\n    except:\n        pass",
+    "a sleep": "import time\n\ntime.sleep(1e9)",
+    "sleeps that catch all": "import time\n\nwhile True:\n    try:\n        time.sleep(1)\n"
+    "    except BaseException:\n        continue",
+    "an await": "import asyncio\n\nawait asyncio.sleep(1e9)",
+    "a task": "import asyncio\n\n\nasync def busy():\n    while True:\n        pass\n\n\n"
+    "task = asyncio.create_task(busy())",
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no timer that interrupts")
+def test_a_cell_without_end_costs_no_other_answer_and_is_named(course_folder):
+    folder = course_folder / "in"
+    for name, cell in ENDLESS.items():
+        nbformat.write(
+            notebook(RIGHT, cell, "after = 1", "city = 'Oslo' if after else 0"),
+            folder / f"{name}_01_tiny.ipynb",
+        )
+    called = notebook(RIGHT.replace("return 2 * x", "while True: pass"), OSLO)
+    nbformat.write(called, folder / "called_01_tiny.ipynb")
+    rows = grading.grade(folder, 30, len(ENDLESS) + 1, course_folder / "grades.csv")
+    told = {}
+    for row in rows:
+        told.setdefault(row.file.partition("_")[0], []).append((row.passed, row.status, row.message))
+    said, left = ("Right: twice.", "Right: it is."), " (not carried out: a cell without end)"
+    for name in ENDLESS:
+        assert told[name][:2] == [("True", "checked", words + left) for words in said], name
+    wrong = ("False", "checked", f"Not yet: TimeoutError{left}")
+    assert told["called"][:2] == [wrong, ("True", "checked", said[1] + left)]
 
 
 @pytest.mark.parametrize("given", ["nowhere", "empty"])

@@ -1,4 +1,7 @@
-"""Notebooks 00 to 06 with other seeds than their own: they run, and what they state as stable stays true."""
+"""Notebooks with other seeds than their own: they run, and what they state as stable stays true.
+
+Those are 1 to 9 for notebooks 00 to 06, and any seed that ever refuted a line.
+"""
 
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import pytest
 from geomreg_course.running import Runner
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("0[0-6]_*.ipynb"))
+REFUTED = [("04", 14), ("06", 10), ("06", 13), ("06", 14), ("07", 11), ("13", 3), ("14", 3)]
 # Lines about one seed where the text says "if", and a figure beside them counts the seeds.
 VARIES = {
     "01_when_geometry_goes_wrong": {
@@ -35,9 +39,11 @@ def test_a_line_that_may_vary_is_printed(path):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("seed", range(1, 10))
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_another_seed_contradicts_nothing(path, seed, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "seed"), [*((path.stem[:2], seed) for seed in range(1, 10) for path in NOTEBOOKS), *REFUTED]
+)
+def test_another_seed_contradicts_nothing(number, seed, tmp_path):
+    (path,) = NOTEBOOKS[0].parent.glob(f"{number}_*.ipynb")
     outcome = Runner(tmp_path, {"MODE": "quick", "SEED": seed}, 600).run(path)
     assert outcome.status == "ok", outcome.error
     stored, now = statements(path), statements(tmp_path / path.name)

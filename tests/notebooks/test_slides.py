@@ -253,30 +253,33 @@ def test_keys_ask_first_and_then_answer(opened, decks):
     assert deck.evaluate(SHOWN)[0] == asked
 
 
+FITS = """async () => {
+    const found = [];
+    for (let k = 0; k < Reveal.getTotalSlides(); k++) {
+        Reveal.slide(k, 0, 99);
+        await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+        const slide = Reveal.getCurrentSlide(), texts = Array.from(slide.querySelectorAll("p, li"));
+        const small = texts.filter(t => !t.closest(".geometry-sphere, aside"));
+        const beyond = (name) => slide["scroll" + name] - slide["client" + name];
+        found.push([k + 1, beyond("Height"), beyond("Width"),
+            Math.min(99, ...small.map(t => parseFloat(getComputedStyle(t).fontSize))),
+            Math.min(999, ...Array.from(slide.querySelectorAll("img"), i => i.clientHeight))]);
+    }
+    return found;
+}"""
+
+
 @in_browser
 @pytest.mark.parametrize("number", range(len(LECTURES)), ids=lambda k: LECTURES[k].stem)
 def test_nothing_is_cut_off_and_the_last_row_can_read_it(opened, decks, number):
-    deck = opened(decks(number))
-    found = deck.evaluate(
-        """async () => {
-            const found = [];
-            for (let k = 0; k < Reveal.getTotalSlides(); k++) {
-                Reveal.slide(k, 0, 99);
-                await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-                const slide = Reveal.getCurrentSlide(), texts = Array.from(slide.querySelectorAll("p, li"));
-                const small = texts.filter(t => !t.closest(".geometry-sphere, aside"));
-                const beyond = (name) => slide["scroll" + name] - slide["client" + name];
-                found.push([k + 1, beyond("Height"), beyond("Width"),
-                    Math.min(99, ...small.map(t => parseFloat(getComputedStyle(t).fontSize))),
-                    Math.min(999, ...Array.from(slide.querySelectorAll("img"), i => i.clientHeight))]);
-            }
-            return found;
-        }"""
-    )
-    for slide, below, beside, font, image in found:
-        assert below <= 1 and beside <= 1, f"slide {slide} is cut off"
-        assert font >= 800 / 40, f"slide {slide} has letters of {font} pixels"
-        assert image >= 250, f"slide {slide} has a figure {image} pixels high"
+    for width, height in ((1400, 800), (1024, 768), (800, 600)):
+        for slide, below, beside, font, image in opened(decks(number), size=(width, height)).evaluate(FITS):
+            assert below <= 1 and beside <= 1, f"slide {slide} is cut off at {width} x {height}"
+            assert image >= height * 5 / 16, f"slide {slide} has a figure {image} pixels high"
+            # On a narrow screen, a wide table makes its slide's letters smaller.
+            assert font >= height / (40 if width > 1024 else 50), (
+                f"slide {slide} has letters of {font} pixels"
+            )
 
 
 @in_browser

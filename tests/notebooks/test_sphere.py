@@ -5,8 +5,10 @@ left in build/screenshots/ to be looked at, and frame times are printed (pytest 
 """
 
 import base64
+import html
 import io
 import itertools
+import json
 import math
 import os
 import re
@@ -697,6 +699,64 @@ def test_it_fits_and_is_readable(site, scheme, width):
         assert 0 <= box["x"] and box["x"] + box["width"] <= width and box["height"] > 250
     assert min(one.bounding_box()["width"] for one in site.get_by_role("slider").all()) > 100
     site.set_viewport_size({"width": 1400, "height": 1000})
+
+
+def swiped(page, *way):  # noqa: F811
+    """How far the page scrolls after a swipe, whose first element is brought to the middle before."""
+    before = page.evaluate("scrollY")
+    touch(page, *way)
+    page.wait_for_timeout(400)
+    return page.evaluate("scrollY") - before
+
+
+@in_browser
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_an_upright_swipe_scrolls_past_a_ring_unless_it_starts_on_a_point(front, page, dimensions):  # noqa: F811
+    page.set_viewport_size({"width": 400, "height": 700})
+    page.set_content(changed(page.goto(front).text(), dimensions=dimensions))
+    page.wait_for_function("document.querySelector('.geometry-sphere')?.sphere.frames > 0")
+    page.evaluate("document.querySelector('.scene').scrollIntoView({block: 'center'})")
+    before, box = settled(page), page.locator(".scene").bounding_box()
+    R, x0, y0 = box["width"] / 2 - 14, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    turn, u = before["turn"], before["u"]
+    x, y = (sum(turn[3 * k + j] * u[j] for j in range(dimensions)) for k in range(2))
+    point = x0 + R * x, y0 - R * y
+    assert swiped(page, point, *((point[0], point[1] - 20 * k) for k in range(1, 8))) == 0
+    moved = settled(page)
+    assert moved["u"] != u and moved["turn"] == turn
+    corner = box["x"] + 3, box["y"] + box["height"] - 3
+    scrolled = swiped(page, corner, *((corner[0], corner[1] - 20 * k) for k in range(1, 8)))
+    after = settled(page)
+    assert after["u"] == moved["u"] and (scrolled > 60) == (dimensions == 2)
+    assert (after["turn"] != turn) == (dimensions == 3)
+    page.set_viewport_size(WIDE)
+    page.goto("about:blank")
+
+
+DAMAGE = {
+    "no JSON": lambda model: model[: len(model) // 2],
+    "no labels": lambda model: model.replace("labels", "names"),
+    "half the points": lambda model: model.replace("}", ', "points": "AAAAAAAAAAAAAAAA"}'),
+    "no base64": lambda model: model.replace("}", ', "points": "?"}'),
+}
+
+
+@in_browser
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_model_keeps_its_picture_says_so_and_costs_no_other_figure(site, damage):
+    def place(model):
+        return f'<div data-sphere="{html.escape(model)}"><img alt="still"></div>'
+
+    whole = json.dumps(pages.FRONT)
+    site.set_content(
+        pages.with_script(place(whole) + place(DAMAGE[damage](whole)) + place(whole), ROOT / "notebooks")
+    )
+    site.wait_for_function("document.querySelectorAll('.geometry-sphere').length === 2")
+    broken = site.locator("[data-sphere]").nth(1)
+    assert broken.get_by_role("img").count() == 1
+    said = "This figure's data are damaged, so it does not move. Get the page again."
+    assert broken.get_by_role("alert").inner_text() == said and site.get_by_role("alert").count() == 1
+    assert site.evaluate("[...document.querySelectorAll('.geometry-sphere')].every(e => e.sphere.geometry)")
 
 
 @in_browser

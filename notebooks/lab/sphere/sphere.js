@@ -539,11 +539,21 @@ export function mount(element, model) {
     grip = [x, y];
     ask(false);
   };
+  // A ring turns by a sideways swipe, so an upright one scrolls the page, unless it starts on a point.
+  if (D === 2) scene.style.touchAction = "pan-y";
+  scene.addEventListener("touchstart", (event) => {
+    if (held < 0) return;
+    event.preventDefault();
+    scene.focus({ preventScroll: true });
+  }, { passive: false });
   scene.onpointermove = (event) => {
     if (!event.isPrimary) return;
     const [x, y] = pointed(event);
     if (held >= 0) move(held / D, x / size(), y / size());
-    else if (event.buttons === 1) rotate((x - grip[0]) / size(), (grip[1] - y) / size());
+    else if (event.buttons === 1) {
+      const up = D === 2 && event.pointerType === "touch" ? 0 : grip[1] - y; // that of a swipe scrolls
+      rotate((x - grip[0]) / size(), up / size());
+    }
     grip = [x, y];
   };
   scene.onpointerup = scene.onpointercancel = (event) => { if (event.isPrimary && held >= 0) { held = -1; report(); } };
@@ -596,12 +606,22 @@ export function mount(element, model) {
   };
 }
 
-/** Build a figure in each element with `data-sphere`: the model as JSON, its points in base64 or left out. */
+/** Build a figure in each element with `data-sphere`: the model as JSON, its points in base64 or left out.
+ *  A damaged model costs its own figure alone: the picture that was there stays, and a sentence says so. */
 export function mountAll() {
   for (const place of document.querySelectorAll("[data-sphere]")) {
-    const given = JSON.parse(place.dataset.sphere), points = bytes(given.points);
-    place.replaceChildren();
-    mount(place, store({ ...given, playing: false, points, first: points }));
+    const picture = [...place.childNodes];
+    try {
+      const given = JSON.parse(place.dataset.sphere), points = bytes(given.points);
+      const size = 4 * given.modalities.length * given.labels.length * given.dimensions;
+      if (!(size > 0) || (points.length && points.length !== size)) throw new RangeError("points of another size");
+      place.replaceChildren();
+      mount(place, store({ ...given, playing: false, points, first: points }));
+    } catch (error) {
+      console.error(error);
+      place.replaceChildren(...picture);
+      add(place, "p", { role: "alert", textContent: "This figure's data are damaged, so it does not move. Get the page again." });
+    }
   }
 }
 
