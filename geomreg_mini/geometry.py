@@ -23,7 +23,8 @@ from .data.dataset import numbers
 from .inputs import SMALLEST_SCALE, TINY, Array, class_index, class_sums, float64
 from .pairs import TIE, cosine_blocks, distance_blocks
 
-Arrays, Given = Mapping[str, Array], Array | None
+Arrays = Mapping[str, Array]  # modality -> (N, D)
+Given = Array | None
 EPS = torch.finfo(torch.float64).eps
 
 
@@ -358,7 +359,7 @@ def cosine_contrast(a: Array, b: Array) -> float:
 
 
 def ks_distance(a: Array, b: Array) -> float:
-    """Return the Kolmogorov-Smirnov distance sup_x |F(x) - G(x)| of `cosine_contrast`'s two sets of cosines.
+    """Return Kolmogorov and Smirnov's ``sup_x |F(x) - G(x)|`` of both sets of cosines of `cosine_contrast`.
 
     Range 0 .. 1. Normalized, uncentered, N >= 2. Exact; cosines closer than TIE count as equal.
     """

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .records import is_number, plain
@@ -18,7 +19,7 @@ Parameters = Mapping[str, Iterable[Tensor]]  # modality -> parameters of its enc
 FORMS = ("rbf", "cosine", "hinge", "covariance")
 # Arguments of GeometryRegularizer that a balance does not use. "sum" is the default ``balance``.
 UNUSED = {"pareto": ("dispersion_weight", "anchoring_weight"), "sum": ("balance", "strength", "at")}
-Array = Tensor | np.ndarray | Sequence
+Array = Tensor | ArrayLike
 TINY = torch.finfo(torch.float64).tiny
 SMALLEST_SCALE = 1e-12  # an embedding up to this largest entry has no direction
 
