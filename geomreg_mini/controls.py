@@ -67,7 +67,7 @@ class _Control(nn.Module):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name != "on_sphere" and any(f.init and f.name == name for f in fields(self)):
-            check_number(0, above=name in ("t", "temperature"), **{name: value})
+            check_number(*(inputs.SCALES if name in ("t", "temperature") else (0,)), **{name: value})
         super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
 
     def forward(self, embeddings: Given, *others: Any, mask: Mask = None) -> RegularizerOutput:

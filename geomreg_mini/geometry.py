@@ -145,7 +145,7 @@ def uniformity(z: Array, *, t: float = 2.0) -> float:
 
     From 0 (one direction) to about -2 t; equals `dispersion` at 1 / t. Wang & Isola, arXiv 2005.10242.
     """
-    inputs.check_number(0, above=True, t=t)
+    inputs.check_number(*inputs.SCALES, t=t)
     u = matrix(z, normalize=True, min_samples=2)
     square, sums = u.square().sum(dim=1), []
     for start, block in cosine_blocks(u, u):
