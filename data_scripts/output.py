@@ -16,8 +16,8 @@ def say(text: str) -> None:
 def until_closed(main: Callable[[], int]) -> int:
     """Return the exit status of a command, without a traceback if its output fails meanwhile.
 
-    It is 141 if a reader has seen enough, as ``head`` has, and closes the output, 130 after an interrupt, and
-    1 if the disk is full. Characters that the output's encoding lacks become escapes, as for ``say``.
+    It is 141 if a reader has seen enough, as ``head`` has, and closes the output, and 1 if the disk is full.
+    Characters that the output's encoding lacks become escapes, as for ``say``.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -26,13 +26,10 @@ def until_closed(main: Callable[[], int]) -> int:
         if sys.stdout is not None:  # closed from the beginning, as for a daemon
             sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        print("interrupted.", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         status = 141
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno != errno.ENOSPC or error.filename:  # of a file, whose writer says more
             raise
         print(f"{error.strerror}: free space and run the command again.", file=sys.stderr)
         status = 1

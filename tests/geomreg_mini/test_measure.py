@@ -14,7 +14,6 @@ import pytest
 import torch
 from test_geometry import gaussian
 
-from data_scripts.output import until_closed
 from geomreg_mini import geometry, measure
 from geomreg_mini.__main__ import main
 from geomreg_mini.geometry import geometry_report
@@ -485,16 +484,6 @@ def test_an_output_that_is_full_or_was_never_open_gets_no_traceback(
     done = subprocess.run(words, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (status, message)
     assert (tmp_path / "r.html").stat().st_size > 5000
-
-
-def test_an_interrupt_is_one_word_and_status_130(file, tmp_path, monkeypatch, capsys):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    np.savez(file, audio=gaussian(30, 3).numpy())
-    monkeypatch.setattr("geomreg_mini.__main__.write_atomically", interrupted)
-    assert until_closed(lambda: main([str(file), "--html", str(tmp_path / "r.html")])) == 130
-    assert capsys.readouterr() == ("", "interrupted.\n") and list(tmp_path.iterdir()) == [file]
 
 
 def test_the_report_is_there_if_the_package_is_imported_from_an_archive(tmp_path):
