@@ -568,10 +568,15 @@ def of_disk(path: Path) -> Iterator[None]:
 def replacing_file(path: Path) -> Iterator[IO[bytes]]:
     """Write a binary file that appears under ``path`` only if the block succeeds; otherwise nothing is left.
 
-    Safe for several processes at once: each writes its own temporary file, and the last to finish wins.
+    Safe for several processes at once: each writes its own temporary file, and the last to finish wins. A
+    symbolic link stays, and its target is written. A device or a pipe, such as ``/dev/null``, is refused: the
+    file would take its place for every program.
     """
     made = []
     temporary = None
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError(errno.EINVAL, "not a regular file")
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
         for folder in reversed([path.parent, *path.parent.parents]):
             if not folder.exists():

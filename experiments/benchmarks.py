@@ -387,7 +387,7 @@ def enter_own_data(file: str) -> None:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add = (parser := argparse.ArgumentParser("python -m experiments.benchmarks")).add_argument
-    parser.description = __doc__.split("\n")[0]
+    parser.description = (__doc__ or "").split("\n")[0]
     add("name", nargs="?", choices=RECIPES, help="the benchmark")
     add("--data-file", metavar="FILE", help="an npz of your own data instead of a benchmark")
     add("--paradigms", nargs="+", metavar="P", help="default: the rows of the benchmark's table")

@@ -200,7 +200,9 @@ def _pairs(text: str) -> tuple[str, float]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.cost", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.cost", description=(__doc__ or "").split("\n")[0]
+    )
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help=f"benchmarks (default: {', '.join(RECIPES)})")
     add("--price", nargs="+", type=_pairs, default=[], metavar="DEVICE=N", help="of a GPU hour")

@@ -83,7 +83,9 @@ def state(folder: str | Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 1 if a record is missing, changed or not listed."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.manifest", description=__doc__.split(":")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.manifest", description=(__doc__ or "").split(":")[0]
+    )
     parser.add_argument("--write", action="store_true", help="write the manifest instead of checking it")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder (default: %(default)s)")
     options = parser.parse_args(arguments)

@@ -337,7 +337,9 @@ def _config_of(options: argparse.Namespace) -> TrainConfig:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.search", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.search", description=(__doc__ or "").split("\n")[0]
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="FILE", help="JSON of a TrainConfig, or a record")
     what.add_argument("--dataset", help="a data set, with the default config")

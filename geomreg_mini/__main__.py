@@ -20,7 +20,7 @@ from .regularizer import GeometryRegularizer
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status, 2 for a fault of the file or of an argument."""
     add = (parser := argparse.ArgumentParser("python -m geomreg_mini")).add_argument
-    parser.description = __doc__.split("\n")[0]
+    parser.description = (__doc__ or "").split("\n")[0]  # python -OO drops it
     add("file", help="npz file with an array (N, D) for each modality")
     add("--labels", metavar="NAME", help="array of the labels (default: labels, if the file has it)")
     add("--html", metavar="FILE", help="write the report as a page, too")

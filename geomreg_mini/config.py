@@ -24,7 +24,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "step": lambda done: 1.0 if done < 0.7 else 0.1,
     "cosine": lambda done: 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item()),
 }
-OPTIMIZERS: dict[str, Callable[[Any, TrainConfig], torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # of parameters and a TrainConfig
     "sgd": lambda p, c: torch.optim.SGD(p, c.learning_rate, c.momentum, weight_decay=c.weight_decay),
     "adam": lambda p, c: torch.optim.Adam(p, c.learning_rate, weight_decay=c.weight_decay),
     "adamw": lambda p, c: torch.optim.AdamW(p, c.learning_rate, weight_decay=c.weight_decay),

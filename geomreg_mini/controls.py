@@ -67,7 +67,7 @@ class _Control(nn.Module):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name != "on_sphere" and any(f.init and f.name == name for f in fields(self)):
-            check_number(0, above=name in ("t", "temperature"), **{name: value})
+            check_number(*(inputs.SCALES if name in ("t", "temperature") else (0,)), **{name: value})
         super().__setattr__(name, plain(value))  # numbers of other libraries become Python's, for records
 
     def forward(self, embeddings: Given, *others: Any, mask: Mask = None) -> RegularizerOutput:
@@ -111,7 +111,7 @@ class AlwaysOnAlignment(_Control):
 
 @dataclass(eq=False, repr=False)
 class VICReg(_Control):
-    """Variance, invariance and covariance (arXiv 2105.04906), with the factors of the released code.
+    """Variance, invariance and covariance (arXiv 2105.04906), with the factors of the released code::
 
         anchoring  = invariance * mean_{i, k} (x_ik^a - x_ik^b)^2
         dispersion = variance * mean_k max(0, 1 - sqrt(Cov_kk + 1e-4))
@@ -278,7 +278,7 @@ class KoLeo(_Control):
 
 @dataclass(eq=False, repr=False)
 class SIGReg(_Control):
-    """A test of each modality for a standard normal distribution, and agreement (LeJEPA, arXiv 2511.08544).
+    """A test of each modality for a standard normal distribution, and agreement (LeJEPA, arXiv 2511.08544)::
 
         anchoring  = invariance * (M - 1) / 2M * mean_{i, k} (z_ik^a - z_ik^b)^2
         dispersion = gaussian * mean_w B * integral |mean_i exp(i t w.z_i) - exp(-t^2 / 2)|^2 exp(-t^2 / 2) dt

@@ -17,7 +17,7 @@ from data_scripts.extras import extra
 from .data import MultimodalDataset, Split
 from .data.corruptions import KINDS, corrupted, levels_by_kind, missing
 from .geometry import knn_accuracy
-from .inputs import Embeddings, RegularizerOutput, float64
+from .inputs import Array, Embeddings, RegularizerOutput, float64
 from .models import Encoded, encode
 from .paradigms import Paradigm
 
@@ -194,8 +194,8 @@ class Interval:
 
 
 def paired_interval(
-    treated: Sequence[float] | Mapping,
-    baseline: Sequence[float] | Mapping,
+    treated: Array | Mapping,
+    baseline: Array | Mapping,
     *,
     level: float = 0.95,
     resamples: int = 10_000,

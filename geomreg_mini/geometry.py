@@ -23,7 +23,8 @@ from .data.dataset import numbers
 from .inputs import SMALLEST_SCALE, TINY, Array, class_index, class_sums, float64
 from .pairs import TIE, cosine_blocks, distance_blocks
 
-Arrays, Given = Mapping[str, Array], Array | None
+Arrays = Mapping[str, Array]  # modality -> (N, D)
+Given = Array | None
 EPS = torch.finfo(torch.float64).eps
 
 
@@ -144,7 +145,7 @@ def uniformity(z: Array, *, t: float = 2.0) -> float:
 
     From 0 (one direction) to about -2 t; equals `dispersion` at 1 / t. Wang & Isola, arXiv 2005.10242.
     """
-    inputs.check_number(0, above=True, t=t)
+    inputs.check_number(*inputs.SCALES, t=t)
     u = matrix(z, normalize=True, min_samples=2)
     square, sums = u.square().sum(dim=1), []
     for start, block in cosine_blocks(u, u):
@@ -358,7 +359,7 @@ def cosine_contrast(a: Array, b: Array) -> float:
 
 
 def ks_distance(a: Array, b: Array) -> float:
-    """Return the Kolmogorov-Smirnov distance sup_x |F(x) - G(x)| of `cosine_contrast`'s two sets of cosines.
+    """Return Kolmogorov and Smirnov's ``sup_x |F(x) - G(x)|`` of both sets of cosines of `cosine_contrast`.
 
     Range 0 .. 1. Normalized, uncentered, N >= 2. Exact; cosines closer than TIE count as equal.
     """

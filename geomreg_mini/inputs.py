@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .records import is_number, plain
@@ -18,8 +19,9 @@ Parameters = Mapping[str, Iterable[Tensor]]  # modality -> parameters of its enc
 FORMS = ("rbf", "cosine", "hinge", "covariance")
 # Arguments of GeometryRegularizer that a balance does not use. "sum" is the default ``balance``.
 UNUSED = {"pareto": ("dispersion_weight", "anchoring_weight"), "sum": ("balance", "strength", "at")}
-Array = Tensor | np.ndarray | Sequence
+Array = Tensor | ArrayLike
 TINY = torch.finfo(torch.float64).tiny
+SCALES = 1e-30, 1e30  # ends of a temperature: beyond them exponents overflow in float32
 SMALLEST_SCALE = 1e-12  # an embedding up to this largest entry has no direction
 
 
@@ -58,12 +60,11 @@ def check_arguments(reg: nn.Module) -> None:
             raise ValueError(f"{name} is for balance={min({*UNUSED} - {reg.balance})!r}: leave it out.")
 
 
-def check_number(least: float, most: float = math.inf, *, above: bool = False, **arguments: float) -> None:
-    """Raise ValueError unless all are finite numbers from ``least``, or ``above`` it, to ``most``."""
+def check_number(least: float, most: float = math.inf, **arguments: float) -> None:
+    """Raise ValueError unless all arguments are finite numbers from ``least`` to ``most``."""
     for name, value in arguments.items():
-        number, end = plain(value), f"a finite number {'>' if above else '>='} {least}"
-        if not is_number(number) or not least <= number <= most or (above and number == least):
-            end = end if most == math.inf else f"in [{least}, {most}]"
+        if not is_number(number := plain(value)) or not least <= number <= most:
+            end = f"a finite number >= {least}" if most == math.inf else f"in [{least}, {most}]"
             raise ValueError(f"{name} must be {end}, got {value}.")
 
 
@@ -85,7 +86,7 @@ def check_choice(known: Iterable, **arguments: Any) -> None:
 def check_dispersion_arguments(temperature: float, form: str, chunk_size: int | None) -> None:
     """Raise ValueError unless the arguments of `dispersion` are in range."""
     check_choice(FORMS, form=form)
-    check_number(0, above=True, temperature=temperature)
+    check_number(*SCALES, temperature=temperature)
     if chunk_size is not None:
         check_whole(1, chunk_size=plain(chunk_size))
 

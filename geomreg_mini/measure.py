@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 from itertools import combinations, combinations_with_replacement
-from pathlib import Path
 from string import Template
 
 import numpy as np
@@ -128,7 +128,7 @@ class Measurement:
             cells = "".join(f"<tr><th>{q}<th>{escape(m)}<td>{x}<td>{y}" for q, m, x, y in self.rows(section))
             table = f'<div class="table"><table>{head}{cells}</table></div>'
             parts[section] = figure + table if cells else MISSING
-        return Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8")).substitute(parts)
+        return Template(files(__package__).joinpath("report.html").read_text("utf-8")).substitute(parts)
 
 
 def measure(
@@ -201,8 +201,8 @@ def _ticks(values: Sequence[float]) -> list[float]:
 
 
 def chart(curves: Sequence[Curve], x_label: str, y_label: str, band: float = 0.0) -> str:
-    """Return a figure in SVG, with a legend in HTML; x below ``band`` is shaded. Without curves it is ""."""
-    if not curves:
+    """Return a figure in SVG, with a legend in HTML; x below ``band`` is shaded. Without points it is ""."""
+    if not any(xs for *_, xs, _ in curves):
         return ""
     ticks = [_ticks([v for curve in curves for v in curve[axis]]) for axis in (3, 4)]
 
@@ -231,6 +231,8 @@ def chart(curves: Sequence[Curve], x_label: str, y_label: str, band: float = 0.0
 class GeometryTracker:
     """`geometry_report` of a stream of batches, in bounded memory, for a training or an evaluation loop.
 
+    For example::
+
         tracker = GeometryTracker(radius=0.6)
         for batch in batches:
             tracker.update({"audio": za, "image": zv}, labels)
@@ -239,7 +241,7 @@ class GeometryTracker:
     It keeps a uniform random sample of at most ``rows`` rows, the same in every modality. mean_cosine,
     paired_drift with its two parts, and modality_gap come from sums over all rows instead, so they are exact.
     The random numbers are its own, so training does not change. Under ``torch.distributed`` each process
-    tracks its own rows. To begin again, make a new tracker.
+    tracks its own rows. One thread at a time may use a tracker. To begin again, make a new one.
     """
 
     def __init__(self, rows: int = 2000, *, radius: float | None = None, seed: int = 0) -> None:

@@ -241,7 +241,7 @@ class ModelOutput(Embedded):
 
 
 def encoded(
-    encoders: Mapping[str, nn.Module], inputs: Mapping[str, Tensor], hidden: bool = False
+    encoders: nn.ModuleDict, inputs: Mapping[str, Tensor], hidden: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return modality -> output of its encoder, and if ``hidden`` modality -> hidden features, else {}."""
     if not hidden:

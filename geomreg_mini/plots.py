@@ -29,8 +29,10 @@ with extra("course"):
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Axes, Radius, Text = plt.Axes | None, float | None, str | None
-Names, Points = Sequence[str], dict[str, np.ndarray]  # points: modality -> (N, D)
+Axes = plt.Axes | None
+Radius = float | None
+Text = str | None
+Points = dict[str, np.ndarray]  # modality -> (N, D)
 # Okabe & Ito (2008): distinct under the common color vision deficiencies. Yellow comes late, faint on white.
 COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
 BLUE, ORANGE, GREEN, VERMILION, PINK, SKY, YELLOW, BLACK = COLORS
@@ -234,7 +236,7 @@ def training_curves(
     history: DataFrame,
     quantity: str,
     *,
-    modalities: Names | None = None,
+    modalities: Sequence[str] | None = None,
     ylabel: Text = None,
     title: Text = None,
     ax: Axes = None,
@@ -248,9 +250,8 @@ def training_curves(
         known = ", ".join(sorted(map(str, history["quantity"].unique())))
         raise ValueError(f"quantity {quantity!r} is not in this history: choose one of {known}.")
     splits = list(rows["split"].unique())
-    modalities = list(modalities or rows["modality"].unique())
     fig, ax = _figure(ax)
-    for name, style in modality_style(modalities).items():
+    for name, style in modality_style(modalities or rows["modality"].unique()).items():
         for split in splits:
             line = rows[(rows["split"] == split) & (rows["modality"] == name)].sort_values("epoch")
             strong = split == splits[-1]
@@ -329,6 +330,5 @@ def _samples(
 
 def _class_colors(labels: Array) -> list:
     classes, index = np.unique(np.asarray(labels), return_inverse=True)
-    many = len(classes) > len(COLORS)
-    colors = plt.cm.viridis(np.linspace(0, 1, len(classes))) if many else COLORS
+    colors = COLORS if len(classes) <= len(COLORS) else plt.cm.viridis(np.linspace(0, 1, len(classes)))
     return [colors[i] for i in index]

@@ -23,11 +23,9 @@ from data_scripts.fetch import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-SIGNIFICANT_DIGITS = 6
-
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return None if value is None else float(f"{value:.6g}")
 
 
 def is_number(value: object) -> bool:
@@ -148,16 +146,14 @@ class Record:
 
     def save(self, path: str | Path) -> Path:
         """Write as JSON, whole or not at all: a temporary file next to ``path`` takes its name."""
-        path = Path(path)
         text = json.dumps(self.to_dict(), indent=None, separators=(",", ":"), sort_keys=True, allow_nan=False)
-        write_atomically(path, (text + "\n").encode())
+        write_atomically(path := Path(path), (text + "\n").encode())
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Record:
-        path = Path(path)
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (ValueError, TypeError, RecursionError) as error:
             said = f"{path} is not a readable record ({error}): move it away and run its config again."
             raise ValueError(said) from error

@@ -34,7 +34,7 @@ def dispersion(
 
     Args:
         z: embeddings (B, D) of a floating dtype. Only directions count; a zero vector gets no gradient.
-        temperature: the scale of closeness, > 0; "hinge" and "covariance" do not use it.
+        temperature: the scale of closeness, in [1e-30, 1e30]; "hinge" and "covariance" do not use it.
         form: one of four, with d = ||u_i - u_j|| and means over the ordered pairs i != j: "rbf", the paper's,
             log mean exp(-d^2 / temperature), from 0 if collapsed to -2B / ((B - 1) temperature) on a regular
             simplex; "cosine", log mean exp(-(1 - cos) / temperature), "rbf" at twice the temperature;
@@ -48,7 +48,7 @@ def dispersion(
         A scalar; float64 for float64 input, else float32, also under autocast; 0 for fewer than two samples.
 
     Raises:
-        ValueError: for a wrong shape or dtype, NaN, infinity, unknown form, temperature <= 0, chunk_size < 1.
+        ValueError: for a wrong shape or dtype, NaN, infinity, an unknown form, another argument out of range.
     """
     inputs.check_dispersion_arguments(temperature, form, chunk_size)
     inputs.check_embeddings({"z": z}, "argument")

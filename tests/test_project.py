@@ -131,6 +131,24 @@ def test_importing_the_module_loads_nothing_heavy_beyond_torch():
     assert not heavy & {name.partition(".")[0] for name in added}
 
 
+def test_docstrings_may_be_missing_as_under_python_oo():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            attribute = isinstance(node, ast.Attribute) and ast.unparse(node.value) == "__doc__"
+            assert not attribute, f"{path}, line {node.lineno}: without docstrings, __doc__ is None"
+
+
+def test_names_in_annotations_are_types_for_checkers_too():
+    """`A, B = int, str` is no alias for mypy and pyright: what it annotates is then not checked at all."""
+    for path in python_files(PACKAGE):
+        tree = ast.parse(path.read_text())
+        hints = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
+        used = {x.id for hint in hints if hint for x in ast.walk(hint) if isinstance(x, ast.Name)}
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
+                assert not used & {ast.unparse(name) for name in node.targets[0].elts}, f"{path}: {used}"
+
+
 # One house for each reader. What a house holds may import its own and what stands before it.
 HOUSES = [
     {"data_scripts"},

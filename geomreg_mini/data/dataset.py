@@ -16,6 +16,7 @@ from torch import Tensor
 
 from data_scripts.clip_cache import in_order
 from data_scripts.fetch import DatasetInfo
+from data_scripts.output import say
 from data_scripts.stand_ins import NOTE
 
 from .corruptions import Form
@@ -114,7 +115,7 @@ class MultimodalDataset:
     ) -> MultimodalDataset:
         """Return a data set of your own arrays, each split as modality -> (N, ...) and "labels" -> (N,).
 
-        From arrays to the record of a training:
+        From arrays to the record of a training::
 
             import numpy as np
             from geomreg_mini.data import MultimodalDataset
@@ -399,4 +400,4 @@ def note_of_loss(lost: int, total: int) -> str:
 @cache
 def say_once(note: str) -> None:
     """Print a note the first time that a process meets it."""
-    print(note)
+    say(note)

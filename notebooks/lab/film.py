@@ -110,7 +110,7 @@ def forces() -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m lab.film", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m lab.film", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="where the states are written")
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -265,7 +266,15 @@ def test_a_curve_lies_where_its_numbers_are():
     assert line == ("c0", "50.0,190.0 250.0,100.0 450.0,10.0")
     assert reference == ("c1 reference", "50.0,10.0 450.0,10.0")
     assert '<rect class="band" x="50" y="10" width="100.0"' in figure and ">0.5</text>" in figure
-    assert chart([], "x", "y") == ""
+    assert chart([], "x", "y") == "" and chart([("a", 0, False, range(1, 1), [])], "x", "y") == ""
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_few_rows_of_one_feature_have_a_page_whatever_the_signs_of_the_noise_are(n):
+    """In one dimension rows are 1 or -1 on the sphere, so those of the noise may not vary at all."""
+    for width in ([1], [1, 1], [1, 2], [2]):
+        found = measured({f"m{k}": torch.ones(n, d) for k, d in enumerate(width)})
+        assert "participation_ratio" in str(found) and "<svg" in found.html()
 
 
 # The tracker
@@ -445,6 +454,49 @@ def test_a_reader_who_closes_the_pipe_gets_the_page_and_no_traceback(file, tmp_p
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     assert (process.wait(), process.stderr.read()) == (141, "") and page.stat().st_size > 5000
+
+
+NAMES = "import numpy as np; np.savez('ü.npz', **{'aüdio': np.eye(5), 'bild→': np.eye(5)})"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "bild→"), ("latin-1", r"bild\u2192")])
+def test_an_output_without_a_character_shows_its_code_and_python_may_drop_docstrings(
+    tmp_path, encoding, shown
+):
+    subprocess.run([sys.executable, "-c", NAMES], cwd=tmp_path, check=True)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-OO", "-m", "geomreg_mini", "ü.npz"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"aüdio: D = 5, {shown}: D = 5; N = 5." in done.stdout.decode(encoding)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full, as Linux has")
+@pytest.mark.parametrize(
+    ("redirected", "status", "message"),
+    [("> /dev/full", 1, "No space left on device: free space and run the command again.\n"), (">&-", 0, "")],
+)
+def test_an_output_that_is_full_or_was_never_open_gets_no_traceback(
+    file, tmp_path, redirected, status, message
+):
+    np.savez(file, audio=gaussian(30, 3).numpy())
+    words = f"'{sys.executable}' -m geomreg_mini '{file}' --html '{tmp_path}/r.html' {redirected}"
+    done = subprocess.run(words, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, message)
+    assert (tmp_path / "r.html").stat().st_size > 5000
+
+
+def test_the_report_is_there_if_the_package_is_imported_from_an_archive(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path in [*ROOT.glob("geomreg_mini/**/*"), *ROOT.glob("data_scripts/**/*.py")]:
+            if path.suffix in (".py", ".html"):
+                archive.write(path, path.relative_to(ROOT))
+    code = (
+        "from geomreg_mini import measure; print(measure.__file__, measure.measure({'a': [[1], [2]]}).html())"
+    )
+    run = f"import sys; sys.path[:0] = [{str(tmp_path / 'all.zip')!r}]; {code}"
+    done = subprocess.run([sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True)
+    assert "all.zip" in done.stdout and "</html>" in done.stdout, done.stderr
 
 
 def test_every_quantity_of_the_page_exists():

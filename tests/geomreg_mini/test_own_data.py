@@ -2,7 +2,9 @@
 
 import ast
 import inspect
+import io
 import shutil
+import sys
 import textwrap
 
 import numpy as np
@@ -38,6 +40,15 @@ def every_note_is_new():
 
 
 # Arrays
+
+
+def test_a_note_is_printed_where_a_name_cannot_be_encoded(monkeypatch):
+    """As on a Latin-1 terminal, or in a file that Windows writes."""
+    output = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", output)
+    say_once("Zeros stand for 1 missing rows (bild→, ü).")
+    output.flush()
+    assert output.buffer.getvalue() == b"Zeros stand for 1 missing rows (bild\\u2192, \xfc).\n"
 
 
 def test_the_example_of_the_docstring_trains():

@@ -191,6 +191,29 @@ def test_a_written_file_has_the_permissions_that_the_umask_leaves(tmp_path, umas
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for a right to make links")
+@pytest.mark.parametrize("there", [False, True])
+def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path, there):
+    target, link = tmp_path / "shared" / "record.json", tmp_path / "record.json"
+    link.symlink_to("shared/record.json")
+    if there:
+        target.parent.mkdir()
+        target.write_text("old")
+    record().save(link)
+    assert link.is_symlink() and not target.is_symlink() and Record.load(target) == record()
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+def test_a_file_does_not_take_the_place_of_a_pipe_or_a_device(tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link"):
+        with pytest.raises(OSError, match=r"cannot be written \(not a regular file\)"):
+            write_atomically(path, b"new")
+        assert pipe.is_fifo() and len(list(tmp_path.iterdir())) == 2
+
+
 # History, digits, keys
 
 

@@ -681,6 +681,18 @@ def test_a_pair_that_no_sample_has_both_of_has_anchoring_zero():
     assert value.isfinite() and all(grad.isfinite().all() for grad in gradients)
 
 
+@pytest.mark.parametrize("form", ["rbf", "cosine"])
+@pytest.mark.parametrize("chunk_size", [None, 3])
+@pytest.mark.parametrize("temperature", [1e-30, 1e-20, 1e20, 1e30])
+def test_the_ends_of_temperature_give_finite_values_and_gradients_in_float32(temperature, chunk_size, form):
+    for batch in (2, 6, 200):
+        z = randn(batch, 4).float()
+        value, (grad,) = gradient(
+            lambda z: dispersion(z, temperature=temperature, form=form, chunk_size=chunk_size), z
+        )
+        assert value.isfinite() and grad.isfinite().all()
+
+
 # Errors
 
 
@@ -693,6 +705,8 @@ def test_a_pair_that_no_sample_has_both_of_has_anchoring_zero():
         ({"temperature": 0}, ["temperature", "got 0"]),
         ({"temperature": -0.5}, ["temperature", "-0.5"]),
         ({"temperature": math.inf}, ["temperature", "inf"]),
+        ({"temperature": 9e-31}, ["temperature", "[1e-30, 1e+30]", "9e-31"]),
+        ({"temperature": 1.1e30}, ["temperature", "1.1e+30"]),
         ({"radius": -0.1}, ["radius", "-0.1"]),
         ({"radius": 2.5}, ["radius", "2.5"]),
         ({"power": 0.5}, ["power", "0.5"]),
