@@ -143,20 +143,13 @@ def course_checks(folder: str) -> Iterator[ModuleType]:
 
 
 @contextlib.contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the code below after so many seconds, and again while it goes on; not on Windows.
-
-    A function that never ends, which a mid-term's author may not have called, must not cost other answers.
-    """
+def alarm(late: Callable[[int, FrameType | None], None], seconds: float, again: float = 0) -> Iterator[None]:
+    """Call ``late`` in the code below after so many seconds, and every ``again`` if not 0; not on Windows."""
     if not hasattr(signal, "setitimer"):
         yield
         return
-
-    def late(*_: object) -> None:
-        raise TimeoutError(f"no end within {seconds:.0f} seconds")
-
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds, seconds / 8)
+    signal.setitimer(signal.ITIMER_REAL, seconds, again)
     try:
         yield
     finally:
@@ -164,15 +157,23 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@contextlib.contextmanager
-def cell_within(shell: Shell, seconds: float) -> Iterator[None]:
-    """Cancel the cell that runs below after so many seconds, and while it goes on; not on Windows.
+def within(seconds: float) -> contextlib.AbstractContextManager[None]:
+    """Raise TimeoutError in the code below after so many seconds, and again while it goes on.
+
+    A function that never ends, which a mid-term's author may not have called, must not cost other answers.
+    """
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"no end within {seconds:.0f} seconds")
+
+    return alarm(late, seconds, seconds / 8)
+
+
+def cell_within(shell: Shell, seconds: float) -> contextlib.AbstractContextManager[None]:
+    """Cancel the cell that runs below after so many seconds, and while it goes on.
 
     Code of the shell is never interrupted, so later cells find it whole.
     """
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
     loop, task, tries = asyncio.get_running_loop(), asyncio.current_task(), itertools.count()
 
     def late(_: int, frame: FrameType | None) -> None:
@@ -187,13 +188,7 @@ def cell_within(shell: Shell, seconds: float) -> Iterator[None]:
         if asyncio.current_task() is None:  # the cell awaits
             loop.call_soon_threadsafe(task.cancel)
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.1))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    return alarm(late, max(seconds, 0.1))
 
 
 def evaluate(
