@@ -143,7 +143,8 @@ def rankme(z: Array, *, normalize: bool = False, eps: float = 1e-7) -> float:
 def uniformity(z: Array, *, t: float = 2.0) -> float:
     """Return log mean_{i != j} exp(-t ||u_i - u_j||^2) of z (N, D), N >= 2; normalized, uncentered.
 
-    From 0 (one direction) to about -2 t; equals `dispersion` at 1 / t. Wang & Isola, arXiv 2005.10242.
+    From 0 (one direction) to about -2 t, with t in [1e-30, 1e30]; equals `dispersion` at 1 / t. Wang & Isola,
+    arXiv 2005.10242.
     """
     inputs.check_number(*inputs.SCALES, t=t)
     u = matrix(z, normalize=True, min_samples=2)

@@ -193,5 +193,5 @@ def test_without_git_the_set_up_cell_says_what_to_install(colab, tmp_path):
     done = subprocess.run(
         [python, "-c", program], cwd=content, env={"PATH": str(tmp_path)}, capture_output=True, text=True
     )
-    said = "RuntimeError: There is no git: install it from git-scm.com, then run this cell."
+    said = "RuntimeError: git is missing: install it from git-scm.com, then run this cell."
     assert done.stderr.splitlines()[-1] == said
